@@ -1,0 +1,1 @@
+"""The codec: arrays in, bytes out. No Ray, no storage; works in a notebook."""
