@@ -1,0 +1,1 @@
+"""How images move: list, fetch, read, encode, write, commit; train; decode; verify."""

@@ -1,0 +1,136 @@
+"""What every store promises: keys in byte order, bytes with the etag they had, writes that are whole or absent.
+
+A store is a folder or a bucket prefix. `pipeline.storage.open_store` picks the class for a URL; the classes are `LocalStore` (plain paths
+and file://), `S3Store` (s3://) and `FsspecStore` (everything else that fsspec knows: gs://, memory:// ...).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from model.errors import MaepressError
+
+
+class StorageError(MaepressError):
+    """A store cannot be used as asked; the text names the URL and what to do. `permanent` errors are not worth a retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing.
+
+    Attributes:
+        key: path below the store's root with "/" between parts, never starting with "/".
+        size: bytes.
+        etag: changes when the content changes: the object store's own, or "SIZE-MTIME_NS" of a local file.
+    """
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object's bytes and the etag of exactly these bytes (not of an earlier listing)."""
+
+    key: str
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """An object that could not be read after all retries.
+
+    Attributes:
+        key: the object.
+        reason: one line for the rejections table, without credentials.
+    """
+
+    key: str
+    reason: str
+
+
+class Store(ABC):
+    """A folder or bucket prefix. Holds nothing but its URL, so it pickles to other processes; connections are made where it is used."""
+
+    def __init__(self, url: str) -> None:
+        """Args: url: as the user gave it, without a trailing slash; kept for messages."""
+        self.url = url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Every object below the root in byte order of its key, streamed: memory does not grow with their number.
+
+        Raises:
+            StorageError: when the root is missing, forbidden or unreachable.
+        """
+
+    @abstractmethod
+    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+        """The objects' bytes, read concurrently, in the order of `keys`; transient failures are retried with backoff."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write one object; readers see the old bytes or all of the new ones, never a part.
+
+        Raises:
+            StorageError: when it cannot be written after all retries.
+        """
+
+    @abstractmethod
+    def open_input(self, key: str) -> BinaryIO:
+        """A seekable reader that fetches only the ranges asked for.
+
+        Raises:
+            StorageError: when there is no such object.
+        """
+
+    @abstractmethod
+    def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """A writer for one large object. It appears whole when the `with` block ends, and not at all when the block raises."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove one object; absent is fine."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+
+    @abstractmethod
+    def check_readable(self) -> None:
+        """Fail early and quickly (seconds, no long retries).
+
+        Raises:
+            StorageError: when the root is missing, forbidden or unreachable.
+        """
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Make the root where that needs making (a local folder), and write and remove a small object.
+
+        Raises:
+            StorageError: when the root cannot be written.
+        """
+
+    def child(self, name: str) -> "Store":
+        """The store of a sub-folder."""
+        return type(self)(f"{self.url}/{name}")
+
+    def get(self, key: str) -> bytes:
+        """One object's bytes.
+
+        Raises:
+            StorageError: when it cannot be read.
+        """
+        (result,) = self.fetch([key])
+        if isinstance(result, FetchFailed):
+            raise StorageError(f"{self.url}/{key} cannot be read: {result.reason}")
+        return result.data
