@@ -1,0 +1,48 @@
+# Everything works in a fresh clone: each target makes .venv from the pinned requirements first, and again when they change.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint format bench-pipeline bench-rd lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+setup: $(READY)  ## make .venv from the pinned requirements
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "maepress needs Python 3.11 or newer: install it, or say where it is with PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the pinned requirements into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1: on a real S3 server
+	@$(BIN)/python -m jobs.demo $(if $(filter-out 0,$(S3)),--s3)
+
+test: $(READY)  ## every test
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff, mypy --strict, the floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff format and sort the imports
+	@$(BIN)/ruff check --fix --select I .
+	@$(BIN)/ruff format .
+
+bench-pipeline: $(READY)  ## throughput of the pipeline against a plain loop
+	@$(BIN)/python -m bench.pipeline
+
+bench-rd: $(READY)  ## rate and distortion against JPEG
+	@$(BIN)/python -m bench.rd
+
+lock: $(READY)  ## write the lock files from what is installed
+	@$(BIN)/python .ci/lock.py
+
+clean:  ## remove .venv, caches and the demo's folder
+	@rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

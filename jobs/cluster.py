@@ -1,0 +1,63 @@
+"""Ray, started the same way by every job: the cluster that RAY_ADDRESS names, or this machine alone."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from model.errors import MaepressError
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Connect to Ray for the duration of a `with` block; a connection that exists already is used and left as it is.
+
+    Raises:
+        MaepressError: when RAY_ADDRESS names a cluster that does not answer.
+    """
+    # Read by Ray as it is imported: keep its advice about future defaults out of a user's terminal.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if address:
+            _require_answer(address)
+            ray.init(address=address, logging_level=logging.ERROR)
+        else:
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    _quiet_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse at once an address where nobody listens; Ray itself would try for minutes and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "auto", or a form that only Ray can judge
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as e:
+        reason = e.strerror or e
+        raise MaepressError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine") from None
+
+
+def _quiet_data() -> None:
+    """Turn off Ray Data's own progress display: maepress has one that counts images instead of blocks."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,119 @@
+"""What every job shares: its command line, its settings, its exit status.
+
+Exit status 0: done. 1: done, but something in the archive failed (damaged payloads, wrong PSNR). 2: a mistake that the user can mend, said in one
+line. 130: interrupted.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from jobs.flags import HELP_WIDTH, Parser, add_fields
+from jobs.output import Output
+from jobs.settings import redact, resolve
+from model.errors import MaepressError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Settings]):
+    """A job as the command line knows it.
+
+    Attributes:
+        name: the word after `maepress`.
+        summary: one line for the list of jobs.
+        about: a paragraph for the job's own help.
+        example: one command that works.
+        settings: returns the settings class; a function, because importing it brings torch and Ray along.
+        run: does the work; returns the exit status.
+        positionals: settings given by position, in order.
+        metavars: what stands for the value of some settings in the help.
+        has_json: whether the job's result can be printed as JSON.
+    """
+
+    name: str
+    summary: str
+    about: str
+    example: str
+    settings: Callable[[], type[Settings]]
+    run: Callable[[Settings, Output], int]
+    positionals: tuple[str, ...]
+    metavars: Mapping[str, str] = field(default_factory=dict)
+    has_json: bool = True
+
+    def parser(self) -> Parser:
+        """The job's command line."""
+        parser = Parser(
+            prog=f"maepress {self.name}",
+            description=textwrap.fill(self.about, HELP_WIDTH),
+            epilog=f"example:\n  {self.example}",
+            usage=f"maepress {self.name} {' '.join(name.upper() for name in self.positionals)} [options]",
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=HELP_WIDTH),
+            allow_abbrev=False,
+            add_help=False,
+        )
+        add_fields(parser, self.settings(), self.positionals, self.metavars)
+        common = parser.add_argument_group("common options")
+        common.add_argument("--config", metavar="FILE", help="YAML file with any of these settings (flags come first, then FILE, then MAEPRESS_* variables)")
+        if self.has_json:
+            common.add_argument("--json", action="store_true", help="print the result as JSON; nothing else goes to standard output")
+        common.add_argument("--quiet", action="store_true", help="no progress")
+        common.add_argument("-h", "--help", action="help", help="show this help")
+        return parser
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Parse, run, and turn mistakes into one line and an exit status.
+
+        Args:
+            argv: arguments after the job's name; the process's own when None.
+        """
+        return guard(lambda: self._start(sys.argv[1:] if argv is None else argv))
+
+    def _start(self, argv: Sequence[str]) -> int:
+        flags = vars(self.parser().parse(argv))
+        output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
+        config = flags.pop("config")
+        return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
+
+
+def guard(action: Callable[[], int]) -> int:
+    """Run something and answer the user's mistakes with one line, interruption and a closed pipe with none."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        print("maepress: interrupted; the same command goes on from what is committed", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); without this, Python complains once more when it flushes on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as e:
+        mistake = users_mistake(e)
+        if mistake is None:
+            raise
+        print(f"maepress: {redact(' '.join(str(mistake).split()))}", file=sys.stderr)
+        return MISTAKE
+
+
+def users_mistake(error: BaseException) -> MaepressError | None:
+    """The `MaepressError` at the root of an error, or None: Ray wraps what a task raised, once a layer it passed through."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        e = queue.pop(0)
+        if e is None or id(e) in seen:
+            continue
+        seen.add(id(e))
+        inner = getattr(e, "cause", None)
+        if isinstance(e, MaepressError) and not isinstance(inner, BaseException):
+            return e
+        queue += [inner if isinstance(inner, BaseException) else None, e.__cause__, e.__context__]
+    return None

@@ -1,0 +1,71 @@
+"""What a job prints: a small table for people, or JSON for scripts. Progress goes to standard error and is not this module's business."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a job's result goes.
+
+    Attributes:
+        as_json: print `result` as JSON and no tables.
+        quiet: no progress on standard error.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def result(self, values: Mapping[str, object]) -> None:
+        """Print the result for scripts; does nothing unless JSON was asked for."""
+        if self.as_json:
+            print(json.dumps(values, indent=2, default=str))
+
+    def table(self, title: str, rows: Sequence[Sequence[Cell]], columns: Sequence[str] = ()) -> None:
+        """Print a table for people; does nothing when JSON was asked for.
+
+        Args:
+            title: printed above, empty for none.
+            rows: the cells. Without `columns` these are pairs of a name and a value.
+            columns: headings.
+        """
+        if self.as_json:
+            return
+        # A terminal's width counts only on a terminal; a file gets lines as long as they need to be.
+        console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=None, show_header=bool(columns), pad_edge=False, padding=(0, 2, 0, 0))
+        for i, column in enumerate(columns or ("", "")):
+            table.add_column(column, justify="left" if i == 0 or not columns else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(format_cell(cell) for cell in row))
+        console.print(table)
+
+    def line(self, text: str) -> None:
+        """Print one line for people; does nothing when JSON was asked for."""
+        if not self.as_json:
+            print(text)
+
+
+def format_cell(cell: Cell) -> str:
+    """A cell as text: thousands apart, four digits of a fraction, a dash for nothing."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:.4g}" if isinstance(cell, float) else cell
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes as people say it: "812 B", "3.4 MB" (powers of 1000, as object stores bill them)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
