@@ -1,0 +1,221 @@
+"""The codec's public face: pictures in, payloads out, and back.
+
+    codec = Codec.load("base")
+    payloads = codec.compress(pictures, quality=40)      # list[bytes], each a whole .mae file
+    pictures = codec.decompress(payloads)
+
+A codec is complete when it is loaded: there is nothing to update or compile. It decodes what its own model pressed, on any device and with any
+number of threads, to the same symbols; pixels may differ by a rounding step between devices.
+
+For a pipeline the same in two halves: `analyse` runs the networks (on the GPU where there is one) and returns small integers; `coder.encode` turns those
+into bytes, in other processes if need be.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model import checkpoint, container, escapes, planes
+from model.coder import EntropyCoder, Latents, first_pass
+from model.config import HYPER_STRIDE, LATENT_STRIDE, QUALITIES
+from model.container import Colour, Header, Tag
+from model.errors import DamagedPayload, MaepressError, WrongModel
+from model.layers import set_compute_dtype
+from model.picture import Picture
+from model.precision import best_dtype
+
+BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
+"""Most pixels that go through the networks at once: on a CPU about what its caches hold, on a GPU about what fills it."""
+
+
+class Codec:
+    """One model, ready to code at all 64 qualities.
+
+    Attributes:
+        fingerprint: 16 hex digits that name the model; every payload carries them.
+        coder: the entropy-coding half, without torch, small to send to other processes.
+    """
+
+    def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu") -> None:
+        self.fingerprint = model.fingerprint
+        self.coder = EntropyCoder(model.tables, model.fingerprint)
+        self._network = model.network
+        self._device = torch.device(device)
+        set_compute_dtype(self._network, best_dtype(self._device))
+
+    @classmethod
+    def load(cls, folder: str | Path = "base", *, device: str = "cpu") -> "Codec":
+        """A codec from a local model folder, or "base" for the model that maepress ships.
+
+        Raises:
+            MaepressError: when there is no readable model.
+        """
+        return cls(checkpoint.load(folder, device), device)
+
+    def compress(self, pictures: Sequence[Picture], quality: int, *, metadata: bool = True) -> list[bytes]:
+        """Press pictures.
+
+        Args:
+            pictures: of any sizes.
+            quality: 0 (smallest) .. 63 (highest fidelity).
+            metadata: put each picture's ICC profile, EXIF and XMP into its payload.
+
+        Returns:
+            a payload each, in order.
+
+        Raises:
+            MaepressError: for a quality out of range.
+        """
+        pressed = []
+        for picture, latents in zip(pictures, self.analyse(pictures, quality, check=False), strict=True):
+            extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
+            pressed.append(self.coder.encode(latents, **extra))
+        return pressed
+
+    def analyse(self, pictures: Sequence[Picture], quality: int, *, check: bool = True) -> list[Latents]:
+        """The first half of `compress`: everything up to whole numbers.
+
+        Args:
+            pictures: of any sizes; those of equal padded size go through the networks together.
+            quality: 0..63.
+            check: also reconstruct what the decoder will output and measure its PSNR.
+
+        Returns:
+            a `Latents` each, in order.
+
+        Raises:
+            MaepressError: for a quality out of range.
+        """
+        if not 0 <= quality < QUALITIES:
+            raise MaepressError(f"quality {quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)")
+        results: dict[int, Latents] = {}
+        for batch in _batches([_padded_size(p.height, p.width) for p in pictures], self._batch_pixels()):
+            results |= zip(batch, self._analyse([pictures[i] for i in batch], quality, check), strict=True)
+        return [results[i] for i in range(len(pictures))]
+
+    @torch.inference_mode()
+    def _analyse(self, pictures: list[Picture], quality: int, check: bool) -> list[Latents]:
+        """Pictures of one padded size."""
+        image = torch.from_numpy(np.stack([_pad(p.pixels) for p in pictures])).to(self._device)
+        row = torch.full((len(pictures),), quality, device=self._device)
+        coded = self._network.analyse(image.to(torch.float32) / 255, row)
+        output = self._network.synthesise(coded.latent, row).cpu().numpy() if check else None
+        z, symbols, indices = (t.cpu().numpy() for t in (coded.z, coded.symbols, coded.indices))
+        narrow = symbols.astype(np.int16) if np.abs(symbols).max() < 1 << 15 else symbols
+        latents = []
+        for i, picture in enumerate(pictures):
+            colour = Colour.GREY if picture.pixels.shape[2] == 1 else Colour.RGB
+            header = Header(self.fingerprint, picture.width, picture.height, quality, colour)
+            psnr = None if output is None else _psnr(picture.pixels, _unpad(output[i], header))
+            latents.append(Latents(header, z[i], narrow[i], indices[i], picture.alpha, psnr))
+        return latents
+
+    def decompress(self, payloads: Sequence[bytes]) -> list[Picture]:
+        """Pictures of payloads, in order.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+            WrongModel: when another model pressed it.
+        """
+        parsed = [self._parse(p) for p in payloads]
+        results: dict[int, Picture] = {}
+        for batch in _batches([_padded_size(h.height, h.width) for h, _ in parsed], self._batch_pixels()):
+            results |= zip(batch, self._decompress([parsed[i] for i in batch]), strict=True)
+        return [results[i] for i in range(len(payloads))]
+
+    def _parse(self, payload: bytes) -> tuple[Header, dict[int, bytes]]:
+        header, sections = container.read(payload)
+        if header.fingerprint != self.fingerprint:
+            raise WrongModel(f"the payload was pressed by model {header.fingerprint}, this codec is model {self.fingerprint}: load that one")
+        return header, sections
+
+    @torch.inference_mode()
+    def _decompress(self, parsed: list[tuple[Header, dict[int, bytes]]]) -> list[Picture]:
+        """Payloads of one padded size."""
+        height, width = _padded_size(parsed[0][0].height, parsed[0][0].width)
+        h, w = height // LATENT_STRIDE, width // LATENT_STRIDE
+        config = self._network.config
+        z_shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), config.hyper_channels)
+        first = first_pass(h, w, config.latent_channels)
+        row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
+
+        z = np.stack([self.coder.decode_hyper(s.get(Tag.HYPER, b""), z_shape, header.quality) for header, s in parsed])
+        state = self._network.first_pass(torch.from_numpy(z).to(self._device), row, (h, w))
+        indices = state.indices.cpu().numpy()
+        symbols = np.zeros(indices.shape, np.int32)
+        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), first.size) for _, s in parsed]
+        for i, (_, s) in enumerate(parsed):
+            symbols[i][first] = self.coder.decode_pass(s.get(Tag.FIRST, b""), indices[i][first])
+            symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
+        both, latent_of = self._network.second_pass(state, torch.from_numpy(symbols).to(self._device))
+        indices = both.cpu().numpy()
+        for i, (_, s) in enumerate(parsed):
+            symbols[i][~first] = self.coder.decode_pass(s.get(Tag.SECOND, b""), indices[i][~first])
+            symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
+        output = self._network.synthesise(latent_of(torch.from_numpy(symbols).to(self._device)), row).cpu().numpy()
+        return [_picture(header, sections, output[i]) for i, (header, sections) in enumerate(parsed)]
+
+    def verify(self, payload: bytes) -> Header:
+        """Check a payload's checksum, structure and model without decoding it.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+            WrongModel: when another model pressed it.
+        """
+        return self._parse(payload)[0]
+
+    def _batch_pixels(self) -> int:
+        return BATCH_PIXELS[self._device.type]
+
+
+def _picture(header: Header, sections: dict[int, bytes], output: NDArray[np.uint8]) -> Picture:
+    alpha = planes.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
+    metadata = {name: sections.get(tag, b"") for name, tag in (("icc", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP))}
+    return Picture(np.ascontiguousarray(_unpad(output, header)), alpha, **metadata)
+
+
+def _padded_size(height: int, width: int) -> tuple[int, int]:
+    """Sides rounded up to whole latents."""
+    return height + -height % LATENT_STRIDE, width + -width % LATENT_STRIDE
+
+
+def _pad(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB of whole latents: edges repeated, grey three times."""
+    h, w, channels = pixels.shape
+    height, width = _padded_size(h, w)
+    padded = np.pad(pixels, ((0, height - h), (0, width - w), (0, 0)), mode="edge") if (height, width) != (h, w) else pixels
+    return padded.repeat(3, axis=2) if channels == 1 else padded
+
+
+def _unpad(output: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
+    """The decoder's RGB output to the picture's own planes: grey is the rounded mean of the three."""
+    cropped = output[: header.height, : header.width]
+    if header.colour == Colour.RGB:
+        return cropped
+    return ((cropped.sum(2, keepdims=True, dtype=np.uint16) * 2 + 3) // 6).astype(np.uint8)
+
+
+def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images; infinite when they are equal."""
+    difference = a.astype(np.int16) - b
+    squared = float(np.mean(np.square(difference, dtype=np.int32)))
+    return math.inf if squared == 0 else 10 * math.log10(255**2 / squared)
+
+
+def _batches(sizes: list[tuple[int, int]], most_pixels: int) -> Iterator[list[int]]:
+    """Positions of equal sizes, together at most so many pixels (or one)."""
+    groups = defaultdict(list)
+    for i, size in enumerate(sizes):
+        groups[size].append(i)
+    for (h, w), members in groups.items():
+        step = max(1, most_pixels // (h * w))
+        for start in range(0, len(members), step):
+            yield members[start : start + step]
+
+
+__all__ = ["Codec", "DamagedPayload", "Latents", "MaepressError", "Picture", "WrongModel"]

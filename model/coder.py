@@ -1,0 +1,178 @@
+"""Entropy coding: whole numbers to bytes and back, with nothing but integer tables. No torch, so that it pickles small and runs anywhere.
+
+Symbols of equal scale index are coded together, so that each of the 64 tables is set up once an image; index 0 is not coded at all.
+The coder is the asymmetric numeral system (Duda 2009) of `constriction`; one stream for z, one a pass.
+"""
+
+from dataclasses import dataclass
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from model import container, escapes, planes
+from model.container import Header, Tag
+from model.errors import DamagedPayload
+from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, Tables
+
+_Model = constriction.stream.model.Categorical
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Latents:
+    """What the networks make of an image, ready for entropy coding: whole numbers and facts.
+
+    Attributes:
+        header: size, quality, colour kind and model.
+        z: hyper-latents, int8 `[h/4, w/4, Z]`, rounded up.
+        symbols: latents as quantisation steps from their mean, int16 or int32 `[h, w, M]`.
+        indices: scale index of each, uint8 `[h, w, M]`.
+        alpha: uint8 `[H, W]` or None.
+        psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal; None when not measured.
+    """
+
+    header: Header
+    z: NDArray[np.int8]
+    symbols: NDArray[np.int16] | NDArray[np.int32]
+    indices: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    psnr: float | None = None
+
+
+def first_pass(h: int, w: int, m: int) -> NDArray[np.bool_]:
+    """The first pass's checkerboard, `[h, w, M]`, as in `model.hyperprior.first_pass_mask`."""
+    return np.add.outer(np.add.outer(np.arange(h), np.arange(w)), np.arange(m)) % 2 == 0
+
+
+def _table_model(counts: NDArray[np.int32]) -> _Model:
+    """A model with exactly these counts of 2^24: constriction gives each symbol 1 and shares out the rest, which is what we subtract here.
+
+    All numbers involved are integers below 2^24, so that its float32 arithmetic is exact.
+    """
+    return _Model((counts - 1).astype(np.float32), perfect=False)
+
+
+class EntropyCoder:
+    """Codes `Latents` with one model's tables."""
+
+    def __init__(self, tables: Tables, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._tables = tables
+        self._models: dict[int, _Model] = {}
+
+    def __getstate__(self) -> tuple[Tables, str]:
+        return self._tables, self.fingerprint
+
+    def __setstate__(self, state: tuple[Tables, str]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def _model(self, index: int) -> _Model:
+        if index not in self._models:
+            self._models[index] = _table_model(self._tables.gaussian[index])
+        return self._models[index]
+
+    def _limits(self) -> NDArray[np.int32]:
+        """Largest symbol size of each scale index; 0 for index 0, which is not coded."""
+        limits = np.array([t.size // 2 for t in self._tables.gaussian], np.int32)
+        limits[0] = 0
+        return limits
+
+    def encode(self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"") -> bytes:
+        """A whole payload.
+
+        Args:
+            latents: from a codec of the same model.
+            icc: ICC profile to put into the file.
+            exif: EXIF block to put into the file.
+            xmp: XMP packet to put into the file.
+        """
+        symbols = latents.symbols.astype(np.int32, copy=False)
+        limit = self._limits()[latents.indices]
+        coded = np.clip(symbols, -limit, limit)
+        outside = np.flatnonzero(coded != symbols)
+        first = first_pass(*symbols.shape)
+        sections = {
+            Tag.HYPER: self._encode_hyper(latents.z, latents.header.quality),
+            Tag.FIRST: self._encode_pass(coded[first], latents.indices[first]),
+            Tag.SECOND: self._encode_pass(coded[~first], latents.indices[~first]),
+            Tag.ESCAPES: escapes.write(outside, symbols.reshape(-1)[outside]),
+            Tag.ALPHA: b"" if latents.alpha is None else planes.write(latents.alpha),
+            Tag.ICC: icc,
+            Tag.EXIF: exif,
+            Tag.XMP: xmp,
+        }
+        return container.write(latents.header, sections)
+
+    def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
+        coder = constriction.stream.stack.AnsCoder()
+        for channel in reversed(range(z.shape[-1])):
+            model = _table_model(self._tables.hyper[quality // HYPER_GROUP, channel])
+            coder.encode_reverse(z[..., channel].reshape(-1).astype(np.int32) + HYPER_MAX, model)
+        return _to_bytes(coder)
+
+    def decode_hyper(self, data: bytes, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
+        """z again, int8 of that `shape` `[h/4, w/4, Z]`.
+
+        Raises:
+            DamagedPayload: when the stream does not end where it should.
+        """
+        coder = _from_bytes(data)
+        z = np.empty(shape, np.int8)
+        for channel in range(shape[2]):
+            model = _table_model(self._tables.hyper[quality // HYPER_GROUP, channel])
+            z[..., channel] = (coder.decode(model, shape[0] * shape[1]) - HYPER_MAX).reshape(shape[:2])
+        _expect_end(coder)
+        return z
+
+    def _encode_pass(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> bytes:
+        order, bounds = _by_index(indices)
+        symbols = symbols[order]
+        coder = constriction.stream.stack.AnsCoder()
+        for index in reversed(range(1, len(bounds) - 1)):
+            begin, end = bounds[index], bounds[index + 1]
+            if begin < end:
+                coder.encode_reverse(symbols[begin:end] + self._tables.gaussian[index].size // 2, self._model(index))
+        return _to_bytes(coder)
+
+    def decode_pass(self, data: bytes, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Symbols of one pass in scan order, int32 of the shape of `indices` `[n]`, before escapes.
+
+        Raises:
+            DamagedPayload: when the stream does not end where it should.
+        """
+        order, bounds = _by_index(indices)
+        coder = _from_bytes(data)
+        grouped = np.zeros(indices.size, np.int32)
+        for index in range(1, len(bounds) - 1):
+            begin, end = bounds[index], bounds[index + 1]
+            if begin < end:
+                grouped[begin:end] = coder.decode(self._model(index), end - begin) - self._tables.gaussian[index].size // 2
+        _expect_end(coder)
+        symbols = np.empty_like(grouped)
+        symbols[order] = grouped
+        return symbols
+
+
+def _by_index(indices: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
+    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins; the last bound is the size."""
+    order = np.argsort(indices, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(indices, minlength=SCALES))])
+    return order, bounds.tolist()
+
+
+def _to_bytes(coder: constriction.stream.stack.AnsCoder) -> bytes:
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def _from_bytes(data: bytes) -> constriction.stream.stack.AnsCoder:
+    if len(data) % 4:
+        raise DamagedPayload("the payload's streams are damaged")
+    try:
+        return constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    except ValueError:
+        raise DamagedPayload("the payload's streams are damaged") from None
+
+
+def _expect_end(coder: constriction.stream.stack.AnsCoder) -> None:
+    if not coder.is_empty():
+        raise DamagedPayload("the payload's streams do not end where they should")

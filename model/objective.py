@@ -1,0 +1,84 @@
+"""What training minimises: lambda(q) * distortion + rate, each image at a quality of its own."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+
+from model.network import Estimate
+from model.quality import tradeoff
+
+Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
+DISTORTIONS: tuple[str, ...] = get_args(Distortion)
+BALANCE = 0.35
+"""Losses are divided by lambda^0.35: without it the highest qualities own the gradient, with 0.5 the lowest do."""
+MS_SSIM_WEIGHT = 5000.0
+"""Squared levels that 1 - MS-SSIM stands for; puts both on one lambda scale (about that of Balle et al. 2018 at 0.5 bits a pixel)."""
+
+
+@dataclass(slots=True)
+class Loss:
+    """Per image, float `[B]`: the `total` to minimise, `bpp` of y and z together, and the squared error `mse` of values in 0..1."""
+
+    total: Tensor
+    bpp: Tensor
+    mse: Tensor
+
+
+def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
+    """Distortion an image `[B]`, on the scale of squared 8-bit levels.
+
+    `mse` is the mean squared error. `l2` is the root of it, the mean L2 error of the source article, scaled to be equal at 1 level. `bce` is binary cross-entropy
+    for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for sides over 160 pixels.
+
+    Args:
+        kind: one of `DISTORTIONS`.
+        output: float `[B, H, W, 3]`, about 0..1, not clipped.
+        target: float `[B, H, W, 3]` in 0..1.
+    """
+    if kind == "mse":
+        return 255**2 * (output - target).square().mean((1, 2, 3))
+    if kind == "l2":
+        return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
+    if kind == "bce":
+        return 255**2 * F.binary_cross_entropy(output.clamp(1e-4, 1 - 1e-4), target, reduction="none").mean((1, 2, 3))
+    similarity = ms_ssim(output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2), data_range=1.0, size_average=False)
+    return MS_SSIM_WEIGHT * (1 - similarity)
+
+
+def rate_distortion(estimate: Estimate, target: Tensor, quality: Tensor, kind: Distortion = "mse") -> Loss:
+    """Loss of a batch.
+
+    Args:
+        estimate: the network's view of the batch.
+        target: float `[B, H, W, 3]` in 0..1.
+        quality: integers `[B]`.
+        kind: the distortion to weigh against the rate.
+    """
+    pixels = target.shape[1] * target.shape[2]
+    bpp = (estimate.bits_y + estimate.bits_z) / pixels
+    weight = tradeoff(quality)
+    total = (bpp + weight * distortion(kind, estimate.image, target)) / weight**BALANCE
+    return Loss(total, bpp, (estimate.image - target).square().mean((1, 2, 3)))
+
+
+def hide_patches(image: Tensor, ratio: float, patch: int = 16) -> Tensor:
+    """Masked training (He et al., "Masked autoencoders are scalable vision learners", 2022): grey out random patches that the decoder must restore.
+
+    Args:
+        image: float `[B, H, W, 3]`, sides multiples of `patch`.
+        ratio: share of patches to hide, 0 (none) to 1.
+        patch: side of a patch in pixels.
+
+    Returns:
+        the image with hidden patches set to 0.5.
+    """
+    if ratio <= 0:
+        return image
+    b, h, w, _ = image.shape
+    hidden = torch.rand(b, h // patch, 1, w // patch, 1, 1, device=image.device) < ratio
+    tiles = image.reshape(b, h // patch, patch, w // patch, patch, 3)
+    return torch.where(hidden, torch.full_like(tiles, 0.5), tiles).reshape(image.shape)

@@ -1,0 +1,11 @@
+"""Which arithmetic the blocks run in."""
+
+import torch
+
+
+def best_dtype(device: str | torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32 (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), float32 elsewhere."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
