@@ -1,0 +1,65 @@
+"""What every test may use: a small working model, small photographs, and the shared data where it is at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.checkpoint import serialise
+from model.codec import Codec
+from model.config import CodecConfig
+from model.network import Network
+
+TINY = CodecConfig(
+    patch_channels=48,
+    latent_channels=64,
+    hyper_channels=8,
+    analysis_blocks=(1, 1),
+    synthesis_blocks=(1, 1),
+    hyper_width=16,
+    context_width=32,
+    scale_width=16,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that works without training, thanks to its DCT start; its residual branches are stirred so that every layer matters."""
+    torch.manual_seed(0)
+    network = Network(TINY)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.003 * torch.randn_like(parameter)
+    folder = tmp_path_factory.mktemp("model")
+    for name, data in serialise(network).items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_model_folder: Path) -> Codec:
+    """The small model, loaded."""
+    return Codec.load(tiny_model_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The shared data; skips the test where it is not at hand."""
+    folder = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder} (set MAEPRESS_DATA)")
+    return folder
+
+
+def photo_like(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth shapes with some texture, uint8 `[H, W, channels]`: compresses like a photograph, made in no time."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(np.float32) / 64
+    planes = [
+        128 + 60 * np.sin(x * rng.uniform(0.5, 3) + rng.uniform(0, 6)) + 50 * np.cos(y * rng.uniform(0.5, 3) + x * rng.uniform(0, 1)) for _ in range(channels)
+    ]
+    noisy = np.stack(planes, -1) + rng.normal(0, 3, (height, width, 1))
+    return noisy.clip(0, 255).astype(np.uint8)
