@@ -35,7 +35,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if parts.scheme == "file":
         return LocalStore(text.removeprefix("file://"))
     if parts.scheme in ("s3", "s3a"):
-        return S3Store("s3://" + text.split("://", 1)[1].rstrip("/"))
+        return S3Store("s3://" + text.split("://", 1)[1])
     return FsspecStore(text.rstrip("/"))
 
 

@@ -14,7 +14,7 @@ from model.errors import MaepressError
 
 
 class StorageError(MaepressError):
-    """A store cannot be used as asked; the text names the URL and what to do. `permanent` errors are not worth a retry."""
+    """A store cannot be used as asked; the text names the URL and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Entry:
     """One object of a listing.
 
     Attributes:
-        key: path below the store's root with "/" between parts, never starting with "/".
+        key: path below the store's root with "/" between parts. S3 allows what no file system does (`//`, `..`): see `pipeline.keys`.
         size: bytes.
         etag: changes when the content changes: the object store's own, or "SIZE-MTIME_NS" of a local file.
     """
@@ -48,10 +48,13 @@ class FetchFailed:
     Attributes:
         key: the object.
         reason: one line for the rejections table, without credentials.
+        transient: True when the store was to blame (unreachable, overloaded) and not the object: such a key should be tried again by
+            the next run and not be rejected for good.
     """
 
     key: str
     reason: str
+    transient: bool = False
 
 
 class Store(ABC):

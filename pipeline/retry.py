@@ -1,0 +1,34 @@
+"""Trying again what may pass by itself: backoff that doubles, with full jitter, so that a thousand workers do not return in step."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_WAIT = 0.25
+LONGEST_WAIT = 20.0
+
+
+def wait_before(attempt: int) -> float:
+    """Seconds to wait before an attempt (2, 3, ...): uniform between 0 and a limit that doubles from FIRST_WAIT to LONGEST_WAIT."""
+    return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 2)))
+
+
+async def with_retries(call: Callable[[], Awaitable[T]], is_transient: Callable[[Exception], bool], attempts: int = ATTEMPTS) -> T:
+    """The result of `call`, called again after errors that `is_transient` accepts.
+
+    Raises:
+        Exception: the last error, when it is not transient or the attempts are spent.
+    """
+    for attempt in range(1, attempts + 1):
+        if attempt > 1:
+            await asyncio.sleep(wait_before(attempt))
+        try:
+            return await call()
+        except Exception as e:
+            if attempt == attempts or not is_transient(e):
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,188 @@
+"""Buckets: S3 and what speaks its protocol.
+
+Listing, reading and writing of whole objects go through the plain S3 client, because only there are the etag of the bytes that were read, the
+declared length and the server's own words for a failure. Large files are streamed through s3fs, which shares the client.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+import fsspec.asyn
+import s3fs
+
+from pipeline.listing import Page, ordered, walk
+from pipeline.retry import ATTEMPTS, with_retries
+from pipeline.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, reason
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
+
+CONCURRENCY = 32
+"""Requests in flight for one `fetch`."""
+
+PART_BYTES = 16 << 20
+_SORTED_SERVERS = ("AmazonS3", "MinIO")
+_ENVIRONMENT = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION")
+
+
+class S3Store(Store):
+    """A bucket or a prefix of one, `s3://bucket/prefix`."""
+
+    def __init__(self, url: str) -> None:
+        """Args: url: `s3://bucket` or `s3://bucket/prefix`.
+
+        Raises:
+            StorageError: when the bucket's name is missing.
+        """
+        self.bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
+        super().__init__(f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}")
+        self.prefix = prefix + "/" if prefix else ""
+        if not self.bucket:
+            raise StorageError(f"{url!r} names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
+
+    def entries(self) -> Iterator[Entry]:
+        """See Store. In flat pages where the server is known to sort whole keys, otherwise folder by folder (see `pipeline.listing`)."""
+        probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        server = probe["ResponseMetadata"]["HTTPHeaders"].get("server", "")
+        return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
+
+    def entries_flat(self) -> Iterator[Entry]:
+        """The listing as the server gives it; the fewest requests, a thousand keys each.
+
+        Raises:
+            StorageError: at the first key out of order.
+        """
+        return ordered((entry for page in self._pages("", delimiter="") for entry in page.files), self.url)
+
+    def entries_by_folder(self) -> Iterator[Entry]:
+        """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
+        return ordered(walk(lambda prefix: self._pages(prefix, delimiter="/")), self.url)
+
+    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+        """See Store."""
+        return cast(list[Fetched | FetchFailed], fsspec.asyn.sync(_filesystem().loop, self._fetch_all, list(keys)))
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store: a single put is atomic."""
+        self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def open_input(self, key: str) -> BinaryIO:
+        """See Store."""
+        try:
+            return cast(BinaryIO, _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "rb", cache_type="none"))
+        except S3_ERRORS as e:
+            raise self._file_error(e, key) from e
+
+    @contextlib.contextmanager
+    def open_output(self, key: str) -> Iterator[BinaryIO]:
+        """See Store: a multipart upload, completed at the end or aborted."""
+        file = _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "wb", block_size=PART_BYTES)
+        try:
+            yield file
+            file.close()
+        except BaseException as e:
+            with contextlib.suppress(*S3_ERRORS):  # the first error is the one to tell
+                file.discard()
+            file.closed = True
+            if isinstance(e, S3_ERRORS):
+                raise self._file_error(e, key) from e
+            raise
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        self._call("delete_object", Bucket=self.bucket, Key=self.prefix + key)
+
+    def exists(self, key: str) -> bool:
+        """See Store."""
+        return fsspec.asyn.sync(_filesystem().loop, self._exists, key) is True
+
+    def check_readable(self) -> None:
+        """See Store."""
+        self._call("list_objects_v2", attempts=2, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+
+    def check_writable(self) -> None:
+        """See Store."""
+        probe = f"{self.prefix}.maepress-{secrets.token_hex(8)}"
+        self._call("list_objects_v2", attempts=2, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        self._call("put_object", attempts=2, Bucket=self.bucket, Key=probe, Body=b"")
+        self._call("delete_object", Bucket=self.bucket, Key=probe)
+
+    def _file_error(self, error: BaseException, key: str) -> StorageError:
+        if isinstance(error, FileNotFoundError):
+            return StorageError(f"{self.url}/{key} does not exist")
+        if isinstance(error, PermissionError):
+            return StorageError(f"access to {self.url}/{key} is forbidden: these credentials may not do that there")
+        return explain(error.__cause__ or error, f"{self.url}/{key}")
+
+    def _pages(self, prefix: str, delimiter: str) -> Iterator[Page]:
+        more: dict[str, str] = {}
+        start = len(self.prefix)
+        while True:
+            answer = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter=delimiter, **more)
+            files = [
+                Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
+                for found in answer.get("Contents", ())
+                if not found["Key"].endswith("/")  # the markers that consoles leave for empty folders
+            ]
+            yield Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
+            if not answer.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def _call(self, operation: str, attempts: int = ATTEMPTS, **arguments: Any) -> Any:
+        async def call() -> Any:
+            client = await _filesystem().set_session()
+            return await with_retries(lambda: getattr(client, operation)(**arguments), is_transient, attempts)
+
+        try:
+            return fsspec.asyn.sync(_filesystem().loop, call)
+        except S3_ERRORS as e:
+            raise explain(e, self.url) from e
+
+    async def _exists(self, key: str) -> bool:
+        client = await _filesystem().set_session()
+        try:
+            await with_retries(lambda: client.head_object(Bucket=self.bucket, Key=self.prefix + key), is_transient)
+        except S3_ERRORS as e:
+            if is_missing(e):
+                return False
+            raise explain(e, f"{self.url}/{key}") from e
+        return True
+
+    async def _fetch_all(self, keys: list[str]) -> list[Fetched | FetchFailed]:
+        client = await _filesystem().set_session()
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def read(key: str) -> Fetched:
+            answer = await client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            async with answer["Body"] as body:
+                data = await body.read()
+            if len(data) != answer["ContentLength"]:
+                raise Truncated(f"{len(data)} of {answer['ContentLength']} bytes")
+            return Fetched(key, data, answer["ETag"].strip('"'))
+
+        async def one(key: str) -> Fetched | FetchFailed:
+            async with gate:
+                try:
+                    return await with_retries(lambda: read(key), is_transient)
+                except S3_ERRORS as e:
+                    return FetchFailed(key, reason(e), is_transient(e))
+
+        return list(await asyncio.gather(*map(one, keys)))
+
+
+def _filesystem() -> Any:
+    """The connection of this process; another one after the environment changed."""
+    return _filesystem_for(os.getpid(), tuple(os.environ.get(name) for name in _ENVIRONMENT))
+
+
+@functools.lru_cache(maxsize=4)
+def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
+    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of seconds.
+    settings = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 2 * CONCURRENCY}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    client = {"region_name": region} if region else {}
+    return s3fs.S3FileSystem(config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True)

