@@ -1,7 +1,8 @@
 """Write the lock files from what is installed: `make lock`, after `pip install` of whatever should change.
 
-Runtime packages (everything that `pyproject.toml`'s dependencies reach) go to requirements.txt, what the demo, the tests and the linters need beyond
-them to requirements-dev.txt. Local version labels are dropped, so that `torch==2.13.0` means the build for the machine at hand.
+Runtime packages (everything that `pyproject.toml`'s dependencies reach) go to requirements.txt, what the demo, the
+tests and the linters need beyond them to requirements-dev.txt. Local version labels are dropped, so that
+`torch==2.13.0` means the build for the machine at hand.
 """
 
 import re
@@ -57,7 +58,9 @@ def main() -> None:
     extras = project["optional-dependencies"]
     runtime = closure(project["dependencies"])
     extra = closure([r for group in extras.values() for r in group if not re.match(r"maepress\b", r)])
-    (ROOT / "requirements.txt").write_text(HEADER.format(what="what maepress needs to run, as pip installs them") + lines(runtime))
+    (ROOT / "requirements.txt").write_text(
+        HEADER.format(what="what maepress needs to run, as pip installs them") + lines(runtime)
+    )
     beyond = {name: version for name, version in extra.items() if name not in runtime}
     header = HEADER.format(what="what the demo, the tests and the linters need beyond that")
     (ROOT / "requirements-dev.txt").write_text(header + "-r requirements.txt\n" + lines(beyond))

@@ -49,7 +49,9 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as e:
         reason = e.strerror or e
-        raise MaepressError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine") from None
+        raise MaepressError(
+            f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine"
+        ) from None
 
 
 def _quiet_data() -> None:

@@ -1,7 +1,8 @@
-"""A command line from a settings class: every field becomes a flag or a positional argument, described and limited by the field itself.
+"""A command line from a settings class: every field becomes a flag or a positional argument.
 
-Nothing is validated here. Every value stays a string until `jobs.settings` has merged it with the configuration file and the environment and
-given all of them to the settings class at once, so that a mistake reads the same wherever it was made.
+Nothing is validated here. Every value stays a string until `jobs.settings` has merged it with the configuration file
+and the environment and given all of them to the settings class at once, so that a mistake reads the same wherever it
+was made.
 """
 
 import argparse
@@ -39,7 +40,9 @@ class Parser(argparse.ArgumentParser):
             if flag is None:
                 self.error(f"unexpected argument {unknown[0]!r}")
             flag = flag.split("=")[0]
-            near = difflib.get_close_matches(flag, [o for a in self._actions for o in a.option_strings], n=1, cutoff=0.7)
+            near = difflib.get_close_matches(
+                flag, [o for a in self._actions for o in a.option_strings], n=1, cutoff=0.7
+            )
             self.error(f"unknown option {flag}" + (f": did you mean {near[0]}?" if near else ""))
         return values
 
@@ -72,7 +75,9 @@ def add_fields(
             continue
         flag, kind = f"--{name.replace('_', '-')}", core_type(field)
         if kind is bool:
-            what.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_describe(field))
+            what.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_describe(field)
+            )
             continue
         choices = "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else None
         metavar = metavars.get(name) or choices or METAVARS.get(kind, "TEXT")
@@ -93,7 +98,12 @@ def _range(field: FieldInfo) -> str:
     """The limits of a number in words, such as "0 to 63" or "above 0"."""
     bounds: dict[type[Any], object] = {}
     for limit in field.metadata:
-        for kind, value in ((annotated_types.Ge, "ge"), (annotated_types.Gt, "gt"), (annotated_types.Le, "le"), (annotated_types.Lt, "lt")):
+        for kind, value in (
+            (annotated_types.Ge, "ge"),
+            (annotated_types.Gt, "gt"),
+            (annotated_types.Le, "le"),
+            (annotated_types.Lt, "lt"),
+        ):
             if isinstance(limit, kind):
                 bounds[kind] = getattr(limit, value)
     low, above = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Gt)

@@ -1,7 +1,7 @@
 """What every job shares: its command line, its settings, its exit status.
 
-Exit status 0: done. 1: done, but something in the archive failed (damaged payloads, wrong PSNR). 2: a mistake that the user can mend, said in one
-line. 130: interrupted.
+Exit status 0: done. 1: done, but something in the archive failed (damaged payloads, wrong PSNR). 2: a mistake that the
+user can mend, said in one line. 130: interrupted.
 """
 
 import argparse
@@ -56,15 +56,23 @@ class Job(Generic[Settings]):
             description=textwrap.fill(self.about, HELP_WIDTH),
             epilog=f"example:\n  {self.example}",
             usage=f"maepress {self.name} {' '.join(name.upper() for name in self.positionals)} [options]",
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=HELP_WIDTH),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                prog, max_help_position=30, width=HELP_WIDTH
+            ),
             allow_abbrev=False,
             add_help=False,
         )
         add_fields(parser, self.settings(), self.positionals, self.metavars)
         common = parser.add_argument_group("common options")
-        common.add_argument("--config", metavar="FILE", help="YAML file with any of these settings (flags come first, then FILE, then MAEPRESS_* variables)")
+        common.add_argument(
+            "--config",
+            metavar="FILE",
+            help="YAML file with any of these settings; flags come first, then FILE, then MAEPRESS_* variables",
+        )
         if self.has_json:
-            common.add_argument("--json", action="store_true", help="print the result as JSON; nothing else goes to standard output")
+            common.add_argument(
+                "--json", action="store_true", help="print the result as JSON; nothing else goes to standard output"
+            )
         common.add_argument("--quiet", action="store_true", help="no progress")
         common.add_argument("-h", "--help", action="help", help="show this help")
         return parser
@@ -104,7 +112,7 @@ def guard(action: Callable[[], int]) -> int:
 
 
 def users_mistake(error: BaseException) -> MaepressError | None:
-    """The `MaepressError` at the root of an error, or None: Ray wraps what a task raised, once a layer it passed through."""
+    """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once a layer it passed."""
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:

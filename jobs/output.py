@@ -1,4 +1,4 @@
-"""What a job prints: a small table for people, or JSON for scripts. Progress goes to standard error and is not this module's business."""
+"""What a job prints: a small table for people, or JSON for scripts. (Progress goes to standard error, elsewhere.)"""
 
 import json
 import sys
@@ -40,7 +40,15 @@ class Output:
             return
         # A terminal's width counts only on a terminal; a file gets lines as long as they need to be.
         console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
-        table = Table(title=title or None, title_justify="left", title_style="bold", box=None, show_header=bool(columns), pad_edge=False, padding=(0, 2, 0, 0))
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=bool(columns),
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
         for i, column in enumerate(columns or ("", "")):
             table.add_column(column, justify="left" if i == 0 or not columns else "right", overflow="fold")
         for row in rows:

@@ -1,7 +1,8 @@
-"""Where a setting's value comes from: flags before the YAML file before the environment before the default, all validated at once.
+"""Where a setting's value comes from: flags before the YAML file before the environment before the default.
 
-Why not pydantic-settings: it has the same layers, but its command line prints usages and tracebacks for mistakes, needs positional arguments to be
-declared in the settings class, and cannot say whether a bad value came from a flag, a line of the file or a variable.
+Why not pydantic-settings: it has the same layers, but its command line prints usages and tracebacks for mistakes, needs
+positional arguments to be declared in the settings class, and cannot say whether a bad value came from a flag, a line
+of the file or a variable.
 """
 
 import os
@@ -21,7 +22,12 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def resolve(
-    settings: type[Settings], flags: Mapping[str, object], *, positionals: tuple[str, ...] = (), config: str | None = None, environ: Mapping[str, str] = os.environ
+    settings: type[Settings],
+    flags: Mapping[str, object],
+    *,
+    positionals: tuple[str, ...] = (),
+    config: str | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Merge the layers and validate them.
 
@@ -99,15 +105,15 @@ def _reason(error: ErrorDetails) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
-            return f"must be at least {context['ge']}"
+            return f"must be at least {_number(context['ge'])}"
         case "greater_than":
-            return f"must be above {context['gt']}"
+            return f"must be above {_number(context['gt'])}"
         case "less_than_equal":
-            return f"must be at most {context['le']}"
+            return f"must be at most {_number(context['le'])}"
         case "less_than":
-            return f"must be below {context['lt']}"
+            return f"must be below {_number(context['lt'])}"
         case "multiple_of":
-            return f"must be a multiple of {context['multiple_of']}"
+            return f"must be a multiple of {_number(context['multiple_of'])}"
         case "int_parsing" | "int_type" | "int_from_float":
             return "must be a whole number"
         case "float_parsing" | "float_type" | "finite_number":
@@ -120,3 +126,8 @@ def _reason(error: ErrorDetails) -> str:
             return str(context["error"])
         case _:
             return error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _number(value: float) -> str:
+    """A limit as people write it: 1 instead of 1.0."""
+    return str(int(value)) if value == int(value) else str(value)

@@ -1,0 +1,109 @@
+"""The demo's archive: photographs from scikit-image's and scikit-learn's wheels, cut and scaled into some 220 files.
+
+The same files come out every time: a photograph's name seeds its cuts. Beside the photographs there are the files that
+a real bucket has too: a scan in 16 bits, a CMYK print file, one upload that broke off.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skimage
+import sklearn
+from PIL import Image
+
+SKIMAGE = Path(skimage.__file__).parent / "data"
+SKLEARN = Path(sklearn.__file__).parent / "datasets" / "images"
+SUBJECTS: dict[str, tuple[Path, ...]] = {
+    "people": (SKIMAGE / "astronaut.png", SKIMAGE / "camera.png"),
+    "animals": (SKIMAGE / "chelsea.png",),
+    "places": (SKLEARN / "china.jpg", SKIMAGE / "rocket.jpg"),
+    "things": (
+        SKIMAGE / "coffee.png",
+        SKIMAGE / "coins.png",
+        SKIMAGE / "motorcycle_left.png",
+        SKIMAGE / "motorcycle_right.png",
+    ),
+    "nature": (SKLEARN / "flower.jpg", SKIMAGE / "grass.png", SKIMAGE / "gravel.png", SKIMAGE / "brick.png"),
+    "science": (
+        SKIMAGE / "hubble_deep_field.jpg",
+        SKIMAGE / "ihc.png",
+        SKIMAGE / "moon.png",
+        SKIMAGE / "retina.jpg",
+        SKIMAGE / "cell.png",
+    ),
+}
+CUTS = 12
+"""Files made of each photograph."""
+SMALLEST, LARGEST = 160, 640
+"""Shortest and longest side of a file in pixels."""
+FORMATS = ("jpeg-95", "jpeg-90", "png", "jpeg-85", "webp-90", "jpeg-75")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFile:
+    """One object of the demo's bucket."""
+
+    key: str
+    data: bytes
+
+
+def demo_files() -> Iterator[DemoFile]:
+    """Every file of the demo's archive, in nested prefixes, always the same."""
+    for subject, paths in SUBJECTS.items():
+        for path in paths:
+            with Image.open(path) as photo:
+                photo.load()
+                yield from _cuts(subject, path.stem, photo if photo.mode == "L" else photo.convert("RGB"))
+    yield from _awkward()
+
+
+def _cuts(subject: str, name: str, photo: Image.Image) -> Iterator[DemoFile]:
+    """Random pieces of a photograph at random sizes, in the formats in turn."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    for n in range(CUTS):
+        width, height = (int(side * rng.uniform(0.5, 1.0)) for side in photo.size)
+        left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
+        piece = photo.crop((left, top, left + width, top + height))
+        # Scaled down by a fifth at least, so that the source's own compression does not decide what can be pressed.
+        scale = min(0.8, LARGEST / max(piece.size)) * rng.uniform(0.6, 1.0)
+        scale = max(scale, min(1.0, SMALLEST / min(piece.size)))
+        piece = piece.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
+        kind = FORMATS[n % len(FORMATS)]
+        yield DemoFile(
+            f"{2021 + n % 4}/{subject}/{name}-{n:02d}.{kind.split('-')[0].replace('jpeg', 'jpg')}", _encode(piece, kind)
+        )
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    """A file of one of `FORMATS`."""
+    name, _, quality = kind.partition("-")
+    buffer = io.BytesIO()
+    if quality:
+        image.save(buffer, name, quality=int(quality))
+    else:
+        image.save(buffer, name)
+    return buffer.getvalue()
+
+
+def _awkward() -> Iterator[DemoFile]:
+    """What a real bucket has beside plain photographs."""
+    with Image.open(SKIMAGE / "coffee.png") as file:
+        coffee = file.convert("RGB").resize((420, 280))
+    with Image.open(SKIMAGE / "astronaut.png") as file:
+        portrait = file.convert("RGB").resize((320, 320))
+    with Image.open(SKIMAGE / "logo.png") as file:
+        logo = file.convert("RGBA").resize((250, 250))
+    rows, columns = np.mgrid[-1:1:320j, -1:1:320j]
+    portrait.putalpha(Image.fromarray((255 * np.clip(3 - 3 * np.hypot(rows, columns), 0, 1)).astype(np.uint8)))
+    yield DemoFile("mixed/cut-out/portrait.png", _encode(portrait, "png"))
+    yield DemoFile("mixed/cut-out/logo.png", _encode(logo, "png"))
+    yield DemoFile("mixed/print/coffee-cmyk.jpg", _encode(coffee.convert("CMYK"), "jpeg-90"))
+    scan = Image.fromarray(np.asarray(coffee.convert("L"), dtype=np.uint16) * 257)
+    yield DemoFile("mixed/scan/coffee-16bit.png", _encode(scan, "png"))
+    whole = _encode(coffee, "jpeg-90")
+    yield DemoFile("mixed/upload/broken-off.jpg", whole[: len(whole) // 3])
+    yield DemoFile("mixed/upload/not-an-image.jpg", b"<html><body>504 Gateway Timeout</body></html>\n")

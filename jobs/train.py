@@ -1,0 +1,56 @@
+"""`maepress train`: learn a codec from images."""
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jobs.cluster import ray_session
+from jobs.job import DONE, Job
+from jobs.output import Output
+
+if TYPE_CHECKING:
+    from pipeline.training_settings import TrainSettings
+
+
+def _settings() -> "type[TrainSettings]":
+    from pipeline.training_settings import TrainSettings
+
+    return TrainSettings
+
+
+def _run(settings: "TrainSettings", output: Output) -> int:
+    from pipeline.training import train
+
+    with ray_session():
+        result = train(settings)
+    output.result(asdict(result))
+    output.table(
+        "",
+        [
+            ("model", result.out),
+            ("fingerprint", result.fingerprint),
+            ("steps", result.steps),
+            ("minutes", round(result.minutes, 1)),
+        ],
+    )
+    if result.validation:
+        columns = list(result.validation[-1])
+        output.table("validation", [[row.get(name) for name in columns] for row in result.validation], columns)
+    return DONE
+
+
+JOB: "Job[TrainSettings]" = Job(
+    name="train",
+    summary="learn a codec from images, or adapt one to them",
+    about="Learns a codec from a folder or bucket of images with any number of DDP workers. Without limits it runs until it is interrupted; the same "
+    "command goes on where it stopped. The best model by validation loss is in OUT.",
+    example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",
+    settings=_settings,
+    run=_run,
+    positionals=("images",),
+    metavars={"out": "MODEL", "init": "base|scratch|MODEL"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

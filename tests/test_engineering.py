@@ -1,0 +1,101 @@
+"""What holds the repository together: declared, locked, buildable, launchable."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FLOORS = ("model", "pipeline", "jobs")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
+
+
+def locked(file: str) -> dict[str, str]:
+    lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
+    return dict(line.split("==") for line in lines)
+
+
+def imports(folder: Path) -> set[str]:
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {*FLOORS, "tests", "bench"}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
+    provided_by = packages_distributions()
+    declared = names(PROJECT["dependencies"])
+    for module in imports(ROOT / floor) - {"skimage", "sklearn"}:
+        owners = {canonicalize_name(d) for d in provided_by.get(module, [module])}
+        assert owners & declared, f"{floor} imports {module}, which no declared dependency provides"
+
+
+def test_only_the_demo_imports_what_only_the_demo_needs() -> None:
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            if "demo" not in path.parts:
+                assert not re.search(r"^\s*(from|import) (skimage|sklearn)\b", path.read_text(), re.M), path
+
+
+def test_every_declared_dependency_is_locked_to_a_version_that_it_allows() -> None:
+    runtime, dev = locked("requirements.txt"), locked("requirements-dev.txt")
+    everything = runtime | dev
+    groups = [*PROJECT["dependencies"], *(r for g in PROJECT["optional-dependencies"].values() for r in g)]
+    for requirement in map(Requirement, groups):
+        if requirement.name != "maepress":
+            assert requirement.specifier.contains(everything[canonicalize_name(requirement.name)], prereleases=True), (
+                requirement
+            )
+    assert names(PROJECT["dependencies"]) <= runtime.keys()
+    assert not runtime.keys() & dev.keys()
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the lock is written with the oldest Python, 3.11")
+def test_the_lock_is_what_the_lock_command_writes(tmp_path: Path) -> None:
+    copy = tmp_path / ".ci" / "lock.py"
+    copy.parent.mkdir()
+    copy.write_text((ROOT / ".ci" / "lock.py").read_text())
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    subprocess.run([sys.executable, str(copy)], check=True)
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        assert (tmp_path / file).read_text() == (ROOT / file).read_text(), f"{file} is stale: make lock"
+
+
+def test_no_file_for_the_installer_names_a_host_or_a_local_path() -> None:
+    for file in ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", ".ci/run"):
+        assert not re.search(
+            r"https?://|--index-url|--find-links|file://|/(root|home|work|opt)/", (ROOT / file).read_text()
+        ), file
+
+
+def test_ray_accepts_the_cluster_file() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    version = locked("requirements.txt")["ray"]
+    assert config["docker"]["image"].startswith(f"rayproject/ray:{version}-"), "the image's Ray is not the locked one"
+
+
+def test_every_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"`make ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named
+    assert named <= targets
