@@ -9,15 +9,24 @@
 An `Archive` holds only its URL and pickles to workers.
 """
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from pipeline.commits import Committer
+from pipeline.merging import merged
+from pipeline.models import cached_model, publish_model
+from pipeline.schema import IMAGES, REJECTIONS
 from pipeline.shards import Shard
+from pipeline.storage import open_store, open_target
 from pipeline.store import StorageError, Store
+from pipeline.tables import create_table, files_of, open_table
 
 
 class ArchiveMissing(StorageError):
@@ -54,10 +63,12 @@ class Archive:
         rejections: the store of `rejections/`.
     """
 
-    url: str
-    root: Store
-    images: Store
-    rejections: Store
+    def __init__(self, url: str) -> None:
+        """Args: url: where it is; nothing is contacted yet. Use `open` or `create` for one that is checked."""
+        self.root: Store = open_store(url)
+        self.url = self.root.url
+        self.images = self.root.child("images")
+        self.rejections = self.root.child("rejections")
 
     @classmethod
     def open(cls, url: str) -> "Archive":
@@ -67,7 +78,15 @@ class Archive:
             ArchiveMissing: when there is none.
             StorageError: when the place cannot be read.
         """
-        raise NotImplementedError
+        archive = cls(url)
+        archive.root.check_readable()
+        try:
+            open_table(archive.images)
+        except TableNotFoundError:
+            raise ArchiveMissing(
+                f"there is no archive at {archive.url}: `maepress encode SOURCE {archive.url}` makes one"
+            ) from None
+        return archive
 
     @classmethod
     def create(cls, url: str) -> "Archive":
@@ -76,39 +95,65 @@ class Archive:
         Raises:
             StorageError: when the place cannot be written.
         """
-        raise NotImplementedError
+        archive = cls(url)
+        open_target(url)
+        create_table(archive.images, IMAGES)
+        create_table(archive.rejections, REJECTIONS)
+        return archive
+
+    def table(self, version: int | None = None) -> DeltaTable:
+        """The images table itself, for queries, history and `restore`."""
+        return open_table(self.images, version)
 
     def version(self) -> int:
         """The current version of the images table; every commit adds one."""
-        raise NotImplementedError
+        return self.table().version()
 
     def shards(self, version: int | None = None) -> list[Shard]:
         """The files of the images table (now, or at an older version), in order of first key."""
-        raise NotImplementedError
+        return files_of(self.table(version))
 
     def rows_by_key(self, version: int | None = None) -> Iterator[IndexRow]:
         """Every row's index columns in byte order of the key, streamed: memory grows with the number of shards that overlap, not of rows."""
-        raise NotImplementedError
+        for row, shard in merged(self.images, self.shards(version), IndexRow._fields[:-1]):
+            yield IndexRow(*row, shard)
 
     def rejections_by_key(self) -> Iterator[RejectionRow]:
         """Every rejection in byte order of (key, etag), streamed."""
-        raise NotImplementedError
+        for row, _ in merged(
+            self.rejections, files_of(open_table(self.rejections)), RejectionRow._fields, sort_columns=2
+        ):
+            yield RejectionRow(*row)
 
     def row(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
-        """One row, found through file and row-group statistics: a few small reads, however large the archive is."""
-        raise NotImplementedError
+        """One row, found through file and row-group statistics: a few small reads, however large the archive is.
+
+        Args:
+            key: the source's key.
+            columns: to read, all when None.
+
+        Returns:
+            Column to value, or None when the archive has no such key.
+        """
+        for shard in self.shards():
+            if shard.first_key <= key <= shard.last_key:
+                found = _row_in(self.images, shard, key, columns)
+                if found is not None:
+                    return found
+        return None
 
     def scan(self, columns: Sequence[str], version: int | None = None) -> Iterator[pa.RecordBatch]:
         """Chosen columns of every row, shard by shard in order of first key (not sorted across shards)."""
-        raise NotImplementedError
+        for shard in self.shards(version):
+            yield from scan_shard(self.images, shard.path, columns)
 
     def committer(self, run: str) -> Committer:
         """What commits receipts for a run. Make it before planning: it refuses to add keys that another job added since."""
-        raise NotImplementedError
+        return Committer(self.images, self.rejections, run)
 
     def put_model(self, fingerprint: str, folder: str | Path) -> None:
         """Copy a model's files to `models/FINGERPRINT/`, once; call it before the first commit of a row that needs it."""
-        raise NotImplementedError
+        publish_model(folder, self.root.child(f"models/{fingerprint}"))
 
     def get_model(self, fingerprint: str) -> Path:
         """A local folder with a model of this archive, fetched once a machine (cached by fingerprint).
@@ -116,8 +161,38 @@ class Archive:
         Raises:
             StorageError: when the archive lacks it.
         """
-        raise NotImplementedError
+        return cached_model(self.root.child(f"models/{fingerprint}"), fingerprint)
 
     def models(self) -> list[str]:
         """Fingerprints of the models inside the archive."""
-        raise NotImplementedError
+        return sorted({entry.key.split("/", 1)[0] for entry in self.root.child("models").entries() if "/" in entry.key})
+
+
+def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
+    """Chosen columns of one shard, a row group at a time, of the keys that match a glob (`fnmatch`, where `*` crosses "/")."""
+    with images.open_input(path) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=True)
+        for index in range(parquet.num_row_groups):
+            if keys != "*":
+                wanted = [
+                    fnmatch.fnmatchcase(key, keys) for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
+                ]
+                if not any(wanted):
+                    continue
+            table = parquet.read_row_group(index, list(columns)).select(list(columns))
+            yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
+
+
+def _row_in(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
+    with images.open_input(shard.path) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=True)
+        column = parquet.schema_arrow.get_field_index("key")
+        for index in range(parquet.num_row_groups):
+            ends = parquet.metadata.row_group(index).column(column).statistics
+            if ends is not None and ends.has_min_max and not ends.min <= key <= ends.max:
+                continue
+            keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
+            if key in keys:
+                names = list(columns or parquet.schema_arrow.names)
+                return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
+    return None

@@ -1,10 +1,31 @@
-"""Making receipts visible: one atomic transaction of the images table for each batch of them."""
+"""Making receipts visible: one atomic transaction of the images table for each batch of them.
 
+Delta settles races by "put if absent" of the next version's log file. What it does not know is that a key must be in the table once: two jobs that
+both add `a.jpg` in new files do not conflict for it. So a commit is tried at exactly the version that was looked at, and whenever somebody else
+committed in between, what they added is compared with what we add, key by key. Two more gaps are closed here: removing a file that an
+earlier version removed already, and a replayed commit (told by the run's number in the log, so also after an answer that was lost).
+"""
+
+import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from model.errors import MaepressError
-from pipeline.shards import Receipt
+from pipeline.merging import read_rows
+from pipeline.schema import IMAGES, REJECTIONS
+from pipeline.shards import Receipt, Rejection, Shard, write_rejections
+from pipeline.store import StorageError, Store
+from pipeline.tables import files_of, one_line, open_table
+
+_ATTEMPTS = 20
 
 
 class CommitConflict(MaepressError):
@@ -13,17 +34,38 @@ class CommitConflict(MaepressError):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Attributes: version: of the images table afterwards. skipped: whether this number had been committed already (a replay)."""
+    """What a commit did.
+
+    Attributes:
+        version: of the images table afterwards.
+        skipped: whether the table had this number already (a replay).
+    """
 
     version: int
     skipped: bool
 
 
 class Committer:
-    """Commits the receipts of one run, numbered 1, 2, 3 ... One a run, on the driver."""
+    """Commits the receipts of one run, numbered 1, 2, 3 ...; one for each run, on the driver, made before planning.
+
+    Attributes:
+        run: names the run in rows and log.
+        number: of the last commit, 0 at first; a run that goes on under its old name continues its numbers.
+    """
+
+    def __init__(self, images: Store, rejections: Store, run: str) -> None:
+        """Args: images, rejections: roots of the two tables. run: a name that no other run has."""
+        self.run = run
+        self._images, self._rejections = images, rejections
+        table = open_table(images)
+        self._seen = {shard.path for shard in files_of(table)}
+        self._version = table.version()
+        self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None) -> Commit:
-        """Make receipts' shards visible and the shards that they replace invisible, in one transaction; then append their rejections.
+        """Make receipts' shards visible and the shards that they replace invisible, in one transaction; then add their rejections.
+
+        Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run tries them again.
 
         Args:
             receipts: at least one.
@@ -33,4 +75,137 @@ class Committer:
             CommitConflict: when another job committed some of the same keys or replaced the same shard.
             StorageError: when the store fails after retries; committing again with the same number is safe.
         """
-        raise NotImplementedError
+        number = self.number + 1 if number is None else number
+        adds = [receipt.add for receipt in receipts if receipt.add]
+        removes = [receipt.remove for receipt in receipts if receipt.remove]
+        facts = {
+            "run": self.run,
+            "rows": sum(receipt.rows for receipt in receipts),
+            "sourceBytes": sum(receipt.source_bytes for receipt in receipts),
+            "payloadBytes": sum(receipt.payload_bytes for receipt in receipts),
+        }
+        skipped = not self._commit_images(adds, removes, number, facts) if adds or removes else False
+        self._commit_rejections([rejection for receipt in receipts for rejection in receipt.rejections], number)
+        self.number = max(self.number, number)
+        return Commit(self._version, skipped)
+
+    def _commit_images(self, adds: list[Shard], removes: list[str], number: int, facts: dict[str, Any]) -> bool:
+        """Whether the commit is new; False for a replay."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            table = open_table(self._images)
+            if (table.transaction_version(self.run) or 0) >= number:
+                self._look_at(table, files_of(table))
+                return False
+            if attempt == 1 or table.version() != self._version:
+                files = files_of(table)
+                self._check_others(files, adds, removes)
+                self._look_at(table, files)
+            try:
+                _transact(table, IMAGES, adds, removes, Transaction(self.run, number), facts)
+            except CommitFailedError:
+                _pause(attempt)  # somebody else was faster: look at what they did
+            except (DeltaError, OSError) as e:
+                # The answer may be lost while the commit is there: the next look at the log tells.
+                if attempt == _ATTEMPTS:
+                    raise StorageError(f"the commit to {self._images.url} failed: {one_line(e)}") from e
+                _pause(attempt)
+            else:
+                self._version = table.version() + 1
+                self._seen = self._seen.difference(removes).union(shard.path for shard in adds)
+                return True
+        raise StorageError(
+            f"{self._images.url} is so busy with other writers that no commit got through: run this job again"
+        )
+
+    def _look_at(self, table: DeltaTable, files: list[Shard]) -> None:
+        self._version = table.version()
+        self._seen = {shard.path for shard in files}
+
+    def _check_others(self, files: list[Shard], adds: list[Shard], removes: list[str]) -> None:
+        missing = set(removes).difference(shard.path for shard in files)
+        if missing:
+            raise CommitConflict(
+                f"another job replaced a shard of {self._images.url} that this one was changing: run this job again"
+            )
+        known = self._seen.union(removes, (shard.path for shard in adds))
+        others = [shard for shard in files if shard.path not in known]
+        for theirs in others:
+            for ours in adds:
+                if theirs.first_key <= ours.last_key and ours.first_key <= theirs.last_key:
+                    both = _keys(self._images, theirs) & _keys(self._images, ours)
+                    if both:
+                        raise CommitConflict(
+                            f"another job added {min(both)!r} to {self._images.url} at the same time: run this job again"
+                        )
+
+    def _commit_rejections(self, rejections: list[Rejection], number: int) -> None:
+        if not rejections:
+            return
+        shard: Shard | None = None
+        for attempt in range(1, _ATTEMPTS + 1):
+            table = open_table(self._rejections)
+            if (table.transaction_version(self.run) or 0) >= number:
+                return
+            if shard is None:
+                fresh = _unknown(self._rejections, files_of(table), rejections)
+                if not fresh:
+                    return
+                shard = write_rejections(self._rejections, _to_table(fresh, self.run))
+            try:
+                _transact(
+                    table, REJECTIONS, [shard] if shard else [], [], Transaction(self.run, number), {"run": self.run}
+                )
+                return
+            except CommitFailedError:
+                shard = None  # others may have added the same ones: look again, and leave this file as an orphan
+                _pause(attempt)
+            except (DeltaError, OSError) as e:
+                if attempt == _ATTEMPTS:
+                    raise StorageError(f"the commit to {self._rejections.url} failed: {one_line(e)}") from e
+                _pause(attempt)
+
+
+def _transact(
+    table: DeltaTable,
+    schema: pa.Schema,
+    adds: list[Shard],
+    removes: list[str],
+    mark: Transaction,
+    facts: dict[str, Any],
+) -> None:
+    now = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        AddAction(s.path, s.size, {}, s.modified_ms, True, s.stats) for s in adds
+    ]
+    actions += [RemoveAction(path, True, now, partition_values={}) for path in removes]
+    # No retries inside: they would step over other writers' commits without comparing keys.
+    properties = CommitProperties(custom_metadata=facts, max_commit_retries=0, app_transactions=[mark])
+    table.create_write_transaction(actions, "append", schema, commit_properties=properties)
+
+
+def _keys(store: Store, shard: Shard) -> set[str]:
+    return {row[0] for row in read_rows(store, shard.path, ["key"])}
+
+
+def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
+    """Those that the table does not hold yet, each (key, etag) once."""
+    new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
+    first, last = min(new)[0], max(new)[0]
+    for shard in files:
+        if shard.first_key <= last and first <= shard.last_key:
+            for row in read_rows(store, shard.path, ["key", "etag"]):
+                new.pop((row[0], row[1]), None)
+    return list(new.values())
+
+
+def _to_table(rejections: list[Rejection], run: str) -> pa.Table:
+    now = datetime.now(UTC)
+    rows = [
+        {"key": r.key, "etag": r.etag, "stage": r.stage, "reason": r.reason, "rejected_at": now, "run": run}
+        for r in rejections
+    ]
+    return pa.Table.from_pylist(rows, REJECTIONS)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0.0, min(2.0, 0.05 * 2**attempt)))

@@ -1,0 +1,68 @@
+"""A Delta table at a store's root: opening it with our errors, and the facts of its files."""
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from pipeline.shards import Shard
+from pipeline.storage import storage_options
+from pipeline.store import StorageError, Store
+
+
+def delta_url(store: Store) -> str:
+    """The store's URL as the Rust side wants it."""
+    return str(getattr(store, "root", store.url))
+
+
+def open_table(store: Store, version: int | None = None) -> DeltaTable:
+    """The table, as it is now or as it was.
+
+    Raises:
+        TableNotFoundError: when there is none.
+        StorageError: when it cannot be read, or has no such version.
+    """
+    url = delta_url(store)
+    try:
+        return DeltaTable(url, version=version, storage_options=storage_options(url))
+    except TableNotFoundError:
+        raise
+    except (DeltaError, OSError) as e:
+        at = "" if version is None else f" at version {version}"
+        raise StorageError(f"the table {store.url} cannot be read{at}: {one_line(e)}") from e
+
+
+def create_table(store: Store, schema: pa.Schema) -> None:
+    """An empty table, unless there is one. Two that do this at once both succeed.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    url = delta_url(store)
+    try:
+        DeltaTable.create(url, schema, mode="ignore", storage_options=storage_options(url))
+    except (DeltaError, OSError) as e:
+        try:
+            open_table(store)  # the other one was faster
+        except TableNotFoundError:
+            raise StorageError(f"the table {store.url} cannot be made: {one_line(e)}") from e
+
+
+def files_of(table: DeltaTable) -> list[Shard]:
+    """The table's files in order of their first key. Statistics that the log holds as JSON come back in `stats` as an empty string."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    if actions.num_rows == 0:
+        return []
+    columns = [
+        actions[name].to_pylist()
+        for name in ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
+    ]
+    return sorted(
+        (Shard(*facts, stats="") for facts in zip(*columns, strict=True)),
+        key=lambda shard: (shard.first_key, shard.path),
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text, which may run to a page when Rust wrote it."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
