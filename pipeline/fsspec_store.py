@@ -89,8 +89,14 @@ class FsspecStore(Store):
         fs, path = self._at("")
         try:
             found = fs.exists(path)
-        except (OSError, ValueError, RuntimeError) as e:  # what fsspec's implementations raise for a refused or failed connection
-            raise StorageError(f"{self.url} cannot be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}") from e
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ) as e:  # what fsspec's implementations raise for a refused or failed connection
+            raise StorageError(
+                f"{self.url} cannot be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
+            ) from e
         if not found:
             raise StorageError(f"{self.url} does not exist")
 

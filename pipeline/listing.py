@@ -70,6 +70,8 @@ def ordered(entries: Iterable[Entry], url: str) -> Iterator[Entry]:
     last = None
     for entry in entries:
         if last is not None and entry.key <= last:
-            raise StorageError(f"{url} lists {entry.key!r} after {last!r}, not in key order: maepress cannot plan from such a store")
+            raise StorageError(
+                f"{url} lists {entry.key!r} after {last!r}, not in key order: maepress cannot plan from such a store"
+            )
         last = entry.key
         yield entry

@@ -167,7 +167,9 @@ def _sync_folder(folder: Path) -> None:
     """A rename is on the disk once its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems cannot; their rename is as durable as they make it
+        with contextlib.suppress(
+            OSError
+        ):  # some network file systems cannot; their rename is as durable as they make it
             os.fsync(handle)
     finally:
         os.close(handle)

@@ -17,7 +17,9 @@ def wait_before(attempt: int) -> float:
     return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 2)))
 
 
-async def with_retries(call: Callable[[], Awaitable[T]], is_transient: Callable[[Exception], bool], attempts: int = ATTEMPTS) -> T:
+async def with_retries(
+    call: Callable[[], Awaitable[T]], is_transient: Callable[[Exception], bool], attempts: int = ATTEMPTS
+) -> T:
     """The result of `call`, called again after errors that `is_transient` accepts.
 
     Raises:

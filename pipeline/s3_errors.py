@@ -21,7 +21,17 @@ S3_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError, asyncio.T
 """Everything that a request may end with."""
 
 _TRANSIENT_CODES = frozenset(
-    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "ThrottlingException", "503", "500"}
+    {
+        "SlowDown",
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "RequestTimeTooSkewed",
+        "Throttling",
+        "ThrottlingException",
+        "503",
+        "500",
+    }
 )
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
@@ -64,7 +74,9 @@ def explain(error: BaseException, url: str) -> StorageError:
     """The error as one line for a person, with the remedy."""
     bucket = url.removeprefix("s3://").split("/", 1)[0]
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return StorageError(f"no S3 credentials for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile in ~/.aws)")
+        return StorageError(
+            f"no S3 credentials for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile in ~/.aws)"
+        )
     if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
         return StorageError(f"the S3 endpoint for {url} is unreachable: check AWS_ENDPOINT_URL and the network")
     if isinstance(error, ClientError):

