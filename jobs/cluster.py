@@ -33,7 +33,7 @@ def ray_session() -> Iterator[None]:
             ray.init(address=address, logging_level=logging.ERROR)
         else:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    _quiet_data()
+    quiet_data()
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
-def _quiet_data() -> None:
+def quiet_data() -> None:
     """Turn off Ray Data's own progress display: maepress has one that counts images instead of blocks."""
     from ray.data import DataContext
 

@@ -5,7 +5,9 @@ user can mend, said in one line. 130: interrupted.
 """
 
 import argparse
+import importlib
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -113,15 +115,25 @@ def guard(action: Callable[[], int]) -> int:
 
 def users_mistake(error: BaseException) -> MaepressError | None:
     """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once a layer it passed."""
-    seen: set[int] = set()
+    seen: list[BaseException] = []
     queue: list[BaseException | None] = [error]
     while queue:
         e = queue.pop(0)
-        if e is None or id(e) in seen:
+        if e is None or any(e is other for other in seen):
             continue
-        seen.add(id(e))
+        seen.append(e)
         inner = getattr(e, "cause", None)
         if isinstance(e, MaepressError) and not isinstance(inner, BaseException):
             return e
         queue += [inner if isinstance(inner, BaseException) else None, e.__cause__, e.__context__]
+    return next((found for e in seen if (found := _mistake_in_text(str(e))) is not None), None)
+
+
+def _mistake_in_text(text: str) -> MaepressError | None:
+    """What a `MaepressError` said, from a traceback: Ray Data's wrapper loses its cause between processes."""
+    raised = re.findall(r"^((?:model|pipeline)\.[\w.]+)\.(\w+): (.+)$", text, re.MULTILINE)
+    for module, name, message in raised:
+        kind = getattr(importlib.import_module(module), name, None)
+        if isinstance(kind, type) and issubclass(kind, MaepressError):
+            return MaepressError(message)
     return None

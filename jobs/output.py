@@ -1,4 +1,4 @@
-"""What a job prints: a small table for people, or JSON for scripts. (Progress goes to standard error, elsewhere.)"""
+"""What a job prints: a small table for people, or JSON for scripts. Progress goes to standard error."""
 
 import json
 import sys
@@ -55,6 +55,11 @@ class Output:
             table.add_row(*(format_cell(cell) for cell in row))
         console.print(table)
 
+    def progress(self, text: str) -> None:
+        """Print a line of progress on standard error, unless told to be quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def line(self, text: str) -> None:
         """Print one line for people; does nothing when JSON was asked for."""
         if not self.as_json:
@@ -68,12 +73,3 @@ def format_cell(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:.4g}" if isinstance(cell, float) else cell
-
-
-def format_bytes(count: float) -> str:
-    """A number of bytes as people say it: "812 B", "3.4 MB" (powers of 1000, as object stores bill them)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

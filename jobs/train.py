@@ -19,10 +19,12 @@ def _settings() -> "type[TrainSettings]":
 
 
 def _run(settings: "TrainSettings", output: Output) -> int:
+    from pipeline.storage import open_source
     from pipeline.training import train
 
+    open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
     with ray_session():
-        result = train(settings)
+        result = train(settings, say=output.progress)
     output.result(asdict(result))
     output.table(
         "",
@@ -42,8 +44,8 @@ def _run(settings: "TrainSettings", output: Output) -> int:
 JOB: "Job[TrainSettings]" = Job(
     name="train",
     summary="learn a codec from images, or adapt one to them",
-    about="Learns a codec from a folder or bucket of images with any number of DDP workers. Without limits it runs until it is interrupted; the same "
-    "command goes on where it stopped. The best model by validation loss is in OUT.",
+    about="Learns a codec from a folder or bucket of images with any number of DDP workers. Without a limit it goes "
+    "on until it is interrupted; the same command continues where it stopped. MODEL holds the best one by validation.",
     example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",
     settings=_settings,
     run=_run,

@@ -1,0 +1,63 @@
+"""`maepress compress`: press one image into a `.mae` file."""
+
+import sys
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.files import read_file, write_file
+from jobs.job import DONE, Job
+from jobs.output import Output
+from model.errors import MaepressError, UnsupportedImage
+
+
+class CompressSettings(BaseModel):
+    """Which image, into which file, with which model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = Field(description="the image to press")
+    out: str = Field(description="the file to write")
+    model: str = Field("base", description="base (the shipped model), or the folder of another")
+    quality: int = Field(40, ge=0, le=63, description="fidelity")
+
+
+def _run(settings: CompressSettings, output: Output) -> int:
+    # Imported here because torch takes two seconds, which `maepress --help` should not.
+    from model.codec import Codec
+    from pipeline.models import local_model
+    from pipeline.progress import size
+    from pipeline.reading import Rejected, read
+
+    source = read_file(settings.image)
+    reading = read(source)
+    if isinstance(reading, Rejected):
+        raise MaepressError(f"{settings.image} is no readable image: {reading.reason}")
+    if reading.picture is None:
+        raise UnsupportedImage(f"{settings.image} is of a kind that is kept as it is, not pressed: {reading.keep}")
+    codec = Codec.load(local_model(settings.model))
+    picture = reading.picture
+    (latents,) = codec.analyse([picture], settings.quality)
+    payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)
+    write_file(settings.out, payload)
+    shape = f"{picture.width}x{picture.height}"
+    gain = f"{size(len(source))} -> {size(len(payload))} ({len(source) / len(payload):.1f}x)"
+    output.line(f"{settings.out}: {shape}, {gain}, {latents.psnr:.2f} dB")
+    return DONE
+
+
+JOB = Job(
+    name="compress",
+    summary="press one image into a file",
+    about="Presses one 8-bit image (JPEG, PNG, WebP ...) into a .mae file, with its ICC profile, EXIF and XMP. "
+    "Decoding it needs the same model.",
+    example="maepress compress photo.jpg photo.mae --quality 45",
+    settings=lambda: CompressSettings,
+    run=_run,
+    positionals=("image", "out"),
+    metavars={"model": "base|MODEL"},
+    has_json=False,
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

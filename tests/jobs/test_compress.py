@@ -1,0 +1,116 @@
+"""One image to a file and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from tests.conftest import photo_like
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    Image.fromarray(photo_like(70, 100)).save(path)
+    return path
+
+
+def line(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    """The one line that a mistake is answered with."""
+    assert main([str(a) for a in argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("maepress: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("maepress: ").strip()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_an_image_comes_back_in_the_format_of_the_files_suffix(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pressed, restored = tmp_path / "photo.mae", tmp_path / f"restored.{suffix}"
+    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder), "--quality", "50"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{pressed}: 100x70, ")
+    recorded = float(said.split(" dB")[0].split()[-1])
+    assert main(["decompress", str(pressed), str(restored), "--model", str(tiny_model_folder)]) == 0
+    with Image.open(photo) as before, Image.open(restored) as after:
+        assert after.format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
+        difference = np.asarray(before, float) - np.asarray(after.convert("RGB"), float)
+    psnr = 10 * np.log10(255**2 / np.mean(difference**2))
+    assert psnr == pytest.approx(recorded, abs=0.01 if suffix == "png" else 4)
+    assert pressed.stat().st_size < photo.stat().st_size
+
+
+def test_a_missing_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = line(capsys, "compress", tmp_path / "absent.png", tmp_path / "out.mae")
+    assert "absent.png" in said
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.jpg").write_text("<html>")
+    assert "page.jpg is no readable image: " in line(capsys, "compress", tmp_path / "page.jpg", tmp_path / "out.mae")
+    assert not (tmp_path / "out.mae").exists()
+
+
+def test_a_kind_that_is_not_coded_is_refused_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
+    assert line(capsys, "compress", tmp_path / "print.jpg", tmp_path / "out.mae").endswith("mode CMYK")
+
+
+def test_a_folder_that_is_no_model_is_named(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{tmp_path} is no model" in line(capsys, "compress", photo, tmp_path / "out.mae", "--model", tmp_path)
+
+
+def test_a_quality_out_of_range_is_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = line(capsys, "compress", photo, tmp_path / "out.mae", "--quality", 99)
+    assert said == "--quality 99: must be at most 63"
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    photo: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "out.mae"
+    assert "cannot be written" in line(capsys, "compress", photo, target, "--model", tiny_model_folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])
+def test_a_damaged_payload_is_refused_and_nothing_is_written(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pressed = tmp_path / "photo.mae"
+    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder)]) == 0
+    capsys.readouterr()
+    data = bytearray(pressed.read_bytes())
+    data[len(data) // 2] ^= 1
+    pressed.write_bytes({"cut": data[:-9], "flipped": data, "foreign": b"GIF89a....", "empty": b""}[damage])
+    said = line(capsys, "decompress", pressed, tmp_path / "out.png", "--model", tiny_model_folder)
+    assert str(pressed) in said
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_wrong_model_is_refused_with_both_names(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, other_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from model.codec import Codec
+
+    pressed = tmp_path / "photo.mae"
+    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder)]) == 0
+    capsys.readouterr()
+    said = line(capsys, "decompress", pressed, tmp_path / "out.png", "--model", other_model_folder)
+    assert Codec.load(tiny_model_folder).fingerprint in said
+    assert Codec.load(other_model_folder).fingerprint in said
+
+
+def test_a_suffix_that_names_no_format_is_refused_before_anything_is_decoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = line(capsys, "decompress", tmp_path / "absent.mae", tmp_path / "out.xyz")
+    assert "out.xyz" in said
+    assert ".png" in said

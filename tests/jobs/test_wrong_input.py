@@ -1,0 +1,154 @@
+"""Every mistake a user can make about places and models: one line that names the thing, status 2, and soon."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from tests.conftest import photo_like
+from tests.s3 import S3Server, s3_server
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for n in range(3):
+        Image.fromarray(photo_like(70, 100, seed=n)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        running.make_bucket("photos")
+        running.client().put_object(Bucket="photos", Key="a.png", Body=b"x")
+        yield running
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> "Say":
+    return Say(capfd)
+
+
+class Say:
+    """Runs a command that must be refused and returns the line that refuses it."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, *argv: object) -> str:
+        self._capfd.readouterr()
+        status = main([str(a) for a in argv])
+        captured = self._capfd.readouterr()
+        assert status == 2, captured.err
+        assert captured.out == ""
+        assert captured.err.startswith("maepress: "), captured.err
+        assert captured.err.count("\n") == 1, captured.err
+        return captured.err
+
+
+def commands(source: object, model: object, tmp_path: Path) -> dict[str, list[object]]:
+    """The commands that read images."""
+    return {
+        "train": ["train", source, "--out", tmp_path / "model", "--max-steps", 1],
+        "encode": ["encode", source, tmp_path / "archive", "--model", model],
+    }
+
+
+@pytest.mark.parametrize("name", ["train", "encode"])
+def test_a_source_that_is_missing_or_empty_is_named(
+    name: str, say: Say, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    absent, empty = tmp_path / "absent", tmp_path / "empty"
+    empty.mkdir()
+    assert f"{absent} does not exist" in say(*commands(absent, tiny_model_folder, tmp_path)[name])
+    assert str(empty) in say(*commands(empty, tiny_model_folder, tmp_path)[name])
+    assert not (tmp_path / "archive").exists(), "a refused job leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", ["train", "encode"])
+def test_a_bucket_that_is_missing_is_named(
+    name: str, say: Say, tmp_path: Path, tiny_model_folder: Path, server: S3Server
+) -> None:
+    with server.environment():
+        assert "no-such-bucket" in say(*commands("s3://no-such-bucket/x", tiny_model_folder, tmp_path)[name])
+
+
+@pytest.mark.parametrize("name", ["train", "encode"])
+def test_a_bucket_that_is_forbidden_is_named_without_the_credentials(
+    name: str, say: Say, tmp_path: Path, tiny_model_folder: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.environment():
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stranger")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-print-me")
+        said = say(*commands("s3://photos", tiny_model_folder, tmp_path)[name])
+    assert "s3://photos" in said
+    assert "do-not-print-me" not in said
+    assert "stranger" not in said
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("name", ["train", "encode"])
+def test_an_endpoint_that_does_not_answer_is_named_within_seconds(
+    name: str, say: Say, tmp_path: Path, tiny_model_folder: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.environment():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        said = say(*commands("s3://photos", tiny_model_folder, tmp_path)[name])
+    assert "s3://photos" in said
+    assert "unreachable" in said
+
+
+def test_a_target_that_cannot_be_written_is_named(
+    say: Say, photos: Path, tiny_model_folder: Path, tmp_path: Path, server: S3Server
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "inside"
+    assert str(target) in say("encode", photos, target, "--model", tiny_model_folder)
+    assert str(target) in say("train", photos, "--out", target, "--max-steps", 1)
+    with server.environment(reader=True):
+        assert "s3://photos/archive" in say("encode", photos, "s3://photos/archive", "--model", tiny_model_folder)
+
+
+@pytest.mark.parametrize("name", ["status", "verify", "decode"])
+def test_a_folder_that_is_no_archive_is_named(name: str, say: Say, photos: Path, tmp_path: Path) -> None:
+    more = [tmp_path / "restored"] if name == "decode" else []
+    assert str(photos) in say(name, photos, *more)
+    assert str(tmp_path / "absent") in say(name, tmp_path / "absent", *more)
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_model_that_is_missing_is_named(say: Say, photos: Path, tmp_path: Path) -> None:
+    said = say("encode", photos, tmp_path / "archive", "--model", tmp_path / "absent")
+    assert f"{tmp_path / 'absent'} is no model" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--quality", "99"], "--quality 99: must be at most 63"),
+        (["--actors", "5:2"], "--actors 5:2: "),
+        (["--qualty", "9"], "unknown option --qualty: did you mean --quality?"),
+        (["--gpus-per-actor", "1000"], "1000 GPUs"),
+    ],
+)
+def test_a_nonsense_option_is_named(
+    options: list[str], reason: str, say: Say, photos: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    said = say("encode", photos, tmp_path / "archive", "--model", tiny_model_folder, *options)
+    assert reason in said
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated(say: Say, tmp_path: Path) -> None:
+    said = say("status", "s3://me:do-not-print-me@bucket/archive")
+    assert "do-not-print-me" not in said
+    assert "AWS_ACCESS_KEY_ID" in said
+
+
+def test_the_environment_of_this_process_is_left_alone() -> None:
+    assert os.environ.get("AWS_ACCESS_KEY_ID") is None
