@@ -1,0 +1,146 @@
+"""Training: Ray Train starts the workers, each is one rank of a DDP group, rank 0 keeps the best model.
+
+    images --CropPool a worker--> crops --Network under DDP--> lambda * distortion + rate
+           --AdamW--> weights --moving average--> validation --> best model
+
+This module is the driver's side; `pipeline.training_worker` is what a rank does.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import fsspec
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from model import checkpoint
+from model.errors import MaepressError
+from pipeline.crops import is_held_out
+from pipeline.storage import open_source, open_target
+from pipeline.training_board import new_board, relayed
+from pipeline.training_settings import TrainSettings
+from pipeline.training_worker import HISTORY, LOGS, work
+
+__all__ = ["TrainResult", "TrainSettings", "train"]
+
+logger = logging.getLogger(__name__)
+RUN = "run"
+MS_SSIM_SIDE = 192
+"""Smallest multiple of 64 that MS-SSIM's five scales fit into."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A run's outcome; rows of `validation` have step, minutes, loss, and bits a pixel and PSNR at five qualities."""
+
+    out: str
+    fingerprint: str
+    steps: int
+    minutes: float
+    validation: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> TrainResult:
+    """Train (or adapt) a model and leave the best one, by validation loss, at `settings.out`.
+
+    Args:
+        settings: what to do. Without a limit it goes on until it is interrupted.
+        say: gets a line of progress about every ten seconds.
+
+    Raises:
+        MaepressError: without usable images, or when training fails for good.
+    """
+    if settings.min_scale > settings.max_scale:
+        raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
+    if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
+        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
+    if settings.init not in ("base", "scratch"):
+        checkpoint.load(settings.init)  # a mistake in it is better met here than in every worker
+    train_keys, held_out = split(_keys(settings), settings.validation_share)
+    out = open_target(settings.out)
+    if not settings.resume:
+        forget(settings.out)
+    board = new_board()
+    gpu = settings.gpus_per_worker > 0
+    filesystem, root = fsspec.core.url_to_fs(settings.out)
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={
+            "settings": settings.model_dump(),
+            "train": train_keys,
+            "held_out": held_out,
+            "board": board,
+        },
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=gpu,
+            resources_per_worker={"GPU": settings.gpus_per_worker} if gpu else {"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name=RUN,
+            storage_path=root,
+            storage_filesystem=PyFileSystem(FSSpecHandler(filesystem)),  # type: ignore[abstract]  # the stubs are wrong
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    with relayed(board, say):
+        try:
+            trainer.fit()
+        except TrainingFailedError as e:
+            raise MaepressError(
+                f"training did not end well ({_cause(e)}): the same command goes on from its last checkpoint"
+            ) from e
+    rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
+    fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
+    return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+
+
+def forget(out: str) -> None:
+    """Remove an earlier run's checkpoints, history and logs; its model stays until a better one replaces it."""
+    filesystem, root = fsspec.core.url_to_fs(out)
+    for name in (RUN, HISTORY, LOGS):
+        if filesystem.exists(f"{root}/{name}"):
+            filesystem.rm(f"{root}/{name}", recursive=True)
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of the innermost error, which says what went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def _keys(settings: TrainSettings) -> list[str]:
+    """Keys of the images, sorted; of more than `max_images`, a random sample, drawn in one pass over the listing."""
+    random_numbers = random.Random(settings.seed)
+    sample: list[str] = []
+    seen = 0
+    for entry in open_source(settings.images).entries():
+        if not entry.key.lower().endswith(SUFFIXES):
+            continue
+        seen += 1
+        if len(sample) < settings.max_images:
+            sample.append(entry.key)
+        elif (place := random_numbers.randrange(seen)) < settings.max_images:
+            sample[place] = entry.key
+    if len(sample) < 2:
+        raise MaepressError(
+            f"{settings.images} holds {len(sample)} image files ({', '.join(SUFFIXES)}): training needs at least two"
+        )
+    return sorted(sample)
+
+
+def split(keys: list[str], share: float) -> tuple[list[str], list[str]]:
+    """Keys to train on and keys held out, by hash of the key; neither is empty for two keys or more."""
+    held_out = [k for k in keys if is_held_out(k, share)] or keys[:1]
+    kept = [k for k in keys if k not in set(held_out)]
+    return (kept, held_out) if kept else (keys[1:], keys[:1])

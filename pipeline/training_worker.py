@@ -1,0 +1,145 @@
+"""What one rank of a training run does."""
+
+import copy
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+from ray.train.torch import get_device
+from torch.nn.parallel import DistributedDataParallel
+
+from model import checkpoint
+from model.config import QUALITIES, CodecConfig
+from model.layers import set_compute_dtype
+from model.network import Network
+from model.objective import hide_patches, rate_distortion
+from model.precision import best_dtype
+from pipeline.crops import CropPool
+from pipeline.storage import open_store
+from pipeline.training_recorder import HISTORY, LOGS, Recorder
+from pipeline.training_settings import TrainSettings
+from pipeline.training_state import Counters, load_state, save_state
+from pipeline.validation import Validation
+
+__all__ = ["HISTORY", "LOGS", "learning_rate", "work"]
+
+LOG_EVERY = 50
+"""Steps between two entries of the training log."""
+AVERAGE = 0.999
+"""Decay a step of the moving average of the weights, which is what validation measures and the model keeps."""
+
+
+def _start(settings: TrainSettings) -> Network:
+    """The network that training starts from."""
+    torch.manual_seed(settings.seed)
+    if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
+        return Network(CodecConfig())
+    return checkpoint.load(settings.init).network.requires_grad_(True).train()
+
+
+def learning_rate(settings: TrainSettings, step: int, progress: float) -> float:
+    """Warm-up in 100 steps, a plateau, a cosine fall to 2 % over the last `decay_share` (`progress` is 0..1)."""
+    fall = max(0.0, (min(progress, 1.0) - (1 - settings.decay_share)) / settings.decay_share)
+    return settings.learning_rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+def work(config: dict[str, Any]) -> None:
+    """Entry of Ray Train: one rank, from the last checkpoint (if any) to the end of the run."""
+    Rank(config).run()
+
+
+class Rank:
+    """One rank: its share of every batch, its share of the validation images; rank 0 keeps the books too."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.settings = settings = TrainSettings(**config["settings"])
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = get_device()
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        self.network = _start(settings).to(self.device)
+        set_compute_dtype(self.network, best_dtype(self.device))
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        )
+        self.counters = Counters()
+        if (previous := ray.train.get_checkpoint()) is not None:
+            with previous.as_directory() as folder:
+                self.counters = load_state(Path(folder), self.network, self.average, self.optimizer)
+        self.model = DistributedDataParallel(self.network) if self.world > 1 else self.network
+        images = open_store(settings.images)
+        # A run that goes on must not see the same crops again, and no two ranks the same.
+        seed = settings.seed + self.counters.step * self.world + self.rank
+        torch.manual_seed(seed)
+        scales = (settings.min_scale, settings.max_scale)
+        mine = config["train"][self.rank :: self.world] or config["train"]
+        self.pool = CropPool(mine, images.get, crop=settings.crop, scales=scales, seed=seed)
+        self.validation = Validation(
+            config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2
+        )
+        self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
+        self.share = max(1, settings.batch // self.world)
+
+    def run(self) -> None:
+        """Steps, with a validation and a checkpoint at the start, every few minutes and at the end."""
+        before, started = self.counters.seconds, time.monotonic()
+        pause = 60 * self.settings.validate_minutes
+        next_validation = 0.0 if self.counters.step == 0 else before + pause
+        while True:
+            self.counters.seconds = before + time.monotonic() - started
+            progress, seconds = self._agreed()
+            if progress >= 1 or seconds >= next_validation:
+                self._validate()
+                next_validation = before + time.monotonic() - started + pause
+            if progress >= 1:
+                return
+            self._step(progress)
+
+    def _agreed(self) -> tuple[float, float]:
+        """Share of the run that is done and seconds spent, the same on every rank: rank 0's clock counts."""
+        by_steps = self.counters.step / self.settings.max_steps if self.settings.max_steps else 0.0
+        by_time = self.counters.seconds / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
+        agreed = torch.tensor([max(by_steps, by_time), self.counters.seconds], dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.broadcast(agreed, 0)
+        progress, seconds = agreed.tolist()
+        return progress, seconds
+
+    def _step(self, progress: float) -> None:
+        settings, counters = self.settings, self.counters
+        rate = learning_rate(settings, counters.step, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        image = self.pool.batch(self.share).to(self.device, non_blocking=True)
+        quality = torch.randint(0, QUALITIES, (self.share,), device=self.device)
+        estimate = self.model(hide_patches(image, settings.hide), quality)
+        loss = rate_distortion(estimate, image, quality, settings.distortion)
+        loss.total.mean().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        counters.step += 1
+        decay = min(AVERAGE, (1 + counters.step) / (10 + counters.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        if self.recorder is not None and counters.step % LOG_EVERY == 0:
+            self.recorder.stepped(loss, rate, counters)
+
+    def _validate(self) -> None:
+        metrics = self.validation.measure(self.average)
+        if self.recorder is not None:
+            self.recorder.validated(metrics, self.average, self.counters)
+        with tempfile.TemporaryDirectory() as folder:
+            saved = None
+            if self.rank == 0:
+                save_state(Path(folder), self.network, self.average, self.optimizer, self.counters)
+                saved = Checkpoint.from_directory(folder)
+            ray.train.report(metrics | {"step": self.counters.step}, checkpoint=saved)

@@ -1,0 +1,77 @@
+"""Training crops."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.errors import MaepressError
+from pipeline.crops import CropPool, is_held_out, validation_crop
+from tests.conftest import photo_like
+
+
+def _png(height: int, width: int, seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(photo_like(height, width, seed=seed)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FILES = {"a": _png(100, 160, 1), "b": _png(90, 70, 2), "small": _png(40, 200, 3), "broken": b"no image"}
+
+
+def _pool(keys: list[str], **more: object) -> CropPool:
+    settings = {"crop": 64, "scales": (1.0, 1.0), "seed": 5} | more
+    return CropPool(keys, FILES.__getitem__, **settings)  # type: ignore[arg-type]
+
+
+def test_crops_are_pieces_of_the_usable_images_and_others_are_passed_over() -> None:
+    batch = _pool(list(FILES)).batch(50)
+    assert batch.shape == (50, 64, 64, 3)
+    levels = {name: np.unique(np.asarray(Image.open(io.BytesIO(FILES[name]))).reshape(-1, 3), axis=0) for name in "ab"}
+    for crop in (batch * 255).round().numpy().astype(np.uint8):
+        colours = np.unique(crop.reshape(-1, 3), axis=0)
+        assert any(set(map(tuple, colours)) <= set(map(tuple, known)) for known in levels.values()), (
+            "a crop must come from one image, unscaled"
+        )
+
+
+def test_the_same_seed_draws_the_same_crops_and_another_seed_others() -> None:
+    first, again, other = (_pool(["a", "b"], seed=s).batch(8) for s in (1, 1, 2))
+    assert (first == again).all()
+    assert not (first == other).all()
+
+
+def test_a_pool_smaller_than_the_archive_still_gets_to_see_every_image() -> None:
+    seen: list[str] = []
+
+    def fetch(key: str) -> bytes:
+        seen.append(key)
+        return FILES["a"]
+
+    pool = CropPool(
+        [f"k{i}" for i in range(40)], fetch, crop=64, scales=(0.7, 1.0), seed=0, pool_bytes=3 * 100 * 160 * 5
+    )
+    for _ in range(60):
+        pool.batch(16)
+    assert len(set(seen)) == 40
+
+
+def test_without_a_usable_image_the_error_says_so() -> None:
+    with pytest.raises(MaepressError, match="no image to train on"):
+        _pool(["small", "broken"]).batch(1)
+
+
+def test_the_held_out_share_is_about_as_asked_and_stays_the_same() -> None:
+    keys = [f"photos/{i}.jpg" for i in range(4000)]
+    held = [k for k in keys if is_held_out(k, 0.05)]
+    assert 140 < len(held) < 260
+    assert held == [k for k in keys if is_held_out(k, 0.05)]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_validation_crops_have_sides_of_whole_hyper_latents(scale: float, tmp_path: Path) -> None:
+    crop = validation_crop(Image.open(io.BytesIO(_png(300, 500))), 256, scale)
+    assert crop.shape == ((1, 256, 256, 3) if scale == 1 else (1, 128, 192, 3))
+    assert 0 <= float(crop.min()) <= float(crop.max()) <= 1
