@@ -17,9 +17,6 @@ def ray_session() -> Iterator[None]:
     Raises:
         MaepressError: when RAY_ADDRESS names a cluster that does not answer.
     """
-    # Read by Ray as it is imported: keep its advice about future defaults out of a user's terminal.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     import ray
 
     if ray.is_initialized():
@@ -30,7 +27,10 @@ def ray_session() -> Iterator[None]:
         warnings.simplefilter("ignore")
         if address:
             _require_answer(address)
-            ray.init(address=address, logging_level=logging.ERROR)
+            try:
+                ray.init(address=address, logging_level=logging.ERROR)
+            except ConnectionError as e:
+                raise _no_cluster(address, str(e)) from None
         else:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     quiet_data()
@@ -48,10 +48,13 @@ def _require_answer(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as e:
-        reason = e.strerror or e
-        raise MaepressError(
-            f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine"
-        ) from None
+        raise _no_cluster(address, e.strerror or str(e)) from None
+
+
+def _no_cluster(address: str, reason: str) -> MaepressError:
+    return MaepressError(
+        f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine"
+    )
 
 
 def quiet_data() -> None:

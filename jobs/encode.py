@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from jobs.cluster import ray_session
 from jobs.job import DONE, Job
-from jobs.output import Output
+from jobs.output import Cell, Output
 
 if TYPE_CHECKING:
+    from pipeline.encoding import EncodeResult
     from pipeline.encoding_settings import EncodeSettings
 
 
@@ -25,8 +26,28 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
     with ray_session():
         result = encode(settings, quiet=output.quiet)
     output.result(result.to_dict())
-    output.table("", [*result.to_dict().items()])
+    output.table("", _rows(result))
     return DONE
+
+
+def _rows(result: "EncodeResult") -> list[tuple[str, Cell]]:
+    """The result in words; what did not happen is left out."""
+    from pipeline.progress import duration, size
+
+    counts: list[tuple[str, int]] = [
+        ("pressed", result.latents),
+        ("kept as they are", result.originals),
+        ("rejected", result.rejected),
+        ("unchanged", result.unchanged),
+        ("rejected before", result.rejected_before),
+        ("gone from the source", result.gone),
+    ]
+    rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
+    if result.payload_bytes:
+        ratio = result.source_bytes / result.payload_bytes
+        rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))
+        rows.append(("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"))
+    return [*rows, ("model", result.model)]
 
 
 JOB: "Job[EncodeSettings]" = Job(

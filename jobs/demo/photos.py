@@ -65,11 +65,11 @@ def _cuts(subject: str, name: str, photo: Image.Image) -> Iterator[DemoFile]:
     """Random pieces of a photograph at random sizes, in the formats in turn."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     for n in range(CUTS):
-        width, height = (int(side * rng.uniform(0.5, 1.0)) for side in photo.size)
+        width, height = (int(side * rng.uniform(0.6, 1.0)) for side in photo.size)
         left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
         piece = photo.crop((left, top, left + width, top + height))
         # Scaled down by a fifth at least, so that the source's own compression does not decide what can be pressed.
-        scale = min(0.8, LARGEST / max(piece.size)) * rng.uniform(0.6, 1.0)
+        scale = min(0.8, LARGEST / max(piece.size)) * rng.uniform(0.7, 1.0)
         scale = max(scale, min(1.0, SMALLEST / min(piece.size)))
         piece = piece.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
         kind = FORMATS[n % len(FORMATS)]

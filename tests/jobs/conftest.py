@@ -1,11 +1,16 @@
 """One Ray for the tests of jobs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from jobs.cluster import quiet_data
+from model.checkpoint import serialise
+from model.network import Network
+from tests.conftest import TINY
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,13 @@ def ray_here() -> Iterator[None]:
     quiet_data()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second small model, with other weights."""
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("other-model")
+    for name, data in serialise(Network(TINY)).items():
+        (folder / name).write_bytes(data)
+    return folder
