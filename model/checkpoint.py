@@ -1,7 +1,7 @@
 """Models on disk: safetensors and JSON, never pickle.
 
-A model is a folder with `model.safetensors` (weights in half precision, integer tables) and `config.json`. Its fingerprint, 16 hex digits, is a hash of
-everything that coding depends on; it names the model in every payload.
+A model is a folder with `model.safetensors` (weights in half precision, integer tables) and `config.json`. Its
+fingerprint, 16 hex digits, is a hash of everything that coding depends on; it names the model in every payload.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from safetensors.torch import save
 from model.config import CodecConfig
 from model.errors import MaepressError
 from model.network import Network
-from model.tables import Tables, gaussian_tables
+from model.tables import Tables
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
@@ -47,10 +47,10 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
     if not network.scales.is_exact():
         raise MaepressError("the scale path's weights are too large for exact arithmetic: lower the learning rate")
     tensors = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in network.state_dict().items()}
-    tables = Tables(gaussian_tables(), network.hyper_prior.table())
+    tables = Tables(network.prior.tables(), network.hyper_prior.table())
     fingerprint = _fingerprint(network.config, tensors, tables)
-    tensors["tables.gaussian"] = torch.from_numpy(np.concatenate(tables.gaussian))
-    tensors["tables.gaussian_sizes"] = torch.tensor([t.size for t in tables.gaussian], dtype=torch.int32)
+    tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))
+    tensors["tables.latent_sizes"] = torch.tensor([t.size for t in tables.latent], dtype=torch.int32)
     tensors["tables.hyper"] = torch.from_numpy(tables.hyper)
     config = {"format": FORMAT, "fingerprint": fingerprint, "config": network.config.to_json(), "notes": notes or {}}
     return {WEIGHTS: save(tensors), CONFIG: (json.dumps(config, indent=1) + "\n").encode()}
@@ -68,13 +68,17 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except FileNotFoundError as e:
-        raise MaepressError(f"{folder} is no model: {Path(e.filename or CONFIG).name} is missing (train one with `maepress train`)") from None
+        raise MaepressError(
+            f"{folder} is no model: {Path(e.filename or CONFIG).name} is missing (train one with `maepress train`)"
+        ) from None
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as e:
         raise MaepressError(f"the model in {folder} is damaged ({e}): restore or train it again") from None
     if description.get("format") != FORMAT:
-        raise MaepressError(f"the model in {folder} has format {description.get('format')}, this maepress reads {FORMAT}: upgrade maepress")
+        raise MaepressError(
+            f"the model in {folder} has format {description.get('format')}, this maepress reads {FORMAT}: upgrade maepress"
+        )
     config = CodecConfig.from_json(description["config"])
-    counts = np.split(tensors.pop("tables.gaussian").numpy(), np.cumsum(tensors.pop("tables.gaussian_sizes").numpy())[:-1])
+    counts = np.split(tensors.pop("tables.latent").numpy(), np.cumsum(tensors.pop("tables.latent_sizes").numpy())[:-1])
     tables = Tables(counts, tensors.pop("tables.hyper").numpy())
     network = Network(config)
     try:
@@ -83,7 +87,9 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
         raise MaepressError(f"the weights in {folder} do not fit its {CONFIG} ({str(e).splitlines()[0]})") from None
     fingerprint = _fingerprint(config, tensors, tables)
     if fingerprint != description["fingerprint"]:
-        raise MaepressError(f"the model in {folder} is damaged (its contents are {fingerprint}, not {description['fingerprint']}): restore or train it again")
+        raise MaepressError(
+            f"the model in {folder} is damaged (its contents are {fingerprint}, not {description['fingerprint']}): restore or train it again"
+        )
     return Checkpoint(network.requires_grad_(False).eval().to(device), tables, fingerprint)
 
 
@@ -92,6 +98,6 @@ def _fingerprint(config: CodecConfig, tensors: dict[str, torch.Tensor], tables: 
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().numpy().tobytes())
-    for table in (*tables.gaussian, tables.hyper):
+    for table in (*tables.latent, tables.hyper):
         digest.update(np.ascontiguousarray(table).tobytes())
     return digest.hexdigest()[:16]

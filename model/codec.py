@@ -4,11 +4,11 @@
     payloads = codec.compress(pictures, quality=40)      # list[bytes], each a whole .mae file
     pictures = codec.decompress(payloads)
 
-A codec is complete when it is loaded: there is nothing to update or compile. It decodes what its own model pressed, on any device and with any
-number of threads, to the same symbols; pixels may differ by a rounding step between devices.
+A codec is complete when it is loaded: there is nothing to update or compile. It decodes what its own model pressed, on
+any device and with any number of threads, to the same symbols; pixels may differ by a rounding step between devices.
 
-For a pipeline the same in two halves: `analyse` runs the networks (on the GPU where there is one) and returns small integers; `coder.encode` turns those
-into bytes, in other processes if need be.
+For a pipeline the same in two halves: `analyse` runs the networks (on the GPU where there is one) and returns small
+integers; `coder.encode` turns those into bytes, in other processes if need be.
 """
 
 import math
@@ -30,7 +30,7 @@ from model.picture import Picture
 from model.precision import best_dtype
 
 BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
-"""Most pixels that go through the networks at once: on a CPU about what its caches hold, on a GPU about what fills it."""
+"""Most pixels that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
 
 
 class Codec:
@@ -92,7 +92,9 @@ class Codec:
             MaepressError: for a quality out of range.
         """
         if not 0 <= quality < QUALITIES:
-            raise MaepressError(f"quality {quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)")
+            raise MaepressError(
+                f"quality {quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)"
+            )
         results: dict[int, Latents] = {}
         for batch in _batches([_padded_size(p.height, p.width) for p in pictures], self._batch_pixels()):
             results |= zip(batch, self._analyse([pictures[i] for i in batch], quality, check), strict=True)
@@ -131,7 +133,10 @@ class Codec:
     def _parse(self, payload: bytes) -> tuple[Header, dict[int, bytes]]:
         header, sections = container.read(payload)
         if header.fingerprint != self.fingerprint:
-            raise WrongModel(f"the payload was pressed by model {header.fingerprint}, this codec is model {self.fingerprint}: load that one")
+            raise WrongModel(
+                f"the payload was pressed by model {header.fingerprint}, "
+                f"this codec is model {self.fingerprint}: load that one"
+            )
         return header, sections
 
     @torch.inference_mode()
@@ -188,7 +193,9 @@ def _pad(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB of whole latents: edges repeated, grey three times."""
     h, w, channels = pixels.shape
     height, width = _padded_size(h, w)
-    padded = np.pad(pixels, ((0, height - h), (0, width - w), (0, 0)), mode="edge") if (height, width) != (h, w) else pixels
+    padded = (
+        np.pad(pixels, ((0, height - h), (0, width - w), (0, 0)), mode="edge") if (height, width) != (h, w) else pixels
+    )
     return padded.repeat(3, axis=2) if channels == 1 else padded
 
 

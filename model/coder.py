@@ -1,7 +1,8 @@
-"""Entropy coding: whole numbers to bytes and back, with nothing but integer tables. No torch, so that it pickles small and runs anywhere.
+"""Entropy coding: whole numbers to bytes and back, with nothing but integer tables.
 
-Symbols of equal scale index are coded together, so that each of the 64 tables is set up once an image; index 0 is not coded at all.
-The coder is the asymmetric numeral system (Duda 2009) of `constriction`; one stream for z, one a pass.
+No torch, so that it pickles small and runs anywhere. Symbols of equal scale index are coded together, so that each of
+the 64 tables is set up once an image; index 0 is not coded at all. The coder is the asymmetric numeral system
+(Duda 2009) of `constriction`; one stream for z, one a pass.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Latents:
         symbols: latents as quantisation steps from their mean, int16 or int32 `[h, w, M]`.
         indices: scale index of each, uint8 `[h, w, M]`.
         alpha: uint8 `[H, W]` or None.
-        psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal; None when not measured.
+        psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal, None when not
+            measured.
     """
 
     header: Header
@@ -45,9 +47,9 @@ def first_pass(h: int, w: int, m: int) -> NDArray[np.bool_]:
 
 
 def _table_model(counts: NDArray[np.int32]) -> _Model:
-    """A model with exactly these counts of 2^24: constriction gives each symbol 1 and shares out the rest, which is what we subtract here.
+    """A model with exactly these counts of 2^24.
 
-    All numbers involved are integers below 2^24, so that its float32 arithmetic is exact.
+    Constriction gives each symbol 1 and shares out the rest, so 1 is what we subtract. All numbers involved are integers below 2^24, so that its float32 arithmetic is exact.
     """
     return _Model((counts - 1).astype(np.float32), perfect=False)
 
@@ -68,12 +70,12 @@ class EntropyCoder:
 
     def _model(self, index: int) -> _Model:
         if index not in self._models:
-            self._models[index] = _table_model(self._tables.gaussian[index])
+            self._models[index] = _table_model(self._tables.latent[index])
         return self._models[index]
 
     def _limits(self) -> NDArray[np.int32]:
         """Largest symbol size of each scale index; 0 for index 0, which is not coded."""
-        limits = np.array([t.size // 2 for t in self._tables.gaussian], np.int32)
+        limits = np.array([t.size // 2 for t in self._tables.latent], np.int32)
         limits[0] = 0
         return limits
 
@@ -111,7 +113,7 @@ class EntropyCoder:
         return _to_bytes(coder)
 
     def decode_hyper(self, data: bytes, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
-        """z again, int8 of that `shape` `[h/4, w/4, Z]`.
+        """Z again, int8 of that `shape` `[h/4, w/4, Z]`.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
@@ -131,7 +133,7 @@ class EntropyCoder:
         for index in reversed(range(1, len(bounds) - 1)):
             begin, end = bounds[index], bounds[index + 1]
             if begin < end:
-                coder.encode_reverse(symbols[begin:end] + self._tables.gaussian[index].size // 2, self._model(index))
+                coder.encode_reverse(symbols[begin:end] + self._tables.latent[index].size // 2, self._model(index))
         return _to_bytes(coder)
 
     def decode_pass(self, data: bytes, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -146,7 +148,9 @@ class EntropyCoder:
         for index in range(1, len(bounds) - 1):
             begin, end = bounds[index], bounds[index + 1]
             if begin < end:
-                grouped[begin:end] = coder.decode(self._model(index), end - begin) - self._tables.gaussian[index].size // 2
+                grouped[begin:end] = (
+                    coder.decode(self._model(index), end - begin) - self._tables.latent[index].size // 2
+                )
         _expect_end(coder)
         symbols = np.empty_like(grouped)
         symbols[order] = grouped
@@ -154,7 +158,7 @@ class EntropyCoder:
 
 
 def _by_index(indices: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
-    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins; the last bound is the size."""
+    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins and the last ends."""
     order = np.argsort(indices, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(np.bincount(indices, minlength=SCALES))])
     return order, bounds.tolist()

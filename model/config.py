@@ -44,4 +44,5 @@ class CodecConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "CodecConfig":
         """The configuration that `to_json` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)

@@ -1,10 +1,10 @@
 """The container: what the bytes of a payload, which is also a `.mae` file, mean.
 
     magic "MAEP" | version u8 | colour kind u8 | quality u8 | model fingerprint 8 bytes | width varint | height varint
-    sections:  tag u8 | length varint | bytes      (any order, each tag at most once; a reader skips tags above 127 that it does not know)
+    sections:  tag u8 | length varint | bytes
     tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
 
-Varints are LEB128, unsigned. Version 1. Tags stand in `Tag`.
+Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are LEB128, unsigned. Version 1. Tags stand in `Tag`.
 """
 
 import struct
@@ -13,9 +13,9 @@ from enum import IntEnum
 
 import google_crc32c
 
+from model.config import QUALITIES
 from model.errors import DamagedPayload
 from model.picture import MAX_SIDE
-from model.config import QUALITIES
 
 MAGIC = b"MAEP"
 VERSION = 1
@@ -131,7 +131,9 @@ def _header(payload: bytes) -> tuple[Header, int]:
         raise DamagedPayload("these bytes are no maepress payload (they do not begin with MAEP)")
     _, version, colour, quality, fingerprint = _FIXED.unpack_from(payload)
     if version != VERSION:
-        raise DamagedPayload(f"the payload has format version {version}, this maepress reads {VERSION}: upgrade maepress")
+        raise DamagedPayload(
+            f"the payload has format version {version}, this maepress reads {VERSION}: upgrade maepress"
+        )
     width, at = _read_varint(payload, _FIXED.size)
     height, at = _read_varint(payload, at)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE) or quality >= QUALITIES or colour not in _COLOURS:

@@ -1,9 +1,11 @@
 """Symbols that their table does not hold.
 
-Two kinds, one list: a symbol that is not zero although its scale index said "not coded", and a symbol beyond its table's limit. The list names each by its
-position in scan order (as a difference from the one before) and its value, so that no symbol is ever clipped. It is short: about one in ten thousand.
+Two kinds, one list: a symbol that is not zero although its scale index said "not coded", and a symbol beyond its
+table's limit. The list names each by its position in scan order (as a difference from the one before) and its value, so
+that no symbol is ever clipped. It is short: about one in ten thousand.
 
-    for each escape: varint(gap), varint(zigzag(value)); zlib over all of it when that is smaller (first byte 1), plain otherwise (first byte 0)
+    first byte 0, then for each escape: varint(gap), varint(zigzag(value))
+    first byte 1, then the same under zlib, when that is smaller
 """
 
 import zlib

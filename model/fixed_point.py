@@ -1,11 +1,13 @@
 """Integer arithmetic that any device computes alike, carried in float32.
 
-Encoder and decoder must agree on every symbol's distribution to the last bit, or the rest of the stream is noise. Floating-point
-networks do not give that: the order of a sum differs between devices, thread counts and library versions. Here activations are integers 0..255
-(in units of 2^-4), weights are integers up to 255 in size (units of 2^-7), and every partial sum stays under 2^24, so that float32 holds it exactly in
-whatever order it is added up (with TF32 products too: both factors fit its 11 bits). Results return to 8 bits by a shift and a floor.
+Encoder and decoder must agree on every symbol's distribution to the last bit, or the rest of the stream is noise.
+Floating-point networks do not give that: the order of a sum differs between devices, thread counts and library
+versions. Here activations are integers 0..255 (in units of 2^-4), weights are integers up to 255 in size (units of
+2^-7), and every partial sum stays under 2^24, so that float32 holds it exactly in whatever order it is added up (with
+TF32 products too: both factors fit its 11 bits). Results return to 8 bits by a shift and a floor.
 
-Published cost of such 8 to 16-bit entropy networks: about 0.5 % rate (arXiv 2312.11209; Balle et al., "Integer networks for data compression", 2019).
+Published cost of such 8 to 16-bit entropy networks: about 0.5 % rate (arXiv 2312.11209; Balle et al., "Integer networks
+for data compression", 2019).
 """
 
 import torch
@@ -36,7 +38,8 @@ def clip_activation(x: Tensor) -> Tensor:
 class FixedLinear(nn.Module):
     """Linear layer on the integer grid: weights multiples of 2^-7, bias multiples of 2^-11, the exact sum comes out.
 
-    With `by_quality`, a bias row a quality is interpolated between knots on the same grid (multiples of 2^-8, weights of 1/8: exact too).
+    With `by_quality`, a bias row a quality is interpolated between knots on the same grid (multiples of 2^-8, weights
+    of 1/8: exact too).
     """
 
     def __init__(self, inputs: int, outputs: int, *, by_quality: bool = False, bias: float = 0.0) -> None:
@@ -46,7 +49,7 @@ class FixedLinear(nn.Module):
         self.knots = nn.Parameter(torch.zeros(KNOTS, outputs)) if by_quality else None
 
     def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """`[..., inputs]` multiples of 2^-4, at most 255/16 in size, to exact sums `[..., outputs]`, multiples of 2^-11."""
+        """`[..., inputs]` multiples of 2^-4 up to 255/16 in size, to exact sums `[..., outputs]`, multiples of 2^-11."""
         weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
         y = F.linear(x, weight, round_to(self.bias, ACCUMULATOR_BITS))
         if self.knots is not None and quality is not None:
@@ -55,13 +58,17 @@ class FixedLinear(nn.Module):
 
     def is_exact(self) -> bool:
         """Whether no input can carry a partial sum past what float32 holds."""
-        steps = round_to(self.weight.detach().clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS).abs().sum(1) * 2**WEIGHT_BITS * 255
+        weight = round_to(self.weight.detach().clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
+        steps = weight.abs().sum(1) * 2**WEIGHT_BITS * 255
         extra = self.bias.detach().abs() + (self.knots.detach().abs().amax(0) if self.knots is not None else 0)
         return bool((steps + extra * 2**ACCUMULATOR_BITS < EXACT).all())
 
 
 class FixedNeighbours(nn.Module):
-    """A channel's weighted sum over its 3x3 neighbourhood, as nine explicit shifts (a library's convolution may transform, and round)."""
+    """A channel's weighted sum over its 3x3 neighbourhood.
+
+    As nine explicit shifts: a library's convolution may transform its operands, and round.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

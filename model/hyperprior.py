@@ -1,7 +1,8 @@
 """Hyper-latent and means: the floating-point half of the entropy model (the integer half is `model.scale_path`).
 
-A mistake in a mean's last bit moves a pixel by a rounding step, never the parsing of the stream: symbols are coded as differences from the
-mean, by distributions that depend on integers alone. Mean and scale hyperprior with two passes: Minnen et al. 2018; checkerboard: He et al. 2021.
+A mistake in a mean's last bit moves a pixel by a rounding step, never the parsing of the stream: symbols are coded as
+differences from the mean, by distributions that depend on integers alone. Mean and scale hyperprior with two passes:
+Minnen et al. 2018; checkerboard: He et al. 2021.
 """
 
 import torch
@@ -16,7 +17,7 @@ PLAIN = 16
 
 
 def first_pass_mask(height: int, width: int, channels: int, device: torch.device | str = "cpu") -> Tensor:
-    """bool `[h, w, M]`: True where a latent belongs to the first pass (a checkerboard, inverted on odd channels)."""
+    """Bool `[h, w, M]`: True where a latent belongs to the first pass (a checkerboard, inverted on odd channels)."""
     y, x, c = (torch.arange(n, device=device) for n in (height, width, channels))
     return (y[:, None, None] + x[None, :, None] + c[None, None, :]) % 2 == 0
 
@@ -63,7 +64,7 @@ class Means(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
-        """z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
+        """Z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
         x = self.block1(torch.relu(depth_to_space(self.up1(z / 4), 2)))
         x = depth_to_space(self.up2(x), 2) + self.rows(quality)
         out: Tensor = self.block2(torch.relu(x))

@@ -1,8 +1,8 @@
 """Building blocks on channels-last tensors `[B, H, W, C]`.
 
-Pointwise layers are matrix products (`nn.Linear`), which CPUs run faster than 1x1 convolutions. The block follows the depthwise-separable
-blocks of DCVC-RT (Jia et al., CVPR 2025) and the simple gate of NAFNet (Chen et al., ECCV 2022): multiply-adds in a few wide matrix
-products, little memory traffic in between.
+Pointwise layers are matrix products (`nn.Linear`), which CPUs run faster than 1x1 convolutions. The block follows the
+depthwise-separable blocks of DCVC-RT (Jia et al., CVPR 2025) and the simple gate of NAFNet (Chen et al., ECCV 2022):
+multiply-adds in a few wide matrix products, little memory traffic in between.
 """
 
 import torch
@@ -25,8 +25,8 @@ def depth_to_space(x: Tensor, r: int) -> Tensor:
 class Block(nn.Module):
     """Residual block: depthwise 3x3, gated expansion, projection. It starts as the identity (its last layer is zero).
 
-    The residual sum stays in the dtype of the input; only the branch is computed in `compute_dtype`, so that bfloat16 costs the trunk nothing.
-    About 3 C^2 multiply-adds a position.
+    The residual sum stays in the dtype of the input; only the branch is computed in `compute_dtype`, so that bfloat16
+    costs the trunk nothing. About 3 C^2 multiply-adds a position.
     """
 
     def __init__(self, channels: int) -> None:

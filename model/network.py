@@ -11,6 +11,8 @@
                         |  second pass: the other half, given the first half's values and symbols
                         v
         y ~ = symbols / gain[q] + mean  --Synthesis(q)-->  image ~
+
+Everything left of the bar may differ by a rounding step between machines; everything right of it may not.
 """
 
 import math
@@ -22,15 +24,16 @@ from torch import Tensor, nn
 
 from model.config import HYPER_STRIDE, CodecConfig
 from model.hyperprior import HyperAnalysis, Means, first_pass_mask
-from model.priors import HyperPrior, gaussian_bits
+from model.priors import HyperPrior, LatentPrior
 from model.quality import KNOT_SPACING, KNOTS, QualityRows, tradeoff
-from model.scale_path import ScalePath, scale_of
+from model.rounding import to_symbols, to_symbols_through
+from model.scale_path import ScalePath
 from model.tables import HYPER_MAX
 from model.transforms import Analysis, Synthesis
 
 
 def _start_gains(channels: int) -> Tensor:
-    """Log of 1 / step at every knot: high-rate theory puts the best step of an orthonormal transform at sqrt(26 / lambda) levels."""
+    """Log of 1 / step at every knot; high-rate theory puts an orthonormal transform's best step at sqrt(26 / lambda)."""
     knots = torch.arange(KNOTS) * KNOT_SPACING
     return torch.log(255 * torch.sqrt(tradeoff(knots) / 26))[:, None].repeat(1, channels)
 
@@ -53,7 +56,7 @@ class Estimate:
 class Analysed:
     """Whole numbers of a batch, and the latent that the decoder will reconstruct from them.
 
-    `z` int8 `[B, h/4, w/4, Z]`; `symbols` int32 `[B, h, w, M]`; `indices` uint8 `[B, h, w, M]`; `latent` float32 `[B, h, w, M]`.
+    `z` int8 `[B, h/4, w/4, Z]`; `symbols` int32, `indices` uint8 and `latent` float32, each `[B, h, w, M]`.
     """
 
     z: Tensor
@@ -75,6 +78,7 @@ class Network(nn.Module):
         self.hyper_prior = HyperPrior(config.hyper_channels)
         self.means = Means(config)
         self.scales = ScalePath(config)
+        self.prior = LatentPrior()
 
     def forward(self, image: Tensor, quality: Tensor) -> Estimate:
         """Rate and reconstruction of a training batch.
@@ -88,20 +92,21 @@ class Network(nn.Module):
         z = self.hyper_analysis(y * gain, y, quality)
         bits_z = self.hyper_prior(z + torch.empty_like(z).uniform_(-0.5, 0.5), quality)
         z = round_through(z).clamp(-HYPER_MAX, HYPER_MAX)
-        mask = first_pass_mask(*y.shape[1:], device=y.device)
+        mask = first_pass_mask(y.shape[1], y.shape[2], y.shape[3], device=y.device)
 
         wide = self.means.features(z, quality)
         narrow = self.scales.features(z, quality)
         mean = self.means.first_pass(wide)
         index = self.scales.first_pass(narrow, quality)
-        symbols = round_through((y - mean) * gain) * mask
-        first = (symbols / gain + mean) * mask
+        symbols = to_symbols_through((y - mean) * gain, index) * mask
+        first = (self.prior.reconstruct(symbols, index) / gain + mean) * mask
         mean = torch.where(mask, mean, self.means.second_pass(wide, first))
         index = torch.where(mask, index, self.scales.second_pass(narrow, symbols, quality))
 
         residual = (y - mean) * gain
-        bits_y = gaussian_bits(residual + torch.empty_like(residual).uniform_(-0.5, 0.5), scale_of(index))
-        latent = round_through(residual) / gain + mean
+        symbols = to_symbols_through(residual, index)
+        bits_y = self.prior(residual, symbols, index)
+        latent = self.prior.reconstruct(symbols, index) / gain + mean
         return Estimate(self.synthesis(latent, quality), bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
 
     def analyse(self, image: Tensor, quality: Tensor) -> Analysed:
@@ -109,12 +114,13 @@ class Network(nn.Module):
         y = self.analysis(image)
         gain = torch.exp(self.log_gain(quality))
         h, w = y.shape[1:3]
-        padded = F.pad(y.permute(0, 3, 1, 2), (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE), mode="replicate").permute(0, 2, 3, 1)
+        margins = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
+        padded = F.pad(y.permute(0, 3, 1, 2), margins, mode="replicate").permute(0, 2, 3, 1)
         z = torch.round(self.hyper_analysis(padded * gain, padded, quality)).clamp(-HYPER_MAX, HYPER_MAX)
         state = self.first_pass(z, quality, (h, w))
-        symbols = torch.round((y - state.mean) * gain) * state.mask
+        symbols = to_symbols((y - state.mean) * gain, state.indices) * state.mask
         indices, latent_of = self.second_pass(state, symbols)
-        symbols = torch.where(state.mask, symbols, torch.round((y - latent_of.mean) * gain))
+        symbols = torch.where(state.mask, symbols, to_symbols((y - latent_of.mean) * gain, indices))
         return Analysed(z.to(torch.int8), symbols.to(torch.int32), indices, latent_of(symbols))
 
     def first_pass(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "FirstPass":
@@ -129,12 +135,13 @@ class Network(nn.Module):
         return FirstPass(wide, narrow, mask, quality, gain, self.means.first_pass(wide), indices)
 
     def second_pass(self, first: "FirstPass", symbols: Tensor) -> "tuple[Tensor, Reconstruction]":
-        """Scale indices of both passes, uint8 `[B, h, w, M]`, and how symbols turn into latents, given the first pass's symbols."""
+        """Given the first pass's symbols: scale indices of both, uint8 `[B, h, w, M]`, and how symbols become latents."""
         symbols = symbols.to(torch.float32) * first.mask
-        known = (symbols / first.gain + first.mean) * first.mask
+        known = (self.prior.reconstruct(symbols, first.indices) / first.gain + first.mean) * first.mask
         mean = torch.where(first.mask, first.mean, self.means.second_pass(first.wide, known))
         second = self.scales.second_pass(first.narrow, symbols, first.quality).to(torch.uint8)
-        return torch.where(first.mask, first.indices, second), Reconstruction(mean, first.gain)
+        indices = torch.where(first.mask, first.indices, second)
+        return indices, Reconstruction(self.prior, indices, mean, first.gain)
 
     def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
         """Latents `[B, h, w, M]` to images, uint8 `[B, 16h, 16w, 3]`."""
@@ -144,7 +151,7 @@ class Network(nn.Module):
 
 @dataclass(slots=True)
 class FirstPass:
-    """State between the passes: features of both paths, and the first pass's means and scale indices (valid where `mask` is True)."""
+    """State between the passes: features of both paths; the first pass's means and indices, valid where `mask` is True."""
 
     wide: Tensor
     narrow: Tensor
@@ -157,14 +164,16 @@ class FirstPass:
 
 @dataclass(slots=True)
 class Reconstruction:
-    """Turns symbols into latents: `symbols / gain + mean`."""
+    """Turns symbols into latents: `reconstructed symbol / gain + mean`."""
 
+    prior: LatentPrior
+    indices: Tensor
     mean: Tensor
     gain: Tensor
 
     def __call__(self, symbols: Tensor) -> Tensor:
         """Whole numbers `[B, h, w, M]` to float32 latents of that shape."""
-        return symbols.to(torch.float32) / self.gain + self.mean
+        return self.prior.reconstruct(symbols.to(torch.float32), self.indices) / self.gain + self.mean
 
 
 def parameters_by_part(network: Network) -> dict[str, int]:

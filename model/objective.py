@@ -16,12 +16,12 @@ DISTORTIONS: tuple[str, ...] = get_args(Distortion)
 BALANCE = 0.35
 """Losses are divided by lambda^0.35: without it the highest qualities own the gradient, with 0.5 the lowest do."""
 MS_SSIM_WEIGHT = 5000.0
-"""Squared levels that 1 - MS-SSIM stands for; puts both on one lambda scale (about that of Balle et al. 2018 at 0.5 bits a pixel)."""
+"""Squared levels that 1 - MS-SSIM stands for: one lambda scale for both (that of Balle et al. 2018 at 0.5 bits a pixel)."""
 
 
 @dataclass(slots=True)
 class Loss:
-    """Per image, float `[B]`: the `total` to minimise, `bpp` of y and z together, and the squared error `mse` of values in 0..1."""
+    """Per image, float `[B]`: the `total` to minimise, `bpp` of y and z together, the squared error `mse` of 0..1."""
 
     total: Tensor
     bpp: Tensor
@@ -31,8 +31,9 @@ class Loss:
 def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
     """Distortion an image `[B]`, on the scale of squared 8-bit levels.
 
-    `mse` is the mean squared error. `l2` is the root of it, the mean L2 error of the source article, scaled to be equal at 1 level. `bce` is binary cross-entropy
-    for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for sides over 160 pixels.
+    `mse` is the mean squared error. `l2` is the root of it, the mean L2 error of the source article, scaled to be equal
+    at 1 level. `bce` is binary cross-entropy for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for
+    sides over 160 pixels.
 
     Args:
         kind: one of `DISTORTIONS`.
@@ -66,7 +67,9 @@ def rate_distortion(estimate: Estimate, target: Tensor, quality: Tensor, kind: D
 
 
 def hide_patches(image: Tensor, ratio: float, patch: int = 16) -> Tensor:
-    """Masked training (He et al., "Masked autoencoders are scalable vision learners", 2022): grey out random patches that the decoder must restore.
+    """Grey out random patches that the decoder must restore: masked training.
+
+    He et al., "Masked autoencoders are scalable vision learners", 2022.
 
     Args:
         image: float `[B, H, W, 3]`, sides multiples of `patch`.

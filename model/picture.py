@@ -35,7 +35,9 @@ class Picture:
     def __post_init__(self) -> None:
         p = self.pixels
         if p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] not in (1, 3):
-            raise UnsupportedImage(f"a picture is uint8 [H, W, 1 or 3], not {p.dtype} {list(p.shape)}: convert it first")
+            raise UnsupportedImage(
+                f"a picture is uint8 [H, W, 1 or 3], not {p.dtype} {list(p.shape)}: convert it first"
+            )
         if not (1 <= p.shape[0] <= MAX_SIDE and 1 <= p.shape[1] <= MAX_SIDE):
             raise UnsupportedImage(f"a picture has sides of 1 to {MAX_SIDE} pixels, not {p.shape[1]}x{p.shape[0]}")
         a = self.alpha

@@ -1,4 +1,7 @@
-"""Lossless coding of an alpha plane: a PNG-like row filter, then zlib. First byte: 0 no filter, 1 difference from the left, 2 from above."""
+"""Lossless coding of an alpha plane: a PNG-like row filter, then zlib.
+
+First byte: 0 no filter, 1 difference from the left, 2 from above.
+"""
 
 import zlib
 

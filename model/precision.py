@@ -4,7 +4,10 @@ import torch
 
 
 def best_dtype(device: str | torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster than float32 (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), float32 elsewhere."""
+    """bfloat16 where the device multiplies it faster than float32, float32 elsewhere.
+
+    Faster are GPUs since Ampere and CPUs with AVX512-BF16 or AMX.
+    """
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()

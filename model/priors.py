@@ -11,17 +11,67 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import QUALITIES
-from model.tables import HYPER_GROUP, HYPER_MAX, to_counts
+from model.scale_path import scale_of
+from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, mixture_counts, scale_table, to_counts
 
 _FLOOR = 2.0**-24
 
 
-def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
-    """Bits to code a residual (symbol plus training noise) with a zero-mean Gaussian of that standard deviation, integrated over a unit bin."""
-    inverse = 1 / (scale * math.sqrt(2))
-    size = residual.abs()
-    probability = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
-    return -torch.log2(probability.clamp(min=_FLOOR))
+class LatentPrior(nn.Module):
+    """Symbols' distribution a scale index, and where in its bin a symbol is reconstructed.
+
+    Each of the 64 is a zero-mean mixture of two Gaussians about the index's scale: what is left after the mean is peaked and heavy-tailed, more so
+    where most symbols are zero (measured: 5 % fewer bits than one Gaussian). Life of it: learned with the network; `tables` turns it
+    into integers once, for the checkpoint; coding reads those.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spread = nn.Parameter(torch.log(torch.tensor([0.7, 1.4])).repeat(SCALES, 1))
+        self.logit = nn.Parameter(torch.zeros(SCALES, 2))
+        self.offset = nn.Parameter(torch.zeros(SCALES, 2))
+
+    def forward(self, residual: Tensor, symbols: Tensor, index: Tensor) -> Tensor:
+        """Bits of each symbol.
+
+        The distributions learn from the symbols as they are coded. The latents learn from uniform noise in place of rounding, which has a gradient
+        (Balle et al. 2016); the value is that of the symbols.
+
+        Args:
+            residual: latents in quantisation steps from their mean, float.
+            symbols: what they are rounded to, whole numbers.
+            index: scale indices, whole numbers with a gradient.
+        """
+        noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
+        through = self._bits(noisy, index.detach(), detached=True)
+        return self._bits(symbols.detach(), index) + through - through.detach()
+
+    def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
+        """Bits of whole numbers `symbols` with scale indices `index`, both in float."""
+        return self._bits(symbols, index)
+
+    def _bits(self, value: Tensor, index: Tensor, *, detached: bool = False) -> Tensor:
+        spread, logit = (self.spread.detach(), self.logit.detach()) if detached else (self.spread, self.logit)
+        row = index.detach().long()
+        inverse = torch.exp(-spread)[row] / (scale_of(index)[..., None] * math.sqrt(2))
+        size = value.abs()[..., None]
+        bins = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
+        probability = (torch.softmax(logit, -1)[row] * bins).sum(-1)
+        return -torch.log2(probability.clamp(min=_FLOOR))
+
+    def reconstruct(self, symbols: Tensor, index: Tensor) -> Tensor:
+        """Symbols moved to where in their bin the latents mostly are: one learned offset for sizes of 1, one for larger ones."""
+        size = symbols.abs()
+        row = self.offset[index.detach().long()]
+        offset = torch.where(size < 1.5, row[..., 0], row[..., 1])
+        return symbols - torch.sign(symbols) * offset
+
+    @torch.no_grad()
+    def tables(self) -> list[NDArray[np.int32]]:
+        """For each scale index the counts of the symbols -limit..limit; the outermost stand for everything beyond, too."""
+        weight = torch.softmax(self.logit.double(), -1).numpy()
+        sigma = np.array(scale_table())[:, None] * np.exp(self.spread.double().numpy())
+        return [mixture_counts(s.tolist(), w.tolist()) for s, w in zip(sigma, weight, strict=True)]
 
 
 class HyperPrior(nn.Module):

@@ -1,4 +1,7 @@
-"""Qualities: 64 rows of one model, from about 0.1 to 3 bits a pixel, by a log-spaced trade-off between rate and distortion."""
+"""Qualities: 64 rows of one model, from about 0.1 to 3 bits a pixel.
+
+Log-spaced trade-offs between rate and distortion, learned at a few knots.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,7 @@ KNOTS = QUALITIES // KNOT_SPACING + 1
 
 
 def tradeoff(quality: Tensor) -> Tensor:
-    """lambda of each quality: `bits a pixel + lambda * squared error in 8-bit levels` is what training minimises."""
+    """Lambda of each quality: `bits a pixel + lambda * squared error in 8-bit levels` is what training minimises."""
     position = quality.to(torch.float32) / (QUALITIES - 1)
     return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** position
 
@@ -42,5 +45,5 @@ class QualityRows(nn.Module):
         self.knots = nn.Parameter(torch.zeros(KNOTS, channels) if start is None else start.clone())
 
     def forward(self, quality: Tensor) -> Tensor:
-        """float `[B, 1, 1, C]` for integer qualities `[B]`."""
+        """Float `[B, 1, 1, C]` for integer qualities `[B]`."""
         return interpolate(self.knots, quality)

@@ -2,7 +2,10 @@
 
     z --FixedLinear, unpatch 2, clip--> --FixedLinear, clip--> --FixedLinear, unpatch 2, clip--> features [h, w, S]
     features --FixedLinear--> indices of the first pass
-    log-sizes of first-pass symbols --3x3 sums, clip--> near;  [features, near] --FixedLinear, clip--> --FixedLinear--> indices of the second pass
+    log-sizes of first-pass symbols --3x3 sums, clip--> near
+    [features, near] --FixedLinear, clip--> --FixedLinear--> indices of the second pass
+
+Why, and what makes the arithmetic exact: `model.fixed_point`.
 """
 
 import math
@@ -21,7 +24,7 @@ _LOG_SIZES = torch.tensor([min(255, round(32 * math.log2(1 + n))) for n in range
 
 
 def scale_of(index: Tensor) -> Tensor:
-    """Standard deviation, in quantisation steps, of scale indices (float in training, integers otherwise)."""
+    """Standard deviation, in quantisation steps, that a scale index stands for; keeps the index's gradient."""
     return SCALE_MIN * torch.exp(index * LOG_STEP)
 
 

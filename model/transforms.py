@@ -1,10 +1,13 @@
 """Analysis and synthesis transforms.
 
-    image [H, W, 3] --patch 8--> 192 --Linear--> N --blocks at 1/8--> --patch 2--> 4N --Linear--> M --blocks at 1/16--> y [H/16, W/16, M]
-    y ~ --blocks at 1/16--> M --Linear--> 4N --unpatch 2--> N --blocks at 1/8--> --Linear--> 192 --unpatch 8--> image
+    image [H, W, 3] --patch 8--> 192 --Linear--> N --blocks at 1/8-->
+                    --patch 2--> 4N --Linear--> M --blocks at 1/16--> y [H/16, W/16, M]
 
-Both start as one orthonormal linear transform and its inverse (`model.dct`). The layers on this trunk stay in float32; only the
-blocks' branches may run in bfloat16 (`model.layers.Block`).
+    y ~ [H/16, W/16, M] --blocks at 1/16--> M --Linear--> 4N --unpatch 2-->
+                    N --blocks at 1/8--> --Linear--> 192 --unpatch 8--> image ~ [H, W, 3]
+
+Both start as one orthonormal linear transform and its inverse (`model.dct`). The layers on this trunk stay in float32;
+only the blocks' branches may run in bfloat16 (`model.layers.Block`).
 """
 
 from torch import Tensor, nn
@@ -54,7 +57,7 @@ class Synthesis(nn.Module):
         self.tail = _linear(dct.T)
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
-        """Float y `[B, h, w, M]` and integer qualities `[B]` to an image, float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
+        """Float y `[B, h, w, M]` and integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
         x = self.coarse(y * (1 + self.coarse_rows(quality)))
         x = depth_to_space(self.up(x), 2)
         x = self.fine(x * (1 + self.fine_rows(quality)))

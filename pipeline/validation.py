@@ -8,9 +8,7 @@ from torch import Tensor
 
 from model.network import Network
 from model.objective import BALANCE
-from model.priors import gaussian_bits
 from model.quality import tradeoff
-from model.scale_path import scale_of
 from pipeline.crops import decode_rgb, validation_crop
 
 VALIDATION_QUALITIES = (7, 20, 32, 44, 57)
@@ -73,7 +71,7 @@ class Validation:
     def _one(network: Network, image: Tensor, quality: Tensor) -> Tensor:
         """Loss, bits a pixel and PSNR of one image, float64 `[3]`."""
         coded = network.analyse(image, quality)
-        bits = gaussian_bits(coded.symbols.to(torch.float32), scale_of(coded.indices.to(torch.float32))).sum()
+        bits = network.prior.bits(coded.symbols.to(torch.float32), coded.indices.to(torch.float32)).sum()
         bits = bits + network.hyper_prior(coded.z.to(torch.float32), quality).sum()
         bpp = bits / (image.shape[1] * image.shape[2])
         levels = network.synthesise(coded.latent, quality).to(torch.float32) - image * 255
