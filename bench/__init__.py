@@ -1,0 +1,1 @@
+"""Benchmarks: each a command that prints one table of ratios measured in that run."""

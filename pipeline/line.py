@@ -1,0 +1,127 @@
+"""The production line: a wave of pieces through Ray Data, from load to write.
+
+    pieces --_load--> tasks --_Encoder--> actors --_press--> tasks --_write--> one receipt for each unit
+
+Rows are pieces, one a block, and stay in order (`preserve_order`). Since every unit is `ROWS` rows long, the writer
+takes `ROWS` rows at a time and has a whole unit; it checks that. Ray repeats the work of any task or actor that dies.
+"""
+
+import functools
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy, DataContext
+
+from model.codec import Codec
+from model.coder import EntropyCoder
+from pipeline import stages, travel
+from pipeline.archive import Archive
+from pipeline.crew import gather
+from pipeline.encoding_settings import EncodeSettings
+from pipeline.shards import Receipt
+from pipeline.store import Store
+from pipeline.units import ROWS, Piece
+
+_NO_PROGRESS_SECONDS = 7 * 24 * 3600
+"""How long Ray lets a dataset stand still: a job may wait days for spot machines, and a person can see that it does."""
+
+
+class Line:
+    """The stages set up for one run. Uses the Ray that is connected, or starts one."""
+
+    def __init__(
+        self, source: Store, archive: Archive, fingerprint: str, coder: EntropyCoder, run: str, settings: EncodeSettings
+    ) -> None:
+        """Set up.
+
+        Args:
+            source: where the images are.
+            archive: where shards go; it holds the model already.
+            fingerprint: of the model.
+            coder: the model's entropy coder.
+            run: the run's name, for the rows.
+            settings: quality, limits and the crew.
+
+        Raises:
+            MaepressError: when the cluster cannot hold a single encoder.
+        """
+        if not ray.is_initialized():
+            ray.init()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
+        max_pixels, max_bytes = int(settings.max_megapixels * 1e6), settings.max_object_mib << 20
+        self._load = functools.partial(_load, source=source, max_pixels=max_pixels, max_bytes=max_bytes)
+        self._encoder = (archive, fingerprint, settings.quality, self._crew.threads)
+        self._press = functools.partial(_press, coder=coder, run=run)
+        self._write = functools.partial(_write, archive=archive)
+
+    def run(self, pieces: Sequence[Piece]) -> Iterator[Receipt]:
+        """The receipts of a wave's units, in order, as they are finished."""
+        crew = self._crew
+        arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
+        task: dict[str, Any] = arrow | {"num_cpus": crew.task_cpus}
+        encoders = ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start)
+        with DataContext.current(_context()):
+            receipts = (
+                ray.data.from_arrow([travel.block(piece) for piece in pieces])
+                .map_batches(self._load, batch_size=None, **task)
+                .map_batches(
+                    _Encoder,
+                    fn_constructor_args=self._encoder,
+                    compute=encoders,
+                    batch_size=None,
+                    num_cpus=crew.encoder_cpus,
+                    num_gpus=crew.gpus,
+                    **arrow,
+                )
+                .map_batches(self._press, batch_size=None, **task)
+                # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
+                # wait until the encoders are done.
+                .map_batches(self._write, batch_size=ROWS, **task)
+            )
+        for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for cell in batch["receipt"]:
+                yield pickle.loads(cell.as_buffer())
+
+
+def _context() -> DataContext:
+    """Ray Data's settings for a wave."""
+    context = DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+    context.target_max_block_size = None  # a row is a piece, sized by the plan: nothing to split
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return context
+
+
+def _load(table: pa.Table, source: Store, max_pixels: int, max_bytes: int) -> pa.Table:
+    return travel.each(table, lambda objects: stages.load(objects, source, max_pixels, max_bytes))
+
+
+class _Encoder:
+    """An actor with a model."""
+
+    def __init__(self, archive: Archive, fingerprint: str, quality: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows an actor the GPUs it holds and no others
+        self._codec = Codec.load(archive.get_model(fingerprint), device=device)
+        self._quality = quality
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return travel.each(table, lambda items: stages.analyse(items, self._codec, self._quality))
+
+
+def _press(table: pa.Table, coder: EntropyCoder, run: str) -> pa.Table:
+    return travel.each(table, lambda items: stages.press(items, coder, run))
+
+
+def _write(table: pa.Table, archive: Archive) -> pa.Table:
+    unit, base, pieces = travel.whole_unit(table)
+    receipt = stages.write(unit, base, pieces, archive)
+    return pa.table({"receipt": pa.array([pickle.dumps(receipt)], pa.large_binary())})

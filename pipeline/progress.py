@@ -1,0 +1,135 @@
+"""What a person sees while a job runs, on standard error.
+
+A bar on a terminal, a line now and then in a log, nothing when quiet.
+
+    with Progress(total_objects, total_bytes) as progress:
+        progress.add(receipt)
+
+Numbers are of what is certain: units whose shard is written.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from pipeline.shards import Receipt
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Counts receipts against a plan's totals."""
+
+    def __init__(
+        self,
+        objects: int,
+        source_bytes: int,
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Set the totals.
+
+        Args:
+            objects: to press, from the plan.
+            source_bytes: of these.
+            quiet: show nothing.
+            stream: where to; standard error when None.
+            clock: seconds that only go forward.
+        """
+        self.done = self.rows = self.rejected = self.source_bytes = self.payload_bytes = self.pixels = 0
+        self._objects, self._total_bytes = objects, source_bytes
+        self._clock, self._started = clock, clock()
+        self._said = self._last = self._started  # when a line was printed, when a receipt came
+        self._stream = stream or sys.stderr
+        self._bar: Bar | None = None
+        self._quiet = quiet
+        if not quiet and self._stream.isatty():
+            self._bar = Bar(
+                TextColumn("{task.percentage:>3.0f}%"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                console=Console(file=self._stream),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.line(), total=max(1, source_bytes))
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif not self._quiet and self._said != self._last:
+            self._print()
+
+    def add(self, receipt: Receipt) -> None:
+        """Count one unit."""
+        self.rows += receipt.rows
+        self.rejected += len(receipt.rejections)
+        self.done += receipt.rows + len(receipt.rejections)
+        self.source_bytes += receipt.source_bytes
+        self.payload_bytes += receipt.payload_bytes
+        self.pixels += receipt.pixels
+        self._last = self._clock()
+        self._show()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._clock() - self._started
+
+    def line(self) -> str:
+        """The state in one line: objects, speed, bytes in and out, ratio, rejections, time left."""
+        parts = [f"{self.done:,}/{self._objects:,} objects"]
+        if self.seconds > 0 and self.pixels:
+            parts.append(f"{self.pixels / 1e6 / self.seconds:.1f} MP/s")
+        if self.payload_bytes:
+            ratio = self.source_bytes / self.payload_bytes
+            parts.append(f"{size(self.source_bytes)} -> {size(self.payload_bytes)} ({ratio:.1f}x)")
+        if self.rejected:
+            parts.append(f"{self.rejected:,} rejected")
+        if self.source_bytes and self.done < self._objects:
+            left = self.seconds * max(0, self._total_bytes - self.source_bytes) / self.source_bytes
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+    def _show(self) -> None:
+        if self._bar:
+            self._bar.update(self._task, completed=self.source_bytes, description=self.line())
+        elif not self._quiet and self._last - self._said >= LINE_SECONDS:
+            self._print()
+
+    def _print(self) -> None:
+        self._said = self._last
+        print(self.line(), file=self._stream, flush=True)
+
+
+def size(count: float) -> str:
+    """Bytes with a unit: "1.2 GB"."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "42 s", "3 min 20 s" or "5 h 12 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
