@@ -8,6 +8,7 @@ import contextlib
 import heapq
 import itertools
 import json
+import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -219,6 +220,7 @@ class _Facts:
         self.least: dict[str, Any] = {}
         self.greatest: dict[str, Any] = {}
         self.nulls: dict[str, int] = {}
+        self._unbounded: set[str] = set()
 
     def add(self, group: pa.Table) -> None:
         self.rows += group.num_rows
@@ -227,8 +229,13 @@ class _Facts:
                 continue
             column = group[name]
             self.nulls[name] = self.nulls.get(name, 0) + column.null_count
-            if column.null_count < len(column):
+            if column.null_count < len(column) and name not in self._unbounded:
                 ends = pc.min_max(column).as_py()
+                if ends["max"] == math.inf:  # the PSNR of an exact picture: JSON has no word for it
+                    self._unbounded.add(name)
+                    self.least.pop(name, None)
+                    self.greatest.pop(name, None)
+                    continue
                 self.least[name] = min(self.least.get(name, ends["min"]), ends["min"])
                 self.greatest[name] = max(self.greatest.get(name, ends["max"]), ends["max"])
 

@@ -1,0 +1,267 @@
+"""Decode: an archive's images back as files in a folder or bucket.
+
+    shards --rows--> decode (actors) --> write --outcomes--> driver
+
+Where each image goes:
+
+- an `original` comes back byte for byte under its own key;
+- a pressed image in the format that its source had keeps its key (`same` asks for that; sources in formats that are not
+  written here, such as GIF or AVIF, become PNG);
+- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png` cannot meet.
+
+What fails is named and counted, and the rest goes on.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import pyarrow as pa
+import ray
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy, DataContext
+
+from model.errors import MaepressError
+from model.picture import Picture
+from pipeline.actors import parse_range
+from pipeline.archive import Archive, scan_shard
+from pipeline.crew import gather
+from pipeline.decoding_settings import DecodeSettings
+from pipeline.opening import Opener, Row, mae_file
+from pipeline.progress import Progress
+from pipeline.schema import ORIGINAL
+from pipeline.selecting import select
+from pipeline.shards import Receipt
+from pipeline.storage import StorageError, Store, open_target
+from pipeline.travel import pack, unpack
+from pipeline.writing import SUFFIXES, Format, format_for, write_picture
+
+__all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
+
+LISTED_FAILURES = 1000
+"""Failures that a result names; beyond that they are only counted."""
+
+_COLUMNS = ("key", "status", "model", "source_format", "width", "height", "payload", "payload_bytes", "icc", "exif", "xmp")
+_MAE = ".mae"
+_BLOCK_BYTES = 16 << 20
+_WRITERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that did not come back, and why in one line."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeResult:
+    """What a decode did.
+
+    Attributes:
+        written: files written.
+        latents: of these, images that were decoded (or, as `.mae`, copied).
+        originals: of these, sources returned byte for byte.
+        bytes_written: of these files.
+        pixels: decoded.
+        failed: images that did not come back.
+        failures: the first of these, with reasons.
+        seconds: from the first look at the archive to the last file.
+    """
+
+    written: int
+    latents: int
+    originals: int
+    bytes_written: int
+    pixels: int
+    failed: int
+    failures: tuple[Failure, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields, with the speed that follows from them."""
+        return asdict(self) | {"megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one row: its file's bytes and a name for it, or a reason."""
+
+    key: str
+    latent: bool = False
+    payload_bytes: int = 0
+    pixels: int = 0
+    name: str = ""
+    bytes_written: int = 0
+    reason: str = ""
+
+
+def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
+    """Write an archive's images to a folder or bucket. Uses the Ray that is connected, or starts one.
+
+    Files that are there already are overwritten, each in one step; running the same decode twice gives the same files.
+
+    Args:
+        settings: which images go where.
+        quiet: show no progress.
+
+    Raises:
+        MaepressError: in one line, when there is no archive, no key matches, or the destination cannot be written. Single
+            images that fail do not raise: see `DecodeResult.failures`.
+    """
+    started = time.monotonic()
+    archive = Archive.open(settings.archive)
+    selection = select(archive, settings.keys, (*SUFFIXES.values(), _MAE))
+    if not selection.objects:
+        raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
+    dest = open_target(settings.dest)
+    tally = _Tally()
+    with Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress:
+        for outcome in _outcomes(archive, [s.path for s in selection.shards], dest, settings, selection.taken):
+            tally.add(outcome)
+            done = int(not outcome.reason)
+            progress.add(Receipt(0, rows=done, source_bytes=outcome.payload_bytes, pixels=outcome.pixels))
+    return tally.result(time.monotonic() - started)
+
+
+def _outcomes(
+    archive: Archive, shards: list[str], dest: Store, settings: DecodeSettings, taken: frozenset[str]
+) -> Iterator[_Outcome]:
+    if not ray.is_initialized():
+        ray.init()
+    crew = gather(ray.cluster_resources(), parse_range(settings.actors), settings.gpus_per_actor)
+    task = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": crew.task_cpus}
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = _BLOCK_BYTES
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with DataContext.current(context):
+        outcomes = (
+            ray.data.from_arrow([pa.table({"shard": [path]}) for path in shards])
+            .map_batches(_read, fn_args=[archive, settings.keys], **task)
+            .map_batches(
+                _Decoder,
+                fn_constructor_args=[archive, settings.format, crew.threads],
+                compute=ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start),
+                num_gpus=crew.gpus,
+                **task | {"num_cpus": crew.encoder_cpus},
+            )
+            .map_batches(_write, fn_args=[dest, settings.format, taken], **task)
+        )
+    for batch in outcomes.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for cell in batch["cargo"]:
+            yield unpack(cell)
+
+
+def _table(*items: object) -> pa.Table:
+    return pa.table({"cargo": pa.array([pack(item) for item in items], pa.large_binary())})
+
+
+def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
+    """Rows of a shard; one that cannot be read is a failure under its path, as its keys cannot be told."""
+    for path in table["shard"].to_pylist():
+        try:
+            for batch in scan_shard(archive.images, path, _COLUMNS, keys):
+                yield _table(*batch.to_pylist())
+        except (MaepressError, pa.ArrowException, OSError) as e:
+            yield _table(_Outcome(f"shard {path}", reason=f"it cannot be read: {str(e).splitlines()[0]}"))
+
+
+class _Decoder:
+    """An actor with the archive's models. Rows become (row without payload, Picture or file bytes), or an _Outcome."""
+
+    def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._opener = Opener(archive, "cuda" if torch.cuda.is_available() else "cpu")
+        self._wanted = wanted
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        latents: list[Row] = []
+        for cell in table["cargo"]:
+            row = unpack(cell)
+            if isinstance(row, _Outcome):
+                yield _table(row)
+            elif row["status"] == ORIGINAL:
+                yield _table((_facts(row), row["payload"]))
+            elif self._wanted == "mae":
+                yield _table(_as_mae(row))
+            else:
+                latents.append(row)
+        for row, picture in self._opener.pictures(latents):
+            if isinstance(picture, str):
+                yield _table(_Outcome(row["key"], True, row["payload_bytes"], reason=picture))
+            else:
+                yield _table((_facts(row), picture))
+
+
+def _facts(row: Row) -> Row:
+    return {name: row[name] for name in ("key", "status", "source_format", "payload_bytes")}
+
+
+def _as_mae(row: Row) -> object:
+    try:
+        return _facts(row), mae_file(row)
+    except MaepressError as e:
+        return _Outcome(row["key"], True, row["payload_bytes"], reason=str(e))
+
+
+def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> pa.Table:
+    def one(cell: pa.LargeBinaryScalar) -> _Outcome:
+        item = unpack(cell)
+        return item if isinstance(item, _Outcome) else _write_one(*item, dest, wanted, taken)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        return _table(*pool.map(one, table["cargo"]))
+
+
+def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:
+    key, latent = row["key"], row["status"] != ORIGINAL
+    pixels = content.width * content.height if isinstance(content, Picture) else 0
+    try:
+        if isinstance(content, Picture):
+            chosen = format_for(content, format_wanted(wanted, row["source_format"]))
+            name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
+        else:
+            name = key + _MAE if latent else key
+        if name != key and name in taken:
+            return _Outcome(key, latent, row["payload_bytes"], reason=f"its new name {name!r} is another image's key")
+        data = write_picture(content, chosen) if isinstance(content, Picture) else content
+        dest.put(name, data)
+    except (MaepressError, ValueError, OSError) as e:
+        return _Outcome(key, latent, row["payload_bytes"], reason=f"it cannot be written: {e}")
+    return _Outcome(key, latent, row["payload_bytes"], pixels, name, len(data))
+
+
+def format_wanted(wanted: str, source_format: str) -> Format:
+    """The format to write a pressed image in: "same" is its source's own, or PNG where that is not written here."""
+    if wanted != "same":
+        return cast(Format, wanted)
+    return cast(Format, source_format) if source_format in SUFFIXES else "png"
+
+
+class _Tally:
+    """Sums of outcomes."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = dict.fromkeys(("written", "latents", "originals", "bytes_written", "pixels", "failed"), 0)
+        self._failures: list[Failure] = []
+
+    def add(self, outcome: _Outcome) -> None:
+        sums = self._sums
+        if outcome.reason:
+            sums["failed"] += 1
+            if len(self._failures) < LISTED_FAILURES:
+                self._failures.append(Failure(outcome.key, outcome.reason))
+            return
+        sums["written"] += 1
+        sums["latents" if outcome.latent else "originals"] += 1
+        sums["bytes_written"] += outcome.bytes_written
+        sums["pixels"] += outcome.pixels
+
+    def result(self, seconds: float) -> DecodeResult:
+        failures = tuple(sorted(self._failures, key=lambda failure: failure.key))
+        return DecodeResult(**self._sums, failures=failures, seconds=seconds)

@@ -1,0 +1,102 @@
+"""From an archive's rows back to pictures, with the models that the archive itself holds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from model.codec import Codec
+from model.container import Tag, read, write
+from model.errors import DamagedPayload, MaepressError
+from model.picture import Picture
+from pipeline.archive import Archive
+from pipeline.store import StorageError
+
+CHUNK_PIXELS = 4 << 20
+"""Pictures are decoded in groups of about so many pixels: enough to fill the codec's batches, little enough to hold."""
+
+Row = dict[str, Any]
+"""A row of the archive, at least key, model, width, height, payload, icc, exif and xmp."""
+
+
+class Opener:
+    """Decodes latent rows of one archive, whatever models pressed them; each model is loaded once.
+
+    Attributes:
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, archive: Archive, device: str = "cpu") -> None:
+        self.device = device
+        self._archive = archive
+        self._codecs: dict[str, Codec | MaepressError] = {}
+
+    def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
+        """Each row with its picture, or with the reason why there is none; a damaged row does not disturb the others."""
+        for chunk in _chunks(rows):
+            yield from self._decode(chunk)
+
+    def _decode(self, rows: list[Row]) -> Iterator[tuple[Row, Picture | str]]:
+        try:
+            codec = self.codec(rows[0]["model"])
+            pictures = codec.decompress([row["payload"] for row in rows])
+        except MaepressError as e:
+            if len(rows) > 1:
+                for row in rows:
+                    yield from self._decode([row])
+            else:
+                yield rows[0], str(e)
+            return
+        for row, picture in zip(rows, pictures, strict=True):
+            yield row, replace(picture, icc=row["icc"] or b"", exif=row["exif"] or b"", xmp=row["xmp"] or b"")
+
+    def codec(self, fingerprint: str) -> Codec:
+        """The codec of one of the archive's models.
+
+        Raises:
+            MaepressError: when the archive lacks the model or its files are damaged.
+        """
+        if fingerprint not in self._codecs:
+            self._codecs[fingerprint] = self._load(fingerprint)
+        found = self._codecs[fingerprint]
+        if isinstance(found, MaepressError):
+            raise found
+        return found
+
+    def _load(self, fingerprint: str) -> Codec | MaepressError:
+        try:
+            folder = self._archive.get_model(fingerprint)
+            codec = Codec.load(folder, device=self.device)
+        except MaepressError as e:
+            return e
+        if codec.fingerprint != fingerprint:
+            return StorageError(f"the model in {folder} is {codec.fingerprint}, not {fingerprint}: restore its files")
+        return codec
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows of one model, of about CHUNK_PIXELS together."""
+    chunk: list[Row] = []
+    pixels = 0
+    for row in sorted(rows, key=lambda row: str(row["model"])):
+        size = row["width"] * row["height"]
+        if chunk and (row["model"] != chunk[0]["model"] or pixels + size > CHUNK_PIXELS):
+            yield chunk
+            chunk, pixels = [], 0
+        chunk.append(row)
+        pixels += size
+    if chunk:
+        yield chunk
+
+
+def mae_file(row: Row) -> bytes:
+    """A row's payload as a whole `.mae` file, with the metadata that the row keeps beside it.
+
+    Raises:
+        DamagedPayload: when the payload is not intact.
+    """
+    header, sections = read(row["payload"])
+    tagged = {Tag(tag): data for tag, data in sections.items() if tag in set(Tag)}
+    if len(tagged) != len(sections):
+        raise DamagedPayload("the payload has sections of a newer maepress: upgrade maepress")
+    metadata = {Tag.ICC: row["icc"] or b"", Tag.EXIF: row["exif"] or b"", Tag.XMP: row["xmp"] or b""}
+    return write(header, tagged | metadata)
