@@ -176,6 +176,18 @@ class Reconstruction:
         return self.prior.reconstruct(symbols.to(torch.float32), self.indices) / self.gain + self.mean
 
 
+def randomly_initialised(config: CodecConfig) -> Network:
+    """A network whose transforms start with Xavier's initialisation, as the source article's do, instead of as a DCT; for comparison.
+
+    Residual branches still start at zero: gates multiply, and eight random ones in a row explode.
+    """
+    network = Network(config)
+    analysis, synthesis = network.analysis, network.synthesis
+    for layer in (analysis.stem, analysis.down, synthesis.up, synthesis.tail):
+        nn.init.xavier_normal_(layer.weight)
+    return network
+
+
 def parameters_by_part(network: Network) -> dict[str, int]:
     """Number of parameters of each direct part."""
     return {name: sum(math.prod(p.shape) for p in part.parameters()) for name, part in network.named_children()}

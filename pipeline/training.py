@@ -21,6 +21,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from model import checkpoint
 from model.errors import MaepressError
 from pipeline.crops import is_held_out
+from pipeline.models import local_model
 from pipeline.storage import open_source, open_target
 from pipeline.training_board import new_board, relayed
 from pipeline.training_settings import TrainSettings
@@ -60,8 +61,8 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
         raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
     if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
         raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
-    if settings.init not in ("base", "scratch"):
-        checkpoint.load(settings.init)  # a mistake in it is better met here than in every worker
+    if settings.init not in ("base", "scratch", "random"):
+        local_model(settings.init)  # a mistake in it is better met here than in every worker
     train_keys, held_out = split(_keys(settings), settings.validation_share)
     out = open_target(settings.out)
     if not settings.resume:

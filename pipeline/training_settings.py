@@ -13,7 +13,7 @@ class TrainSettings(BaseModel):
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="where the model goes (a folder or bucket prefix)")
     init: str = Field(
-        "base", description="start from: base (the shipped model), scratch (a DCT codec), or a model's folder"
+        "base", description="start from: base (the shipped model), scratch (a DCT codec), random (noise), or a model"
     )
     workers: int = Field(2, ge=1, description="DDP workers")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")

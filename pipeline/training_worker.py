@@ -18,10 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from model import checkpoint
 from model.config import QUALITIES, CodecConfig
 from model.layers import set_compute_dtype
-from model.network import Network
+from model.network import Network, randomly_initialised
 from model.objective import hide_patches, rate_distortion
 from model.precision import best_dtype
 from pipeline.crops import CropPool
+from pipeline.models import local_model
 from pipeline.storage import open_store
 from pipeline.training_recorder import HISTORY, LOGS, Recorder
 from pipeline.training_settings import TrainSettings
@@ -39,9 +40,11 @@ AVERAGE = 0.999
 def _start(settings: TrainSettings) -> Network:
     """The network that training starts from."""
     torch.manual_seed(settings.seed)
+    if settings.init == "random":
+        return randomly_initialised(CodecConfig())
     if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
         return Network(CodecConfig())
-    return checkpoint.load(settings.init).network.requires_grad_(True).train()
+    return checkpoint.load(local_model(settings.init)).network.requires_grad_(True).train()
 
 
 def learning_rate(settings: TrainSettings, step: int, progress: float) -> float:
