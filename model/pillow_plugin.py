@@ -1,0 +1,130 @@
+"""`.mae` in Pillow: importing this module makes `Image.open("x.mae")` and `image.save("x.mae", quality=40)` work.
+
+    import model.pillow_plugin as mae
+    mae.use("models/photos")            # beside the shipped model; files name the model that they need
+    image = Image.open("x.mae")         # size, mode and metadata at once; pixels when they are first asked for
+    image.save("y.mae", quality=48)
+
+Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and XMP. Others have
+to be converted by the caller, who knows what may be lost. There is no reduced-size decode: `draft` does nothing.
+"""
+
+import io
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from model import container
+from model.codec import Codec
+from model.container import MAGIC, Colour, Tag
+from model.errors import DamagedPayload, MaepressError, WrongModel
+from model.picture import Picture
+
+DEFAULT_QUALITY = 40
+_codecs: dict[str, Codec] = {}
+_preferred: list[str] = []
+
+
+def use(folder: str | Path) -> Codec:
+    """Make a model known: files pressed by it can be opened, and files are saved with it from now on.
+
+    Args:
+        folder: a local model folder, or "base" for the shipped model.
+
+    Raises:
+        MaepressError: when there is no readable model.
+    """
+    codec = Codec.load(folder)
+    _codecs[codec.fingerprint] = codec
+    _preferred[:] = [codec.fingerprint]
+    return codec
+
+
+def _codec(fingerprint: str | None = None) -> Codec:
+    """The codec of a model, or the preferred one; the shipped model is loaded when it is first needed."""
+    if not _preferred:
+        use("base")
+    try:
+        return _codecs[fingerprint or _preferred[0]]
+    except KeyError:
+        known = ", ".join(sorted(_codecs))
+        raise WrongModel(
+            f"the file was pressed by model {fingerprint}, known are {known}: call model.pillow_plugin.use(its folder)"
+        ) from None
+
+
+class MaeImageFile(ImageFile.ImageFile):
+    """A `.mae` file; decoded when its pixels are first needed."""
+
+    format = "MAE"
+    format_description = "maepress image"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._payload = self.fp.read()
+        try:
+            header, sections = container.read(self._payload)
+        except DamagedPayload as e:
+            raise SyntaxError(str(e)) from None  # what Pillow expects of a file that is none
+        self._fingerprint = header.fingerprint
+        self._size = (header.width, header.height)
+        self._mode = ("L" if header.colour == Colour.GREY else "RGB") + ("A" if Tag.ALPHA in sections else "")
+        self._mode = "RGBA" if self._mode == "RGBA" else self._mode
+        self.info["quality"] = header.quality
+        for name, tag in (("icc_profile", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP)):
+            if tag in sections:
+                self.info[name] = sections[tag]
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+
+    def load(self) -> Any:
+        """Decode, once.
+
+        Raises:
+            OSError: when the payload is damaged or its model is not known.
+        """
+        if self.tile and self._payload:
+            try:
+                (picture,) = _codec(self._fingerprint).decompress([self._payload])
+            except MaepressError as e:
+                raise OSError(str(e)) from e
+            planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+            if self.fp is not None and self._exclusive_fp:
+                self.fp.close()
+            self.fp = io.BytesIO(planes.tobytes())
+            self._payload = b""
+        return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Nothing to seek in: the pixels are in memory."""
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise OSError(f"cannot write mode {image.mode} as MAE: convert it to L, LA, RGB or RGBA first")
+    planes = np.asarray(image)[..., None] if image.mode == "L" else np.asarray(image)
+    alpha = np.ascontiguousarray(planes[..., -1]) if image.mode.endswith("A") else None
+    colour = planes if alpha is None else np.ascontiguousarray(planes[..., :-1])
+    options = image.encoderinfo
+
+    def metadata(name: str) -> bytes:
+        value = options.get(name, image.info.get(name)) or b""
+        return value.tobytes() if isinstance(value, Image.Exif) else value.encode() if isinstance(value, str) else value
+
+    picture = Picture(colour, alpha, metadata("icc_profile"), metadata("exif"), metadata("xmp"))
+    try:
+        (payload,) = _codec().compress([picture], options.get("quality", DEFAULT_QUALITY))
+    except MaepressError as e:
+        raise ValueError(str(e)) from e
+    file.write(payload)
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+Image.register_open(MaeImageFile.format, MaeImageFile, _accept)
+Image.register_save(MaeImageFile.format, _save)
+Image.register_extension(MaeImageFile.format, ".mae")
+Image.register_mime(MaeImageFile.format, "image/x-maepress")

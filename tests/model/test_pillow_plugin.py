@@ -1,0 +1,81 @@
+"""`.mae` files through Pillow."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import pillow_plugin
+from model.errors import MaepressError
+from tests.conftest import photo_like
+
+
+@pytest.fixture(autouse=True)
+def known_model(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(pillow_plugin, "_codecs", {})
+    monkeypatch.setattr(pillow_plugin, "_preferred", [])
+    pillow_plugin.use(tiny_model_folder)
+    yield
+
+
+def _image(mode: str) -> Image.Image:
+    return Image.fromarray(photo_like(50, 70, 4)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_saved_image_opens_with_its_size_mode_and_nearly_its_pixels(mode: str, tmp_path: Path) -> None:
+    image = _image(mode)
+    image.save(tmp_path / "x.mae", quality=60)
+    opened = Image.open(tmp_path / "x.mae")
+    assert (opened.format, opened.mode, opened.size) == ("MAE", mode, image.size)
+    difference = np.abs(np.asarray(opened).astype(int) - np.asarray(image))
+    assert difference.mean() < 4
+    if mode.endswith("A"):
+        assert (np.asarray(opened)[..., -1] == np.asarray(image)[..., -1]).all()
+
+
+def test_metadata_travels_with_the_file(tmp_path: Path) -> None:
+    image = _image("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "x.mae", exif=exif, icc_profile=b"profile", xmp=b"<xmp/>")
+    opened = Image.open(tmp_path / "x.mae")
+    assert opened.getexif()[0x0112] == 6
+    assert opened.info["icc_profile"] == b"profile"
+    assert opened.info["xmp"] == b"<xmp/>"
+    assert opened.size == image.size, "orientation is stored, not applied"
+
+
+def test_opening_decodes_nothing_until_pixels_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _image("RGB").save(tmp_path / "x.mae")
+    monkeypatch.setattr(pillow_plugin, "_codecs", {})
+    opened = Image.open(tmp_path / "x.mae")
+    assert opened.size == (70, 50)
+    with pytest.raises(OSError, match=r"pillow_plugin\.use"):
+        opened.load()
+
+
+def test_more_quality_makes_a_larger_file() -> None:
+    sizes = []
+    for quality in (5, 30, 60):
+        buffer = io.BytesIO()
+        _image("RGB").save(buffer, "MAE", quality=quality)
+        sizes.append(buffer.tell())
+    assert sizes == sorted(set(sizes))
+
+
+def test_what_cannot_be_written_or_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="CMYK"):
+        _image("CMYK").save(tmp_path / "x.mae")
+    with pytest.raises(ValueError, match="quality 99"):
+        _image("RGB").save(tmp_path / "x.mae", quality=99)
+    _image("RGB").save(tmp_path / "y.mae")
+    data = bytearray((tmp_path / "y.mae").read_bytes())
+    data[len(data) // 2] ^= 1
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(data))
+    with pytest.raises(MaepressError, match="is no model"):
+        pillow_plugin.use(tmp_path)
