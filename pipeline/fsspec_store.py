@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -144,5 +145,8 @@ def _etag(facts: dict[str, Any]) -> str:
     own = facts.get("etag") or facts.get("ETag") or facts.get("md5Hash")
     if own:
         return str(own).strip('"')
-    when = facts.get("mtime") or facts.get("updated") or facts.get("created") or facts.get("LastModified")
+    times = ("mtime", "updated", "modified", "created", "LastModified")
+    when = next((facts[name] for name in times if name in facts), "")
+    if isinstance(when, datetime):  # the same moment as a number elsewhere
+        when = when.timestamp()
     return f"{facts['size']}-{hashlib.sha256(str(when).encode()).hexdigest()[:16]}"

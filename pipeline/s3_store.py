@@ -24,6 +24,9 @@ CONCURRENCY = 32
 """Requests in flight for one `fetch`."""
 
 PART_BYTES = 16 << 20
+PAGE_KEYS = 1000
+"""Keys of one answer to a listing; more than a thousand no server gives."""
+
 _SORTED_SERVERS = ("AmazonS3", "MinIO")
 _ENVIRONMENT = (
     "AWS_ENDPOINT_URL",
@@ -126,11 +129,16 @@ class S3Store(Store):
         return explain(error.__cause__ or error, f"{self.url}/{key}")
 
     def _pages(self, prefix: str, delimiter: str) -> Iterator[Page]:
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         start = len(self.prefix)
         while True:
             answer = self._call(
-                "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter=delimiter, **more
+                "list_objects_v2",
+                Bucket=self.bucket,
+                Prefix=self.prefix + prefix,
+                Delimiter=delimiter,
+                MaxKeys=PAGE_KEYS,
+                **more,
             )
             files = [
                 Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))

@@ -22,6 +22,7 @@ import botocore.exceptions
 import botocore.session
 
 READY_SECONDS = 60.0
+_BUCKET = "maepress"
 _NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
 _OWNER = ("maepress", "maepress-owner-secret")
 _READER = ("reader", "maepress-reader-secret")
@@ -34,10 +35,12 @@ class S3Server:
     Attributes:
         endpoint: http://127.0.0.1:PORT.
         folder: where it keeps its data and its log (server.log).
+        bucket: the URL of a bucket that is there from the start.
     """
 
     endpoint: str
     folder: Path
+    bucket: str = f"s3://{_BUCKET}"
 
     def variables(self, *, reader: bool = False) -> dict[str, str]:
         """The AWS variables that make s3:// URLs mean this server, as its owner or as one who may only read."""
@@ -93,32 +96,24 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     data = folder / "data"
     data.mkdir(exist_ok=True)
     master, volume, filer, s3 = _free_ports(4)
-    command = [
-        *(
-            _binary(),
-            "-logtostderr=true",
-            "server",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            f"-dir={data}",
-            "-master.telemetry=false",
-        ),
-        *(
-            f"-master.port={master}",
-            f"-volume.port={volume}",
-            f"-filer.port={filer}",
-            f"-s3.port={s3}",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-        ),
-        *(
-            "-s3",
-            f"-s3.config={config}",
-            f"-filer.localSocket={folder}/filer.sock",
-            "-volume.max=64",
-            "-master.volumeSizeLimitMB=128",
-        ),
-    ]
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": data,
+        "master.port": master,
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 128,
+        "volume.port": volume,
+        "volume.max": 64,
+        "filer.port": filer,
+        "filer.localSocket": folder / "filer.sock",
+        "s3": "true",
+        "s3.port": s3,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.config": config,
+    }
+    command = [_binary(), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())]
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
@@ -129,7 +124,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(3)  # its own farewell may take half a minute; what was written is with the system
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -167,9 +162,9 @@ def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: P
     client = server.client()
     while True:
         try:
-            client.create_bucket(Bucket="maepress-ready")
-            client.put_object(Bucket="maepress-ready", Key="probe", Body=b"x")
-            client.get_object(Bucket="maepress-ready", Key="probe")["Body"].read()
+            client.create_bucket(Bucket=_BUCKET)
+            client.put_object(Bucket=_BUCKET, Key=".ready", Body=b"x")
+            client.get_object(Bucket=_BUCKET, Key=".ready")["Body"].read()
             return
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as e:
             if process.poll() is not None or time.monotonic() > deadline:
