@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import save
 from model.config import CodecConfig
 from model.errors import MaepressError
 from model.network import Network
-from model.tables import Tables
+from model.tables import SCALES, Tables
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
@@ -60,37 +61,75 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
     """A model from a local folder, or the shipped one for "base".
 
     Raises:
-        MaepressError: when there is no readable model of a known format.
+        MaepressError: when there is no readable, undamaged model of a known format.
     """
     folder = BASE if str(folder) == "base" else Path(folder)
+    description, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
+    damaged = f"the model in {folder} is damaged ({{}}): restore or train it again"
     try:
-        description = json.loads((folder / CONFIG).read_text())
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except FileNotFoundError as e:
-        raise MaepressError(
-            f"{folder} is no model: {Path(e.filename or CONFIG).name} is missing (train one with `maepress train`)"
-        ) from None
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise MaepressError(f"the model in {folder} is damaged ({e}): restore or train it again") from None
-    if description.get("format") != FORMAT:
-        raise MaepressError(
-            f"the model in {folder} has format {description.get('format')}, this maepress reads {FORMAT}: upgrade maepress"
-        )
-    config = CodecConfig.from_json(description["config"])
-    counts = np.split(tensors.pop("tables.latent").numpy(), np.cumsum(tensors.pop("tables.latent_sizes").numpy())[:-1])
-    tables = Tables(counts, tensors.pop("tables.hyper").numpy())
-    network = Network(config)
-    try:
+        network = Network(CodecConfig.from_json(description.get("config")))
+        tables = _take_tables(tensors, network.config)
         network.load_state_dict({name: t.to(torch.float32) for name, t in tensors.items()})
-    except RuntimeError as e:
-        raise MaepressError(f"the weights in {folder} do not fit its {CONFIG} ({str(e).splitlines()[0]})") from None
-    fingerprint = _fingerprint(config, tensors, tables)
-    if fingerprint != description["fingerprint"]:
-        raise MaepressError(
-            f"the model in {folder} is damaged (its contents are {fingerprint}, not {description['fingerprint']}): restore or train it again"
-        )
+    except MaepressError as e:
+        raise MaepressError(damaged.format(e)) from None
+    except RuntimeError as e:  # what load_state_dict raises, one line an offending tensor
+        raise MaepressError(damaged.format(" ".join(str(e).split("\n\t")[:2]))) from None
+    fingerprint = _fingerprint(network.config, tensors, tables)
+    if fingerprint != description.get("fingerprint"):
+        raise MaepressError(damaged.format(f"its contents are {fingerprint}, not {description.get('fingerprint')}"))
+    if not network.scales.is_exact():
+        raise MaepressError(damaged.format("its scale path's weights are too large for exact arithmetic"))
     return Checkpoint(network.requires_grad_(False).eval().to(device), tables, fingerprint)
+
+
+def _unreadable(path: Path, error: OSError) -> MaepressError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MaepressError(f"{path.parent} is no model: {path.name} is missing (train one with `maepress train`)")
+    return MaepressError(f"{path} cannot be read: {error.strerror or error}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text())
+    except OSError as e:
+        raise _unreadable(path, e) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise MaepressError(f"{path} is damaged ({e}): restore or train the model again") from None
+    if not isinstance(description, dict) or "format" not in description:
+        raise MaepressError(f"{path} does not describe a maepress model: train one with `maepress train`")
+    if description["format"] != FORMAT:
+        raise MaepressError(
+            f"{path} has format {description['format']}, this maepress reads {FORMAT}: upgrade maepress"
+        )
+    return description
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    except OSError as e:
+        raise _unreadable(path, e) from None
+    except SafetensorError as e:
+        raise MaepressError(f"{path} is damaged ({e}): restore or train the model again") from None
+
+
+def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Tables:
+    """Move the tables out of the tensors.
+
+    Raises:
+        MaepressError: when they are not what `serialise` wrote.
+    """
+    try:
+        counts, sizes, hyper = (tensors.pop(f"tables.{name}").numpy() for name in ("latent", "latent_sizes", "hyper"))
+    except KeyError as e:
+        raise MaepressError(f"{e.args[0]} is missing") from None
+    if sizes.shape != (SCALES,) or sizes.sum() != counts.size or hyper.shape[1:2] != (config.hyper_channels,):
+        raise MaepressError("its tables have impossible sizes")
+    tables = Tables(np.split(counts, np.cumsum(sizes)[:-1]), hyper)
+    if not tables.are_sound():
+        raise MaepressError("its tables do not add up")
+    return tables
 
 
 def _fingerprint(config: CodecConfig, tensors: dict[str, torch.Tensor], tables: Tables) -> str:

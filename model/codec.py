@@ -24,13 +24,15 @@ from model import checkpoint, container, escapes, planes
 from model.coder import EntropyCoder, Latents, first_pass
 from model.config import HYPER_STRIDE, LATENT_STRIDE, QUALITIES
 from model.container import Colour, Header, Tag
-from model.errors import DamagedPayload, MaepressError, WrongModel
+from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
 from model.picture import Picture
 from model.precision import best_dtype
 
 BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
 """Most pixels that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
+MAX_PIXELS = 1 << 28
+"""Largest image that is coded. A header that names more is taken for damage: nothing may be allocated on its word."""
 
 
 class Codec:
@@ -70,6 +72,7 @@ class Codec:
 
         Raises:
             MaepressError: for a quality out of range.
+            UnsupportedImage: for more than `MAX_PIXELS`.
         """
         pressed = []
         for picture, latents in zip(pictures, self.analyse(pictures, quality, check=False), strict=True):
@@ -90,11 +93,17 @@ class Codec:
 
         Raises:
             MaepressError: for a quality out of range.
+            UnsupportedImage: for more than `MAX_PIXELS`.
         """
         if not 0 <= quality < QUALITIES:
             raise MaepressError(
                 f"quality {quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)"
             )
+        for p in pictures:
+            if p.width * p.height > MAX_PIXELS:
+                raise UnsupportedImage(
+                    f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into tiles"
+                )
         results: dict[int, Latents] = {}
         for batch in _batches([_padded_size(p.height, p.width) for p in pictures], self._batch_pixels()):
             results |= zip(batch, self._analyse([pictures[i] for i in batch], quality, check), strict=True)
@@ -136,6 +145,11 @@ class Codec:
             raise WrongModel(
                 f"the payload was pressed by model {header.fingerprint}, "
                 f"this codec is model {self.fingerprint}: load that one"
+            )
+        hyper = len(sections.get(Tag.HYPER, b""))
+        if header.width * header.height > MAX_PIXELS or not self.coder.is_plausible(header, hyper):
+            raise DamagedPayload(
+                f"{header.width}x{header.height} pixels cannot be in a payload of {len(payload)} bytes"
             )
         return header, sections
 
@@ -204,7 +218,8 @@ def _unpad(output: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
     cropped = output[: header.height, : header.width]
     if header.colour == Colour.RGB:
         return cropped
-    return ((cropped.sum(2, keepdims=True, dtype=np.uint16) * 2 + 3) // 6).astype(np.uint8)
+    grey: NDArray[np.uint8] = ((cropped.sum(2, keepdims=True, dtype=np.uint16) * 2 + 3) // 6).astype(np.uint8)
+    return grey
 
 
 def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

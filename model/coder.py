@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import container, escapes, planes
+from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import Header, Tag
-from model.errors import DamagedPayload
-from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, Tables
-
-_Model = constriction.stream.model.Categorical
+from model.errors import DamagedPayload, UnsupportedImage, WrongModel
+from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, TOTAL, Tables
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,24 +42,31 @@ class Latents:
 
 def first_pass(h: int, w: int, m: int) -> NDArray[np.bool_]:
     """The first pass's checkerboard, `[h, w, M]`, as in `model.hyperprior.first_pass_mask`."""
-    return np.add.outer(np.add.outer(np.arange(h), np.arange(w)), np.arange(m)) % 2 == 0
+    y, x, c = np.ogrid[:h, :w, :m]
+    mask: NDArray[np.bool_] = (y + x + c) % 2 == 0
+    return mask
 
 
-def _table_model(counts: NDArray[np.int32]) -> _Model:
+def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
     """A model with exactly these counts of 2^24.
 
-    Constriction gives each symbol 1 and shares out the rest, so 1 is what we subtract. All numbers involved are integers below 2^24, so that its float32 arithmetic is exact.
+    Constriction gives each symbol 1 and shares out the rest, so 1 is what we subtract. All numbers here are integers
+    below 2^24, so that its float32 arithmetic is exact.
     """
-    return _Model((counts - 1).astype(np.float32), perfect=False)
+    return constriction.stream.model.Categorical((counts - 1).astype(np.float32), perfect=False)
 
 
 class EntropyCoder:
-    """Codes `Latents` with one model's tables."""
+    """Codes `Latents` with one model's tables.
+
+    Attributes:
+        fingerprint: 16 hex digits that name the model.
+    """
 
     def __init__(self, tables: Tables, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._tables = tables
-        self._models: dict[int, _Model] = {}
+        self._models: dict[int, constriction.stream.model.Categorical] = {}
 
     def __getstate__(self) -> tuple[Tables, str]:
         return self._tables, self.fingerprint
@@ -68,7 +74,7 @@ class EntropyCoder:
     def __setstate__(self, state: tuple[Tables, str]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
-    def _model(self, index: int) -> _Model:
+    def _model(self, index: int) -> constriction.stream.model.Categorical:
         if index not in self._models:
             self._models[index] = _table_model(self._tables.latent[index])
         return self._models[index]
@@ -87,7 +93,16 @@ class EntropyCoder:
             icc: ICC profile to put into the file.
             exif: EXIF block to put into the file.
             xmp: XMP packet to put into the file.
+
+        Raises:
+            WrongModel: when another model made the latents.
+            UnsupportedImage: when a decoder could not tell the payload from a damaged one (`is_plausible`).
         """
+        if latents.header.fingerprint != self.fingerprint:
+            raise WrongModel(
+                f"these latents come from model {latents.header.fingerprint}, "
+                f"this coder holds the tables of model {self.fingerprint}: encode them with their own"
+            )
         symbols = latents.symbols.astype(np.int32, copy=False)
         limit = self._limits()[latents.indices]
         coded = np.clip(symbols, -limit, limit)
@@ -103,7 +118,21 @@ class EntropyCoder:
             Tag.EXIF: exif,
             Tag.XMP: xmp,
         }
+        if not self.is_plausible(latents.header, len(sections[Tag.HYPER])):
+            # The lowest symbol of a table is free while the coder is empty: an image of nothing else would look damaged.
+            raise UnsupportedImage("the image is too large and too empty for this model: keep it as it is")
         return container.write(latents.header, sections)
+
+    def is_plausible(self, header: Header, hyper_bytes: int) -> bool:
+        """Whether z of an image that large fits into so many bytes, if every hyper-latent is the cheapest there is.
+
+        What a decoder allocates is thereby bounded by what it was sent, whatever the header says.
+        """
+        side = HYPER_STRIDE * LATENT_STRIDE
+        positions = -(-header.height // side) * -(-header.width // side)
+        cheapest = np.log2(TOTAL / self._tables.hyper[header.quality // HYPER_GROUP].max(-1)).sum()
+        # A coded symbol grows the coder's 64-bit state by its information, less at most 1 part in 2^8, once it is filled.
+        return bool(positions * cheapest * (1 - 2**-8) <= 8 * hyper_bytes + 64)
 
     def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
         coder = constriction.stream.stack.AnsCoder()
@@ -113,7 +142,7 @@ class EntropyCoder:
         return _to_bytes(coder)
 
     def decode_hyper(self, data: bytes, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
-        """Z again, int8 of that `shape` `[h/4, w/4, Z]`.
+        """The hyper-latents again, int8 of that `shape` `[h/4, w/4, Z]`.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
@@ -158,14 +187,14 @@ class EntropyCoder:
 
 
 def _by_index(indices: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
-    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins and the last ends."""
+    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins; last, the end."""
     order = np.argsort(indices, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(np.bincount(indices, minlength=SCALES))])
     return order, bounds.tolist()
 
 
 def _to_bytes(coder: constriction.stream.stack.AnsCoder) -> bytes:
-    return coder.get_compressed().astype("<u4").tobytes()
+    return bytes(coder.get_compressed().astype("<u4").tobytes())
 
 
 def _from_bytes(data: bytes) -> constriction.stream.stack.AnsCoder:

@@ -4,7 +4,8 @@
     sections:  tag u8 | length varint | bytes
     tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
 
-Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are LEB128, unsigned. Version 1. Tags stand in `Tag`.
+Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are
+LEB128, unsigned. Version 1. Tags stand in `Tag`.
 """
 
 import struct

@@ -69,7 +69,7 @@ def _varints(numbers: NDArray[np.int64]) -> bytes:
     groups = numbers[:, None] >> shifts & 127
     more = (numbers[:, None] >> shifts + 7) > 0
     used = np.concatenate([np.ones((numbers.size, 1), bool), more[:, :-1]], 1)
-    return (groups | more * 128).astype(np.uint8)[used].tobytes()
+    return bytes((groups | more * 128).astype(np.uint8)[used].tobytes())
 
 
 def _read_varints(data: bytes) -> NDArray[np.int64]:

@@ -49,7 +49,7 @@ class FixedLinear(nn.Module):
         self.knots = nn.Parameter(torch.zeros(KNOTS, outputs)) if by_quality else None
 
     def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """`[..., inputs]` multiples of 2^-4 up to 255/16 in size, to exact sums `[..., outputs]`, multiples of 2^-11."""
+        """Multiples of 2^-4 up to 255/16 in size, `[..., I]`, to exact sums `[..., O]`, multiples of 2^-11."""
         weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
         y = F.linear(x, weight, round_to(self.bias, ACCUMULATOR_BITS))
         if self.knots is not None and quality is not None:

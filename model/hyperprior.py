@@ -8,12 +8,9 @@ Minnen et al. 2018; checkerboard: He et al. 2021.
 import torch
 from torch import Tensor, nn
 
-from model.config import CodecConfig
+from model.config import PLAIN, CodecConfig
 from model.layers import Block, depth_to_space, space_to_depth
 from model.quality import QualityRows
-
-PLAIN = 16
-"""Lowest-frequency channels that the hyper-analysis also sees linearly, so that z can carry local averages."""
 
 
 def first_pass_mask(height: int, width: int, channels: int, device: torch.device | str = "cpu") -> Tensor:
@@ -64,7 +61,7 @@ class Means(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
+        """Hyper-latents `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
         x = self.block1(torch.relu(depth_to_space(self.up1(z / 4), 2)))
         x = depth_to_space(self.up2(x), 2) + self.rows(quality)
         out: Tensor = self.block2(torch.relu(x))

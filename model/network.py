@@ -12,7 +12,7 @@
                         v
         y ~ = symbols / gain[q] + mean  --Synthesis(q)-->  image ~
 
-Everything left of the bar may differ by a rounding step between machines; everything right of it may not.
+The left branch may differ by a rounding step between machines; the right one may not (`model.fixed_point`).
 """
 
 import math
@@ -33,7 +33,7 @@ from model.transforms import Analysis, Synthesis
 
 
 def _start_gains(channels: int) -> Tensor:
-    """Log of 1 / step at every knot; high-rate theory puts an orthonormal transform's best step at sqrt(26 / lambda)."""
+    """Log of 1 / step at every knot; high-rate theory puts the best step at sqrt(26 / lambda) levels."""
     knots = torch.arange(KNOTS) * KNOT_SPACING
     return torch.log(255 * torch.sqrt(tradeoff(knots) / 26))[:, None].repeat(1, channels)
 
@@ -135,7 +135,7 @@ class Network(nn.Module):
         return FirstPass(wide, narrow, mask, quality, gain, self.means.first_pass(wide), indices)
 
     def second_pass(self, first: "FirstPass", symbols: Tensor) -> "tuple[Tensor, Reconstruction]":
-        """Given the first pass's symbols: scale indices of both, uint8 `[B, h, w, M]`, and how symbols become latents."""
+        """Scale indices of both passes, uint8 `[B, h, w, M]`, and how symbols become latents."""
         symbols = symbols.to(torch.float32) * first.mask
         known = (self.prior.reconstruct(symbols, first.indices) / first.gain + first.mean) * first.mask
         mean = torch.where(first.mask, first.mean, self.means.second_pass(first.wide, known))
@@ -151,7 +151,7 @@ class Network(nn.Module):
 
 @dataclass(slots=True)
 class FirstPass:
-    """State between the passes: features of both paths; the first pass's means and indices, valid where `mask` is True."""
+    """State between the passes: features of both paths; means and indices of the first, valid where `mask` is True."""
 
     wide: Tensor
     narrow: Tensor
@@ -177,9 +177,10 @@ class Reconstruction:
 
 
 def randomly_initialised(config: CodecConfig) -> Network:
-    """A network whose transforms start with Xavier's initialisation, as the source article's do, instead of as a DCT; for comparison.
+    """A network whose transforms start at random instead of as a DCT; for comparison.
 
-    Residual branches still start at zero: gates multiply, and eight random ones in a row explode.
+    Xavier's initialisation, as in the source article. Residual branches still start at zero: gates multiply, and eight
+    random ones in a row explode.
     """
     network = Network(config)
     analysis, synthesis = network.analysis, network.synthesis

@@ -16,7 +16,7 @@ DISTORTIONS: tuple[str, ...] = get_args(Distortion)
 BALANCE = 0.35
 """Losses are divided by lambda^0.35: without it the highest qualities own the gradient, with 0.5 the lowest do."""
 MS_SSIM_WEIGHT = 5000.0
-"""Squared levels that 1 - MS-SSIM stands for: one lambda scale for both (that of Balle et al. 2018 at 0.5 bits a pixel)."""
+"""Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,8 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
         return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
     if kind == "bce":
         return 255**2 * F.binary_cross_entropy(output.clamp(1e-4, 1 - 1e-4), target, reduction="none").mean((1, 2, 3))
-    similarity = ms_ssim(output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2), data_range=1.0, size_average=False)
+    output, target = output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
+    similarity: Tensor = ms_ssim(output, target, data_range=1.0, size_average=False)
     return MS_SSIM_WEIGHT * (1 - similarity)
 
 

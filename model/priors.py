@@ -20,9 +20,9 @@ _FLOOR = 2.0**-24
 class LatentPrior(nn.Module):
     """Symbols' distribution a scale index, and where in its bin a symbol is reconstructed.
 
-    Each of the 64 is a zero-mean mixture of two Gaussians about the index's scale: what is left after the mean is peaked and heavy-tailed, more so
-    where most symbols are zero (measured: 5 % fewer bits than one Gaussian). Life of it: learned with the network; `tables` turns it
-    into integers once, for the checkpoint; coding reads those.
+    Each of the 64 is a zero-mean mixture of two Gaussians about the index's scale: what the mean leaves is peaked and
+    heavy-tailed, more so where most symbols are zero (measured: 5 % fewer bits than one Gaussian). Life of it:
+    learned with the network; `tables` turns it into integers once, for the checkpoint; coding reads those.
     """
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class LatentPrior(nn.Module):
     def forward(self, residual: Tensor, symbols: Tensor, index: Tensor) -> Tensor:
         """Bits of each symbol.
 
-        The distributions learn from the symbols as they are coded. The latents learn from uniform noise in place of rounding, which has a gradient
-        (Balle et al. 2016); the value is that of the symbols.
+        The distributions learn from the symbols as they are coded. The latents learn from uniform noise in place of
+        rounding, which has a gradient (Balle et al. 2016); the value is that of the symbols.
 
         Args:
             residual: latents in quantisation steps from their mean, float.
@@ -60,7 +60,7 @@ class LatentPrior(nn.Module):
         return -torch.log2(probability.clamp(min=_FLOOR))
 
     def reconstruct(self, symbols: Tensor, index: Tensor) -> Tensor:
-        """Symbols moved to where in their bin the latents mostly are: one learned offset for sizes of 1, one for larger ones."""
+        """Symbols moved to where in their bin the latents mostly are: an offset for sizes of 1, one for larger ones."""
         size = symbols.abs()
         row = self.offset[index.detach().long()]
         offset = torch.where(size < 1.5, row[..., 0], row[..., 1])
@@ -68,7 +68,7 @@ class LatentPrior(nn.Module):
 
     @torch.no_grad()
     def tables(self) -> list[NDArray[np.int32]]:
-        """For each scale index the counts of the symbols -limit..limit; the outermost stand for everything beyond, too."""
+        """Each scale index's counts of the symbols -limit..limit; the outermost stand for everything beyond, too."""
         weight = torch.softmax(self.logit.double(), -1).numpy()
         sigma = np.array(scale_table())[:, None] * np.exp(self.spread.double().numpy())
         return [mixture_counts(s.tolist(), w.tolist()) for s, w in zip(sigma, weight, strict=True)]

@@ -1,7 +1,8 @@
 """How latents become symbols: rounding with a dead zone.
 
-A symbol that is not zero costs bits out of proportion where zero is likely, so the encoder rounds towards zero a little more readily there. The decoder
-does not know: it is the encoder's choice alone (rate-distortion optimised quantisation; measured: 4 % fewer bits at equal PSNR for scales below 1).
+A symbol that is not zero costs bits out of proportion where zero is likely, so the encoder rounds towards zero a little
+more readily there. The decoder does not know: it is the encoder's choice alone (rate-distortion optimised quantisation;
+measured: 4 % fewer bits at equal PSNR for scales below 1).
 """
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 from model.scale_path import scale_of
 
 DEAD_ZONE = 0.2
-"""How far beyond one half a latent must be to leave zero's bin, in quantisation steps, for vanishing scales; fades as exp(-scale)."""
+"""How far beyond one half, in quantisation steps, a latent must be to leave its bin; fades as exp(-scale)."""
 
 
 def to_symbols(residual: Tensor, index: Tensor) -> Tensor:
-    """Whole numbers (float) for latents in quantisation steps from their mean, given their scale indices (same shape)."""
+    """Whole numbers (float) for latents in quantisation steps from their mean, given their indices (same shape)."""
     threshold = 0.5 - DEAD_ZONE * torch.exp(-scale_of(index.detach().to(torch.float32)))
     return torch.sign(residual) * torch.floor(residual.abs() + threshold)
 

@@ -34,7 +34,8 @@ def log_size(symbols: Tensor) -> Tensor:
     Args:
         symbols: whole numbers in any float dtype.
     """
-    return _LOG_SIZES.to(symbols.device)[symbols.detach().abs().clamp(max=255).long()]
+    sizes: Tensor = _LOG_SIZES.to(symbols.device)[symbols.detach().abs().clamp(max=255).long()]
+    return sizes
 
 
 class ScalePath(nn.Module):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.config import QUALITIES
+
 TOTAL = 1 << 24
 SCALES = 64
 SCALE_MIN, SCALE_MAX = 0.13, 128.0
@@ -36,6 +38,19 @@ class Tables:
     latent: list[NDArray[np.int32]]
     hyper: NDArray[np.int32]
 
+    def are_sound(self) -> bool:
+        """Whether every table can be coded with: int32, symmetric about zero, counts of at least 1 that sum to 2^24."""
+        groups = QUALITIES // HYPER_GROUP
+        if len(self.latent) != SCALES or self.hyper.shape[::2] != (groups, 2 * HYPER_MAX + 1):
+            return False
+        return all(
+            table.dtype == np.int32
+            and table.shape[-1] % 2 == 1
+            and bool((table >= 1).all())
+            and bool((table.sum(-1, dtype=np.int64) == TOTAL).all())
+            for table in (*self.latent, self.hyper)
+        )
+
 
 def scale_table() -> list[float]:
     """Standard deviation of each of the 64 scale indices."""
@@ -45,7 +60,8 @@ def scale_table() -> list[float]:
 def mixture_counts(sigma: list[float], weight: list[float]) -> NDArray[np.int32]:
     """Counts of the symbols -limit..limit for a zero-mean mixture of Gaussians integrated over unit bins.
 
-    The limit lies where about one symbol in 10,000 is beyond; the outermost counts stand for those, too (`model.escapes`).
+    The limit lies where about one symbol in 10,000 is beyond; the outermost counts stand for those, too
+    (`model.escapes`).
 
     Args:
         sigma: standard deviation of each component, in quantisation steps.
@@ -61,7 +77,7 @@ def mixture_counts(sigma: list[float], weight: list[float]) -> NDArray[np.int32]
 
 
 def to_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Probabilities along the last axis to integers of at least 1 that sum to 2^24; the likeliest takes the remainder."""
+    """Probabilities along the last axis to integers of at least 1 that sum to 2^24; the likeliest takes the rest."""
     probability = probability / probability.sum(-1, keepdims=True)
     counts = 1 + np.floor(probability * (TOTAL - probability.shape[-1])).astype(np.int64)
     top = counts.argmax(-1)[..., None]

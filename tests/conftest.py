@@ -27,7 +27,7 @@ TINY = CodecConfig(
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model that works without training, thanks to its DCT start; its residual branches are stirred so that every layer matters."""
+    """A small model that works untrained, thanks to its DCT start; it is stirred so that every layer matters."""
     torch.manual_seed(0)
     network = Network(TINY)
     with torch.no_grad():
@@ -59,7 +59,10 @@ def photo_like(height: int, width: int, channels: int = 3, seed: int = 0) -> NDA
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32) / 64
     planes = [
-        128 + 60 * np.sin(x * rng.uniform(0.5, 3) + rng.uniform(0, 6)) + 50 * np.cos(y * rng.uniform(0.5, 3) + x * rng.uniform(0, 1)) for _ in range(channels)
+        128
+        + 60 * np.sin(x * rng.uniform(0.5, 3) + rng.uniform(0, 6))
+        + 50 * np.cos(y * rng.uniform(0.5, 3) + x * rng.uniform(0, 1))
+        for _ in range(channels)
     ]
     noisy = np.stack(planes, -1) + rng.normal(0, 3, (height, width, 1))
     return noisy.clip(0, 255).astype(np.uint8)
