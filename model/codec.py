@@ -13,8 +13,9 @@ integers; `coder.encode` turns those into bytes, in other processes if need be.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from model.layers import set_compute_dtype
 from model.picture import Picture
 from model.precision import best_dtype
 
+Parsed = tuple[Header, dict[int, bytes]]
+"""A payload's header and sections."""
+Result = TypeVar("Result")
 BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
 """Most pixels that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
 MAX_PIXELS = 1 << 28
@@ -133,13 +137,25 @@ class Codec:
             DamagedPayload: when a payload is not exactly what was written.
             WrongModel: when another model pressed it.
         """
+        return self._in_batches(payloads, self._decompress)
+
+    def restore(self, payloads: Sequence[bytes]) -> list[Latents]:
+        """The first half of `decompress`: the very whole numbers that were encoded, the same on every machine.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+            WrongModel: when another model pressed it.
+        """
+        return self._in_batches(payloads, lambda parsed: self._restore(parsed)[0])
+
+    def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]
-        results: dict[int, Picture] = {}
+        results: dict[int, Result] = {}
         for batch in _batches([_padded_size(h.height, h.width) for h, _ in parsed], self._batch_pixels()):
-            results |= zip(batch, self._decompress([parsed[i] for i in batch]), strict=True)
+            results |= zip(batch, decode([parsed[i] for i in batch]), strict=True)
         return [results[i] for i in range(len(payloads))]
 
-    def _parse(self, payload: bytes) -> tuple[Header, dict[int, bytes]]:
+    def _parse(self, payload: bytes) -> Parsed:
         header, sections = container.read(payload)
         if header.fingerprint != self.fingerprint:
             raise WrongModel(
@@ -154,18 +170,26 @@ class Codec:
         return header, sections
 
     @torch.inference_mode()
-    def _decompress(self, parsed: list[tuple[Header, dict[int, bytes]]]) -> list[Picture]:
+    def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
         """Payloads of one padded size."""
+        restored, latent = self._restore(parsed)
+        row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
+        output = self._network.synthesise(latent, row).cpu().numpy()
+        return [_picture(sections, output[i], restored[i]) for i, (_, sections) in enumerate(parsed)]
+
+    @torch.inference_mode()
+    def _restore(self, parsed: list[Parsed]) -> tuple[list[Latents], torch.Tensor]:
+        """Whole numbers of payloads of one padded size, and the latents `[B, h, w, M]` that they stand for."""
         height, width = _padded_size(parsed[0][0].height, parsed[0][0].width)
         h, w = height // LATENT_STRIDE, width // LATENT_STRIDE
         config = self._network.config
         z_shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), config.hyper_channels)
-        first = first_pass(h, w, config.latent_channels)
         row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
 
         z = np.stack([self.coder.decode_hyper(s.get(Tag.HYPER, b""), z_shape, header.quality) for header, s in parsed])
         state = self._network.first_pass(torch.from_numpy(z).to(self._device), row, (h, w))
         indices = state.indices.cpu().numpy()
+        first = first_pass(h, w, config.latent_channels)
         symbols = np.zeros(indices.shape, np.int32)
         escaped = [escapes.read(s.get(Tag.ESCAPES, b""), first.size) for _, s in parsed]
         for i, (_, s) in enumerate(parsed):
@@ -176,8 +200,11 @@ class Codec:
         for i, (_, s) in enumerate(parsed):
             symbols[i][~first] = self.coder.decode_pass(s.get(Tag.SECOND, b""), indices[i][~first])
             symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
-        output = self._network.synthesise(latent_of(torch.from_numpy(symbols).to(self._device)), row).cpu().numpy()
-        return [_picture(header, sections, output[i]) for i, (header, sections) in enumerate(parsed)]
+        restored = [
+            Latents(header, z[i], symbols[i], indices[i], _alpha(header, sections))
+            for i, (header, sections) in enumerate(parsed)
+        ]
+        return restored, latent_of(torch.from_numpy(symbols).to(self._device))
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.
@@ -192,10 +219,13 @@ class Codec:
         return BATCH_PIXELS[self._device.type]
 
 
-def _picture(header: Header, sections: dict[int, bytes], output: NDArray[np.uint8]) -> Picture:
-    alpha = planes.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
+def _alpha(header: Header, sections: dict[int, bytes]) -> NDArray[np.uint8] | None:
+    return planes.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
+
+
+def _picture(sections: dict[int, bytes], output: NDArray[np.uint8], restored: Latents) -> Picture:
     metadata = {name: sections.get(tag, b"") for name, tag in (("icc", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP))}
-    return Picture(np.ascontiguousarray(_unpad(output, header)), alpha, **metadata)
+    return Picture(np.ascontiguousarray(_unpad(output, restored.header)), restored.alpha, **metadata)
 
 
 def _padded_size(height: int, width: int) -> tuple[int, int]:

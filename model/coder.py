@@ -119,7 +119,7 @@ class EntropyCoder:
             Tag.XMP: xmp,
         }
         if not self.is_plausible(latents.header, len(sections[Tag.HYPER])):
-            # The lowest symbol of a table is free while the coder is empty: an image of nothing else would look damaged.
+            # A table's lowest symbol is free while the coder is empty: an image of nothing else would look damaged.
             raise UnsupportedImage("the image is too large and too empty for this model: keep it as it is")
         return container.write(latents.header, sections)
 
@@ -131,7 +131,7 @@ class EntropyCoder:
         side = HYPER_STRIDE * LATENT_STRIDE
         positions = -(-header.height // side) * -(-header.width // side)
         cheapest = np.log2(TOTAL / self._tables.hyper[header.quality // HYPER_GROUP].max(-1)).sum()
-        # A coded symbol grows the coder's 64-bit state by its information, less at most 1 part in 2^8, once it is filled.
+        # Each symbol grows the coder's 64-bit state, once filled, by its information less at most 1 part in 2^8.
         return bool(positions * cheapest * (1 - 2**-8) <= 8 * hyper_bytes + 64)
 
     def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
