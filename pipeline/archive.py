@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from model.checkpoint import CONFIG
 from pipeline.commits import Committer
+from pipeline.local_store import LocalStore
 from pipeline.merging import merged
 from pipeline.models import cached_model, publish_model
 from pipeline.schema import IMAGES, REJECTIONS
@@ -165,7 +167,10 @@ class Archive:
 
     def models(self) -> list[str]:
         """Fingerprints of the models inside the archive."""
-        return sorted({entry.key.split("/", 1)[0] for entry in self.root.child("models").entries() if "/" in entry.key})
+        store = self.root.child("models")
+        if isinstance(store, LocalStore) and not store.root.exists():
+            return []
+        return sorted(entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}"))
 
 
 def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,7 @@
 """A Delta table at a store's root: opening it with our errors, and the facts of its files."""
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from pipeline.shards import Shard
@@ -39,7 +39,10 @@ def create_table(store: Store, schema: pa.Schema) -> None:
     """
     url = delta_url(store)
     try:
-        DeltaTable.create(url, schema, mode="ignore", storage_options=storage_options(url))
+        # No retries: one would make the table a second time on top of the other's.
+        once = CommitProperties(max_commit_retries=0)
+        options = storage_options(url)
+        DeltaTable.create(url, schema, mode="ignore", storage_options=options, commit_properties=once)
     except (DeltaError, OSError) as e:
         try:
             open_table(store)  # the other one was faster

@@ -1,0 +1,86 @@
+"""Rows for tests: originals made of any bytes, and images pressed by the small model."""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image
+
+from model.codec import Codec
+from pipeline.archive import Archive
+from pipeline.reading import Reading, read
+from pipeline.schema import IMAGES, LATENT, ORIGINAL
+from pipeline.shards import Receipt, Rejection, write_shard
+from tests.conftest import photo_like
+
+
+def original(key: str, payload: bytes = b"source", run: str = "run", **other: Any) -> dict[str, Any]:
+    """A row whose payload is its source."""
+    return {
+        "key": key,
+        "etag": "etag of " + key,
+        "source_bytes": len(payload),
+        "source_format": "png",
+        "width": 4,
+        "height": 3,
+        "status": ORIGINAL,
+        "payload": payload,
+        "payload_bytes": len(payload),
+        "source_sha256": hashlib.sha256(payload).hexdigest(),
+        "encoded_at": datetime.now(UTC),
+        "run": run,
+    } | other
+
+
+def originals(keys: Iterable[str], size: int = 100, run: str = "run") -> pa.Table:
+    """Rows with random payloads."""
+    return pa.Table.from_pylist([original(key, os.urandom(size), run) for key in keys], IMAGES)
+
+
+def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (70, 50), **options: Any) -> bytes:
+    """A small image file that looks like a photograph."""
+    height, width = size[1], size[0]
+    pixels = photo_like(height, width, max(1, len(mode)), seed)
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels, mode=None).save(file, kind, **options)
+    return file.getvalue()
+
+
+def pressed(codec: Codec, key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
+    """A row as encode makes it of a source."""
+    reading = read(source)
+    assert isinstance(reading, Reading) and reading.picture is not None
+    (latents,) = codec.analyse([reading.picture], quality)
+    payload = codec.coder.encode(latents)
+    picture = reading.picture
+    return original(key, source) | {
+        "etag": etag or "etag of " + key,
+        "source_format": reading.source_format,
+        "width": reading.width,
+        "height": reading.height,
+        "status": LATENT,
+        "model": codec.fingerprint,
+        "quality": quality,
+        "payload": payload,
+        "payload_bytes": len(payload),
+        "psnr": latents.psnr,
+        "icc": picture.icc or None,
+        "exif": picture.exif or None,
+        "xmp": picture.xmp or None,
+    }
+
+
+def add(
+    archive: Archive, rows: Iterable[dict[str, Any]], run: str = "run", rejections: Iterable[Rejection] = ()
+) -> Receipt:
+    """Commit rows as one new shard."""
+    table = pa.Table.from_pylist(list(rows), IMAGES)
+    receipt = Receipt(
+        0, write_shard(archive.images, [table]), rejections=tuple(rejections), rows=table.num_rows, source_bytes=1
+    )
+    archive.committer(run).commit([receipt])
+    return receipt
