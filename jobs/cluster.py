@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jobs.noise import without_unwanted_lines
 from model.errors import MaepressError
 
 
@@ -22,22 +23,28 @@ def ray_session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS")
+    with without_unwanted_lines():
+        _connect(os.environ.get("RAY_ADDRESS") or None)
+        quiet_data()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if address:
-            _require_answer(address)
-            try:
-                ray.init(address=address, logging_level=logging.ERROR)
-            except ConnectionError as e:
-                raise _no_cluster(address, str(e)) from None
-        else:
+        if address is None:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    quiet_data()
-    try:
-        yield
-    finally:
-        ray.shutdown()
+            return
+        _require_answer(address)
+        try:
+            ray.init(address=address, logging_level=logging.ERROR)
+        except ConnectionError as e:
+            raise _no_cluster(address, str(e)) from None
 
 
 def _require_answer(address: str) -> None:

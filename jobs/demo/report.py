@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.output import Output
-from pipeline.progress import duration, size
-
 
 def report(
     trained: Mapping[str, Any],

@@ -138,3 +138,14 @@ def test_a_table_is_plain_and_unbroken_when_it_goes_to_a_file(capsys: pytest.Cap
         "psnr 38.12",
         "none -",
     ]
+
+
+def test_only_the_unwanted_line_of_native_code_is_dropped() -> None:
+    script = (
+        "import os, sys, time\nfrom jobs.noise import without_unwanted_lines\n"
+        "with without_unwanted_lines():\n"
+        "  os.write(2, b'see ray/issues/53727\\nwanted\\n'); print('python', file=sys.stderr); time.sleep(0.5)\n"
+        "os.write(2, b'after\\n'); print('python after', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert sorted(done.stderr.splitlines()) == ["after", "python", "python after", "wanted"]

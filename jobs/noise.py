@@ -1,0 +1,43 @@
+"""One message of Ray's core that every actor pool of Ray Data causes, kept out of a user's terminal.
+
+Ray warns, as an error and from C++, that an actor cannot restart once its constructor's arguments are lost with their
+node (ray issue 53727). Ray Data makes its actors so; here the arguments live with the driver, without which the job ends
+anyway. Python's logging does not see the message, and setting the core's log level prints a message of its own.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+UNWANTED = b"ray/issues/53727"
+
+
+@contextmanager
+def without_unwanted_lines() -> Iterator[None]:
+    """Drop unwanted lines that native code writes to standard error during a `with` block; all others pass.
+
+    Python's own `sys.stderr` goes straight to where it went, so that progress bars still see a terminal.
+    """
+    terminal = os.dup(2)
+    source, sink = os.pipe()
+    os.dup2(sink, 2)
+    os.close(sink)
+    before = sys.stderr
+    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=before.encoding, errors=before.errors)
+    # A daemon, never joined: processes that Ray starts inherit the pipe, and may keep it open after the block.
+    threading.Thread(target=_filter, args=(source, terminal), daemon=True).start()
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        sys.stderr = before
+
+
+def _filter(source: int, terminal: int) -> None:
+    """Copy lines until every writer has closed its end."""
+    with os.fdopen(source, "rb") as lines:
+        for line in lines:
+            if UNWANTED not in line:
+                os.write(terminal, line)
