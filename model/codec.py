@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from model import checkpoint, container, escapes, planes
-from model.coder import EntropyCoder, Latents, first_pass
+from model.coder import EntropyCoder, Latents
 from model.config import HYPER_STRIDE, LATENT_STRIDE, QUALITIES
-from model.container import Colour, Header, Tag
+from model.container import PASS_TAGS, Colour, Header, Tag
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
+from model.passes import pass_map
 from model.picture import Picture
 from model.precision import best_dtype
 
@@ -187,24 +188,23 @@ class Codec:
         row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
 
         z = np.stack([self.coder.decode_hyper(s.get(Tag.HYPER, b""), z_shape, header.quality) for header, s in parsed])
-        state = self._network.first_pass(torch.from_numpy(z).to(self._device), row, (h, w))
-        indices = state.indices.cpu().numpy()
-        first = first_pass(h, w, config.latent_channels)
-        symbols = np.zeros(indices.shape, np.int32)
-        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), first.size) for _, s in parsed]
-        for i, (_, s) in enumerate(parsed):
-            symbols[i][first] = self.coder.decode_pass(s.get(Tag.FIRST, b""), indices[i][first])
-            symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
-        both, latent_of = self._network.second_pass(state, torch.from_numpy(symbols).to(self._device))
-        indices = both.cpu().numpy()
-        for i, (_, s) in enumerate(parsed):
-            symbols[i][~first] = self.coder.decode_pass(s.get(Tag.SECOND, b""), indices[i][~first])
-            symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
+        state = self._network.begin(torch.from_numpy(z).to(self._device), row, (h, w))
+        passes = pass_map(h, w, config.latent_channels)
+        symbols = np.zeros((len(parsed), *passes.shape), np.int32)
+        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), passes.size) for _, s in parsed]
+        for number, tag in enumerate(PASS_TAGS):
+            if number:
+                self._network.advance(state, torch.from_numpy(symbols).to(self._device))
+            mine = passes == number
+            indices = state.indices.to(torch.uint8).cpu().numpy()
+            for i, (_, s) in enumerate(parsed):
+                symbols[i][mine] = self.coder.decode_pass(s.get(tag, b""), indices[i][mine])
+                symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
         restored = [
             Latents(header, z[i], symbols[i], indices[i], _alpha(header, sections))
             for i, (header, sections) in enumerate(parsed)
         ]
-        return restored, latent_of(torch.from_numpy(symbols).to(self._device))
+        return restored, self._network.reconstruct(state, torch.from_numpy(symbols).to(self._device))
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from model import container, escapes, planes
 from model.config import HYPER_STRIDE, LATENT_STRIDE
-from model.container import Header, Tag
+from model.container import PASS_TAGS, Header, Tag
 from model.errors import DamagedPayload, UnsupportedImage, WrongModel
+from model.passes import pass_map
 from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, TOTAL, Tables
 
 
@@ -38,13 +39,6 @@ class Latents:
     indices: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
     psnr: float | None = None
-
-
-def first_pass(h: int, w: int, m: int) -> NDArray[np.bool_]:
-    """The first pass's checkerboard, `[h, w, M]`, as in `model.hyperprior.first_pass_mask`."""
-    y, x, c = np.ogrid[:h, :w, :m]
-    mask: NDArray[np.bool_] = (y + x + c) % 2 == 0
-    return mask
 
 
 def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
@@ -107,11 +101,14 @@ class EntropyCoder:
         limit = self._limits()[latents.indices]
         coded = np.clip(symbols, -limit, limit)
         outside = np.flatnonzero(coded != symbols)
-        first = first_pass(*symbols.shape)
+        passes = pass_map(*symbols.shape)
+        streams = {
+            tag: self._encode_pass(coded[passes == number], latents.indices[passes == number])
+            for number, tag in enumerate(PASS_TAGS)
+        }
         sections = {
             Tag.HYPER: self._encode_hyper(latents.z, latents.header.quality),
-            Tag.FIRST: self._encode_pass(coded[first], latents.indices[first]),
-            Tag.SECOND: self._encode_pass(coded[~first], latents.indices[~first]),
+            **streams,
             Tag.ESCAPES: escapes.write(outside, symbols.reshape(-1)[outside]),
             Tag.ALPHA: b"" if latents.alpha is None else planes.write(latents.alpha),
             Tag.ICC: icc,

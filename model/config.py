@@ -30,7 +30,7 @@ class CodecConfig:
         analysis_blocks: blocks at 1/8 and at 1/16 in the analysis transform.
         synthesis_blocks: blocks at 1/16 and at 1/8 in the synthesis transform.
         hyper_width: channels inside the hyper-analysis and hyper-synthesis.
-        context_width: channels of the network that predicts the second pass's means from the first pass.
+        context_width: channels of the networks that predict a pass's means from those before.
         scale_width: channels of the integer path that predicts the scales.
 
     Raises:
@@ -43,7 +43,7 @@ class CodecConfig:
     analysis_blocks: tuple[int, int] = (4, 2)
     synthesis_blocks: tuple[int, int] = (2, 4)
     hyper_width: int = 160
-    context_width: int = 224
+    context_width: int = 192
     scale_width: int = 96
 
     def __post_init__(self) -> None:

@@ -30,16 +30,19 @@ class Tag(IntEnum):
     HYPER = 1
     """Entropy-coded z."""
     FIRST = 2
-    """Entropy-coded symbols of the first pass."""
+    """Entropy-coded symbols of the first pass; the other passes follow."""
     SECOND = 3
-    """Entropy-coded symbols of the second pass."""
-    ESCAPES = 4
+    THIRD = 4
+    ESCAPES = 5
     """Symbols that their table does not hold; left out when there are none."""
-    ALPHA = 5
+    ALPHA = 6
     """Losslessly coded alpha plane; left out when there is none."""
     ICC = 128
     EXIF = 129
     XMP = 130
+
+
+PASS_TAGS = (Tag.FIRST, Tag.SECOND, Tag.THIRD)
 
 
 class Colour(IntEnum):

@@ -1,8 +1,8 @@
 """Hyper-latent and means: the floating-point half of the entropy model (the integer half is `model.scale_path`).
 
 A mistake in a mean's last bit moves a pixel by a rounding step, never the parsing of the stream: symbols are coded as
-differences from the mean, by distributions that depend on integers alone. Mean and scale hyperprior with two passes:
-Minnen et al. 2018; checkerboard: He et al. 2021.
+differences from the mean, by distributions that depend on integers alone. Mean and scale hyperprior:
+Minnen et al. 2018; coding in passes: `model.passes`.
 """
 
 import torch
@@ -10,13 +10,8 @@ from torch import Tensor, nn
 
 from model.config import PLAIN, CodecConfig
 from model.layers import Block, depth_to_space, space_to_depth
+from model.passes import PASSES
 from model.quality import QualityRows
-
-
-def first_pass_mask(height: int, width: int, channels: int, device: torch.device | str = "cpu") -> Tensor:
-    """Bool `[h, w, M]`: True where a latent belongs to the first pass (a checkerboard, inverted on odd channels)."""
-    y, x, c = (torch.arange(n, device=device) for n in (height, width, channels))
-    return (y[:, None, None] + x[None, :, None] + c[None, None, :]) % 2 == 0
 
 
 class HyperAnalysis(nn.Module):
@@ -41,38 +36,42 @@ class HyperAnalysis(nn.Module):
         return z * 4
 
 
-class Means(nn.Module):
-    """Means of both passes, in units of y (not of quantisation steps): the same numbers serve every quality."""
+class MeanContext(nn.Module):
+    """Means of one pass, given the features of z and the latents of the passes before (zero elsewhere)."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        w, c, m = config.hyper_width, config.context_width, config.latent_channels
+        self.join = nn.Linear(config.hyper_width + config.latent_channels, config.context_width)
+        self.block = Block(config.context_width)
+        self.out = nn.Linear(config.context_width, config.latent_channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
+        """Features `[B, h, w, W]` and known latents `[B, h, w, M]` to means `[B, h, w, M]`."""
+        means: Tensor = self.out(self.block(self.join(torch.cat([features, known], -1))))
+        return means
+
+
+class Means(nn.Module):
+    """Means of all passes, in units of y (not of quantisation steps): the same numbers serve every quality."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        w, m = config.hyper_width, config.latent_channels
         self.up1 = nn.Linear(config.hyper_channels, 4 * w)
         self.block1 = Block(w)
         self.up2 = nn.Linear(w, 4 * w)
         self.rows = QualityRows(w)
         self.block2 = Block(w)
         self.first = nn.Linear(w, m)
-        self.join = nn.Linear(w + m, c)
-        self.block3 = Block(c)
-        self.second = nn.Linear(c, m)
-        for layer in (self.first, self.second):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.first.weight)
+        nn.init.zeros_(self.first.bias)
+        self.later = nn.ModuleList(MeanContext(config) for _ in range(PASSES - 1))
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Hyper-latents `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
+        """From z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
         x = self.block1(torch.relu(depth_to_space(self.up1(z / 4), 2)))
         x = depth_to_space(self.up2(x), 2) + self.rows(quality)
         out: Tensor = self.block2(torch.relu(x))
         return out
-
-    def first_pass(self, features: Tensor) -> Tensor:
-        """Means of the first pass, `[B, h, w, M]`."""
-        means: Tensor = self.first(features)
-        return means
-
-    def second_pass(self, features: Tensor, first: Tensor) -> Tensor:
-        """Means of the second pass, given the first pass's reconstruction (zero where the second pass is)."""
-        means: Tensor = self.second(self.block3(self.join(torch.cat([features, first], -1))))
-        return means

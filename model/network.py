@@ -5,10 +5,10 @@
                         +--------------------------------------------+
                         |                                            |
                      Means (floating point)                      ScalePath (integers)
-                        |  first pass: half of the latents           |  scale index each
-                        v                                            v
-        symbols = round((y - mean) * gain[q])    --- coded with --- Gaussian table of the index
-                        |  second pass: the other half, given the first half's values and symbols
+                        |  three passes, each sees the values and    |  scale index each
+                        v  symbols of those before                   v
+        symbols = round((y - mean) * gain[q])    --- coded with --- the index's table
+                        |
                         v
         y ~ = symbols / gain[q] + mean  --Synthesis(q)-->  image ~
 
@@ -16,6 +16,7 @@ The left branch may differ by a rounding step between machines; the right one ma
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import HYPER_STRIDE, CodecConfig
-from model.hyperprior import HyperAnalysis, Means, first_pass_mask
+from model.hyperprior import HyperAnalysis, Means
+from model.passes import PASSES, pass_map
 from model.priors import HyperPrior, LatentPrior
 from model.quality import KNOT_SPACING, KNOTS, QualityRows, tradeoff
 from model.rounding import to_symbols, to_symbols_through
@@ -66,7 +68,10 @@ class Analysed:
 
 
 class Network(nn.Module):
-    """All learned parts. Training calls it; coding calls `analyse`, `first_pass`, `second_pass`, `synthesise`."""
+    """All learned parts.
+
+    Training calls it; encoding calls `analyse`; decoding calls `begin`, `advance`, `reconstruct`, `synthesise`.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -88,60 +93,64 @@ class Network(nn.Module):
             quality: integers `[B]`.
         """
         y = self.analysis(image)
-        gain = torch.exp(self.log_gain(quality))
-        z = self.hyper_analysis(y * gain, y, quality)
+        z = self.hyper_analysis(y * self._gain(quality), y, quality)
         bits_z = self.hyper_prior(z + torch.empty_like(z).uniform_(-0.5, 0.5), quality)
-        z = round_through(z).clamp(-HYPER_MAX, HYPER_MAX)
-        mask = first_pass_mask(y.shape[1], y.shape[2], y.shape[3], device=y.device)
-
-        wide = self.means.features(z, quality)
-        narrow = self.scales.features(z, quality)
-        mean = self.means.first_pass(wide)
-        index = self.scales.first_pass(narrow, quality)
-        symbols = to_symbols_through((y - mean) * gain, index) * mask
-        first = (self.prior.reconstruct(symbols, index) / gain + mean) * mask
-        mean = torch.where(mask, mean, self.means.second_pass(wide, first))
-        index = torch.where(mask, index, self.scales.second_pass(narrow, symbols, quality))
-
-        residual = (y - mean) * gain
-        symbols = to_symbols_through(residual, index)
-        bits_y = self.prior(residual, symbols, index)
-        latent = self.prior.reconstruct(symbols, index) / gain + mean
-        return Estimate(self.synthesis(latent, quality), bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
+        state = self.begin(round_through(z).clamp(-HYPER_MAX, HYPER_MAX), quality, (y.shape[1], y.shape[2]))
+        symbols = self._quantise(y, state, to_symbols_through)
+        bits_y = self.prior((y - state.mean) * state.gain, symbols, state.indices)
+        output = self.synthesis(self.reconstruct(state, symbols), quality)
+        return Estimate(output, bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
 
     def analyse(self, image: Tensor, quality: Tensor) -> Analysed:
         """Whole numbers to be coded, for images `[B, H, W, 3]` in 0..1 with sides that are multiples of 16."""
         y = self.analysis(image)
-        gain = torch.exp(self.log_gain(quality))
         h, w = y.shape[1:3]
-        margins = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
-        padded = F.pad(y.permute(0, 3, 1, 2), margins, mode="replicate").permute(0, 2, 3, 1)
-        z = torch.round(self.hyper_analysis(padded * gain, padded, quality)).clamp(-HYPER_MAX, HYPER_MAX)
-        state = self.first_pass(z, quality, (h, w))
-        symbols = to_symbols((y - state.mean) * gain, state.indices) * state.mask
-        indices, latent_of = self.second_pass(state, symbols)
-        symbols = torch.where(state.mask, symbols, to_symbols((y - latent_of.mean) * gain, indices))
-        return Analysed(z.to(torch.int8), symbols.to(torch.int32), indices, latent_of(symbols))
+        padding = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
+        padded = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
+        z = torch.round(self.hyper_analysis(padded * self._gain(quality), padded, quality)).clamp(-HYPER_MAX, HYPER_MAX)
+        state = self.begin(z, quality, (h, w))
+        symbols = self._quantise(y, state, to_symbols)
+        latent = self.reconstruct(state, symbols)
+        return Analysed(z.to(torch.int8), symbols.to(torch.int32), state.indices.to(torch.uint8), latent)
 
-    def first_pass(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "FirstPass":
+    def _quantise(self, y: Tensor, state: "State", rounding: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Symbols of all passes; `state` ends at the last."""
+        symbols = torch.zeros_like(y)
+        for number in range(PASSES):
+            if number:
+                self.advance(state, symbols)
+            fresh = rounding((y - state.mean) * state.gain, state.indices)
+            symbols = torch.where(state.passes == number, fresh, symbols)
+        return symbols
+
+    def begin(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "State":
         """What z (whole numbers `[B, h/4, w/4, Z]`) tells of the first pass's symbols, cropped to `size` = (h, w)."""
         h, w = size
         z = z.to(torch.float32)
         wide = self.means.features(z, quality)[:, :h, :w]
         narrow = self.scales.features(z, quality)[:, :h, :w]
-        mask = first_pass_mask(h, w, self.config.latent_channels, device=z.device)
-        indices = self.scales.first_pass(narrow, quality).to(torch.uint8)
-        gain = torch.exp(self.log_gain(quality))
-        return FirstPass(wide, narrow, mask, quality, gain, self.means.first_pass(wide), indices)
+        passes = torch.from_numpy(pass_map(h, w, self.config.latent_channels)).to(z.device)
+        mean, indices = self.means.first(wide), self.scales.first(narrow, quality)
+        return State(0, passes, quality, self._gain(quality), wide, narrow, mean, indices)
 
-    def second_pass(self, first: "FirstPass", symbols: Tensor) -> "tuple[Tensor, Reconstruction]":
-        """Scale indices of both passes, uint8 `[B, h, w, M]`, and how symbols become latents."""
-        symbols = symbols.to(torch.float32) * first.mask
-        known = (self.prior.reconstruct(symbols, first.indices) / first.gain + first.mean) * first.mask
-        mean = torch.where(first.mask, first.mean, self.means.second_pass(first.wide, known))
-        second = self.scales.second_pass(first.narrow, symbols, first.quality).to(torch.uint8)
-        indices = torch.where(first.mask, first.indices, second)
-        return indices, Reconstruction(self.prior, indices, mean, first.gain)
+    def advance(self, state: "State", symbols: Tensor) -> None:
+        """Go on to the next pass, given all symbols so far (whole numbers `[B, h, w, M]`; others are not looked at)."""
+        known = state.passes <= state.number
+        symbols = symbols.to(torch.float32) * known
+        latents = self.reconstruct(state, symbols) * known
+        mean = self.means.later[state.number](state.wide, latents)
+        indices = self.scales.later[state.number](state.narrow, symbols, state.quality)
+        state.mean = torch.where(known, state.mean, mean)
+        state.indices = torch.where(known, state.indices, indices)
+        state.number += 1
+
+    def reconstruct(self, state: "State", symbols: Tensor) -> Tensor:
+        """Whole numbers `[B, h, w, M]` to latents, float32 of that shape, for the passes that `state` has come to."""
+        return self.prior.reconstruct(symbols.to(torch.float32), state.indices) / state.gain + state.mean
+
+    def _gain(self, quality: Tensor) -> Tensor:
+        """Quantisation steps a unit of y, `[B, 1, 1, M]`."""
+        return torch.exp(self.log_gain(quality))
 
     def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
         """Latents `[B, h, w, M]` to images, uint8 `[B, 16h, 16w, 3]`."""
@@ -150,30 +159,21 @@ class Network(nn.Module):
 
 
 @dataclass(slots=True)
-class FirstPass:
-    """State between the passes: features of both paths; means and indices of the first, valid where `mask` is True."""
+class State:
+    """Where coding stands: what is known of the symbols of pass `number`, and still of those before.
 
-    wide: Tensor
-    narrow: Tensor
-    mask: Tensor
+    `passes` is uint8 `[h, w, M]`; `wide` and `narrow` are the features of z; `mean` and `indices`, float
+    `[B, h, w, M]`, hold for passes up to `number`.
+    """
+
+    number: int
+    passes: Tensor
     quality: Tensor
     gain: Tensor
+    wide: Tensor
+    narrow: Tensor
     mean: Tensor
     indices: Tensor
-
-
-@dataclass(slots=True)
-class Reconstruction:
-    """Turns symbols into latents: `reconstructed symbol / gain + mean`."""
-
-    prior: LatentPrior
-    indices: Tensor
-    mean: Tensor
-    gain: Tensor
-
-    def __call__(self, symbols: Tensor) -> Tensor:
-        """Whole numbers `[B, h, w, M]` to float32 latents of that shape."""
-        return self.prior.reconstruct(symbols.to(torch.float32), self.indices) / self.gain + self.mean
 
 
 def randomly_initialised(config: CodecConfig) -> Network:

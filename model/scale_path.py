@@ -1,4 +1,4 @@
-"""From integers (z, first-pass symbols) to scale indices, without a floating-point rounding anywhere.
+"""From integers (z, symbols of earlier passes) to scale indices, without a floating-point rounding anywhere.
 
     z --FixedLinear, unpatch 2, clip--> --FixedLinear, clip--> --FixedLinear, unpatch 2, clip--> features [h, w, S]
     features --FixedLinear--> indices of the first pass
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model.config import CodecConfig
 from model.fixed_point import ACTIVATION_BITS, FixedLinear, FixedNeighbours, clip_activation, round_to
 from model.layers import depth_to_space
+from model.passes import PASSES
 from model.tables import LOG_STEP, SCALE_MIN, SCALES
 
 INDEX_BITS = 2
@@ -38,8 +39,25 @@ def log_size(symbols: Tensor) -> Tensor:
     return sizes
 
 
+class ScaleContext(nn.Module):
+    """Scale indices of one pass, given the features of z and the symbols of the passes before (zero elsewhere)."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        s, m = config.scale_width, config.latent_channels
+        self.near = FixedNeighbours(m)
+        self.join = FixedLinear(s + m, 2 * s, by_quality=True)
+        self.out = FixedLinear(2 * s, m, by_quality=True, bias=2.0)
+
+    def forward(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
+        """Features `[B, h, w, S]` and whole numbers `[B, h, w, M]` to scale indices, whole numbers 0..63 in float32."""
+        near = clip_activation(self.near(log_size(symbols)))
+        hidden = clip_activation(self.join(torch.cat([features, near], -1), quality))
+        return to_index(self.out(hidden, quality))
+
+
 class ScalePath(nn.Module):
-    """Scale indices of both passes; training and coding run the very same arithmetic."""
+    """Scale indices of all passes; training and coding run the very same arithmetic."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -47,10 +65,8 @@ class ScalePath(nn.Module):
         self.up1 = FixedLinear(config.hyper_channels, 4 * s, by_quality=True)
         self.mix = FixedLinear(s, s)
         self.up2 = FixedLinear(s, 4 * s, by_quality=True)
-        self.first = FixedLinear(s, m, by_quality=True, bias=2.0)
-        self.near = FixedNeighbours(m)
-        self.join = FixedLinear(s + m, 2 * s, by_quality=True)
-        self.second = FixedLinear(2 * s, m, by_quality=True, bias=2.0)
+        self.out = FixedLinear(s, m, by_quality=True, bias=2.0)
+        self.later = nn.ModuleList(ScaleContext(config) for _ in range(PASSES - 1))
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
         """Whole numbers z `[B, h/4, w/4, Z]` in -127..127 to features `[B, h, w, S]`."""
@@ -58,20 +74,15 @@ class ScalePath(nn.Module):
         x = clip_activation(self.mix(x))
         return clip_activation(depth_to_space(self.up2(x, quality), 2))
 
-    def first_pass(self, features: Tensor, quality: Tensor) -> Tensor:
+    def first(self, features: Tensor, quality: Tensor) -> Tensor:
         """Scale indices `[B, h, w, M]` of the first pass, whole numbers 0..63 in float32."""
-        return self._index(self.first(features, quality))
-
-    def second_pass(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
-        """Scale indices of the second pass, given first-pass symbols `[B, h, w, M]` (zero where the second pass is)."""
-        near = clip_activation(self.near(log_size(symbols)))
-        hidden = clip_activation(self.join(torch.cat([features, near], -1), quality))
-        return self._index(self.second(hidden, quality))
-
-    @staticmethod
-    def _index(x: Tensor) -> Tensor:
-        return round_to(x * 2**INDEX_BITS, 0).clamp(0, SCALES - 1)
+        return to_index(self.out(features, quality))
 
     def is_exact(self) -> bool:
         """Whether float32 carries every sum of this checkpoint exactly."""
         return all(layer.is_exact() for layer in self.modules() if isinstance(layer, FixedLinear))
+
+
+def to_index(x: Tensor) -> Tensor:
+    """Sums in multiples of 2^-11 to scale indices, whole numbers 0..63 with a gradient."""
+    return round_to(x * 2**INDEX_BITS, 0).clamp(0, SCALES - 1)

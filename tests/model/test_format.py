@@ -75,6 +75,12 @@ def escapes(data: bytes) -> dict[int, int]:
     return found
 
 
+def passes(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    i, j, c = np.indices(shape)
+    row, column = (i + c % 4 // 2) % 2, (j + c % 2) % 2
+    return np.where(row != column, 2, row)
+
+
 def a_latents(codec: Codec, picture: Picture, quality: int) -> Latents:
     """With symbols that no table holds, so that escapes are met, too."""
     (latents,) = codec.analyse([picture], quality)
@@ -109,20 +115,19 @@ def test_a_payload_reads_as_the_format_says(
 
     tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.latent_sizes"])[:-1])
     symbols = np.zeros((h, w, m), int)
-    i, j, c = np.indices(symbols.shape)
-    for section, members in ((2, (i + j + c) % 2 == 0), (3, (i + j + c) % 2 == 1)):
-        stream = Ans(sections[section])
+    for number in range(3):
+        stream = Ans(sections[2 + number])
         for k in range(1, 64):
-            for place in np.argwhere(members & (latents.indices == k)):
+            for place in np.argwhere((passes(symbols.shape) == number) & (latents.indices == k)):
                 symbols[tuple(place)] = stream.decode(tables[k]) - len(tables[k]) // 2
         assert stream.ended()
-    for position, value in escapes(sections[4]).items():
+    for position, value in escapes(sections[5]).items():
         symbols.reshape(-1)[position] = value
     assert (symbols == latents.symbols).all()
 
-    plane = np.frombuffer(zlib.decompress(sections[5][1:]), np.uint8).reshape(37, 50)
-    if sections[5][0]:
-        plane = np.add.accumulate(plane, axis=2 - sections[5][0], dtype=np.uint8)
+    plane = np.frombuffer(zlib.decompress(sections[6][1:]), np.uint8).reshape(37, 50)
+    if sections[6][0]:
+        plane = np.add.accumulate(plane, axis=2 - sections[6][0], dtype=np.uint8)
     assert (plane == alpha).all()
 
 
@@ -158,20 +163,26 @@ class Integers:
         h, w, c = x.shape
         return x.reshape(h, w, 2, 2, c // 4).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, c // 4)
 
-    def near(self, symbols: Plane) -> Plane:
+    def near(self, name: str, symbols: Plane) -> Plane:
         size = np.floor(32 * np.log2(1 + np.minimum(np.abs(symbols), 255)) + 0.5).astype(np.int64).clip(0, 255)
         h, w, _ = symbols.shape
         padded = np.pad(size, ((1, 1), (1, 1), (0, 0)))
-        weights = self.weights("near")
+        weights = self.weights(f"{name}.near")
         return self.clip(sum(padded[i : i + h, j : j + w] * weights[3 * i + j] for i in range(3) for j in range(3)))
 
-    def indices(self, z: Plane, symbols: Plane, first: NDArray[np.bool_]) -> Plane:
+    def indices(self, z: Plane, symbols: Plane) -> Plane:
         h, w, _ = symbols.shape
         x = self.clip(self.unpatch(self.layer("up1", z)))
         x = self.clip(self.layer("mix", x))
         features = self.clip(self.unpatch(self.layer("up2", x)))[:h, :w]
-        hidden = self.clip(self.layer("join", np.concatenate([features, self.near(symbols * first)], -1)))
-        sums = np.where(first, self.layer("first", features), self.layer("second", hidden))
+        sums = self.layer("out", features)
+        number = passes(symbols.shape)
+        for later in range(2):
+            name, known = f"later.{later}", number <= later
+            hidden = self.clip(
+                self.layer(f"{name}.join", np.concatenate([features, self.near(name, symbols * known)], -1))
+            )
+            sums = np.where(known, sums, self.layer(f"{name}.out", hidden))
         return ((sums * 4 + 1024) >> 11).clip(0, 63)
 
 
@@ -181,8 +192,6 @@ def test_scale_indices_are_those_of_64_bit_integer_arithmetic(
 ) -> None:
     (latents,) = tiny_codec.analyse([Picture(photo_like(200, 150, seed=quality))], quality)
     integers = Integers(load_file(tiny_model_folder / "model.safetensors"), quality)
-    i, j, c = np.indices(latents.symbols.shape)
-    first = (i + j + c) % 2 == 0
-    expected = integers.indices(latents.z.astype(np.int64), latents.symbols.astype(np.int64), first)
+    expected = integers.indices(latents.z.astype(np.int64), latents.symbols.astype(np.int64))
     assert (expected == latents.indices).all()
     assert len(np.unique(latents.indices)) > 1

@@ -1,0 +1,21 @@
+"""Order of coding: which latents are coded first, and which later with knowledge of those. No torch.
+
+On a lattice of 2x2 positions the first pass codes one position, the second the diagonally opposite one, the third the
+two between them, which then have all four neighbours known. The lattice is shifted from channel to channel, so that
+every position has known channels after every pass. Compared with a checkerboard (He et al. 2021) only a quarter, not
+half, of the latents is coded without neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+PASSES = 3
+
+
+def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Pass 0, 1 or 2 of each latent, uint8 `[h, w, M]`."""
+    group = np.arange(channels) % 4
+    odd_row = (np.arange(height)[:, None] + group // 2) % 2  # [h, M]
+    odd_column = (np.arange(width)[:, None] + group % 2) % 2  # [w, M]
+    both, either = odd_row[:, None] & odd_column[None], odd_row[:, None] ^ odd_column[None]
+    return (both + 2 * either).astype(np.uint8)
