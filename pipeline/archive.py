@@ -19,11 +19,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from model.checkpoint import CONFIG
 from pipeline.commits import Committer
 from pipeline.local_store import LocalStore
 from pipeline.merging import merged
-from pipeline.models import cached_model, publish_model
+from pipeline.models import CONFIG, cached_model, publish_model
 from pipeline.schema import IMAGES, REJECTIONS
 from pipeline.shards import Shard
 from pipeline.storage import open_store, open_target

@@ -1,32 +1,36 @@
 """Models as folders at any URL, and their local copies.
 
-A model is a few files (`model.safetensors`, `config.json`); torch reads them from a local folder. Copies are kept by fingerprint below the user's cache
-folder, so that a machine fetches a model once. `config.json` is written last: a folder that has it has everything.
+A model is a few files (`model.safetensors`, `config.json`); torch reads them from a local folder. Copies are kept by
+fingerprint below the user's cache folder, so that a machine fetches a model once. `config.json` is written last: a folder
+that has it has everything.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from model.checkpoint import BASE, CONFIG, WEIGHTS
 from pipeline.local_store import LocalStore
 from pipeline.storage import open_store
 from pipeline.store import StorageError, Store
 
-FILES = (WEIGHTS, CONFIG)
-"""In the order in which they are written."""
+CONFIG = "config.json"
+FILES = ("model.safetensors", CONFIG)
+"""The names that `model.checkpoint` gives them, in the order in which they are written."""
 
 
 def local_model(url: str) -> Path:
     """A local folder with the model at a URL; "base" is the one that maepress ships.
 
-    A model that is not local is copied to a new temporary folder.
+    A model that is not local is copied to a temporary folder that lasts as long as this process.
 
     Raises:
         StorageError: when there is no model.
     """
     if url == "base":
+        from model.checkpoint import BASE  # torch takes seconds, which the jobs that need no codec should not
+
         return BASE
     store = open_store(url)
     if isinstance(store, LocalStore):
@@ -34,6 +38,7 @@ def local_model(url: str) -> Path:
             raise StorageError(f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)")
         return store.root
     folder = Path(tempfile.mkdtemp(prefix="maepress-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _download(store, folder, f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)")
     return folder
 

@@ -5,17 +5,18 @@ import io
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from PIL import Image
 
-from model.codec import Codec
 from pipeline.archive import Archive
 from pipeline.reading import Reading, read
 from pipeline.schema import IMAGES, LATENT, ORIGINAL
 from pipeline.shards import Receipt, Rejection, write_shard
-from tests.conftest import photo_like
+
+if TYPE_CHECKING:  # torch takes seconds, and a process that is started to be killed should not wait for it
+    from model.codec import Codec
 
 
 def original(key: str, payload: bytes = b"source", run: str = "run", **other: Any) -> dict[str, Any]:
@@ -43,6 +44,8 @@ def originals(keys: Iterable[str], size: int = 100, run: str = "run") -> pa.Tabl
 
 def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (70, 50), **options: Any) -> bytes:
     """A small image file that looks like a photograph."""
+    from tests.conftest import photo_like
+
     height, width = size[1], size[0]
     pixels = photo_like(height, width, max(1, len(mode)), seed)
     file = io.BytesIO()
@@ -50,7 +53,7 @@ def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int
     return file.getvalue()
 
 
-def pressed(codec: Codec, key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
+def pressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
     """A row as encode makes it of a source."""
     reading = read(source)
     assert isinstance(reading, Reading) and reading.picture is not None
