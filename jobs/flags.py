@@ -108,6 +108,8 @@ def _range(field: FieldInfo) -> str:
                 bounds[kind] = getattr(limit, value)
     low, above = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Gt)
     high, below = bounds.get(annotated_types.Le), bounds.get(annotated_types.Lt)
+    if isinstance(below, int) and core_type(field) is int:
+        high, below = below - 1, None
     if low is not None and high is not None:
         return f"{low} to {high}"
     words = [("at least", low), ("above", above), ("at most", high), ("below", below)]

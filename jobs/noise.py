@@ -1,8 +1,8 @@
 """One message of Ray's core that every actor pool of Ray Data causes, kept out of a user's terminal.
 
-Ray warns, as an error and from C++, that an actor cannot restart once its constructor's arguments are lost with their
-node (ray issue 53727). Ray Data makes its actors so; here the arguments live with the driver, without which the job ends
-anyway. Python's logging does not see the message, and setting the core's log level prints a message of its own.
+Ray warns, as an error and from C++, that an actor cannot restart once the arguments of its constructor are lost
+with their node (ray issue 53727). Ray Data makes its actors so; here the arguments live with the driver, without which
+the job ends anyway. Python's logging does not see the message, and setting the core's log level prints one of its own.
 """
 
 import os

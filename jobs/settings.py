@@ -111,7 +111,8 @@ def _reason(error: ErrorDetails) -> str:
         case "less_than_equal":
             return f"must be at most {_number(context['le'])}"
         case "less_than":
-            return f"must be below {_number(context['lt'])}"
+            limit = context["lt"]
+            return f"must be at most {limit - 1}" if isinstance(limit, int) else f"must be below {_number(limit)}"
         case "multiple_of":
             return f"must be a multiple of {_number(context['multiple_of'])}"
         case "int_parsing" | "int_type" | "int_from_float":

@@ -90,7 +90,7 @@ def run(places: Places) -> None:
     """
     started = time.monotonic()
     make_photos(places)
-    trained = step(
+    step(
         f"1. adapt a model to these photographs: {MINUTES} minutes, two DDP workers",
         *("train", places.photos, "--out", places.model, "--workers", "2", "--max-minutes", str(MINUTES)),
     )
@@ -101,7 +101,7 @@ def run(places: Places) -> None:
     verified = step("3. check every payload against its source", "verify", places.archive, "--source", places.photos)
     restored = step("4. give the images back", "decode", places.archive, places.restored)
     status = step("5. what is in the archive now", "status", places.archive)
-    report(trained, pressed, verified, restored, status, seconds=time.monotonic() - started)
+    report(pressed, verified, restored, status, seconds=time.monotonic() - started)
 
 
 def suggestions(places: Places, prefix: str) -> list[str]:

@@ -16,6 +16,7 @@ class Sample(BaseModel):
 
     source: str = Field(description="where from")
     quality: int = Field(44, ge=0, le=63, description="how good")
+    level: int = Field(0, ge=0, lt=64, description="how deep")
     share: float = Field(0.5, gt=0, lt=1, description="how much")
     max_minutes: float | None = Field(None, gt=0, description="how long")
     format: Literal["png", "jpeg"] = Field("png", description="which kind")
@@ -90,6 +91,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         (["photos", "--quality", "-1"], "--quality -1: must be at least 0"),
         (["photos", "--quality", "high"], "--quality high: must be a whole number"),
         (["photos", "--quality", "4.5"], "--quality 4.5: must be a whole number"),
+        (["photos", "--level", "64"], "--level 64: must be at most 63"),
         (["photos", "--share", "0"], "--share 0: must be above 0"),
         (["photos", "--share", "1"], "--share 1: must be below 1"),
         (["photos", "--share", "half"], "--share half: must be a number"),
@@ -165,6 +167,7 @@ def test_the_help_gives_ranges_and_defaults() -> None:
     add_fields(parser, Sample, ("source",), {"actors": "MIN:MAX"})
     text = " ".join(parser.format_help().split())
     assert "--quality N how good [0 to 63; default 44]" in text
+    assert "--level N how deep [0 to 63; default 0]" in text
     assert "--share X how much [above 0, below 1; default 0.5]" in text
     assert "--format png|jpeg which kind [default png]" in text
     assert "--actors MIN:MAX" in text
