@@ -38,13 +38,23 @@ def imports(folder: Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {*FLOORS, "tests", "bench"}
 
 
+def undeclared(folder: str, declared: set[str]) -> set[str]:
+    """Modules that a folder imports and that none of the declared distributions provides."""
+    provided_by = packages_distributions()
+    owners = {module: {canonicalize_name(d) for d in provided_by.get(module, [])} for module in imports(ROOT / folder)}
+    return {module for module in owners if not owners[module] & declared}
+
+
 @pytest.mark.parametrize("floor", FLOORS)
 def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
-    provided_by = packages_distributions()
-    declared = names(PROJECT["dependencies"])
-    for module in imports(ROOT / floor) - {"skimage", "sklearn"}:
-        owners = {canonicalize_name(d) for d in provided_by.get(module, [module])}
-        assert owners & declared, f"{floor} imports {module}, which no declared dependency provides"
+    demo = names(PROJECT["optional-dependencies"]["demo"]) if floor == "jobs" else set()
+    assert undeclared(floor, names(PROJECT["dependencies"]) | demo) == set()
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench", ".ci"])
+def test_every_import_of_tests_and_tools_is_declared_too(folder: str) -> None:
+    extras = [r for group in PROJECT["optional-dependencies"].values() for r in group]
+    assert undeclared(folder, names([*PROJECT["dependencies"], *extras])) == set()
 
 
 def test_only_the_demo_imports_what_only_the_demo_needs() -> None:
