@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from pipeline.commits import Committer
 from pipeline.local_store import LocalStore
-from pipeline.merging import merged
+from pipeline.merging import merged, reading_shard
 from pipeline.models import CONFIG, cached_model, publish_model
 from pipeline.schema import IMAGES, REJECTIONS
 from pipeline.shards import Shard
@@ -174,8 +173,7 @@ class Archive:
 
 def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
     """Chosen columns of one shard, a row group at a time, of the keys that match a glob (`fnmatch`, where `*` crosses "/")."""
-    with images.open_input(path) as file:
-        parquet = pq.ParquetFile(file, pre_buffer=True)
+    with reading_shard(images, path) as parquet:
         for index in range(parquet.num_row_groups):
             if keys != "*":
                 wanted = [
@@ -188,8 +186,7 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
 
 
 def _row_in(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
-    with images.open_input(shard.path) as file:
-        parquet = pq.ParquetFile(file, pre_buffer=True)
+    with reading_shard(images, shard.path) as parquet:
         column = parquet.schema_arrow.get_field_index("key")
         for index in range(parquet.num_row_groups):
             ends = parquet.metadata.row_group(index).column(column).statistics

@@ -19,24 +19,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import pyarrow as pa
-import ray
-import ray.data
 import torch
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 
 from model.errors import MaepressError
 from model.picture import Picture
+from pipeline import flow
 from pipeline.actors import parse_range
 from pipeline.archive import Archive, scan_shard
-from pipeline.crew import gather
 from pipeline.decoding_settings import DecodeSettings
+from pipeline.flow import cargo
 from pipeline.opening import Opener, Row, mae_file
 from pipeline.progress import Progress
 from pipeline.schema import ORIGINAL
-from pipeline.selecting import select
+from pipeline.selecting import Selection, select
 from pipeline.shards import Receipt
 from pipeline.storage import StorageError, Store, open_target
-from pipeline.travel import pack, unpack
+from pipeline.travel import unpack
 from pipeline.writing import SUFFIXES, Format, format_for, write_picture
 
 __all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
@@ -46,7 +45,6 @@ LISTED_FAILURES = 1000
 
 _COLUMNS = ("key", "status", "model", "source_format", "width", "height", "payload", "payload_bytes", "icc", "exif", "xmp")
 _MAE = ".mae"
-_BLOCK_BYTES = 16 << 20
 _WRITERS = 8
 
 
@@ -116,49 +114,40 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
     started = time.monotonic()
     archive = Archive.open(settings.archive)
     selection = select(archive, settings.keys, (*SUFFIXES.values(), _MAE))
-    if not selection.objects:
+    if not selection.shards:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
     dest = open_target(settings.dest)
     tally = _Tally()
     with Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress:
-        for outcome in _outcomes(archive, [s.path for s in selection.shards], dest, settings, selection.taken):
+        for outcome in _outcomes(archive, selection, dest, settings):
             tally.add(outcome)
             done = int(not outcome.reason)
             progress.add(Receipt(0, rows=done, source_bytes=outcome.payload_bytes, pixels=outcome.pixels))
     return tally.result(time.monotonic() - started)
 
 
-def _outcomes(
-    archive: Archive, shards: list[str], dest: Store, settings: DecodeSettings, taken: frozenset[str]
-) -> Iterator[_Outcome]:
-    if not ray.is_initialized():
-        ray.init()
-    crew = gather(ray.cluster_resources(), parse_range(settings.actors), settings.gpus_per_actor)
-    task = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": crew.task_cpus}
-    context = DataContext.get_current().copy()
-    context.target_max_block_size = _BLOCK_BYTES
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    with DataContext.current(context):
+def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings) -> Iterator[_Outcome]:
+    workers = flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    with DataContext.current(flow.context()):
         outcomes = (
-            ray.data.from_arrow([pa.table({"shard": [path]}) for path in shards])
-            .map_batches(_read, fn_args=[archive, settings.keys], **task)
+            flow.from_shards([shard.path for shard in selection.shards])
+            .map_batches(_read, fn_args=[archive, settings.keys], num_cpus=workers.task_cpus, **flow.WHOLE_BLOCKS)
             .map_batches(
                 _Decoder,
-                fn_constructor_args=[archive, settings.format, crew.threads],
-                compute=ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start),
-                num_gpus=crew.gpus,
-                **task | {"num_cpus": crew.encoder_cpus},
+                fn_constructor_args=[archive, settings.format, workers.threads],
+                compute=flow.pool(workers, selection.objects),
+                num_cpus=workers.encoder_cpus,
+                num_gpus=workers.gpus,
+                **flow.WHOLE_BLOCKS,
             )
-            .map_batches(_write, fn_args=[dest, settings.format, taken], **task)
+            .map_batches(
+                _write,
+                fn_args=[dest, settings.format, selection.taken],
+                num_cpus=workers.task_cpus,
+                **flow.WHOLE_BLOCKS,
+            )
         )
-    for batch in outcomes.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for cell in batch["cargo"]:
-            yield unpack(cell)
-
-
-def _table(*items: object) -> pa.Table:
-    return pa.table({"cargo": pa.array([pack(item) for item in items], pa.large_binary())})
+    yield from flow.stream(outcomes)
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
@@ -166,9 +155,9 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
     for path in table["shard"].to_pylist():
         try:
             for batch in scan_shard(archive.images, path, _COLUMNS, keys):
-                yield _table(*batch.to_pylist())
-        except (MaepressError, pa.ArrowException, OSError) as e:
-            yield _table(_Outcome(f"shard {path}", reason=f"it cannot be read: {str(e).splitlines()[0]}"))
+                yield cargo(*batch.to_pylist())
+        except MaepressError as e:
+            yield cargo(_Outcome(f"shard {path}", reason=str(e)))
 
 
 class _Decoder:
@@ -184,18 +173,18 @@ class _Decoder:
         for cell in table["cargo"]:
             row = unpack(cell)
             if isinstance(row, _Outcome):
-                yield _table(row)
+                yield cargo(row)
             elif row["status"] == ORIGINAL:
-                yield _table((_facts(row), row["payload"]))
+                yield cargo((_facts(row), row["payload"]))
             elif self._wanted == "mae":
-                yield _table(_as_mae(row))
+                yield cargo(_as_mae(row))
             else:
                 latents.append(row)
         for row, picture in self._opener.pictures(latents):
             if isinstance(picture, str):
-                yield _table(_Outcome(row["key"], True, row["payload_bytes"], reason=picture))
+                yield cargo(_Outcome(row["key"], True, row["payload_bytes"], reason=picture))
             else:
-                yield _table((_facts(row), picture))
+                yield cargo((_facts(row), picture))
 
 
 def _facts(row: Row) -> Row:
@@ -215,7 +204,7 @@ def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> 
         return item if isinstance(item, _Outcome) else _write_one(*item, dest, wanted, taken)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
-        return _table(*pool.map(one, table["cargo"]))
+        return cargo(*pool.map(one, table["cargo"]))
 
 
 def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:

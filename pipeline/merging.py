@@ -8,12 +8,14 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.shards import Shard
-from pipeline.store import Store
+from pipeline.store import StorageError, Store
 
 _AHEAD = 8
 """Shards that are read before the merge needs them: reading an object store is waiting."""
@@ -25,7 +27,7 @@ _Head = tuple[Row, int, Row, Iterator[Row], str]
 
 
 def merged(
-    store: Store, shards: Sequence[Shard], columns: Sequence[str], sort_columns: int = 1
+    store: Store, shards: Sequence[Shard], columns: Sequence[str], sort_columns: int = 1, unreadable: set[str] | None = None
 ) -> Iterator[tuple[Row, str]]:
     """Every row as (values of `columns`, path of its shard), in rising order.
 
@@ -34,6 +36,10 @@ def merged(
         shards: files to merge.
         columns: to read; "key" first, no payloads.
         sort_columns: how many of the leading columns the files are sorted by.
+        unreadable: takes the paths of shards that cannot be read, which are then left out.
+
+    Raises:
+        StorageError: for a shard that cannot be read, unless `unreadable` takes it.
     """
     waiting = deque(sorted(shards, key=lambda shard: shard.first_key))
     loading: deque[tuple[Shard, Future[list[Row]]]] = deque()
@@ -46,7 +52,13 @@ def merged(
                 loading.append((shard, pool.submit(read_rows, store, shard.path, columns)))
             if loading and (not heap or loading[0][0].first_key <= heap[0][0][0]):
                 shard, future = loading.popleft()
-                rows = iter(future.result())
+                try:
+                    rows = iter(future.result())
+                except StorageError:
+                    if unreadable is None:
+                        raise
+                    unreadable.add(shard.path)
+                    continue
                 first = next(rows)  # no shard is empty
                 heapq.heappush(heap, (first[:sort_columns], number, first, rows, shard.path))
                 number += 1
@@ -61,7 +73,25 @@ def merged(
 
 
 def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
-    """Some columns of one Parquet file, as tuples."""
-    with store.open_input(path) as file:
-        table = pq.ParquetFile(file, pre_buffer=True).read(list(columns))
-    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+    """Some columns of one Parquet file, as tuples.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    with reading_shard(store, path) as parquet:
+        table = parquet.read(list(columns))
+        return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+@contextmanager
+def reading_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, open for the length of a `with` block.
+
+    Raises:
+        StorageError: naming the file, when it is missing or damaged, also when that shows only inside the block.
+    """
+    try:
+        with store.open_input(path) as file:
+            yield pq.ParquetFile(file, pre_buffer=True)
+    except (pa.ArrowException, OSError) as e:
+        raise StorageError(f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}") from e

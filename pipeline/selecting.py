@@ -15,7 +15,7 @@ class Selection:
     """What matches a glob.
 
     Attributes:
-        shards: files with matching rows, in order of first key.
+        shards: files with matching rows (or that cannot be read, so that reading them says why), in order of first key.
         objects: matching rows.
         payload_bytes: of these.
         taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` where that is a key itself.
@@ -38,10 +38,12 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
     prefix = literal_prefix(keys)
     shards = [s for s in archive.shards() if s.last_key >= prefix and s.first_key <= prefix + "\U0010ffff"]
     used: set[str] = set()
+    unreadable: set[str] = set()
     objects = size = 0
     taken: set[str] = set()
     pending: deque[str] = deque()  # earlier keys that later ones may begin with
-    for (key, payload_bytes), path in merged(archive.images, shards, ("key", "payload_bytes")):
+    rows = merged(archive.images, shards, ("key", "payload_bytes"), unreadable=unreadable)
+    for (key, payload_bytes), path in rows:
         if not fnmatch.fnmatchcase(key, keys):
             continue
         used.add(path)
@@ -52,7 +54,7 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
         if any(key == earlier + suffix for earlier in pending for suffix in suffixes):
             taken.add(key)
         pending.append(key)
-    return Selection(tuple(s for s in shards if s.path in used), objects, size, frozenset(taken))
+    return Selection(tuple(s for s in shards if s.path in used | unreadable), objects, size, frozenset(taken))
 
 
 def literal_prefix(glob: str) -> str:

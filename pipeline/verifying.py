@@ -14,23 +14,22 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
-import ray
-import ray.data
 import torch
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 
 from model.errors import MaepressError
+from pipeline import flow
 from pipeline.actors import parse_range
 from pipeline.archive import Archive, scan_shard
 from pipeline.checking import problem_with, problem_with_picture, problem_with_psnr
-from pipeline.crew import gather
+from pipeline.flow import cargo
 from pipeline.merging import merged
 from pipeline.opening import Opener, Row
 from pipeline.progress import Progress
 from pipeline.schema import IMAGES, LATENT
 from pipeline.shards import Receipt, Shard
 from pipeline.storage import Fetched, Store, open_source
-from pipeline.travel import pack, unpack
+from pipeline.travel import unpack
 from pipeline.verifying_settings import VerifySettings
 
 __all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
@@ -38,7 +37,6 @@ __all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
 LISTED_PROBLEMS = 1000
 """Problems that a result names; beyond that they are only counted."""
 
-_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
         tally.add(_Finding(key, problem="its key is in the archive more than once"))
     if shards:
         with Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress:
-            for finding in _findings(archive, shards, survey.sample, source, settings):
+            for finding in _findings(archive, shards, survey, source, settings):
                 tally.add(finding)
                 seen = int("rows" in finding.counts)
                 progress.add(Receipt(0, rows=seen, source_bytes=finding.payload_bytes, pixels=finding.pixels))
@@ -144,7 +142,9 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
     repeated: list[str] = []
     rows = payload_bytes = 0
     last = None
-    for (key, status, length), _ in merged(archive.images, shards, ("key", "status", "payload_bytes")):
+    unreadable: set[str] = set()  # reading all of them again says so, shard by shard
+    index = merged(archive.images, shards, ("key", "status", "payload_bytes"), unreadable=unreadable)
+    for (key, status, length), _ in index:
         rows += 1
         payload_bytes += length
         if key == last:
@@ -162,36 +162,27 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
 
 
 def _findings(
-    archive: Archive, shards: list[Shard], sample: frozenset[str] | None, source: Store | None, settings: VerifySettings
+    archive: Archive, shards: list[Shard], survey: _Survey, source: Store | None, settings: VerifySettings
 ) -> Iterator[_Finding]:
-    if not ray.is_initialized():
-        ray.init()
-    crew = gather(ray.cluster_resources(), parse_range(settings.actors), settings.gpus_per_actor)
-    task = {"batch_format": "pyarrow", "batch_size": None}
-    context = DataContext.get_current().copy()
-    context.target_max_block_size = _BLOCK_BYTES
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    with DataContext.current(context):
+    workers = flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    models = frozenset(archive.models())
+    to_decode = survey.rows if survey.sample is None else len(survey.sample)
+    with DataContext.current(flow.context()):
         findings = (
-            ray.data.from_arrow([pa.table({"shard": [shard.path]}) for shard in shards])
-            .map_batches(_check, fn_args=[archive, frozenset(archive.models()), sample], num_cpus=crew.task_cpus, **task)
+            flow.from_shards([shard.path for shard in shards])
+            .map_batches(
+                _check, fn_args=[archive, models, survey.sample], num_cpus=workers.task_cpus, **flow.WHOLE_BLOCKS
+            )
             .map_batches(
                 _SampleDecoder,
-                fn_constructor_args=[archive, source, crew.threads],
-                compute=ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start),
-                num_cpus=crew.encoder_cpus,
-                num_gpus=crew.gpus,
-                **task,
+                fn_constructor_args=[archive, source, workers.threads],
+                compute=flow.pool(workers, to_decode),
+                num_cpus=workers.encoder_cpus,
+                num_gpus=workers.gpus,
+                **flow.WHOLE_BLOCKS,
             )
         )
-    for batch in findings.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for cell in batch["cargo"]:
-            yield unpack(cell)
-
-
-def _table(*items: object) -> pa.Table:
-    return pa.table({"cargo": pa.array([pack(item) for item in items], pa.large_binary())})
+    yield from flow.stream(findings)
 
 
 def _check(
@@ -204,11 +195,11 @@ def _check(
                 for row in batch.to_pylist():
                     kind = "latents" if row["status"] == LATENT else "originals"
                     problem = problem_with(row, models)
-                    yield _table(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
+                    yield cargo(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
-                        yield _table(row)
-        except (MaepressError, pa.ArrowException, OSError) as e:
-            yield _table(_Finding(f"shard {path}", problem=f"it cannot be read: {str(e).splitlines()[0]}"))
+                        yield cargo(row)
+        except MaepressError as e:
+            yield cargo(_Finding(f"shard {path}", problem=str(e)))
 
 
 class _SampleDecoder:
@@ -224,12 +215,12 @@ class _SampleDecoder:
         for cell in table["cargo"]:
             item = unpack(cell)
             if isinstance(item, _Finding):
-                yield _table(item)
+                yield cargo(item)
             else:
                 rows.append(item)
         for row, picture in self._opener.pictures(rows):
             if isinstance(picture, str):
-                yield _table(_Finding(row["key"], problem=picture))
+                yield cargo(_Finding(row["key"], problem=picture))
                 continue
             pixels = row["width"] * row["height"]
             counts, problem = ("decoded",), problem_with_picture(row, picture)
@@ -239,7 +230,7 @@ class _SampleDecoder:
                     counts, problem = ("decoded", "compared"), problem_with_psnr(row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
-            yield _table(_Finding(row["key"], counts, pixels=pixels, problem=problem))
+            yield cargo(_Finding(row["key"], counts, pixels=pixels, problem=problem))
 
 
 class _Tally:

@@ -1,0 +1,67 @@
+"""What decode and verify share: shards in, small outcomes out, through Ray Data, with any Python object as cargo.
+
+Rows leave a shard one cargo cell each, so Ray can split the output of a large shard into blocks and spread these over actors; the
+order does not matter, as every outcome carries its key.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from pipeline.crew import Crew, gather
+from pipeline.travel import pack, unpack
+
+BLOCK_BYTES = 16 << 20
+"""How much a stage gathers before the next one may begin with it."""
+
+ROWS_AN_ACTOR = 16
+"""An actor takes seconds to start, most of them torch: one for each so many rows at most."""
+
+WHOLE_BLOCKS = {"batch_format": "pyarrow", "batch_size": None}
+
+
+def context() -> DataContext:
+    """Ray Data's settings for such a flow: use as `with DataContext.current(context()):`."""
+    made = DataContext.get_current().copy()
+    made.target_max_block_size = BLOCK_BYTES
+    made.enable_progress_bars = False
+    made.print_on_execution_start = False
+    return made
+
+
+def crew(actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
+    """Who can work, on the Ray that is connected or on one that is started here.
+
+    Raises:
+        MaepressError: when the cluster has not the GPUs that an actor should hold.
+    """
+    if not ray.is_initialized():
+        ray.init()
+    return gather(ray.cluster_resources(), actors, gpus_per_actor)
+
+
+def pool(workers: Crew, rows: int) -> ActorPoolStrategy:
+    """The actors for so many rows."""
+    useful = max(workers.least, min(workers.most, -(-rows // ROWS_AN_ACTOR)))
+    return ActorPoolStrategy(min_size=workers.least, max_size=useful, initial_size=min(workers.start, useful))
+
+
+def from_shards(paths: Sequence[str]) -> Dataset:
+    """A dataset with one block a shard, whose column `shard` names it."""
+    return ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])
+
+
+def cargo(*items: object) -> pa.Table:
+    """Objects as rows."""
+    return pa.table({"cargo": pa.array([pack(item) for item in items], pa.large_binary())})
+
+
+def stream(dataset: Dataset) -> Iterator[Any]:
+    """The objects in a dataset's rows, as they come."""
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for cell in batch["cargo"]:
+            yield unpack(cell)
