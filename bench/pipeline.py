@@ -1,16 +1,16 @@
-"""How much the pipeline costs: the whole of it against a plain loop that does the same work with the same number of
-threads.
+"""What the pipeline costs beside a plain loop that does the same work with the same number of threads.
 
     python -m bench.pipeline --images 400 --rounds 2
 
-The loop reads a file, runs the networks (with the check of the PSNR), codes, and writes Parquet, 32 images at a time,
-in one process. Both take turns in the same run, so that what else the machine does hits both. Starting (Ray itself,
-then worker processes that import torch and load the model) is measured by an encode of two images and reported by
-itself: it is paid once a job, however long that is.
+The loop reads files, runs the networks (with the check of the PSNR), codes, and writes Parquet, 32 images at a time, in
+one process. Both take turns in the same run, so that what else the machine does hits both. Starting (Ray itself, then
+worker processes that import torch and load the model) is measured by an encode of two images and reported by itself: it
+is paid once a job, however long that is.
 """
 
 import argparse
 import itertools
+import logging
 import os
 import shutil
 import statistics
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             include_dashboard=False,
             num_cpus=options.threads,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
         ray_seconds = time.perf_counter() - start
         loops, lines, starts = [], [], []

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from model.errors import MaepressError
 
-_CPU_ENCODER, _CPU_TASK = 0.7, 0.1
-_GPU_ENCODER, _GPU_TASK = 0.5, 0.5
+_CPU_ENCODER, _CPU_TASK, _CPU_WRITER = 0.7, 0.1, 0.15
+_GPU_ENCODER, _GPU_TASK, _GPU_WRITER = 0.5, 0.5, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Crew:
         threads: torch threads of each.
         encoder_cpus: share of a core that an encoder claims.
         task_cpus: share of a core that a task of the other stages claims.
+        writer_cpus: the same of a writing task. It differs from `task_cpus`, because Ray joins neighbouring stages of equal
+            claims into one task: all of a unit would then be entropy-coded by the one task that writes it.
     """
 
     least: int
@@ -37,6 +39,7 @@ class Crew:
     threads: int
     encoder_cpus: float
     task_cpus: float
+    writer_cpus: float
 
 
 def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
@@ -59,10 +62,10 @@ def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_
     if gpus:
         fits = max(1, int(gpus_here / gpus))
         least, most = actors or (1, fits)
-        return Crew(least, most, max(least, min(most, fits)), gpus, 1, _GPU_ENCODER, _GPU_TASK)
+        return Crew(least, most, max(least, min(most, fits)), gpus, 1, _GPU_ENCODER, _GPU_TASK, _GPU_WRITER)
     fits = max(1, int(cpus))
     least, most = actors or (1, fits)
     start = max(least, min(most, fits))
     # What asks for more encoders than there are cores gets smaller shares, so that tasks still fit beside them.
     share = min(_CPU_ENCODER, _CPU_ENCODER * cpus / start)
-    return Crew(least, most, start, 0.0, max(1, int(cpus // start)), share, _CPU_TASK)
+    return Crew(least, most, start, 0.0, max(1, int(cpus // start)), share, _CPU_TASK, _CPU_WRITER)

@@ -111,7 +111,7 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
 
 
 def _staleness(fingerprint: str, settings: EncodeSettings) -> Callable[[IndexRow], bool]:
-    """Whether a row is pressed again although its source is the same; never originals: pressing made them no smaller."""
+    """Whether a row is pressed again although its source is the same. Never an original: pressing made no gain."""
 
     def is_stale(row: IndexRow) -> bool:
         pressed_so = row.model == fingerprint and row.quality == settings.quality

@@ -82,7 +82,7 @@ class Line:
                 .map_batches(self._press, batch_size=None, **task)
                 # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
                 # wait until the encoders are done.
-                .map_batches(self._write, batch_size=ROWS, **task)
+                .map_batches(self._write, batch_size=ROWS, **task | {"num_cpus": crew.writer_cpus})
             )
         for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for cell in batch["receipt"]:
@@ -97,6 +97,7 @@ def _context() -> DataContext:
     context.target_max_block_size = None  # a row is a piece, sized by the plan: nothing to split
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []  # they advise on memory and slow tasks, in the middle of the progress
     return context
 
 

@@ -22,12 +22,12 @@ WAVE = 16_384
 
 _ROW_GROUP = 256
 
-_OBJECT: dict[str, pa.DataType] = {"key": pa.string(), "size": pa.int64(), "etag": pa.string()}
+_OBJECT = pa.struct([pa.field("key", pa.string()), pa.field("size", pa.int64()), pa.field("etag", pa.string())])
 _PIECE: dict[str, pa.DataType] = {
     "unit": pa.int64(),
     "base": pa.string(),
     "padding": pa.int32(),
-    "objects": pa.list_(pa.struct(_OBJECT)),
+    "objects": pa.list_(_OBJECT),
 }
 _SCHEMA = pa.schema(_PIECE)
 
