@@ -13,6 +13,9 @@ from model.codec import Codec
 from model.config import CodecConfig
 from model.network import Network
 
+# Small operators on a busy machine: two threads wait for each other, up to fifty times as long as one works.
+torch.set_num_threads(1)
+
 TINY = CodecConfig(
     patch_channels=48,
     latent_channels=64,
