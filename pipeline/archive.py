@@ -114,9 +114,12 @@ class Archive:
         return files_of(self.table(version))
 
     def rows_by_key(self, version: int | None = None) -> Iterator[IndexRow]:
-        """Every row's index columns in byte order of the key, streamed: memory grows with the number of shards that overlap, not of rows."""
+        """Every row's index columns in byte order of the key, streamed.
+
+        Memory grows with the number of shards that overlap, not with that of rows.
+        """
         for row, shard in merged(self.images, self.shards(version), IndexRow._fields[:-1]):
-            yield IndexRow(*row, shard)
+            yield IndexRow._make((*row, shard))
 
     def rejections_by_key(self) -> Iterator[RejectionRow]:
         """Every rejection in byte order of (key, etag), streamed."""
@@ -148,11 +151,17 @@ class Archive:
             yield from scan_shard(self.images, shard.path, columns)
 
     def committer(self, run: str) -> Committer:
-        """What commits receipts for a run. Make it before planning: it refuses to add keys that another job added since."""
+        """What commits receipts for a run.
+
+        Make it before planning: it refuses to add keys that another job added since.
+        """
         return Committer(self.images, self.rejections, run)
 
     def put_model(self, fingerprint: str, folder: str | Path) -> None:
-        """Copy a model's files to `models/FINGERPRINT/`, once; call it before the first commit of a row that needs it."""
+        """Copy a model's files to `models/FINGERPRINT/`, once.
+
+        Call it before the first commit of a row that needs it.
+        """
         publish_model(folder, self.root.child(f"models/{fingerprint}"))
 
     def get_model(self, fingerprint: str) -> Path:
@@ -168,16 +177,29 @@ class Archive:
         store = self.root.child("models")
         if isinstance(store, LocalStore) and not store.root.exists():
             return []
-        return sorted(entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}"))
+        return sorted(
+            entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}")
+        )
 
 
 def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
-    """Chosen columns of one shard, a row group at a time, of the keys that match a glob (`fnmatch`, where `*` crosses "/")."""
+    """Chosen columns of one shard, a row group at a time.
+
+    Args:
+        images: the table's root.
+        path: of the shard, relative to it.
+        columns: to read.
+        keys: only rows whose key matches this glob (`fnmatch`, where `*` crosses "/").
+
+    Raises:
+        StorageError: when the shard is missing or damaged.
+    """
     with reading_shard(images, path) as parquet:
         for index in range(parquet.num_row_groups):
             if keys != "*":
                 wanted = [
-                    fnmatch.fnmatchcase(key, keys) for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
+                    fnmatch.fnmatchcase(str(key), keys)
+                    for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
                 ]
                 if not any(wanted):
                     continue
@@ -190,7 +212,7 @@ def _row_in(images: Store, shard: Shard, key: str, columns: Sequence[str] | None
         column = parquet.schema_arrow.get_field_index("key")
         for index in range(parquet.num_row_groups):
             ends = parquet.metadata.row_group(index).column(column).statistics
-            if ends is not None and ends.has_min_max and not ends.min <= key <= ends.max:
+            if ends is not None and ends.has_min_max and not str(ends.min) <= key <= str(ends.max):
                 continue
             keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
             if key in keys:

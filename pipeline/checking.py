@@ -54,7 +54,7 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
         if said != found:
             return f"its row says {name} {said}, its payload {found}"
     if header.fingerprint not in models:
-        return f"the archive lacks the model {header.fingerprint} that pressed it: copy that to models/{header.fingerprint}"
+        return f"the archive lacks the model that pressed it: copy its folder to models/{header.fingerprint}"
     return None
 
 
@@ -87,12 +87,14 @@ def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
     if said is None or not (measured == said or abs(measured - said) <= PSNR_TOLERANCE):
         return f"its PSNR is {measured:.2f} dB, its row says {'nothing' if said is None else f'{said:.2f} dB'}"
     alpha, decoded = reading.picture.alpha, picture.alpha
-    if (alpha is None) != (decoded is None) or (alpha is not None and not np.array_equal(alpha, decoded)):
+    if alpha is None and decoded is None:
+        return None
+    if alpha is None or decoded is None or not np.array_equal(alpha, decoded):
         return "its alpha plane is not the source's"
     return None
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images of one shape; infinite when they are equal."""
+    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images of one shape; infinite for equal ones."""
     squared = float(np.mean(np.square(a.astype(np.int16) - b, dtype=np.int32)))
     return math.inf if squared == 0 else 10 * math.log10(255**2 / squared)

@@ -1,9 +1,10 @@
 """Making receipts visible: one atomic transaction of the images table for each batch of them.
 
-Delta settles races by "put if absent" of the next version's log file. What it does not know is that a key must be in the table once: two jobs that
-both add `a.jpg` in new files do not conflict for it. So a commit is tried at exactly the version that was looked at, and whenever somebody else
-committed in between, what they added is compared with what we add, key by key. Two more gaps are closed here: removing a file that an
-earlier version removed already, and a replayed commit (told by the run's number in the log, so also after an answer that was lost).
+Delta settles races by "put if absent" of the next version's log file. What it does not know is that a key must be in
+the table once: two jobs that both add `a.jpg` in new files do not conflict for it. So a commit is tried at exactly
+the version that was looked at, and whenever somebody else committed in between, what they added is compared with what
+we add, key by key. Two more gaps are closed here: removing a file that an earlier version removed already, and a
+replayed commit (told by the run's number in the log, so also after an answer that was lost).
 """
 
 import random
@@ -29,7 +30,10 @@ _ATTEMPTS = 20
 
 
 class CommitConflict(MaepressError):
-    """Another job changed the same keys; nothing of this commit is visible. Running the job again plans anew and continues."""
+    """Another job changed the same keys; nothing of this commit is visible.
+
+    Running the job again plans anew and continues.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,15 @@ class Committer:
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None) -> Commit:
-        """Make receipts' shards visible and the shards that they replace invisible, in one transaction; then add their rejections.
+        """Make receipts' shards visible and those that they replace invisible in one transaction; then add their rejections.
 
-        Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run tries them again.
+        Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run
+        tries them again.
 
         Args:
             receipts: at least one.
-            number: the commit's number within the run, the next one when None. A number that the table has already is a replay and is skipped.
+            number: the commit's number within the run, the next one when None. A number that the table has already is
+                a replay and is skipped.
 
         Raises:
             CommitConflict: when another job committed some of the same keys or replaced the same shard.
@@ -135,7 +141,7 @@ class Committer:
                     both = _keys(self._images, theirs) & _keys(self._images, ours)
                     if both:
                         raise CommitConflict(
-                            f"another job added {min(both)!r} to {self._images.url} at the same time: run this job again"
+                            f"another job added {min(both)!r} to {self._images.url} meanwhile: run this job again"
                         )
 
     def _commit_rejections(self, rejections: list[Rejection], number: int) -> None:

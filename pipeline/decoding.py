@@ -43,7 +43,19 @@ __all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
 LISTED_FAILURES = 1000
 """Failures that a result names; beyond that they are only counted."""
 
-_COLUMNS = ("key", "status", "model", "source_format", "width", "height", "payload", "payload_bytes", "icc", "exif", "xmp")
+_COLUMNS = (
+    "key",
+    "status",
+    "model",
+    "source_format",
+    "width",
+    "height",
+    "payload",
+    "payload_bytes",
+    "icc",
+    "exif",
+    "xmp",
+)
 _MAE = ".mae"
 _WRITERS = 8
 
@@ -108,7 +120,8 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, no key matches, or the destination cannot be written. Single
+        MaepressError: in one line, when there is no archive, no key matches, or the destination cannot be written.
+        Single
             images that fail do not raise: see `DecodeResult.failures`.
     """
     started = time.monotonic()
@@ -128,31 +141,20 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
 
 def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings) -> Iterator[_Outcome]:
     workers = flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    cpus = workers.task_cpus
     with DataContext.current(flow.context()):
-        outcomes = (
-            flow.from_shards([shard.path for shard in selection.shards])
-            .map_batches(_read, fn_args=[archive, settings.keys], num_cpus=workers.task_cpus, **flow.WHOLE_BLOCKS)
-            .map_batches(
-                _Decoder,
-                fn_constructor_args=[archive, settings.format, workers.threads],
-                compute=flow.pool(workers, selection.objects),
-                num_cpus=workers.encoder_cpus,
-                num_gpus=workers.gpus,
-                **flow.WHOLE_BLOCKS,
-            )
-            .map_batches(
-                _write,
-                fn_args=[dest, settings.format, selection.taken],
-                num_cpus=workers.task_cpus,
-                **flow.WHOLE_BLOCKS,
-            )
-        )
+        shards = flow.from_shards([shard.path for shard in selection.shards])
+        rows = flow.stage(shards, _read, archive, settings.keys, cpus=cpus)
+        decoder = (_Decoder, archive, settings.format, workers.threads)
+        pictures = flow.actor_stage(rows, *decoder, workers=workers, rows=selection.objects)
+        outcomes = flow.stage(pictures, _write, dest, settings.format, selection.taken, cpus=cpus)
     yield from flow.stream(outcomes)
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
     """Rows of a shard; one that cannot be read is a failure under its path, as its keys cannot be told."""
-    for path in table["shard"].to_pylist():
+    for cell in table["shard"]:
+        path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, _COLUMNS, keys):
                 yield cargo(*batch.to_pylist())
@@ -201,7 +203,10 @@ def _as_mae(row: Row) -> object:
 def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> pa.Table:
     def one(cell: pa.LargeBinaryScalar) -> _Outcome:
         item = unpack(cell)
-        return item if isinstance(item, _Outcome) else _write_one(*item, dest, wanted, taken)
+        if isinstance(item, _Outcome):
+            return item
+        row, content = item
+        return _write_one(row, content, dest, wanted, taken)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return cargo(*pool.map(one, table["cargo"]))
@@ -229,14 +234,16 @@ def format_wanted(wanted: str, source_format: str) -> Format:
     """The format to write a pressed image in: "same" is its source's own, or PNG where that is not written here."""
     if wanted != "same":
         return cast(Format, wanted)
-    return cast(Format, source_format) if source_format in SUFFIXES else "png"
+    return source_format if source_format in SUFFIXES else "png"
 
 
 class _Tally:
     """Sums of outcomes."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Any] = dict.fromkeys(("written", "latents", "originals", "bytes_written", "pixels", "failed"), 0)
+        self._sums: dict[str, Any] = dict.fromkeys(
+            ("written", "latents", "originals", "bytes_written", "pixels", "failed"), 0
+        )
         self._failures: list[Failure] = []
 
     def add(self, outcome: _Outcome) -> None:

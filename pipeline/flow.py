@@ -1,7 +1,7 @@
 """What decode and verify share: shards in, small outcomes out, through Ray Data, with any Python object as cargo.
 
-Rows leave a shard one cargo cell each, so Ray can split the output of a large shard into blocks and spread these over actors; the
-order does not matter, as every outcome carries its key.
+Rows leave a shard one cargo cell each, so Ray can split the output of a large shard into blocks and spread these over
+actors; the order does not matter, as every outcome carries its key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,6 @@ BLOCK_BYTES = 16 << 20
 ROWS_AN_ACTOR = 16
 """An actor takes seconds to start, most of them torch: one for each so many rows at most."""
 
-WHOLE_BLOCKS = {"batch_format": "pyarrow", "batch_size": None}
-
 
 def context() -> DataContext:
     """Ray Data's settings for such a flow: use as `with DataContext.current(context()):`."""
@@ -41,10 +39,14 @@ def crew(actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
     """
     if not ray.is_initialized():
         ray.init()
-    return gather(ray.cluster_resources(), actors, gpus_per_actor)
+    return gather(
+        ray.cluster_resources(),  # type: ignore[no-untyped-call]
+        actors,
+        gpus_per_actor,
+    )
 
 
-def pool(workers: Crew, rows: int) -> ActorPoolStrategy:
+def _pool(workers: Crew, rows: int) -> ActorPoolStrategy:
     """The actors for so many rows."""
     useful = max(workers.least, min(workers.most, -(-rows // ROWS_AN_ACTOR)))
     return ActorPoolStrategy(min_size=workers.least, max_size=useful, initial_size=min(workers.start, useful))
@@ -53,6 +55,32 @@ def pool(workers: Crew, rows: int) -> ActorPoolStrategy:
 def from_shards(paths: Sequence[str]) -> Dataset:
     """A dataset with one block a shard, whose column `shard` names it."""
     return ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])
+
+
+def stage(dataset: Dataset, work: Any, *arguments: object, cpus: float) -> Dataset:
+    """The dataset with a function's tables in place of its own: `work(table, *arguments)` returns or yields tables."""
+    return dataset.map_batches(work, fn_args=arguments, batch_format="pyarrow", batch_size=None, num_cpus=cpus)
+
+
+def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: Crew, rows: int) -> Dataset:
+    """The same with actors: `work(*arguments)` is made once in each, and called with tables.
+
+    Args:
+        dataset: what goes in.
+        work: the actors' class.
+        arguments: of its constructor.
+        workers: how many actors may be, and what each holds.
+        rows: how many rows there are to work on.
+    """
+    return dataset.map_batches(
+        work,
+        fn_constructor_args=arguments,
+        compute=_pool(workers, rows),
+        batch_format="pyarrow",
+        batch_size=None,
+        num_cpus=workers.encoder_cpus,
+        num_gpus=workers.gpus,
+    )
 
 
 def cargo(*items: object) -> pa.Table:

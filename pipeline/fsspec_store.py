@@ -20,7 +20,10 @@ _READERS = 16
 
 
 class FsspecStore(Store):
-    """A place that fsspec opens, `SCHEME://...`. An etag is the service's own, or a hash of what it says about size and time."""
+    """A place that fsspec opens, `SCHEME://...`.
+
+    An etag is the service's own, or a hash of what it says about size and time.
+    """
 
     def __init__(self, url: str) -> None:
         """Args: url: with a scheme.

@@ -1,6 +1,7 @@
 """Keys that come from elsewhere, used as names here: never outside the destination, never too long.
 
-S3 accepts any UTF-8 up to 1,024 bytes as a key: `../../etc/passwd`, `/etc/passwd`, `a//b`, `.` and a megabyte-long path part are all possible.
+S3 accepts any UTF-8 up to 1,024 bytes as a key: `../../etc/passwd`, `/etc/passwd`, `a//b`, `.` and a megabyte-long
+path part are all possible.
 """
 
 from pipeline.store import StorageError

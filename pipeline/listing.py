@@ -1,10 +1,12 @@
 """Key order, whatever order a store lists in.
 
-Planning merges the listing with the archive, so both must come in byte order of the whole key (which is also Python's order of `str`). Folders
-get in the way: a tree walk visits folder `a` before file `a-b`, but the key `a/x` sorts after `a-b`, because "-" sorts before "/". Amazon S3 and
-MinIO list whole keys in byte order; file systems, and S3 servers that stand on one (SeaweedFS), list in tree order. Two tools put that right:
+Planning merges the listing with the archive, so both must come in byte order of the whole key (which is also Python's
+order of `str`). Folders get in the way: a tree walk visits folder `a` before file `a-b`, but the key `a/x` sorts
+after `a-b`, because "-" sorts before "/". Amazon S3 and MinIO list whole keys in byte order; file systems, and S3
+servers that stand on one (SeaweedFS), list in tree order. Two tools put that right:
 
-- `walk`: goes folder by folder, with a folder standing in its parent's order as `a/`; it holds one page of a folder at a time.
+- `walk`: goes folder by folder, with a folder standing in its parent's order as `a/`; it holds one page of a folder
+  at a time.
 - `ordered`: lets an already sorted stream pass and refuses one that is not.
 """
 
@@ -32,8 +34,8 @@ def walk(pages: Callable[[str], Iterable[Page]], prefix: str = "") -> Iterator[E
     """Every entry below a prefix in byte order.
 
     Args:
-        pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow each other in byte order of the names, folders
-            with or without their "/" counted; inside a page any order will do.
+        pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow each other in byte
+            order of the names, folders with or without their "/" counted; inside a page any order will do.
         prefix: where to begin.
 
     Yields:
@@ -45,7 +47,8 @@ def walk(pages: Callable[[str], Iterable[Page]], prefix: str = "") -> Iterator[E
             heapq.heappush(held, (entry.key, entry))
         for folder in page.folders:
             heapq.heappush(held, (folder, None))
-        # Whatever follows has a name above every name of this page. A folder's key may still be above a later name (`a/` above `a-b`): hold it.
+        # Whatever follows has a name above every name of this page. A folder's key may still be above a later name
+        # (`a/` above `a-b`): hold it.
         bound = max((key.removesuffix("/") for key, _ in held), default="")
         while held and held[0][0] <= bound:
             key, found = heapq.heappop(held)

@@ -1,7 +1,7 @@
 """Folders of the local (or mounted) file system.
 
-Files that links lead to are listed like others; a link that leads to a folder above itself is not followed. Sockets, pipes and devices are
-not images and are left out, because reading one may never end.
+Files that links lead to are listed like others; a link that leads to a folder above itself is not followed. Sockets,
+pipes and devices are not images and are left out, because reading one may never end.
 """
 
 import contextlib

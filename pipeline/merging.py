@@ -1,7 +1,8 @@
 """Rows of many sorted Parquet files as one sorted stream.
 
-Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So: a k-way merge, in which a shard is opened
-only when the merge has come to its first key. Memory holds the small columns of the shards that overlap at one point, never the whole table.
+Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So: a k-way merge,
+in which a shard is opened only when the merge has come to its first key. Memory holds the small columns of the shards
+that overlap at one point, never the whole table.
 """
 
 import heapq
@@ -27,7 +28,11 @@ _Head = tuple[Row, int, Row, Iterator[Row], str]
 
 
 def merged(
-    store: Store, shards: Sequence[Shard], columns: Sequence[str], sort_columns: int = 1, unreadable: set[str] | None = None
+    store: Store,
+    shards: Sequence[Shard],
+    columns: Sequence[str],
+    sort_columns: int = 1,
+    unreadable: set[str] | None = None,
 ) -> Iterator[tuple[Row, str]]:
     """Every row as (values of `columns`, path of its shard), in rising order.
 
@@ -94,4 +99,6 @@ def reading_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
         with store.open_input(path) as file:
             yield pq.ParquetFile(file, pre_buffer=True)
     except (pa.ArrowException, OSError) as e:
-        raise StorageError(f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}") from e
+        raise StorageError(
+            f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}"
+        ) from e

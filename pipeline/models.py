@@ -1,8 +1,8 @@
 """Models as folders at any URL, and their local copies.
 
 A model is a few files (`model.safetensors`, `config.json`); torch reads them from a local folder. Copies are kept by
-fingerprint below the user's cache folder, so that a machine fetches a model once. `config.json` is written last: a folder
-that has it has everything.
+fingerprint below the user's cache folder, so that a machine fetches a model once. `config.json` is written last: a
+folder that has it has everything.
 """
 
 import atexit

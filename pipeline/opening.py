@@ -31,7 +31,7 @@ class Opener:
         self._codecs: dict[str, Codec | MaepressError] = {}
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        """Each row with its picture, or with the reason why there is none; a damaged row does not disturb the others."""
+        """Each row with its picture, or the reason why there is none; a damaged row does not disturb the others."""
         for chunk in _chunks(rows):
             yield from self._decode(chunk)
 

@@ -1,4 +1,7 @@
-"""Trying again what may pass by itself: backoff that doubles, with full jitter, so that a thousand workers do not return in step."""
+"""Trying again what may pass by itself.
+
+The wait before each attempt doubles, with full jitter, so that a thousand workers do not return in step.
+"""
 
 import asyncio
 import random
@@ -13,7 +16,10 @@ LONGEST_WAIT = 20.0
 
 
 def wait_before(attempt: int) -> float:
-    """Seconds to wait before an attempt (2, 3, ...): uniform between 0 and a limit that doubles from FIRST_WAIT to LONGEST_WAIT."""
+    """Seconds to wait before an attempt (2, 3, ...).
+
+    Uniform between 0 and a limit that doubles from FIRST_WAIT to LONGEST_WAIT.
+    """
     return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 2)))
 
 

@@ -1,7 +1,8 @@
 """Buckets: S3 and what speaks its protocol.
 
-Listing, reading and writing of whole objects go through the plain S3 client, because only there are the etag of the bytes that were read, the
-declared length and the server's own words for a failure. Large files are streamed through s3fs, which shares the client.
+Listing, reading and writing of whole objects go through the plain S3 client, because only there are the etag of the
+bytes that were read, the declared length and the server's own words for a failure. Large files are streamed through
+s3fs, which shares the client.
 """
 
 import asyncio
@@ -55,7 +56,10 @@ class S3Store(Store):
             raise StorageError(f"{url!r} names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
 
     def entries(self) -> Iterator[Entry]:
-        """See Store. In flat pages where the server is known to sort whole keys, otherwise folder by folder (see `pipeline.listing`)."""
+        """See Store.
+
+        In flat pages where the server is known to sort whole keys, otherwise folder by folder (see `pipeline.listing`).
+        """
         probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         server = probe["ResponseMetadata"]["HTTPHeaders"].get("server", "")
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
@@ -199,7 +203,8 @@ def _filesystem() -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
-    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of seconds.
+    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of
+    # seconds.
     settings = {
         "connect_timeout": 10,
         "read_timeout": 60,

@@ -18,7 +18,8 @@ class Selection:
         shards: files with matching rows (or that cannot be read, so that reading them says why), in order of first key.
         objects: matching rows.
         payload_bytes: of these.
-        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` where that is a key itself.
+        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` where that is a
+            key itself.
     """
 
     shards: tuple[Shard, ...]
@@ -61,5 +62,3 @@ def literal_prefix(glob: str) -> str:
     """What every key that matches the glob begins with."""
     special = [glob.index(c) for c in "*?[" if c in glob]
     return glob[: min(special)] if special else glob
-
-

@@ -1,7 +1,8 @@
 """Writing one unit of work as one Parquet file, and the receipt that the driver commits.
 
-A shard is written straight to its final, unique name below `images/`. Nobody sees it until a commit names it; when no commit ever does, it is an
-orphan that a vacuum removes. So a writer may die, be run twice or be forgotten at any point.
+A shard is written straight to its final, unique name below `images/`. Nobody sees it until a commit names it; when no
+commit ever does, it is an orphan that a vacuum removes. So a writer may die, be run twice or be forgotten at any
+point.
 """
 
 import contextlib
@@ -104,9 +105,10 @@ def write_shard(
     Args:
         images: the table's root (`Archive.images`).
         rows: tables in the schema IMAGES, in any order; each key at most once. They are held in memory together.
-        base: path of the shard to replace, relative to `images`. It is read a row group at a time; its rows are copied as they are, except
-            those whose key is in `rows` (replaced) or in `drop` (gone).
-        drop: keys that leave the archive. A key whose new version could not be pressed is best not dropped: its old row stays.
+        base: path of the shard to replace, relative to `images`. It is read a row group at a time; its rows are
+            copied as they are, except those whose key is in `rows` (replaced) or in `drop` (gone).
+        drop: keys that leave the archive. A key whose new version could not be pressed is best not dropped: its old
+            row stays.
         row_group_bytes: payload bytes after which a row group ends.
 
     Returns:
@@ -131,7 +133,7 @@ def write_rejections(rejections: Store, table: pa.Table) -> Shard | None:
     """Write rows of the schema REJECTIONS as one file of the rejections table, in order of key and etag."""
     rows = _conform([table], REJECTIONS).sort_by([("key", "ascending"), ("etag", "ascending")])
     return write_sorted(
-        rejections, (_Row(key, rows.slice(i, 1), 0) for i, key in enumerate(rows["key"].to_pylist())), REJECTIONS, 0
+        rejections, (_Row(key, rows.slice(i, 1), 0) for i, key in enumerate(_values(rows, "key"))), REJECTIONS, 0
     )
 
 
@@ -144,7 +146,8 @@ class _Row(NamedTuple):
 def write_sorted(store: Store, rows: Iterable[_Row], schema: pa.Schema, row_group_bytes: int) -> Shard | None:
     """Write rows that come in key order as one Parquet file with a unique name, a row group at a time.
 
-    The payload column is stored as it is (it is compressed already) and without statistics; columns that repeat get a dictionary.
+    The payload column is stored as it is (it is compressed already) and without statistics; columns that repeat get a
+    dictionary.
     """
     groups = _row_groups(rows, row_group_bytes)
     group = next(groups, None)
@@ -158,7 +161,7 @@ def write_sorted(store: Store, rows: Iterable[_Row], schema: pa.Schema, row_grou
             file,
             schema,
             compression={"payload": "none", **dict.fromkeys(names, "zstd")} if "payload" in schema.names else "zstd",
-            use_dictionary=[name for name in names if name not in _UNIQUE],
+            use_dictionary=[name for name in names if name not in _UNIQUE],  # type: ignore[arg-type]
             write_statistics=names,
             write_page_index=True,
         ) as writer:
@@ -195,7 +198,7 @@ def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def _sorted_rows(table: pa.Table) -> Iterator[_Row]:
-    keys, sizes = table["key"].to_pylist(), table["payload_bytes"].to_pylist()
+    keys, sizes = _values(table, "key"), _values(table, "payload_bytes")
     order = sorted(range(len(keys)), key=keys.__getitem__)
     for before, after in itertools.pairwise(order):
         if keys[before] == keys[after]:
@@ -208,8 +211,12 @@ def _rows_of(file: BinaryIO) -> Iterator[_Row]:
     parquet = pq.ParquetFile(file, pre_buffer=True)
     for index in range(parquet.num_row_groups):
         table = parquet.read_row_group(index).select(IMAGES.names).cast(IMAGES)
-        keys, sizes = table["key"].to_pylist(), table["payload_bytes"].to_pylist()
+        keys, sizes = _values(table, "key"), _values(table, "payload_bytes")
         yield from (_Row(key, table.slice(i, 1), size) for i, (key, size) in enumerate(zip(keys, sizes, strict=True)))
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    return table[column].to_pylist()
 
 
 class _Facts:
@@ -230,7 +237,7 @@ class _Facts:
             column = group[name]
             self.nulls[name] = self.nulls.get(name, 0) + column.null_count
             if column.null_count < len(column) and name not in self._unbounded:
-                ends = pc.min_max(column).as_py()
+                ends: dict[str, Any] = pc.min_max(column).as_py()  # type: ignore[assignment]
                 if ends["max"] == math.inf:  # the PSNR of an exact picture: JSON has no word for it
                     self._unbounded.add(name)
                     self.least.pop(name, None)

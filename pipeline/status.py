@@ -1,6 +1,7 @@
 """Status: what an archive holds, from its tables alone; no payload is read.
 
-Counting is left to the table's own query engine (DataFusion, inside `deltalake`), which reads the small columns and streams.
+Counting is left to the table's own query engine (DataFusion, inside `deltalake`), which reads the small columns and
+streams.
 """
 
 from bisect import bisect_left
@@ -28,7 +29,8 @@ FROM images"""
 # A picture that came back exactly has an infinite PSNR: it is counted, and left out of the mean.
 _PSNR = """
 SELECT count(*) AS measured, count(*) FILTER (WHERE psnr = CAST('Infinity' AS DOUBLE)) AS exact,
-       avg(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS mean, min(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS least,
+       avg(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS mean,
+       min(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS least,
        approx_percentile_cont(psnr, 0.05) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p5,
        approx_percentile_cont(psnr, 0.5) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p50,
        approx_percentile_cont(psnr, 0.95) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p95
@@ -151,7 +153,9 @@ def _open_rejections(archive: Archive) -> Counter[str]:
     """
     latest: dict[str, tuple[datetime, str]] = {}
     columns = ("key", "etag", "stage", "reason", "rejected_at")
-    for (key, _, stage, reason, when), _ in merged(archive.rejections, files_of(open_table(archive.rejections)), columns, 2):
+    for (key, _, stage, reason, when), _ in merged(
+        archive.rejections, files_of(open_table(archive.rejections)), columns, 2
+    ):
         if key not in latest or latest[key][0] < when:
             latest[key] = (when, f"{stage}: {reason}")
     keys = sorted(latest)

@@ -78,7 +78,8 @@ def open_target(url: str | os.PathLike[str]) -> Store:
 def storage_options(url: str) -> dict[str, str]:
     """What the Rust side (`deltalake`) needs beside the environment, which it reads by itself.
 
-    Plain http is allowed when, and only when, the endpoint says http; races between writers are decided by conditional put.
+    Plain http is allowed when, and only when, the endpoint says http; races between writers are decided by
+    conditional put.
     """
     if not url.startswith("s3://"):
         return {}

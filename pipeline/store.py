@@ -1,7 +1,8 @@
 """What every store promises: keys in byte order, bytes with the etag they had, writes that are whole or absent.
 
-A store is a folder or a bucket prefix. `pipeline.storage.open_store` picks the class for a URL; the classes are `LocalStore` (plain paths
-and file://), `S3Store` (s3://) and `FsspecStore` (everything else that fsspec knows: gs://, memory:// ...).
+A store is a folder or a bucket prefix. `pipeline.storage.open_store` picks the class for a URL; the classes are
+`LocalStore` (plain paths and file://), `S3Store` (s3://) and `FsspecStore` (everything else that fsspec knows: gs://,
+memory:// ...).
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +23,8 @@ class Entry:
     """One object of a listing.
 
     Attributes:
-        key: path below the store's root with "/" between parts. S3 allows what no file system does (`//`, `..`): see `pipeline.keys`.
+        key: path below the store's root with "/" between parts. S3 allows what no file system does (`//`, `..`): see
+            `pipeline.keys`.
         size: bytes.
         etag: changes when the content changes: the object store's own, or "SIZE-MTIME_NS" of a local file.
     """
@@ -48,8 +50,8 @@ class FetchFailed:
     Attributes:
         key: the object.
         reason: one line for the rejections table, without credentials.
-        transient: True when the store was to blame (unreachable, overloaded) and not the object: such a key should be tried again by
-            the next run and not be rejected for good.
+        transient: True when the store was to blame (unreachable, overloaded) and not the object: such a key should be
+            tried again by the next run and not be rejected for good.
     """
 
     key: str
@@ -58,7 +60,10 @@ class FetchFailed:
 
 
 class Store(ABC):
-    """A folder or bucket prefix. Holds nothing but its URL, so it pickles to other processes; connections are made where it is used."""
+    """A folder or bucket prefix.
+
+    Holds nothing but its URL, so it pickles to other processes; connections are made where it is used.
+    """
 
     def __init__(self, url: str) -> None:
         """Args: url: as the user gave it, without a trailing slash; kept for messages."""
@@ -77,7 +82,10 @@ class Store(ABC):
 
     @abstractmethod
     def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
-        """The objects' bytes, read concurrently, in the order of `keys`; transient failures are retried with backoff."""
+        """The objects' bytes, in the order of `keys`.
+
+        They are read concurrently; transient failures are retried with backoff.
+        """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
@@ -97,7 +105,10 @@ class Store(ABC):
 
     @abstractmethod
     def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """A writer for one large object. It appears whole when the `with` block ends, and not at all when the block raises."""
+        """A writer for one large object.
+
+        It appears whole when the `with` block ends, and not at all when the block raises.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -1,5 +1,7 @@
 """A Delta table at a store's root: opening it with our errors, and the facts of its files."""
 
+from typing import Any
+
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -51,18 +53,20 @@ def create_table(store: Store, schema: pa.Schema) -> None:
 
 
 def files_of(table: DeltaTable) -> list[Shard]:
-    """The table's files in order of their first key. Statistics that the log holds as JSON come back in `stats` as an empty string."""
+    """The table's files in order of their first key.
+
+    `stats` is an empty string: the log's JSON is not kept, and what is needed of it stands in the other fields.
+    """
     actions = pa.table(table.get_add_actions(flatten=True))
     if actions.num_rows == 0:
         return []
-    columns = [
-        actions[name].to_pylist()
-        for name in ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
+    names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
+    columns: list[list[Any]] = [actions[name].to_pylist() for name in names]
+    files = [
+        Shard(path, size, modified, rows, first, last, "")
+        for path, size, modified, rows, first, last in zip(*columns, strict=True)
     ]
-    return sorted(
-        (Shard(*facts, stats="") for facts in zip(*columns, strict=True)),
-        key=lambda shard: (shard.first_key, shard.path),
-    )
+    return sorted(files, key=lambda shard: (shard.first_key, shard.path))
 
 
 def one_line(error: BaseException) -> str:

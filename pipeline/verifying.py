@@ -1,9 +1,11 @@
 """Verify: does the archive still give everything back?
 
-    keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors) --> problems
+    keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors)
+    --> problems
 
-Every payload is read: checksum, header and row must agree, an original must have the SHA-256 of its source. A sample of the pressed
-images is decoded with the models that the archive itself holds, and compared with the source where that is at hand.
+Every payload is read: checksum, header and row must agree, an original must have the SHA-256 of its source. A sample
+of the pressed images is decoded with the models that the archive itself holds, and compared with the source where
+that is at hand.
 """
 
 import hashlib
@@ -36,7 +38,6 @@ __all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
 
 LISTED_PROBLEMS = 1000
 """Problems that a result names; beyond that they are only counted."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,9 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
                 heapq.heappush(least, entry)
             elif entry > least[0]:
                 heapq.heapreplace(least, entry)
-    return _Survey(rows, payload_bytes, tuple(repeated), None if sample == "all" else frozenset(key for _, key in least))
+    return _Survey(
+        rows, payload_bytes, tuple(repeated), None if sample == "all" else frozenset(key for _, key in least)
+    )
 
 
 def _findings(
@@ -168,20 +171,10 @@ def _findings(
     models = frozenset(archive.models())
     to_decode = survey.rows if survey.sample is None else len(survey.sample)
     with DataContext.current(flow.context()):
-        findings = (
-            flow.from_shards([shard.path for shard in shards])
-            .map_batches(
-                _check, fn_args=[archive, models, survey.sample], num_cpus=workers.task_cpus, **flow.WHOLE_BLOCKS
-            )
-            .map_batches(
-                _SampleDecoder,
-                fn_constructor_args=[archive, source, workers.threads],
-                compute=flow.pool(workers, to_decode),
-                num_cpus=workers.encoder_cpus,
-                num_gpus=workers.gpus,
-                **flow.WHOLE_BLOCKS,
-            )
-        )
+        paths = flow.from_shards([shard.path for shard in shards])
+        checked = flow.stage(paths, _check, archive, models, survey.sample, cpus=workers.task_cpus)
+        decoder = (_SampleDecoder, archive, source, workers.threads)
+        findings = flow.actor_stage(checked, *decoder, workers=workers, rows=to_decode)
     yield from flow.stream(findings)
 
 
@@ -189,7 +182,8 @@ def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
     """Findings of a shard's rows; sound rows of the sample follow them whole, to be decoded."""
-    for path in table["shard"].to_pylist():
+    for cell in table["shard"]:
+        path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, IMAGES.names):
                 for row in batch.to_pylist():
@@ -223,7 +217,8 @@ class _SampleDecoder:
                 yield cargo(_Finding(row["key"], problem=picture))
                 continue
             pixels = row["width"] * row["height"]
-            counts, problem = ("decoded",), problem_with_picture(row, picture)
+            counts: tuple[str, ...] = ("decoded",)
+            problem = problem_with_picture(row, picture)
             if self._source is not None and problem is None:
                 (got,) = self._source.fetch([row["key"]])
                 if isinstance(got, Fetched) and got.etag == row["etag"]:
@@ -251,4 +246,4 @@ class _Tally:
     def result(self, seconds: float) -> VerifyResult:
         names = ("rows", "latents", "originals", "payload_bytes", "decoded", "compared", "changed", "failed")
         problems = tuple(sorted(self._problems, key=lambda problem: problem.key))
-        return VerifyResult(*(self._counts[name] for name in names), problems=problems, seconds=seconds)
+        return VerifyResult(**{name: self._counts[name] for name in names}, problems=problems, seconds=seconds)

@@ -1,7 +1,8 @@
 """From a picture to an image file: PNG, WebP and TIFF lose nothing more, JPEG a little.
 
-The archive's pixels are what the decoder gives; a format that can hold them exactly does (WebP in its lossless mode). JPEG
-is written at quality 95 without chroma subsampling and cannot hold alpha: a picture that has alpha becomes a PNG.
+The archive's pixels are what the decoder gives; a format that can hold them exactly does (WebP in its lossless mode).
+JPEG is written at quality 95 without chroma subsampling and cannot hold alpha: a picture that has alpha becomes a
+PNG.
 """
 
 import io

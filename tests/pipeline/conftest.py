@@ -42,9 +42,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("bucket"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray(s3: S3Server) -> Iterator[None]:
-    """A Ray of this session's own, whose workers see the S3 server."""
+    """A Ray whose workers see the S3 server: they have the environment of the moment when it was started."""
+    if ray.is_initialized():  # another floor's, from before the server
+        ray.shutdown()
     ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()

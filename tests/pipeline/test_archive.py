@@ -122,7 +122,8 @@ def test_jobs_that_commit_at_the_same_time_lose_nothing(archive: Archive) -> Non
         try:
             committer = archive.committer(name)
             for i in range(4):
-                committer.commit([Receipt(i, shard_of(archive, f"{name}-{i}"), rejections=(Rejection(name, str(i), "read", "x"),))])
+                rejection = Rejection(name, str(i), "read", "x")
+                committer.commit([Receipt(i, shard_of(archive, f"{name}-{i}"), rejections=(rejection,))])
         except BaseException as e:
             errors.append(e)
 
@@ -192,7 +193,9 @@ def test_other_tools_read_the_table_as_it_is(archive: Archive) -> None:
     assert table.to_pyarrow_table(columns=["key", "payload"]).to_pylist()[0] == {"key": "a", "payload": b"12345"}
 
 
-def test_a_model_in_the_archive_is_complete_and_decodes(archive: Archive, tiny_model_folder: Path, tiny_codec: Codec) -> None:
+def test_a_model_in_the_archive_is_complete_and_decodes(
+    archive: Archive, tiny_model_folder: Path, tiny_codec: Codec
+) -> None:
     assert archive.models() == []
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
@@ -206,7 +209,7 @@ def test_a_model_that_the_archive_lacks_is_named(archive: Archive) -> None:
 
 
 def test_a_driver_killed_around_its_commit_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
-    """kill -9 at many moments of a loop of commits: what is visible is always whole commits, and the next run goes on."""
+    """kill -9 at moments of a loop of commits: what is visible is always whole commits, and the next run goes on."""
     archive = Archive.create(str(tmp_path / "archive"))
     script = """
 import sys

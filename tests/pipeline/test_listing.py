@@ -16,12 +16,13 @@ def entries(keys: list[str]) -> list[Entry]:
 
 
 def pages_of(keys: list[str], size: int, *, slash_counts: bool) -> object:
-    """Lists a folder as a server would: sorted with (S3) or without (file systems) the slash of a folder's name, in pages."""
+    """Lists a folder in pages, sorted with (S3) or without (file systems) the slash of a folder's name."""
 
     def pages(prefix: str) -> Iterator[Page]:
         below = [key[len(prefix) :] for key in keys if key.startswith(prefix) and key != prefix]
         files = {name: name for name in below if "/" not in name}
-        folders = {name.split("/")[0] + ("/" if slash_counts else ""): name.split("/")[0] + "/" for name in below if "/" in name}
+        tops = {name.split("/")[0] for name in below if "/" in name}
+        folders = {top + ("/" if slash_counts else ""): top + "/" for top in tops}
         names = sorted([(sort, name) for sort, name in (*files.items(), *folders.items())])
         for start in range(0, max(1, len(names)), size):
             part = [prefix + name for _, name in names[start : start + size]]

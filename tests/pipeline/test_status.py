@@ -26,7 +26,8 @@ def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None
     archive = Archive.create(place)
     rows = [pressed(tiny_codec, f"{i}.png", image_file("PNG", seed=i), quality=20 + i % 2) for i in range(6)]
     exact = original("exact") | {"status": LATENT, "model": "0" * 16, "quality": 63, "psnr": math.inf}
-    add(archive, rows, run="one", rejections=[Rejection("r1", "e", "read", "broken"), Rejection("r2", "e", "read", "broken")])
+    rejections = [Rejection(key, "e", "read", "broken") for key in ("r1", "r2")]
+    add(archive, rows, run="one", rejections=rejections)
     add(archive, [original("o.gif", b"x" * 50) | {"source_format": "gif"}, exact], run="two")
     found = status(StatusSettings(archive=place))
     assert (found.rows, found.latents, found.originals, found.shards) == (8, 7, 1, 2)
