@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from jobs.noise import without_unwanted_lines
 from model.errors import MaepressError
 
+START_ATTEMPTS = 3
+
 
 @contextmanager
 def ray_session() -> Iterator[None]:
@@ -38,13 +40,29 @@ def _connect(address: str | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if address is None:
-            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            _start_here()
             return
         _require_answer(address)
         try:
             ray.init(address=address, logging_level=logging.ERROR)
         except ConnectionError as e:
             raise _no_cluster(address, str(e)) from None
+
+
+def _start_here() -> None:
+    """Start Ray on this machine. It gives itself 30 seconds, which a busy machine may exceed: then again."""
+    import ray
+
+    for attempt in range(START_ATTEMPTS):
+        try:
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            return
+        except Exception as e:  # Ray raises no narrower class here
+            if "timed out during startup" not in str(e):
+                raise
+            ray.shutdown()
+            if attempt == START_ATTEMPTS - 1:
+                raise MaepressError("Ray did not start in time: the machine is too busy; try again later") from e
 
 
 def _require_answer(address: str) -> None:
