@@ -28,8 +28,8 @@ class Crew:
         threads: torch threads of each.
         encoder_cpus: share of a core that an encoder claims.
         task_cpus: share of a core that a task of the other stages claims.
-        writer_cpus: the same of a writing task. It differs from `task_cpus`, because Ray joins neighbouring stages of equal
-            claims into one task: all of a unit would then be entropy-coded by the one task that writes it.
+        writer_cpus: the same of a writing task. It differs from `task_cpus`, because Ray joins neighbouring stages of
+            equal claims into one task: all of a unit would then be entropy-coded by the one task that writes it.
     """
 
     least: int

@@ -100,7 +100,7 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
         if plan.objects:
             archive.put_model(codec.fingerprint, folder)
             line = Line(source, archive, codec.fingerprint, codec.coder, run, settings)
-            with Progress(plan.objects, plan.source_bytes, quiet=quiet) as progress:
+            with Progress(plan.objects, plan.source_bytes, quiet=quiet) as progress, line.watching(progress.encoded):
                 receipts = (receipt for pieces in manifest.parts() for receipt in line.run(pieces))
                 for receipt in _committed(receipts, committer, settings.commit_seconds):
                     tally.add(receipt)

@@ -8,7 +8,8 @@ takes `ROWS` rows at a time and has a whole unit; it checks that. Ray repeats th
 
 import functools
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
@@ -21,9 +22,10 @@ from model.codec import Codec
 from model.coder import EntropyCoder
 from pipeline import stages, travel
 from pipeline.archive import Archive
+from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
 from pipeline.encoding_settings import EncodeSettings
-from pipeline.shards import Receipt
+from pipeline.shards import Receipt, Rejection
 from pipeline.store import Store
 from pipeline.units import ROWS, Piece
 
@@ -56,11 +58,16 @@ class Line:
         self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
         max_pixels, max_bytes = int(settings.max_megapixels * 1e6), settings.max_object_mib << 20
         self._load = functools.partial(_load, source=source, max_pixels=max_pixels, max_bytes=max_bytes)
-        self._encoder = (archive, fingerprint, settings.quality, self._crew.threads)
+        self._counter = start_counter()
+        self._encoder = (self._counter, archive, fingerprint, settings.quality, self._crew.threads)
         self._press = functools.partial(_press, coder=coder, run=run)
         self._write = functools.partial(_write, archive=archive)
 
-    def run(self, pieces: Sequence[Piece]) -> Iterator[Receipt]:
+    def watching(self, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
+        """Show how far the encoders of this line are, for the length of a `with` block."""
+        return watching(self._counter, show)
+
+    def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
         """The receipts of a wave's units, in order, as they are finished."""
         crew = self._crew
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
@@ -108,14 +115,22 @@ def _load(table: pa.Table, source: Store, max_pixels: int, max_bytes: int) -> pa
 class _Encoder:
     """An actor with a model."""
 
-    def __init__(self, archive: Archive, fingerprint: str, quality: int, threads: int) -> None:
+    def __init__(self, counter: Any, archive: Archive, fingerprint: str, quality: int, threads: int) -> None:
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows an actor the GPUs it holds and no others
         self._codec = Codec.load(archive.get_model(fingerprint), device=device)
         self._quality = quality
+        self._counter = counter
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return travel.each(table, lambda items: stages.analyse(items, self._codec, self._quality))
+        return travel.each(table, self._analyse)
+
+    def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
+        done = stages.analyse(items, self._codec, self._quality)
+        images = [item for item in done if isinstance(item, stages.Analysed)]
+        pixels = sum(image.width * image.height for image in images)
+        self._counter.add.remote(Counts(len(items), sum(len(image.source) for image in images), pixels))
+        return done
 
 
 def _press(table: pa.Table, coder: EntropyCoder, run: str) -> pa.Table:

@@ -69,15 +69,16 @@ class Manifest:
                     waiting, written = [], written + _ROW_GROUP
             self._flush(writer, waiting)
 
-    def parts(self) -> Iterator[list[Piece]]:
-        """The pieces part by part; holds one part at a time."""
-        for number in range(self._parts):
-            with self._store.open_input(self._name(number)) as file:
-                yield [
-                    Piece(row["unit"], row["base"], tuple(Entry(**o) for o in row["objects"]), row["padding"])
-                    for batch in pq.ParquetFile(file).iter_batches()
-                    for row in batch.to_pylist()
-                ]
+    def parts(self) -> Iterator[Iterator[Piece]]:
+        """The pieces part by part, each read as it is iterated over."""
+        return map(self._read, range(self._parts))
+
+    def _read(self, part: int) -> Iterator[Piece]:
+        with self._store.open_input(self._name(part)) as file:
+            for batch in pq.ParquetFile(file).iter_batches(_ROW_GROUP):
+                for row in batch.to_pylist():
+                    objects = tuple(Entry(**o) for o in row["objects"])
+                    yield Piece(row["unit"], row["base"], objects, row["padding"])
 
     def remove(self) -> None:
         """Remove what was written."""

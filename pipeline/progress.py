@@ -5,7 +5,7 @@ A bar on a terminal, a line now and then in a log, nothing when quiet.
     with Progress(total_objects, total_bytes) as progress:
         progress.add(receipt)
 
-Numbers are of what is certain: units whose shard is written.
+Objects, speed and the time left follow the encoders; bytes out and the ratio are of units whose shard is written.
 """
 
 import sys
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from pipeline.counting import Counts
 from pipeline.shards import Receipt
 
 LINE_SECONDS = 10.0
@@ -44,7 +45,8 @@ class Progress:
             stream: where to; standard error when None.
             clock: seconds that only go forward.
         """
-        self.done = self.rows = self.rejected = self.source_bytes = self.payload_bytes = self.pixels = 0
+        self.objects = self.rejected = self.source_bytes = self.payload_bytes = self.pixels = 0
+        self._ahead = Counts()
         self._objects, self._total_bytes = objects, source_bytes
         self._clock, self._started = clock, clock()
         self._said = self._last = self._started  # when a line was printed, when a receipt came
@@ -75,14 +77,17 @@ class Progress:
             self._print()
 
     def add(self, receipt: Receipt) -> None:
-        """Count one unit."""
-        self.rows += receipt.rows
+        """Count one unit, whose shard is written."""
         self.rejected += len(receipt.rejections)
-        self.done += receipt.rows + len(receipt.rejections)
+        self.objects += receipt.rows + len(receipt.rejections)
         self.source_bytes += receipt.source_bytes
         self.payload_bytes += receipt.payload_bytes
         self.pixels += receipt.pixels
-        self._last = self._clock()
+        self._show()
+
+    def encoded(self, counts: Counts) -> None:
+        """Take note of how far the encoders are, beyond finished units. May be called from another thread."""
+        self._ahead = counts
         self._show()
 
     @property
@@ -92,22 +97,30 @@ class Progress:
 
     def line(self) -> str:
         """The state in one line: objects, speed, bytes in and out, ratio, rejections, time left."""
-        parts = [f"{self.done:,}/{self._objects:,} objects"]
-        if self.seconds > 0 and self.pixels:
-            parts.append(f"{self.pixels / 1e6 / self.seconds:.1f} MP/s")
+        objects, source_bytes, pixels = self._reached()
+        parts = [f"{objects:,}/{self._objects:,} objects"]
+        if self.seconds > 0 and pixels:
+            parts.append(f"{pixels / 1e6 / self.seconds:.1f} MP/s")
         if self.payload_bytes:
             ratio = self.source_bytes / self.payload_bytes
             parts.append(f"{size(self.source_bytes)} -> {size(self.payload_bytes)} ({ratio:.1f}x)")
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
-        if self.source_bytes and self.done < self._objects:
-            left = self.seconds * max(0, self._total_bytes - self.source_bytes) / self.source_bytes
+        if source_bytes and objects < self._objects:
+            left = self.seconds * (self._total_bytes - source_bytes) / source_bytes
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
+    def _reached(self) -> Counts:
+        """The furthest that is known: what encoders said, or what receipts say; never more than the plan has."""
+        objects = min(self._objects, max(self.objects, self._ahead.objects))
+        source_bytes = min(self._total_bytes, max(self.source_bytes, self._ahead.source_bytes))
+        return Counts(objects, source_bytes, max(self.pixels, self._ahead.pixels))
+
     def _show(self) -> None:
+        self._last = self._clock()
         if self._bar:
-            self._bar.update(self._task, completed=self.source_bytes, description=self.line())
+            self._bar.update(self._task, completed=self._reached().source_bytes, description=self.line())
         elif not self._quiet and self._last - self._said >= LINE_SECONDS:
             self._print()
 

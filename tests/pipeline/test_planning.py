@@ -154,7 +154,7 @@ def test_a_manifest_gives_back_its_pieces_in_parts_that_end_where_a_unit_ends(tm
     pieces = [*deal_new(entries, 4 << 20), *deal_again("part-1", entries[:3], 1000, 4 << 20)]
     manifest = Manifest(LocalStore(str(tmp_path)), "run")
     manifest.write(pieces, wave=600)
-    parts = list(manifest.parts())
+    parts = [list(part) for part in manifest.parts()]
     assert [piece for part in parts for piece in part] == pieces
     assert len(parts) > 1
     for before, after in itertools.pairwise(parts):

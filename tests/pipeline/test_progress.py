@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from pipeline.counting import Counts
 from pipeline.progress import Progress, duration, size
 from pipeline.shards import Receipt, Rejection
 
@@ -36,6 +37,18 @@ def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> 
     clock.now = 100.0
     progress.add(RECEIPT)
     assert progress.line() == "100/400 objects, 2.0 MP/s, 50.0 MB -> 5.0 MB (10.0x), 1 rejected, 5 min 0 s left"
+
+
+def test_encoders_that_are_ahead_of_their_shards_move_the_count_but_not_beyond_the_plan() -> None:
+    clock = Clock()
+    progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
+    clock.now = 100.0
+    progress.encoded(Counts(200, 100_000_000, 400_000_000))
+    assert progress.line() == "200/400 objects, 4.0 MP/s, 1 min 40 s left"
+    progress.add(RECEIPT)
+    assert progress.line().startswith("200/400 objects, 4.0 MP/s, 50.0 MB -> 5.0 MB")
+    progress.encoded(Counts(500, 300_000_000, 500_000_000))
+    assert progress.line().startswith("400/400 objects")
 
 
 def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
