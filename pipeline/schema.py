@@ -7,7 +7,7 @@ import pyarrow as pa
 LATENT, ORIGINAL = "latent", "original"
 """The two values of `status`: the payload is a `.mae` payload, or the source's own bytes."""
 
-_IMAGES: list[pa.Field[Any]] = [
+_IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("etag", pa.string(), nullable=False),
     pa.field("source_bytes", pa.int64(), nullable=False),
@@ -32,7 +32,7 @@ _IMAGES: list[pa.Field[Any]] = [
 IMAGES = pa.schema(_IMAGES)
 """One row a source key, always."""
 
-_REJECTIONS: list[pa.Field[Any]] = [
+_REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("etag", pa.string(), nullable=False),
     pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode"
