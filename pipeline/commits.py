@@ -67,7 +67,7 @@ class Committer:
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None) -> Commit:
-        """Make receipts' shards visible and those that they replace invisible in one transaction; then add their rejections.
+        """Make shards visible and those that they replace invisible, in one transaction; then add the rejections.
 
         Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run
         tries them again.
