@@ -17,6 +17,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from pipeline.counting import Counts
 from pipeline.shards import Receipt
@@ -55,8 +56,8 @@ class Progress:
         self._quiet = quiet
         if not quiet and self._stream.isatty():
             self._bar = Bar(
-                TextColumn("{task.percentage:>3.0f}%"),
-                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%", table_column=Column(min_width=4, no_wrap=True)),
+                BarColumn(bar_width=12),
                 TextColumn("{task.description}"),
                 console=Console(file=self._stream),
                 transient=True,

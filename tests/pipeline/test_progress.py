@@ -53,12 +53,12 @@ def test_encoders_that_are_ahead_of_their_shards_move_the_count_but_not_beyond_t
 
 def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
     clock, stream = Clock(), io.StringIO()
-    with Progress(400, 200_000_000, stream=stream, clock=clock) as progress:
+    with Progress(1000, 200_000_000, stream=stream, clock=clock) as progress:
         for second in (3, 6, 11, 12, 15):
             clock.now = second
             progress.add(RECEIPT)
     lines = stream.getvalue().splitlines()
-    assert [line.split(" ")[0] for line in lines] == ["300/400", "500/400"]
+    assert [line.split(" ")[0] for line in lines] == ["300/1,000", "500/1,000"]
 
 
 def test_quiet_shows_nothing_anywhere() -> None:

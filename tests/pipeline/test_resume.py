@@ -15,7 +15,7 @@ from pipeline.archive import Archive
 from pipeline.encoding import EncodeResult, EncodeSettings, encode
 from tests.pipeline.sources import large_pngs
 
-IMAGES = 80
+IMAGES = 48
 DRIVER = """
 import sys
 import ray
