@@ -4,6 +4,7 @@ A model is a folder with `model.safetensors` (weights in half precision, integer
 fingerprint, 16 hex digits, is a hash of everything that coding depends on; it names the model in every payload.
 """
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -45,9 +46,11 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
     Raises:
         MaepressError: when the integer path could overflow (weights that no training should reach).
     """
+    # Tables and checks see the weights as they will be loaded, so that saving a loaded model gives the same model.
+    network = copy.deepcopy(network).to("cpu", torch.float16).to(torch.float32)
     if not network.scales.is_exact():
         raise MaepressError("the scale path's weights are too large for exact arithmetic: lower the learning rate")
-    tensors = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in network.state_dict().items()}
+    tensors = {name: t.detach().to(torch.float16).contiguous() for name, t in network.state_dict().items()}
     tables = Tables(network.prior.tables(), network.hyper_prior.table())
     fingerprint = _fingerprint(network.config, tensors, tables)
     tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))

@@ -1,4 +1,4 @@
-"""Damaged payloads end in `DamagedPayload` or in a picture, never in anything else, at a cost that their size bounds."""
+"""Damaged payloads end in `DamagedPayload` or in a picture, in nothing else, at a cost that their size bounds."""
 
 import struct
 import time

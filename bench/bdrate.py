@@ -1,0 +1,59 @@
+"""Bjontegaard's delta: how much more or less rate one codec needs than another for the same fidelity.
+
+Log rate is interpolated over fidelity by a monotone cubic (PCHIP, as in the standards bodies' spreadsheets since 2020;
+the original's cubic polynomial oscillates with more than four points), and the difference averaged over the range of
+fidelity that both curves cover. Bjontegaard, "Calculation of average PSNR differences between RD-curves", 2001.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+Curve = Sequence[tuple[float, float]]
+"""Points of (rate in bits a pixel, fidelity in dB), in any order."""
+
+
+def bd_rate(anchor: Curve, test: Curve) -> float:
+    """Rate that `test` needs beyond `anchor` at equal fidelity, in percent: negative where `test` is better.
+
+    Raises:
+        ValueError: when a curve has fewer than two distinct points, or the two share no range of fidelity.
+    """
+    (low, high), curves = common_range(anchor, test), (_log_rate(anchor), _log_rate(test))
+    means = [float(curve.integrate(low, high)) / (high - low) for curve in curves]
+    return float(100 * np.expm1(means[1] - means[0]))
+
+
+def common_range(anchor: Curve, test: Curve) -> tuple[float, float]:
+    """Lowest and highest fidelity that both curves cover.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    fidelities = [[fidelity for _, fidelity in curve] for curve in (anchor, test)]
+    low, high = max(map(min, fidelities)), min(map(max, fidelities))
+    if low >= high:
+        raise ValueError(
+            f"the curves share no range of fidelity (one begins at {low:.2f}, the other ends at {high:.2f})"
+        )
+    return low, high
+
+
+def average(curves: Sequence[Curve]) -> list[tuple[float, float]]:
+    """Point by point mean of curves that were measured at the same settings, as published curves are."""
+    points: NDArray[np.float64] = np.asarray(curves, np.float64).mean(0)
+    return [(float(rate), float(fidelity)) for rate, fidelity in points]
+
+
+def _log_rate(curve: Curve) -> PchipInterpolator:
+    """Log rate over fidelity; points that cost more than one of equal or better fidelity are left out."""
+    best: list[tuple[float, float]] = []
+    for rate, fidelity in sorted(curve, key=lambda point: (-point[1], point[0])):
+        if not best or (fidelity < best[-1][1] and rate < best[-1][0]):
+            best.append((rate, fidelity))
+    if len(best) < 2:
+        raise ValueError("a rate-distortion curve needs two points of different fidelity")
+    rates, fidelities = np.asarray(best[::-1]).T
+    return PchipInterpolator(fidelities, np.log(rates))

@@ -1,0 +1,94 @@
+"""Makes the golden files: a tiny model, payloads, and what they decode to.
+
+    python -m tests.expected.make
+
+Golden files are a promise: from the first release on, every later maepress decodes them to the same symbols and, within
+one level, to the same pixels. Once released they are never made again; a new format version gets files of its own
+beside them. (Version 1 is not released yet; until it is, a change of format makes them anew.)
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from model import checkpoint
+from model.checkpoint import serialise
+from model.codec import Codec, Latents
+from model.config import CodecConfig
+from model.layers import set_compute_dtype
+from model.network import Network
+from model.picture import Picture
+from tests.conftest import photo_like
+
+FOLDER = Path(__file__).parent / "version-1"
+SHAPE = CodecConfig(
+    patch_channels=16,
+    latent_channels=16,
+    hyper_channels=2,
+    analysis_blocks=(1, 1),
+    synthesis_blocks=(1, 1),
+    hyper_width=8,
+    context_width=8,
+    scale_width=8,
+)
+
+
+def network() -> Network:
+    """A network in which every layer has something to say."""
+    torch.manual_seed(1)
+    made = Network(SHAPE)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        # Narrow enough that the tables of the largest scales, most of the file, stay small.
+        made.prior.spread.clamp_(max=0.2)
+    return made
+
+
+def pictures() -> dict[str, tuple[Picture, int]]:
+    """What is pressed, and at which quality."""
+    alpha = (np.indices((29, 45)).sum(0) * 3).astype(np.uint8)
+    noise = np.random.default_rng(2).integers(0, 256, (40, 72, 3)).astype(np.uint8)
+    return {
+        "rgb": (Picture(photo_like(100, 130)), 45),
+        "rgb-smallest": (Picture(photo_like(100, 130, seed=3)), 0),
+        "grey": (Picture(photo_like(61, 40, 1)), 33),
+        "alpha": (Picture(photo_like(29, 45), alpha, icc=b"icc", exif=b"exif", xmp=b"xmp"), 20),
+        "one-pixel": (Picture(np.full((1, 1, 3), (200, 30, 90), np.uint8)), 63),
+        "escapes": (Picture(noise), 63),
+    }
+
+
+def digest(latents: Latents) -> str:
+    """SHA-256 of the whole numbers of a payload: z, symbols and scale indices, little-endian."""
+    parts: list[NDArray[np.generic]] = [latents.z, latents.symbols.astype("<i4"), latents.indices]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
+
+def main() -> None:
+    """Write all files."""
+    (FOLDER / "model").mkdir(parents=True, exist_ok=True)
+    for name, data in serialise(network()).items():
+        (FOLDER / "model" / name).write_bytes(data)
+    model, symbols = checkpoint.load(FOLDER / "model"), {}
+    codec = Codec(model)
+    set_compute_dtype(model.network, torch.float32)  # whatever this machine prefers
+    for name, (picture, quality) in pictures().items():
+        (payload,) = codec.compress([picture], quality)
+        (FOLDER / f"{name}.mae").write_bytes(payload)
+        symbols[name] = digest(codec.restore([payload])[0])
+        (decoded,) = codec.decompress([payload])
+        planes = decoded.pixels if decoded.alpha is None else np.dstack([decoded.pixels, decoded.alpha])
+        Image.fromarray(planes.squeeze(2) if planes.shape[2] == 1 else planes).save(
+            FOLDER / f"{name}.png", optimize=True
+        )
+    (FOLDER / "symbols.json").write_text(json.dumps(symbols, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

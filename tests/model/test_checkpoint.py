@@ -1,0 +1,166 @@
+"""Models on disk: the same again, or one clear line."""
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model import checkpoint
+from model.checkpoint import CONFIG, WEIGHTS
+from model.errors import MaepressError
+from model.network import Network
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small model, to be damaged."""
+    for name in (WEIGHTS, CONFIG):
+        (tmp_path / name).write_bytes((tiny_model_folder / name).read_bytes())
+    return tmp_path
+
+
+def write(files: dict[str, bytes], folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(MaepressError) as error:
+        checkpoint.load(folder)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+def test_a_loaded_model_saves_as_the_same_model(folder: Path, tmp_path: Path) -> None:
+    loaded = checkpoint.load(folder)
+    again = checkpoint.load(write(checkpoint.serialise(loaded.network), tmp_path / "again"))
+    assert again.fingerprint == loaded.fingerprint
+    assert re.fullmatch("[0-9a-f]{16}", loaded.fingerprint)
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+def test_notes_do_not_change_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+    loaded = checkpoint.load(folder)
+    files = checkpoint.serialise(loaded.network, {"steps": 12})
+    assert json.loads(files[CONFIG])["notes"] == {"steps": 12}
+    assert checkpoint.load(write(files, tmp_path / "noted")).fingerprint == loaded.fingerprint
+
+
+def test_any_other_weight_is_another_model(folder: Path) -> None:
+    network = checkpoint.load(folder).network
+    names = {json.loads(checkpoint.serialise(network)[CONFIG])["fingerprint"]}
+    for parameter in (network.analysis.stem.weight, network.scales.mix.bias, network.hyper_prior.mean):
+        parameter.view(-1)[0] += 0.25
+        names.add(json.loads(checkpoint.serialise(network)[CONFIG])["fingerprint"])
+    assert len(names) == 4
+
+
+def test_another_shape_is_another_model() -> None:
+    networks = [Network(TINY), Network(replace(TINY, analysis_blocks=(2, 1)))]
+    assert len({json.loads(checkpoint.serialise(n)[CONFIG])["fingerprint"] for n in networks}) == 2
+
+
+@pytest.mark.parametrize("name", ["analysis.stem.weight", "scales.mix.bias", "tables.latent", "tables.hyper"])
+def test_a_changed_tensor_is_noticed(folder: Path, name: str) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    flat = tensors[name].view(-1)
+    flat[0], flat[1] = flat[1].clone() + 1, flat[0].clone() - 1
+    save_file(tensors, folder / WEIGHTS)
+    assert "damaged" in complaint(folder)
+
+
+def test_every_kind_of_flipped_byte_is_noticed(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    header = struct.unpack("<Q", data[:8])[0]
+    for at in (8 + header, 8 + header + 1001, len(data) // 2, len(data) - 1):
+        changed = bytearray(data)
+        changed[at] ^= 0x40
+        (folder / WEIGHTS).write_bytes(changed)
+        assert "damaged" in complaint(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert f"{name} is missing" in complaint(folder)
+
+
+def test_a_missing_folder_is_no_model(tmp_path: Path) -> None:
+    assert "is no model" in complaint(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("not a folder")
+    assert "is no model" in complaint(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: (f / WEIGHTS).write_bytes(b""),
+        lambda f: (f / WEIGHTS).write_bytes(b"garbage" * 100),
+        lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-100]),
+        lambda f: (f / CONFIG).write_bytes(b""),
+        lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\x00"),
+        lambda f: (f / CONFIG).write_text("[1, 2]"),
+        lambda f: (f / CONFIG).write_text("{}"),
+    ],
+)
+def test_garbage_is_no_model(folder: Path, damage: Callable[[Path], object]) -> None:
+    damage(folder)
+    assert re.search("damaged|does not describe a maepress model", complaint(folder))
+
+
+def test_a_later_format_says_what_to_do(folder: Path) -> None:
+    description = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**description, "format": 99}))
+    assert "format 99, this maepress reads 1: upgrade maepress" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"latent_channels": 66}, {"scale_width": -1}, {"hyper_channels": 9}, {"analysis_blocks": [1]}]
+)
+def test_a_configuration_that_does_not_fit_the_weights_is_noticed(folder: Path, change: dict[str, object]) -> None:
+    description = json.loads((folder / CONFIG).read_text())
+    description["config"] |= change
+    (folder / CONFIG).write_text(json.dumps(description))
+    assert "damaged" in complaint(folder)
+
+
+@pytest.mark.parametrize("name", ["tables.latent", "tables.latent_sizes", "tables.hyper", "means.up1.weight"])
+def test_a_missing_tensor_is_noticed(folder: Path, name: str) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    del tensors[name]
+    save_file(tensors, folder / WEIGHTS)
+    assert name.split(".")[-1] in complaint(folder)
+
+
+def test_tables_that_are_split_elsewhere_are_noticed(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["tables.latent_sizes"][3] += 2
+    tensors["tables.latent_sizes"][4] -= 2
+    save_file(tensors, folder / WEIGHTS)
+    assert "do not add up" in complaint(folder)
+
+
+def test_weights_too_large_for_exact_arithmetic_are_not_saved() -> None:
+    network = Network(replace(TINY, latent_channels=192, scale_width=80))
+    with torch.no_grad():
+        network.scales.later[0].join.weight.fill_(1.9)
+    with pytest.raises(MaepressError, match="too large for exact arithmetic"):
+        checkpoint.serialise(network)
+
+
+def test_no_model_is_ever_unpickled() -> None:
+    for path in Path(checkpoint.__file__).parent.glob("*.py"):
+        source = path.read_text()
+        assert not re.search(r"^\s*(import|from) pickle|torch\.(load|save)\(", source, re.M), path

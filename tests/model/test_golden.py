@@ -1,0 +1,67 @@
+"""Old payloads decode for ever: the same symbols exactly, the same pixels within a rounding step.
+
+The files are never made anew once a version is released (`tests/expected/make.py` says how they were made). When this
+test fails, the change that made it fail is wrong, or it is a new format version, which reads the old one too.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model import checkpoint, container
+from model.codec import Codec
+from model.container import Tag
+from model.layers import set_compute_dtype
+from tests.expected.make import FOLDER, digest, pictures
+
+SYMBOLS: dict[str, str] = json.loads((FOLDER / "symbols.json").read_text())
+
+
+def payload(name: str) -> bytes:
+    return (FOLDER / f"{name}.mae").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_golden_payloads_decode_to_their_symbols(dtype: torch.dtype) -> None:
+    model = checkpoint.load(FOLDER / "model")
+    codec = Codec(model)
+    set_compute_dtype(model.network, dtype)
+    restored = codec.restore([payload(name) for name in SYMBOLS])
+    assert dict(zip(SYMBOLS, map(digest, restored), strict=True)) == SYMBOLS
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_golden_payloads_decode_to_their_pixels(name: str) -> None:
+    model = checkpoint.load(FOLDER / "model")
+    codec = Codec(model)
+    set_compute_dtype(model.network, torch.float32)
+    (picture,) = codec.decompress([payload(name)])
+    with Image.open(FOLDER / f"{name}.png") as image:
+        expected = np.atleast_3d(np.asarray(image)).astype(int)
+    colours = picture.pixels.shape[2]
+    assert expected.shape[:2] == picture.pixels.shape[:2]
+    assert np.abs(expected[..., :colours] - picture.pixels).max() <= 1
+    if picture.alpha is not None:
+        assert np.array_equal(picture.alpha, expected[..., colours])
+
+
+def test_the_golden_files_are_as_varied_as_they_say() -> None:
+    assert SYMBOLS.keys() == pictures().keys()
+    sections = {name: container.read(payload(name))[1] for name in SYMBOLS}
+    assert Tag.ESCAPES in sections["escapes"]
+    assert {Tag.ALPHA, Tag.ICC, Tag.EXIF, Tag.XMP} <= sections["alpha"].keys()
+    assert container.read_header(payload("grey")).colour == container.Colour.GREY
+    assert len(set(SYMBOLS.values())) == len(SYMBOLS)
+
+
+def test_what_is_written_today_is_what_was_written_then() -> None:
+    # Encoding may get better; while it has not, this tells of a change that nobody meant to make.
+    codec = Codec.load(FOLDER / "model")
+    for name, (picture, quality) in pictures().items():
+        (latents,) = codec.analyse([picture], quality)
+        (again,) = codec.restore([codec.coder.encode(latents)])
+        golden = codec.restore([payload(name)])[0]
+        assert np.mean(again.symbols != golden.symbols) < 0.01, name
