@@ -42,7 +42,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("bucket"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_ray(s3: S3Server) -> Iterator[None]:
     """A Ray whose workers see the S3 server: they have the environment of the moment when it was started."""
     if ray.is_initialized():  # another floor's, from before the server

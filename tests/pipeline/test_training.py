@@ -4,12 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import ray
 from PIL import Image
 
 from model.codec import Codec
@@ -18,12 +16,7 @@ from pipeline.training import TrainSettings, split, train
 from pipeline.training_worker import learning_rate
 from tests.conftest import photo_like
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
