@@ -6,6 +6,10 @@ The loop reads files, runs the networks (with the check of the PSNR), codes, and
 one process. Both take turns in the same run, so that what else the machine does hits both. Starting (Ray itself, then
 worker processes that import torch and load the model) is measured by an encode of two images and reported by itself: it
 is paid once a job, however long that is.
+
+A loop with several torch threads leaves some of them idle (small operators), which flatters the pipeline and its
+encoders of one thread each. So there is a second measure: as many perfect copies of a single-thread loop as there are
+threads. It is fair only on a machine that does nothing else.
 """
 
 import argparse
@@ -62,13 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging_level=logging.ERROR,
         )
         ray_seconds = time.perf_counter() - start
-        loops, lines, starts = [], [], []
+        loops, lines, starts, singles = [], [], [], []
+        half = files[: max(1, len(files) // 2)]
+        _link(half, folder / "half")
+        share = sum(_pixels(f) for f in half) / 1e6 / megapixels
         for turn in range(options.rounds):
             starts.append(_encode(folder / "two", folder / f"two-{turn}", model, options.quality))
             lines.append(_encode(folder / "source", folder / f"line-{turn}", model, options.quality))
-            loops.append(_loop(folder / "source", folder / f"loop-{turn}", model, options))
+            loops.append(_loop(folder / "source", folder / f"loop-{turn}", model, options.quality, options.threads))
+            alone = _loop(folder / "half", folder / f"single-{turn}", model, options.quality, 1)
+            singles.append(alone / share / options.threads)
         ray.shutdown()
-    _report(len(files), megapixels, options.threads, ray_seconds, starts, loops, lines)
+    _report(len(files), megapixels, options.threads, ray_seconds, starts, loops, singles, lines)
     return 0
 
 
@@ -122,15 +131,15 @@ def _encode(source: Path, archive: Path, model: str, quality: int) -> float:
     return time.perf_counter() - start
 
 
-def _loop(source: Path, archive: Path, model: str, options: argparse.Namespace) -> float:
+def _loop(source: Path, archive: Path, model: str, quality: int, threads: int) -> float:
     """Seconds of the plain loop, the model already loaded."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads)
     store, codec, images = open_source(str(source)), Codec.load(model), Archive.create(str(archive))
     start = time.perf_counter()
     entries, pressed = store.entries(), []
     while piece := list(itertools.islice(entries, PIECE)):
         loaded = stages.load(piece, store, 64_000_000, 1 << 29)
-        pressed.append(stages.press(stages.analyse(loaded, codec, options.quality), codec.coder, "loop"))
+        pressed.append(stages.press(stages.analyse(loaded, codec, quality), codec.coder, "loop"))
     stages.write(0, None, pressed, images)
     seconds = time.perf_counter() - start
     shutil.rmtree(archive)
@@ -144,9 +153,10 @@ def _report(
     ray_seconds: float,
     starts: list[float],
     loops: list[float],
+    singles: list[float],
     lines: list[float],
 ) -> None:
-    start, loop, line = (statistics.median(seconds) for seconds in (starts, loops, lines))
+    start, loop, single, line = (statistics.median(seconds) for seconds in (starts, loops, singles, lines))
     table = Table(
         title=f"{images} images, {megapixels:.0f} MP, {threads} threads, median of {len(loops)} interleaved rounds",
         box=None,
@@ -155,6 +165,7 @@ def _report(
         table.add_column(heading, justify="left" if not heading else "right")
     rows = [
         ("plain loop, one process", loop),
+        (f"{threads} perfect copies of a single-thread loop", single),
         ("pipeline, start-up apart", line - start),
         ("pipeline, start-up included", line),
     ]
