@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -52,4 +53,5 @@ def draw(curves: Mapping[str, Curve], ours: str, title: str, path: Path) -> None
 
 
 def _rate_near(curve: Curve, fidelity: float) -> float:
-    return min(curve, key=lambda point: abs(point[1] - fidelity))[0]
+    fidelities, rates = zip(*sorted((fidelity, rate) for rate, fidelity in curve), strict=True)
+    return float(np.interp(fidelity, fidelities, rates))
