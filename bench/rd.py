@@ -160,17 +160,16 @@ def _print(
 ) -> None:
     console = Console()
     against = Table(
-        "against",
-        "PSNR, average curve",
-        "PSNR, mean of images",
-        "MS-SSIM",
-        "range in dB",
         title="BD-rate of real bytes",
+        caption="at equal PSNR over the range of both curves; at equal MS-SSIM, of the mean curves",
     )
+    against.add_column("against", no_wrap=True)
+    for heading in ("of mean curve", "mean by image", "MS-SSIM", "range, dB"):
+        against.add_column(heading, justify="right", no_wrap=True)
     for name, rate in rates.items():
         cells = [rate.get(key) for key in ("average_curve", "mean_of_images", "ms_ssim")]
         low, high = rate["from_db"], rate["to_db"]
-        against.add_row(name, *("" if r is None else f"{r:+.1f} %" for r in cells), f"{low:.1f} to {high:.1f}")
+        against.add_row(name, *("" if r is None else f"{r:+.1f} %" for r in cells), f"{low:.1f}-{high:.1f}")
     curve = Table(
         "quality", "bits a pixel", "PSNR in dB", "MS-SSIM", title=f"model {fingerprint}, mean of {len(ours)} images"
     )
