@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from model.errors import MaepressError
 from pipeline.merging import read_rows
-from pipeline.schema import IMAGES, REJECTIONS
+from pipeline.schema import IMAGES, OUTAGE, REJECTIONS
 from pipeline.shards import Receipt, Rejection, Shard, write_rejections
 from pipeline.store import StorageError, Store
 from pipeline.tables import files_of, one_line, open_table
@@ -194,13 +194,14 @@ def _keys(store: Store, shard: Shard) -> set[str]:
 
 
 def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
-    """Those that the table does not hold yet, each (key, etag) once."""
+    """Those that the table does not hold yet, each (key, etag) once; a verdict may follow an outage."""
     new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
     first, last = min(new)[0], max(new)[0]
     for shard in files:
         if shard.first_key <= last and first <= shard.last_key:
-            for row in read_rows(store, shard.path, ["key", "etag"]):
-                new.pop((row[0], row[1]), None)
+            for key, etag, stage in read_rows(store, shard.path, ["key", "etag", "stage"]):
+                if stage != OUTAGE or ((key, etag) in new and new[key, etag].stage == OUTAGE):
+                    new.pop((key, etag), None)
     return list(new.values())
 
 

@@ -7,7 +7,7 @@ their number:
     archive:  a  b'    d  e'  ...    c: new            d: gone
 
 A key whose present content was refused before (a row of the rejections table with the same etag) is not tried again
-unless asked for.
+unless asked for, or the store was to blame.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from model.errors import MaepressError
 from pipeline.archive import IndexRow, RejectionRow
+from pipeline.schema import OUTAGE
 from pipeline.store import Entry
 
 Keyed = TypeVar("Keyed", Entry, IndexRow)
@@ -95,7 +96,7 @@ def decide(
             not retry_rejected
             and refused is not None
             and refused[0] == entry.key
-            and any(r.etag == entry.etag for r in refused[1])
+            and any(r.etag == entry.etag and r.stage != OUTAGE for r in refused[1])
         )
         if row is None or row.key != entry.key:
             yield Decision(State.REJECTED if is_refused else State.NEW, entry.key, entry)

@@ -6,6 +6,8 @@ import pyarrow as pa
 
 LATENT, ORIGINAL = "latent", "original"
 """The two values of `status`: the payload is a `.mae` payload, or the source's own bytes."""
+OUTAGE = "outage"
+"""Stage of a rejection for which the store was to blame, not the object: the next run tries the key again."""
 
 _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
@@ -35,7 +37,7 @@ IMAGES = pa.schema(_IMAGES)
 _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("etag", pa.string(), nullable=False),
-    pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode"
+    pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode", "outage"
     pa.field("reason", pa.string(), nullable=False),
     pa.field("rejected_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),

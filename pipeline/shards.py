@@ -57,7 +57,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A (key, etag) that could not be pressed: at which stage ("fetch", "read", "encode"), and why in one line."""
+    """A (key, etag) that could not be pressed: at which stage (see REJECTIONS), and why in one line."""
 
     key: str
     etag: str

@@ -22,7 +22,7 @@ from model.coder import EntropyCoder
 from model.picture import Picture
 from pipeline.archive import Archive
 from pipeline.reading import Reading, read
-from pipeline.schema import IMAGES, LATENT, ORIGINAL
+from pipeline.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
 from pipeline.shards import Receipt, Rejection, write_shard
 from pipeline.store import Entry, FetchFailed, Store
 
@@ -97,7 +97,7 @@ def load(objects: Sequence[Entry], source: Store, max_pixels: int, max_bytes: in
     ]
     for entry, got in zip(small, source.fetch([o.key for o in small]) if small else [], strict=True):
         if isinstance(got, FetchFailed):
-            results.append(Rejection(entry.key, entry.etag, "fetch", got.reason))
+            results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
             continue
         reading = read(got.data, max_pixels=max_pixels)
         if isinstance(reading, Reading):

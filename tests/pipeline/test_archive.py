@@ -161,6 +161,13 @@ def test_a_rejection_is_there_once_for_each_key_and_etag(archive: Archive) -> No
     assert [row[:2] for row in archive.rejections_by_key()] == [("a", "e"), ("k", "e1"), ("k", "e2")]
 
 
+def test_a_verdict_is_added_to_an_outage_but_no_second_outage(archive: Archive) -> None:
+    outage, verdict = Rejection("k", "e", "outage", "no answer"), Rejection("k", "e", "read", "broken")
+    for run, rejection in (("one", outage), ("two", outage), ("three", verdict), ("four", outage)):
+        archive.committer(run).commit([Receipt(0, rejections=(rejection,))])
+    assert sorted(row.stage for row in archive.rejections_by_key()) == ["outage", "read"]
+
+
 def test_a_commit_of_rejections_alone_leaves_the_images_as_they_are(archive: Archive) -> None:
     before = archive.version()
     commit = archive.committer("r").commit([Receipt(0, rejections=(Rejection("k", "e", "read", "x"),))])

@@ -53,6 +53,10 @@ def test_each_key_gets_the_state_that_its_etags_give_it() -> None:
     }
 
 
+def test_a_key_that_an_outage_kept_away_is_tried_again() -> None:
+    assert plan([entry("a")], [], [RejectionRow("a", "1", "outage", "no answer")]) == {"a": State.NEW}
+
+
 def test_a_refused_key_is_left_alone_until_it_changes_or_a_retry_is_asked_for() -> None:
     refused = [refusal("a", "0"), refusal("a", "1"), refusal("b", "1"), refusal("x", "1")]
     entries = [entry("a", "1"), entry("b", "2")]
