@@ -76,7 +76,9 @@ class Rank:
         )
         self.counters = Counters()
         if (previous := ray.train.get_checkpoint()) is not None:
-            with previous.as_directory() as folder:
+            # A copy of its own for every rank: `as_directory` shares one, which another rank may be writing still.
+            with tempfile.TemporaryDirectory() as folder:
+                previous.to_directory(folder)
                 self.counters = load_state(Path(folder), self.network, self.average, self.optimizer)
         self.model = DistributedDataParallel(self.network) if self.world > 1 else self.network
         images = open_store(settings.images)
@@ -99,23 +101,29 @@ class Rank:
         next_validation = 0.0 if self.counters.step == 0 else before + pause
         while True:
             self.counters.seconds = before + time.monotonic() - started
-            progress, seconds = self._agreed()
-            if progress >= 1 or seconds >= next_validation:
+            progress, due = self._agreed(next_validation)
+            if due:
                 self._validate()
                 next_validation = before + time.monotonic() - started + pause
             if progress >= 1:
                 return
             self._step(progress)
 
-    def _agreed(self) -> tuple[float, float]:
-        """Share of the run that is done and seconds spent, the same on every rank: rank 0's clock counts."""
+    def _agreed(self, next_validation: float) -> tuple[float, bool]:
+        """Share of the run that is done, and whether to validate now: rank 0's clock decides for all.
+
+        Were each rank to look at its own, one would validate while another still takes a step, and their collective
+        operations would no longer match.
+        """
         by_steps = self.counters.step / self.settings.max_steps if self.settings.max_steps else 0.0
         by_time = self.counters.seconds / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
-        agreed = torch.tensor([max(by_steps, by_time), self.counters.seconds], dtype=torch.float64, device=self.device)
+        progress = max(by_steps, by_time)
+        due = progress >= 1 or self.counters.seconds >= next_validation
+        agreed = torch.tensor([progress, float(due)], dtype=torch.float64, device=self.device)
         if self.world > 1:
             dist.broadcast(agreed, 0)
-        progress, seconds = agreed.tolist()
-        return progress, seconds
+        progress, decision = agreed.tolist()
+        return progress, bool(decision)
 
     def _step(self, progress: float) -> None:
         settings, counters = self.settings, self.counters

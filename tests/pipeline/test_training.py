@@ -48,7 +48,7 @@ def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
         killed.append(workers[-1].pid)
 
     threading.Thread(target=kill_a_worker_once_there_is_a_checkpoint, daemon=True).start()
-    result = train(settings(images, out, tiny_model_folder, max_steps=80, validate_minutes=0.05), lines.append)
+    result = train(settings(images, out, tiny_model_folder, max_steps=80, validate_minutes=0.02), lines.append)
     assert killed, "the run ended before a worker could be killed"
     assert result.steps == 80
     steps = [row["step"] for row in result.validation]
