@@ -55,5 +55,7 @@ def load_state(folder: Path, network: nn.Module, average: nn.Module, optimizer: 
             if f"adam.{key}.{name}" in tensors
         }
         if moments:
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in moments.items()}
+            optimizer.state[parameter] = {
+                k: v.clone() if k == "step" else v.to(device, copy=True) for k, v in moments.items()
+            }
     return Counters(**json.loads((folder / COUNTERS).read_text()))
