@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -119,6 +120,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m jobs.demo", description="the main job on sample photographs")
     parser.add_argument("--s3", action="store_true", help="read and write s3:// on a server started for the occasion")
     on_s3 = parser.parse_args().s3
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server does not outlive the demo
     for name in ("photos", "model", "archive", "restored", "animals", "s3"):
         shutil.rmtree(ROOT / name, ignore_errors=True)
     places = Places("s3://maepress-demo" if on_s3 else str(ROOT))

@@ -1,5 +1,6 @@
 """`python -m jobs.demo.server COMMAND ...`: run a command while the demo's S3 server is up."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ def main(command: list[str]) -> int:
     if not command:
         print("usage: python -m jobs.demo.server COMMAND ...", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server does not outlive this process
     with s3_server(FOLDER) as server, server.environment():
         return subprocess.run(command, check=False).returncode
 

@@ -104,3 +104,23 @@ def damage(archive: Path, key: str) -> None:
             path.write_bytes(data)
             return
     raise AssertionError("the payload is in no file")
+
+
+def test_places_may_be_relative_to_where_the_command_is_typed(
+    photos: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(tiny_model_folder, tmp_path / "start")
+    monkeypatch.chdir(tmp_path)
+    how = ["--init", "start", "--max-steps", "1", "--workers", "1", "--crop", "64", "--batch", "2"]
+    trained = result(capsys, "train", "photos", "--out", "model", *how)
+    assert trained["steps"] == 1
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    pressed = result(capsys, "encode", "photos", "archive", "--model", "model")
+    assert (pressed["latents"], pressed["model"]) == (len(KEYS), trained["fingerprint"])
+    assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS)
+    assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == KEYS
