@@ -33,6 +33,12 @@ class LocalStore(Store):
         super().__init__(url.rstrip("/") or "/")
         self.root = Path(self.url).expanduser().absolute()
 
+    def child(self, name: str) -> "LocalStore":
+        """See Store. Stays below this store's folder in workers too, whose working directory is another one."""
+        child = LocalStore(str(self.root / name))
+        child.url = f"{self.url}/{name}"
+        return child
+
     def entries(self) -> Iterator[Entry]:
         """See Store. Holds the names of one folder for each level of depth."""
         self.check_readable()

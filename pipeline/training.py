@@ -8,6 +8,7 @@ This module is the driver's side; `pipeline.training_worker` is what a rank does
 
 import json
 import logging
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
     trainer = TorchTrainer(
         work,
         train_loop_config={
-            "settings": settings.model_dump(),
+            "settings": _for_workers(settings).model_dump(),
             "train": train_keys,
             "held_out": held_out,
             "board": board,
@@ -102,6 +103,16 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
     fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
     return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+
+
+def _for_workers(settings: TrainSettings) -> TrainSettings:
+    """The settings with local paths made absolute: Ray Train's workers have a working directory of their own."""
+
+    def absolute(url: str) -> str:
+        return url if "://" in url or url in ("base", "scratch", "random") else os.path.abspath(os.path.expanduser(url))
+
+    names = ("images", "out", "init")
+    return settings.model_copy(update={name: absolute(getattr(settings, name)) for name in names})
 
 
 def forget(out: str) -> None:

@@ -162,7 +162,8 @@ def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: P
     client = server.client()
     while True:
         try:
-            client.create_bucket(Bucket=_BUCKET)
+            with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # by an earlier run on the same folder
+                client.create_bucket(Bucket=_BUCKET)
             client.put_object(Bucket=_BUCKET, Key=".ready", Body=b"x")
             client.get_object(Bucket=_BUCKET, Key=".ready")["Body"].read()
             return
