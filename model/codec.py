@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from model import checkpoint, container, escapes, planes
 from model.coder import EntropyCoder, Latents
-from model.config import HYPER_STRIDE, LATENT_STRIDE, QUALITIES
+from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import PASS_TAGS, Colour, Header, Tag
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
 from model.passes import pass_map
 from model.picture import Picture
 from model.precision import best_dtype
+from model.target import Target
 
 Parsed = tuple[Header, dict[int, bytes]]
 """A payload's header and sections."""
@@ -64,12 +65,12 @@ class Codec:
         """
         return cls(checkpoint.load(folder, device), device)
 
-    def compress(self, pictures: Sequence[Picture], quality: int, *, metadata: bool = True) -> list[bytes]:
+    def compress(self, pictures: Sequence[Picture], quality: int | Target, *, metadata: bool = True) -> list[bytes]:
         """Press pictures.
 
         Args:
             pictures: of any sizes.
-            quality: 0 (smallest) .. 63 (highest fidelity).
+            quality: 0 (smallest) .. 63 (highest fidelity), or a target.
             metadata: put each picture's ICC profile, EXIF and XMP into its payload.
 
         Returns:
@@ -85,12 +86,12 @@ class Codec:
             pressed.append(self.coder.encode(latents, **extra))
         return pressed
 
-    def analyse(self, pictures: Sequence[Picture], quality: int, *, check: bool = True) -> list[Latents]:
+    def analyse(self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True) -> list[Latents]:
         """The first half of `compress`: everything up to whole numbers.
 
         Args:
             pictures: of any sizes; those of equal padded size go through the networks together.
-            quality: 0..63.
+            target: a quality 0..63, or a floor or limit that each picture is pressed to.
             check: also reconstruct what the decoder will output and measure its PSNR.
 
         Returns:
@@ -100,10 +101,9 @@ class Codec:
             MaepressError: for a quality out of range.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
-        if not 0 <= quality < QUALITIES:
-            raise MaepressError(
-                f"quality {quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)"
-            )
+        quality = Target.of(target).quality
+        if quality is None:
+            raise MaepressError("only quality can be targeted yet")
         for p in pictures:
             if p.width * p.height > MAX_PIXELS:
                 raise UnsupportedImage(

@@ -31,6 +31,8 @@ class Latents:
         alpha: uint8 `[H, W]` or None.
         psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal, None when not
             measured.
+        ms_ssim: of the same, 0..1; None when not measured.
+        met: whether the target was reached; if not, this is the nearest that the model can do.
     """
 
     header: Header
@@ -39,6 +41,8 @@ class Latents:
     indices: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
     psnr: float | None = None
+    ms_ssim: float | None = None
+    met: bool = True
 
 
 def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
