@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from model import checkpoint, container, escapes, planes
-from model.coder import EntropyCoder, Latents
+from model.coder import EntropyCoder, Latents, expect_numbers
 from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import PASS_TAGS, Colour, Header, Tag
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
@@ -200,6 +200,8 @@ class Codec:
             for i, (_, s) in enumerate(parsed):
                 symbols[i][mine] = self.coder.decode_pass(s.get(tag, b""), indices[i][mine])
                 symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
+        for i, (_, s) in enumerate(parsed):
+            expect_numbers(s, z[i], symbols[i])
         restored = [
             Latents(header, z[i], symbols[i], indices[i], _alpha(header, sections))
             for i, (header, sections) in enumerate(parsed)

@@ -8,6 +8,7 @@ the 64 tables is set up once an image; index 0 is not coded at all. The coder is
 from dataclasses import dataclass
 
 import constriction
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +44,30 @@ class Latents:
     psnr: float | None = None
     ms_ssim: float | None = None
     met: bool = True
+
+
+def numbers_checksum(z: NDArray[np.int8], symbols: NDArray[np.int16] | NDArray[np.int32]) -> bytes:
+    """CRC-32C, 4 bytes, of z as int8 and then the symbols as int32, little-endian in scan order.
+
+    The container's checksum says that the bytes are as written; this one says that they were read as they were meant.
+    The end of an entropy-coded stream alone misses some mistakes.
+    """
+    checksum = google_crc32c.value(np.ascontiguousarray(z).tobytes())
+    for row in symbols:  # one at a time: an image may be large
+        checksum = google_crc32c.extend(checksum, row.astype("<i4").tobytes())
+    return int(checksum).to_bytes(4, "little")
+
+
+def expect_numbers(
+    sections: dict[int, bytes], z: NDArray[np.int8], symbols: NDArray[np.int16] | NDArray[np.int32]
+) -> None:
+    """Compare what was decoded with what was encoded, where the payload carries the checksum.
+
+    Raises:
+        DamagedPayload: when they differ.
+    """
+    if Tag.NUMBERS in sections and sections[Tag.NUMBERS] != numbers_checksum(z, symbols):
+        raise DamagedPayload("the payload's streams do not decode to what was encoded (restore it from a copy)")
 
 
 def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
@@ -115,6 +140,7 @@ class EntropyCoder:
             **streams,
             Tag.ESCAPES: escapes.write(outside, symbols.reshape(-1)[outside]),
             Tag.ALPHA: b"" if latents.alpha is None else planes.write(latents.alpha),
+            Tag.NUMBERS: numbers_checksum(latents.z, symbols),
             Tag.ICC: icc,
             Tag.EXIF: exif,
             Tag.XMP: xmp,

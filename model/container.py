@@ -5,7 +5,7 @@
     tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
 
 Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are
-LEB128, unsigned. Version 1. Tags stand in `Tag`.
+LEB128, unsigned, in their shortest form. Version 1. Tags stand in `Tag`.
 """
 
 import struct
@@ -37,6 +37,8 @@ class Tag(IntEnum):
     """Symbols that their table does not hold; left out when there are none."""
     ALPHA = 6
     """Losslessly coded alpha plane; left out when there is none."""
+    NUMBERS = 7
+    """Checksum of the whole numbers that the streams must decode to (`model.coder.numbers_checksum`)."""
     ICC = 128
     EXIF = 129
     XMP = 130
@@ -159,7 +161,9 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         value |= (byte & 127) << shift
         at += 1
-        if byte < 128:
+        if byte < 128 and (byte or not shift):
             return value, at
+        if byte < 128:
+            break
         shift += 7
     raise DamagedPayload("the payload is cut short or damaged")

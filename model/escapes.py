@@ -47,9 +47,11 @@ def read(data: bytes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     if data[0] == 1:
         unpacker = zlib.decompressobj()
         try:
-            plain = unpacker.decompress(plain, 10 * size + 16)
+            plain = unpacker.decompress(plain, 10 * size)
         except zlib.error:
             raise DamagedPayload("the payload's escape codes are damaged") from None
+        if not unpacker.eof or unpacker.unused_data:
+            raise DamagedPayload("the payload's escape codes are damaged")
     numbers = _read_varints(plain)
     if data[0] > 1 or numbers.size % 2 or numbers.size == 0:
         raise DamagedPayload("the payload's escape codes are damaged")
@@ -80,6 +82,6 @@ def _read_varints(data: bytes) -> NDArray[np.int64]:
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     within = np.arange(raw.size) - np.repeat(starts, ends - starts + 1)
-    if within.max() > 4:
+    if within.max() > 4 or ((raw == 0) & (within > 0)).any():  # too long, or longer than need be
         raise DamagedPayload("the payload's escape codes are damaged")
     return np.add.reduceat((raw & 127) << 7 * within, starts)

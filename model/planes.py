@@ -30,7 +30,8 @@ def read(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
         raw = unpacker.decompress(data[1:], height * width + 1)
     except zlib.error:
         raw = b""
-    if len(raw) != height * width or data[0] > 2:
+    whole = unpacker.eof and not unpacker.unused_data
+    if len(raw) != height * width or data[0] > 2 or not whole:
         raise DamagedPayload("the payload's alpha plane is damaged")
     plane = np.frombuffer(raw, np.uint8).reshape(height, width)
     if data[0] == 0:

@@ -9,8 +9,10 @@ beside them. (Version 1 is not released yet; until it is, a change of format mak
 
 import hashlib
 import json
+import struct
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,14 +56,27 @@ def pictures() -> dict[str, tuple[Picture, int]]:
     """What is pressed, and at which quality."""
     alpha = (np.indices((29, 45)).sum(0) * 3).astype(np.uint8)
     noise = np.random.default_rng(2).integers(0, 256, (40, 72, 3)).astype(np.uint8)
+    ramp = (np.indices((17, 33))[1] * 7).astype(np.uint8)
     return {
         "rgb": (Picture(photo_like(100, 130)), 45),
         "rgb-smallest": (Picture(photo_like(100, 130, seed=3)), 0),
         "grey": (Picture(photo_like(61, 40, 1)), 33),
         "alpha": (Picture(photo_like(29, 45), alpha, icc=b"icc", exif=b"exif", xmp=b"xmp"), 20),
+        "grey-alpha": (Picture(photo_like(17, 33, 1), ramp), 50),
         "one-pixel": (Picture(np.full((1, 1, 3), (200, 30, 90), np.uint8)), 63),
+        "one-row": (Picture(photo_like(1, 70)), 8),
+        "one-column": (Picture(photo_like(70, 1)), 57),
+        "whole-blocks": (Picture(photo_like(64, 128, seed=5)), 12),
         "escapes": (Picture(noise), 63),
+        "escapes-packed": (Picture(np.tile(noise[:16, :16], (4, 4, 1))), 63),
+        "unknown-section": (Picture(photo_like(20, 20), noise[:20, :20, 0]), 28),
     }
+
+
+def with_section(payload: bytes, tag: int, data: bytes) -> bytes:
+    """A payload with one more section, of fewer than 128 bytes."""
+    body = payload[:-5] + bytes([tag, len(data)]) + data + b"\0"
+    return body + struct.pack("<I", google_crc32c.value(body))
 
 
 def digest(latents: Latents) -> str:
@@ -80,6 +95,8 @@ def main() -> None:
     set_compute_dtype(model.network, torch.float32)  # whatever this machine prefers
     for name, (picture, quality) in pictures().items():
         (payload,) = codec.compress([picture], quality)
+        if name == "unknown-section":
+            payload = with_section(payload, 200, b"from a later version")
         (FOLDER / f"{name}.mae").write_bytes(payload)
         symbols[name] = digest(codec.restore([payload])[0])
         (decoded,) = codec.decompress([payload])

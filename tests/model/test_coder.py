@@ -74,7 +74,7 @@ def test_any_whole_numbers_come_back(coder: EntropyCoder, kind: str) -> None:
 
 def test_what_is_skipped_takes_no_bytes(coder: EntropyCoder) -> None:
     sections = container.read(coder.encode(latents(coder, "skipped")))[1]
-    assert sections.keys() == {Tag.HYPER}
+    assert sections.keys() == {Tag.HYPER, Tag.NUMBERS}
 
 
 def test_escapes_are_listed_only_when_there_are_any(coder: EntropyCoder) -> None:

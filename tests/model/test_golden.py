@@ -51,7 +51,10 @@ def test_golden_payloads_decode_to_their_pixels(name: str) -> None:
 def test_the_golden_files_are_as_varied_as_they_say() -> None:
     assert SYMBOLS.keys() == pictures().keys()
     sections = {name: container.read(payload(name))[1] for name in SYMBOLS}
-    assert Tag.ESCAPES in sections["escapes"]
+    assert {sections[name][Tag.ESCAPES][0] for name in ("alpha", "escapes")} == {0, 1}, "plain and packed"
+    assert {sections[name][Tag.ALPHA][0] for name in ("alpha", "grey-alpha", "unknown-section")} == {0, 1, 2}
+    assert all(Tag.NUMBERS in s for s in sections.values())
+    assert 200 in sections["unknown-section"]
     assert {Tag.ALPHA, Tag.ICC, Tag.EXIF, Tag.XMP} <= sections["alpha"].keys()
     assert container.read_header(payload("grey")).colour == container.Colour.GREY
     assert len(set(SYMBOLS.values())) == len(SYMBOLS)
