@@ -20,8 +20,9 @@ from deltalake.exceptions import TableNotFoundError
 
 from pipeline.commits import Committer
 from pipeline.local_store import LocalStore
-from pipeline.merging import merged, reading_shard
+from pipeline.merging import merged, merged_tables, reading_shard
 from pipeline.models import CONFIG, cached_model, publish_model
+from pipeline.planning import REJECTION_COLUMNS, ROW_COLUMNS
 from pipeline.schema import IMAGES, REJECTIONS
 from pipeline.shards import Shard
 from pipeline.storage import open_store, open_target
@@ -127,6 +128,15 @@ class Archive:
             self.rejections, files_of(open_table(self.rejections)), RejectionRow._fields, sort_columns=2
         ):
             yield RejectionRow(*row)
+
+    def tables_by_key(self, shards: Sequence[Shard]) -> Iterator[pa.Table]:
+        """What planning needs of the rows of some shards, as sorted tables of ROW_COLUMNS and SHARD."""
+        return merged_tables(self.images, shards, ROW_COLUMNS)
+
+    def rejection_tables(self) -> Iterator[pa.Table]:
+        """What planning needs of the rejections, as sorted tables of REJECTION_COLUMNS (and SHARD)."""
+        files = files_of(open_table(self.rejections))
+        return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
 
     def row(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
         """One row, found through file and row-group statistics: a few small reads, however large the archive is.

@@ -9,20 +9,22 @@ whatever is killed, the same command continues from what is committed.
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from model.codec import Codec
-from pipeline.archive import Archive, IndexRow
+from pipeline.archive import Archive
 from pipeline.commits import Committer
 from pipeline.encoding_settings import EncodeSettings
 from pipeline.line import Line
 from pipeline.manifest import Manifest
 from pipeline.models import local_model
-from pipeline.plan import Plan, make_plan
+from pipeline.plan import Plan, Scope, make_plan
+from pipeline.presence import Presence
 from pipeline.progress import Progress
-from pipeline.schema import LATENT
 from pipeline.shards import Receipt
+from pipeline.staleness import staleness
 from pipeline.storage import open_source
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
@@ -43,7 +45,8 @@ class EncodeResult:
         rejected: objects refused in this run, each with its reason in the rejections table.
         unchanged: keys that needed nothing.
         rejected_before: keys refused in an earlier run and not changed since, which were not tried again.
-        gone: rows whose key the source no longer has; they stay in the archive.
+        gone: rows whose key the source no longer has.
+        retired: of these, rows that left the archive; the others stay.
         source_bytes: of the rows of this run.
         payload_bytes: of the rows of this run.
         pixels: of the rows of this run.
@@ -58,6 +61,7 @@ class EncodeResult:
     unchanged: int
     rejected_before: int
     gone: int
+    retired: int
     source_bytes: int
     payload_bytes: int
     pixels: int
@@ -86,41 +90,93 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
         MaepressError: in one line, for a source that is missing or empty, an archive that cannot be written, a model
             that cannot be read, encoders that the cluster cannot hold, or another job that changes the same keys.
     """
+    return press(settings, Aim(), quiet=quiet)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a run does beside pressing what is new or changed; an encode does none of it.
+
+    Attributes:
+        retire_share: see `Scope`.
+        stale_objects: see `Scope`.
+        stale_minutes: minutes after whose end no more stale rows are pressed, None for no such limit.
+        may_commit: called before each commit; raises where the run has to give way.
+    """
+
+    retire_share: float | None = None
+    stale_objects: int | None = None
+    stale_minutes: float | None = None
+    may_commit: Callable[[], None] = lambda: None
+
+
+def press(settings: EncodeSettings, aim: Aim, *, run: str = "", quiet: bool = False) -> tuple[EncodeResult, Plan]:
+    """Plan and work the plan off; `encode` says the rest.
+
+    Args:
+        settings: what, where and how.
+        aim: what else.
+        run: the run's name, made up when empty.
+        quiet: show no progress.
+    """
     started = time.monotonic()
     source = open_source(settings.source)
     folder = local_model(settings.model)
     codec = Codec.load(folder)
     archive = Archive.create(settings.archive)
-    run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    run = run or new_run()
     committer = archive.committer(run)
     manifest = Manifest(archive.root, run)
     tally = _Tally()
-    try:
-        plan = make_plan(source, archive, manifest, settings, _staleness(codec.fingerprint, settings))
-        if plan.objects:
+    with ExitStack() as stack:
+        stack.callback(manifest.remove)
+        stack.enter_context(Presence(archive.root, run))
+        plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, aim))
+        if plan.units:
             archive.put_model(codec.fingerprint, folder)
             line = Line(source, archive, codec.fingerprint, codec.coder, run, settings)
-            with Progress(plan.objects, plan.source_bytes, quiet=quiet) as progress, line.watching(progress.encoded):
-                receipts = (receipt for pieces in manifest.parts() for receipt in line.run(pieces))
-                for receipt in _committed(receipts, committer, settings.commit_seconds):
-                    tally.add(receipt)
-                    progress.add(receipt)
-    finally:
-        manifest.remove()
-    return tally.result(run, codec.fingerprint, plan, time.monotonic() - started)
+            progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
+            stack.enter_context(line.watching(progress.encoded))
+            deadline = started + 60 * aim.stale_minutes if aim.stale_minutes is not None else None
+            receipts = _receipts(line, manifest, plan, deadline)
+            for receipt in _committed(receipts, committer, settings.commit_seconds, aim.may_commit):
+                tally.add(receipt)
+                progress.add(receipt)
+    return tally.result(run, codec.fingerprint, plan, time.monotonic() - started), plan
 
 
-def _staleness(fingerprint: str, settings: EncodeSettings) -> Callable[[IndexRow], bool]:
-    """Whether a row is pressed again although its source is the same. Never an original: pressing made no gain."""
-
-    def is_stale(row: IndexRow) -> bool:
-        pressed_so = row.model == fingerprint and row.quality == settings.quality
-        return settings.repress and row.status == LATENT and not pressed_so
-
-    return is_stale
+def new_run() -> str:
+    """A name that no other run has; in the order of time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
-def _committed(receipts: Iterable[Receipt], committer: Committer, seconds: float) -> Iterator[Receipt]:
+def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
+    """What of the differences is to be done."""
+    return Scope(
+        staleness(fingerprint, settings),
+        settings.shard_mib << 20,
+        settings.retry_rejected,
+        aim.stale_objects,
+        aim.retire_share,
+    )
+
+
+def _receipts(line: Line, manifest: Manifest, plan: Plan, deadline: float | None) -> Iterator[Receipt]:
+    """What has to be done, then stale rows until it is late; what is in work then is dropped, for another night."""
+    for part in plan.due:
+        yield from line.run(manifest.read(part))
+    for part in plan.spare:
+        if deadline is not None and time.monotonic() >= deadline:
+            return
+        for receipt in line.run(manifest.read(part)):
+            yield receipt
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+
+
+def _committed(
+    receipts: Iterable[Receipt], committer: Committer, seconds: float, may_commit: Callable[[], None]
+) -> Iterator[Receipt]:
     """The receipts as they come, committed in batches on the way, and at the end whatever way it comes to it.
 
     When a later unit fails or the job is interrupted, what is finished is still committed: it is paid for.
@@ -132,11 +188,13 @@ def _committed(receipts: Iterable[Receipt], committer: Committer, seconds: float
             waiting.append(receipt)
             if len(waiting) >= COMMIT_SHARDS or time.monotonic() - last >= seconds:
                 batch, waiting = waiting, []
+                may_commit()
                 committer.commit(batch)
                 last = time.monotonic()
             yield receipt
     finally:
         if waiting:
+            may_commit()
             committer.commit(waiting)
 
 
@@ -144,9 +202,11 @@ class _Tally:
     """Sums of receipts."""
 
     def __init__(self) -> None:
-        self._rows = self._latents = self._rejected = self._source_bytes = self._payload_bytes = self._pixels = 0
+        self._retired = self._rows = self._latents = self._rejected = 0
+        self._source_bytes = self._payload_bytes = self._pixels = 0
 
     def add(self, receipt: Receipt) -> None:
+        self._retired += receipt.retired
         self._rows += receipt.rows
         self._latents += receipt.latents
         self._rejected += len(receipt.rejections)
@@ -164,6 +224,7 @@ class _Tally:
             plan.unchanged,
             plan.rejected,
             plan.gone,
+            self._retired,
             self._source_bytes,
             self._payload_bytes,
             self._pixels,

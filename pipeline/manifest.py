@@ -28,6 +28,7 @@ _PIECE: dict[str, pa.DataType] = {
     "base": pa.string(),
     "padding": pa.int32(),
     "objects": pa.list_(_OBJECT),
+    "drop": pa.list_(pa.string()),
 }
 _SCHEMA = pa.schema(_PIECE)
 
@@ -44,13 +45,17 @@ class Manifest:
         self._folder = f"plans/{run}"
         self._parts = 0
 
-    def write(self, pieces: Iterable[Piece], wave: int = WAVE) -> None:
-        """Write pieces, in order, as parts that end where a unit ends.
+    def write(self, pieces: Iterable[Piece], wave: int = WAVE) -> range:
+        """Write pieces, in order, as parts that end where a unit ends; more pieces make more parts.
 
         Args:
             pieces: of consecutive units.
             wave: pieces after which a part ends, at the next end of a unit.
+
+        Returns:
+            The numbers of the parts written.
         """
+        first = self._parts
         with ExitStack() as part:
             writer, waiting, written, unit = None, list[Piece](), 0, -1
             for piece in pieces:
@@ -68,17 +73,19 @@ class Manifest:
                     self._flush(writer, waiting)
                     waiting, written = [], written + _ROW_GROUP
             self._flush(writer, waiting)
+        return range(first, self._parts)
 
     def parts(self) -> Iterator[Iterator[Piece]]:
         """The pieces part by part, each read as it is iterated over."""
-        return map(self._read, range(self._parts))
+        return map(self.read, range(self._parts))
 
-    def _read(self, part: int) -> Iterator[Piece]:
+    def read(self, part: int) -> Iterator[Piece]:
+        """The pieces of one part."""
         with self._store.open_input(self._name(part)) as file:
             for batch in pq.ParquetFile(file).iter_batches(_ROW_GROUP):
                 for row in batch.to_pylist():
                     objects = tuple(Entry(**o) for o in row["objects"])
-                    yield Piece(row["unit"], row["base"], objects, row["padding"])
+                    yield Piece(row["unit"], row["base"], objects, row["padding"], tuple(row["drop"]))
 
     def remove(self) -> None:
         """Remove what was written."""
@@ -98,6 +105,7 @@ class Manifest:
                 "base": p.base,
                 "padding": p.padding,
                 "objects": [{"key": e.key, "size": e.size, "etag": e.etag} for e in p.objects],
+                "drop": p.drop,
             }
             for p in pieces
         ]

@@ -1,30 +1,96 @@
 """Rows of many sorted Parquet files as one sorted stream.
 
-Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So: a k-way merge,
-in which a shard is opened only when the merge has come to its first key. Memory holds the small columns of the shards
+Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So a window moves
+along the keys: shards are read when it comes to their first key, and what lies below the first key of the next shard
+is complete and leaves.
+
+    shard 1   a b c d e f          window 1: a b c d   (shard 3 begins at e)
+    shard 2     b   d     g
+    shard 3           e f g h      window 2: e f g h
+
+A window is a table, so that Arrow does the work on many rows at once. Memory holds the small columns of the shards
 that overlap at one point, never the whole table.
 """
 
-import heapq
+import bisect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.shards import Shard
 from pipeline.store import StorageError, Store
 
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+SHARD = "shard"
+"""The column that `merged_tables` adds: int32, which of the given shards the row is in."""
+
+WINDOW_ROWS = 1 << 16
+"""Rows that are read before a window is cut, where shards overlap little: enough to hide what a call costs."""
+
 _AHEAD = 8
 """Shards that are read before the merge needs them: reading an object store is waiting."""
 
 Row = tuple[Any, ...]
+Column: TypeAlias = "pa.ChunkedArray[Any]"
 
-_Head = tuple[Row, int, Row, Iterator[Row], str]
-"""What the merge sorts by, a number that breaks ties, the row, the rows after it, and their shard."""
+
+def merged_tables(
+    store: Store,
+    shards: Sequence[Shard],
+    columns: Sequence[str],
+    sort_columns: int = 1,
+    unreadable: set[str] | None = None,
+    window_rows: int = WINDOW_ROWS,
+) -> Iterator[pa.Table]:
+    """Every row, in tables that follow each other in rising order and are sorted inside.
+
+    Args:
+        store: the table's root.
+        shards: files to merge.
+        columns: to read; "key" first, no payloads.
+        sort_columns: how many of the leading columns the rows are sorted by. Rows of one key share a table.
+        unreadable: takes the paths of shards that cannot be read, which are then left out.
+        window_rows: rows to read before a window is cut.
+
+    Yields:
+        Tables of `columns` and SHARD, none of them empty, each column in one chunk.
+
+    Raises:
+        StorageError: for a shard that cannot be read, unless `unreadable` takes it.
+    """
+    names = list(columns[:sort_columns])
+    waiting = deque(sorted(range(len(shards)), key=lambda i: shards[i].first_key))
+    loading: deque[tuple[int, Future[pa.Table]]] = deque()
+    held: list[pa.Table] = []
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        while waiting or loading or held:
+            fresh = 0
+            while (waiting or loading) and fresh < window_rows:
+                while waiting and len(loading) < _AHEAD:
+                    index = waiting.popleft()
+                    loading.append((index, pool.submit(_read, store, shards[index].path, columns, names, index)))
+                index, future = loading.popleft()
+                try:
+                    table = future.result()
+                except StorageError:
+                    if unreadable is None:
+                        raise
+                    unreadable.add(shards[index].path)
+                    continue
+                if table.num_rows:
+                    held.append(table)
+                fresh += table.num_rows
+            following = loading[0][0] if loading else waiting[0] if waiting else None
+            ready, held = _split(held, None if following is None else shards[following].first_key)
+            if ready:
+                yield in_order(pa.concat_tables(ready), names)
 
 
 def merged(
@@ -34,47 +100,33 @@ def merged(
     sort_columns: int = 1,
     unreadable: set[str] | None = None,
 ) -> Iterator[tuple[Row, str]]:
-    """Every row as (values of `columns`, path of its shard), in rising order.
+    """The same row by row, as (values of `columns`, path of its shard)."""
+    for table in merged_tables(store, shards, columns, sort_columns, unreadable):
+        values = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        indices: list[Any] = table[SHARD].to_pylist()
+        for row, index in zip(values, indices, strict=True):
+            yield row, shards[index].path
 
-    Args:
-        store: the table's root.
-        shards: files to merge.
-        columns: to read; "key" first, no payloads.
-        sort_columns: how many of the leading columns the files are sorted by.
-        unreadable: takes the paths of shards that cannot be read, which are then left out.
 
-    Raises:
-        StorageError: for a shard that cannot be read, unless `unreadable` takes it.
-    """
-    waiting = deque(sorted(shards, key=lambda shard: shard.first_key))
-    loading: deque[tuple[Shard, Future[list[Row]]]] = deque()
-    heap: list[_Head] = []
-    number = 0
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        while waiting or loading or heap:
-            while waiting and len(loading) < _AHEAD:
-                shard = waiting.popleft()
-                loading.append((shard, pool.submit(read_rows, store, shard.path, columns)))
-            if loading and (not heap or loading[0][0].first_key <= heap[0][0][0]):
-                shard, future = loading.popleft()
-                try:
-                    rows = iter(future.result())
-                except StorageError:
-                    if unreadable is None:
-                        raise
-                    unreadable.add(shard.path)
-                    continue
-                first = next(rows)  # no shard is empty
-                heapq.heappush(heap, (first[:sort_columns], number, first, rows, shard.path))
-                number += 1
-                continue
-            _, index, row, rows, path = heap[0]
-            yield row, path
-            following = next(rows, None)
-            if following is None:
-                heapq.heappop(heap)
-            else:
-                heapq.heapreplace(heap, (following[:sort_columns], index, following, rows, path))
+def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The table sorted by some columns, each column in one chunk; cheap when it is sorted already."""
+    table = table.combine_chunks()
+    if not is_rising(table[names[0]], strictly=len(names) > 1):
+        table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])).combine_chunks()
+    return table
+
+
+def is_rising(keys: Column, *, strictly: bool) -> bool:
+    """Whether no value is below (or, strictly, equal to) the one before it; strings by the bytes of their UTF-8."""
+    compare = pc.greater if strictly else pc.greater_equal
+    return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
+
+
+def position(keys: Column, key: str, *, after: bool = False) -> int:
+    """Where a key stands or would stand in a sorted column; `after` it where it is there."""
+    values: Any = keys
+    find = bisect.bisect_right if after else bisect.bisect_left
+    return find(range(len(keys)), key, key=lambda i: str(values[i].as_py()))
 
 
 def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
@@ -83,9 +135,18 @@ def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
     Raises:
         StorageError: when it cannot be read.
     """
+    table = read_columns(store, path, columns)
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def read_columns(store: Store, path: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of one Parquet file, in that order.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
     with reading_shard(store, path) as parquet:
-        table = parquet.read(list(columns))
-        return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        return parquet.read(list(columns), use_threads=False).select(list(columns))
 
 
 @contextmanager
@@ -102,3 +163,24 @@ def reading_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
         raise StorageError(
             f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}"
         ) from e
+
+
+def _read(store: Store, path: str, columns: Sequence[str], names: Sequence[str], index: int) -> pa.Table:
+    # Our shards are sorted; in_order sees to those that another tool has rewritten.
+    table = in_order(read_columns(store, path, columns), names)
+    return table.append_column(SHARD, pa.repeat(pa.scalar(index, pa.int32()), table.num_rows))
+
+
+def _split(held: list[pa.Table], bound: str | None) -> tuple[list[pa.Table], list[pa.Table]]:
+    """What lies below a key, and the rest; everything and nothing when there is no bound."""
+    if bound is None:
+        return held, []
+    below: list[pa.Table] = []
+    rest: list[pa.Table] = []
+    for table in held:
+        at = position(table["key"], bound)
+        if at:
+            below.append(table.slice(0, at))
+        if at < table.num_rows:
+            rest.append(table.slice(at))
+    return below, rest

@@ -1,16 +1,45 @@
-"""Making a run's plan: what `decide` finds, dealt into units, written as the run's manifest, with the totals."""
+"""Making a run's plan: what `decide` finds, dealt into units, written as the run's manifest, with the totals.
+
+Two things are decided only when everything was compared: whether what is gone may be retired (a source that lost much
+of itself is more likely broken than cleared out), and which stale rows fit the budget.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.archive import Archive, IndexRow
-from pipeline.encoding_settings import EncodeSettings
+import pyarrow as pa
+import pyarrow.compute
+
+from pipeline.archive import Archive
 from pipeline.manifest import Manifest
-from pipeline.planning import TO_PRESS, State, decide
-from pipeline.regroup import ByShard
+from pipeline.planning import ENTRIES, Mask, State, Window, decide, in_tables
+from pipeline.regroup import ByShard, Rework
+from pipeline.shards import Shard
 from pipeline.store import Entry, Store
 from pipeline.units import Piece, deal_again, deal_new
+
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which differences between source and archive become work.
+
+    Attributes:
+        is_stale: says which rows are pressed again although their source did not change (over tables of ROW_COLUMNS).
+        unit_bytes: bytes of source that become one shard.
+        retry_rejected: try again what was refused before and has not changed.
+        stale_objects: stale rows at most, None for all of them.
+        retire_share: retire what is gone unless that is more than this share of the archive's rows; None: never retire.
+    """
+
+    is_stale: Callable[[pa.Table], Mask]
+    unit_bytes: int
+    retry_rejected: bool = False
+    stale_objects: int | None = None
+    retire_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,73 +47,147 @@ class Plan:
     """The totals of a plan.
 
     Attributes:
-        objects: to press.
+        objects: to press: new, changed and stale ones.
         source_bytes: of these, as listed.
         units: shards that will be written.
+        new: keys that the archive does not have.
+        new_bytes: of these, as listed.
+        changed: keys whose source changed.
+        changed_bytes: of these, as listed.
+        stale: keys that are pressed again although their source did not change.
+        stale_bytes: of these, as listed.
+        stale_left: stale keys beyond the budget.
         unchanged: keys that need nothing.
         rejected: keys refused before and not changed since.
         gone: rows whose key the source no longer has.
+        gone_bytes: of their sources.
+        retire: of these, rows that leave the archive: all or none.
+        rows: of the archive now.
+        due: parts of the manifest that have to be done.
+        spare: parts of the manifest with nothing but stale rows, oldest first.
     """
 
     objects: int
     source_bytes: int
     units: int
+    new: int
+    new_bytes: int
+    changed: int
+    changed_bytes: int
+    stale: int
+    stale_bytes: int
+    stale_left: int
     unchanged: int
     rejected: int
     gone: int
+    gone_bytes: int
+    retire: int
+    rows: int
+    due: range
+    spare: range
+
+    @property
+    def withheld(self) -> int:
+        """Rows that are gone and stay."""
+        return self.gone - self.retire
 
 
-def make_plan(
-    source: Store, archive: Archive, manifest: Manifest, settings: EncodeSettings, is_stale: Callable[[IndexRow], bool]
-) -> Plan:
+def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None, scope: Scope) -> Plan:
     """Compare, deal and write down; memory does not grow with the number of keys.
 
     Args:
         source: what to press.
-        archive: what is pressed.
-        manifest: where the plan goes.
-        settings: for the size of units and whether to try again what was refused.
-        is_stale: whether a row whose source did not change is pressed again all the same.
-    """
-    states: Counter[State] = Counter()
-    totals: Counter[str] = Counter()
-    unit_bytes = settings.shard_mib << 20
+        archive: what is pressed, None for nothing.
+        manifest: where the plan goes, None to only count.
+        scope: what is to be done.
 
-    def pieces() -> Iterator[Piece]:
-        with ByShard() as again:
-            for piece in deal_new(new_entries(again), unit_bytes):
-                totals["units"] = piece.unit + 1
-                yield piece
-            for shard, entries in again.groups():
-                yield from deal_again(shard, entries, totals["units"], unit_bytes)
-                totals["units"] += 1
+    Raises:
+        MaepressError: when one side cannot be read to its end; nothing is planned then.
+    """
+    shards = archive.shards() if archive else []
+    states: Counter[State] = Counter()
+    sizes: Counter[State] = Counter()
+    units = 0
 
     def new_entries(again: ByShard) -> Iterator[Entry]:
-        decisions = decide(
-            source.entries(),
-            archive.rows_by_key(),
-            archive.rejections_by_key(),
-            is_stale=is_stale,
-            retry_rejected=settings.retry_rejected,
+        windows = decide(
+            in_tables(source.entries()),
+            archive.tables_by_key(shards) if archive else (),
+            archive.rejection_tables() if archive else (),
+            is_stale=scope.is_stale,
+            retry_rejected=scope.retry_rejected,
         )
-        for decision in decisions:
-            states[decision.state] += 1
-            entry, shard = decision.entry, decision.shard
-            if decision.state not in TO_PRESS or entry is None:
-                continue
-            totals["objects"] += 1
-            totals["bytes"] += entry.size
-            if shard is None:
-                yield entry
-            else:
-                again.add(shard, entry)
+        for window in windows:
+            states.update(window.counts())
+            changed, stale, gone = window.objects(State.CHANGED), window.objects(State.STALE), window.gone_rows()
+            again.add_changed(changed)
+            again.add_stale(stale)
+            again.add_gone(gone)
+            sizes[State.CHANGED] += _sum(changed, "size")
+            sizes[State.GONE] += _sum(gone, "source_bytes")
+            yield from _entries(window, sizes)
 
-    manifest.write(pieces())
+    def new(again: ByShard) -> Iterator[Piece]:
+        nonlocal units
+        for piece in deal_new(new_entries(again), scope.unit_bytes):
+            units = piece.unit + 1
+            yield piece
+
+    def rework(found: Iterable[Rework]) -> Iterator[Piece]:
+        nonlocal units
+        for item in found:
+            yield from deal_again(_path(shards, item), item.entries, units, scope.unit_bytes, item.gone)
+            units += 1
+
+    with ByShard() as again:
+        due = _write(manifest, new(again))
+        rows = sum(shard.rows for shard in shards)
+        retire = scope.retire_share is not None and states[State.GONE] <= scope.retire_share * rows
+        stale, stale_bytes = again.choose_stale(scope.stale_objects)
+        due = range(due.start, _write(manifest, rework(again.due(retire))).stop)
+        spare = _write(manifest, rework(again.spare()))
+    pressed_again = states[State.CHANGED] + stale
     return Plan(
-        totals["objects"],
-        totals["bytes"],
-        totals["units"],
-        states[State.UNCHANGED],
-        states[State.REJECTED],
-        states[State.GONE],
+        objects=states[State.NEW] + pressed_again,
+        source_bytes=sizes[State.NEW] + sizes[State.CHANGED] + stale_bytes,
+        units=units,
+        new=states[State.NEW],
+        new_bytes=sizes[State.NEW],
+        changed=states[State.CHANGED],
+        changed_bytes=sizes[State.CHANGED],
+        stale=stale,
+        stale_bytes=stale_bytes,
+        stale_left=states[State.STALE] - stale,
+        unchanged=states[State.UNCHANGED],
+        rejected=states[State.REJECTED],
+        gone=states[State.GONE],
+        gone_bytes=sizes[State.GONE],
+        retire=states[State.GONE] if retire else 0,
+        rows=rows,
+        due=due,
+        spare=spare,
     )
+
+
+def _entries(window: Window, sizes: Counter[State]) -> Iterator[Entry]:
+    new = window.objects(State.NEW)
+    sizes[State.NEW] += _sum(new, "size")
+    columns = (new[name].to_pylist() for name in ENTRIES.names)
+    return (Entry(*values) for values in zip(*columns, strict=True))
+
+
+def _sum(table: pa.Table, column: str) -> int:
+    return int(pc.sum(table[column], min_count=0).as_py() or 0)
+
+
+def _path(shards: list[Shard], item: Rework) -> str:
+    return shards[item.shard].path
+
+
+def _write(manifest: Manifest | None, pieces: Iterator[Piece]) -> range:
+    """The parts written; with no manifest the pieces are only counted by who makes them."""
+    if manifest is not None:
+        return manifest.write(pieces)
+    for _ in pieces:
+        pass
+    return range(0)

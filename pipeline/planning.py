@@ -6,6 +6,9 @@ their number:
     source:   a  b  c     e          a: unchanged      b: changed (its etag differs)
     archive:  a  b'    d  e'  ...    c: new            d: gone
 
+The pass goes window by window: of each stream as many rows as are known to cover the same keys, compared at once by
+Arrow. Python touches only what has to be done.
+
 A key whose present content was refused before (a row of the rejections table with the same etag) is not tried again
 unless asked for, or the store was to blame.
 """
@@ -13,15 +16,32 @@ unless asked for, or the store was to blame.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
-from typing import TypeVar
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from model.errors import MaepressError
-from pipeline.archive import IndexRow, RejectionRow
-from pipeline.schema import OUTAGE
+from pipeline.merging import SHARD, WINDOW_ROWS, Column, is_rising, position
+from pipeline.schema import IMAGES, OUTAGE, REJECTIONS
 from pipeline.store import Entry
 
-Keyed = TypeVar("Keyed", Entry, IndexRow)
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+Mask = NDArray[np.bool_]
+
+_ENTRY: dict[str, pa.DataType] = {"key": pa.string(), "size": pa.int64(), "etag": pa.string()}
+ENTRIES = pa.schema(_ENTRY)
+"""A source's listing as a table."""
+
+ROW_COLUMNS = ("key", "etag", "status", "model", "quality", "source_bytes", "encoded_at")
+"""The columns of the archive that planning reads."""
+
+REJECTION_COLUMNS = ("key", "etag", "stage")
+"""The columns of the rejections that planning reads."""
 
 
 class State(StrEnum):
@@ -41,83 +61,164 @@ class State(StrEnum):
     """In the archive only."""
 
 
-TO_PRESS = frozenset({State.NEW, State.CHANGED, State.STALE})
-"""The states that make work."""
-
-
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What was found out about one key.
+class Window:
+    """What was found out about a stretch of keys.
 
     Attributes:
-        state: where the key stands.
-        key: the key.
-        entry: the source's object; None when it is gone.
-        shard: path of the shard that holds the key's row (relative to `images/`); None when there is no row.
+        source: the source's objects in it: ENTRIES.
+        rows: the archive's rows in it: ROW_COLUMNS and SHARD.
+        states: a mask over `source` for each state but GONE.
+        gone: a mask over `rows`.
+        match: for each object the number of its row, -1 where it has none.
     """
 
-    state: State
-    key: str
-    entry: Entry | None = None
-    shard: str | None = None
+    source: pa.Table
+    rows: pa.Table
+    states: dict[State, Mask]
+    gone: Mask
+    match: NDArray[np.int64]
+
+    def counts(self) -> dict[State, int]:
+        """How many keys are in which state."""
+        return {state: int(mask.sum()) for state, mask in self.states.items()} | {State.GONE: int(self.gone.sum())}
+
+    def objects(self, state: State) -> pa.Table:
+        """The source's objects in a state: ENTRIES, and of those that have a row SHARD and `encoded_at`."""
+        chosen = np.flatnonzero(self.states[state])
+        objects = self.source.take(chosen)
+        if state in (State.CHANGED, State.STALE):
+            rows = self.rows.select([SHARD, "encoded_at"]).take(self.match[chosen])
+            for name in rows.column_names:
+                objects = objects.append_column(name, rows[name])
+        return objects
+
+    def gone_rows(self) -> pa.Table:
+        """The rows whose key the source no longer has."""
+        return self.rows.take(np.flatnonzero(self.gone))
 
 
 def decide(
-    entries: Iterable[Entry],
-    rows: Iterable[IndexRow],
-    rejections: Iterable[RejectionRow],
+    source: Iterable[pa.Table],
+    rows: Iterable[pa.Table],
+    rejections: Iterable[pa.Table],
     *,
-    is_stale: Callable[[IndexRow], bool],
+    is_stale: Callable[[pa.Table], Mask],
     retry_rejected: bool = False,
-) -> Iterator[Decision]:
-    """One Decision a key, in key order.
+) -> Iterator[Window]:
+    """Every key of either side, in windows that follow each other in key order.
 
     Args:
-        entries: the source, in byte order of the key, each key once.
-        rows: the archive, likewise.
-        rejections: the rejections table in the same order; a key may have several, one an etag.
-        is_stale: whether a row should be pressed again although its source did not change.
+        source: tables of ENTRIES, in byte order of the key, each key once.
+        rows: tables of ROW_COLUMNS and SHARD, likewise.
+        rejections: tables of REJECTION_COLUMNS in the same order; a key may have several, one an etag.
+        is_stale: says which rows should be pressed again although their source did not change.
         retry_rejected: treat refused keys as if nothing were known about them.
 
     Raises:
-        MaepressError: when a stream is out of order: deciding by merging would lose keys.
+        MaepressError: when a stream is out of order or has a key twice: deciding by merging would lose keys.
     """
-    row_stream = _in_order(rows, "the archive")
-    refused_stream = groupby(rejections, key=lambda r: r.key)
-    row = next(row_stream, None)
-    refused = next(refused_stream, None)
-    for entry in _in_order(entries, "the source's listing"):
-        while row is not None and row.key < entry.key:
-            yield Decision(State.GONE, row.key, shard=row.shard)
-            row = next(row_stream, None)
-        while refused is not None and refused[0] < entry.key:
-            refused = next(refused_stream, None)
-        is_refused = (
-            not retry_rejected
-            and refused is not None
-            and refused[0] == entry.key
-            and any(r.etag == entry.etag and r.stage != OUTAGE for r in refused[1])
-        )
-        if row is None or row.key != entry.key:
-            yield Decision(State.REJECTED if is_refused else State.NEW, entry.key, entry)
-            continue
-        if row.etag != entry.etag:
-            state = State.REJECTED if is_refused else State.CHANGED
-        else:
-            state = State.STALE if is_stale(row) else State.UNCHANGED
-        yield Decision(state, entry.key, entry, row.shard)
-        row = next(row_stream, None)
-    while row is not None:
-        yield Decision(State.GONE, row.key, shard=row.shard)
-        row = next(row_stream, None)
+    streams = (_checked(source, "the source's listing"), _checked(rows, "the archive"), iter(rejections))
+    for here, there, refused in _side_by_side(*streams):
+        yield _window(here, there, None if retry_rejected else refused, is_stale)
 
 
-def _in_order(items: Iterable[Keyed], what: str) -> Iterator[Keyed]:
-    """The items as they come, checked to be sorted by key without repeats."""
+def in_tables(entries: Iterable[Entry], rows: int = WINDOW_ROWS) -> Iterator[pa.Table]:
+    """A listing as tables of ENTRIES with so many rows each."""
+    stream = iter(entries)
+    while chunk := list(islice(stream, rows)):
+        columns = {"key": [e.key for e in chunk], "size": [e.size for e in chunk], "etag": [e.etag for e in chunk]}
+        yield pa.table(columns, schema=ENTRIES)
+
+
+def _window(source: pa.Table, rows: pa.Table, refused: pa.Table | None, is_stale: Callable[[pa.Table], Mask]) -> Window:
+    found = pc.index_in(source["key"], value_set=rows["key"].combine_chunks())
+    match = _numpy(pc.fill_null(found, -1)).astype(np.int64)
+    known = match >= 0
+    same, stale = np.zeros(len(match), bool), np.zeros(len(match), bool)
+    if known.any():
+        at = match[known]
+        same[known] = _numpy(pc.equal(source["etag"].filter(pa.array(known)), rows["etag"].take(at)))
+        stale[known] = is_stale(rows)[at]
+    rejected = ~same & _is_refused(source, refused)
+    gone = np.ones(rows.num_rows, bool)
+    gone[match[known]] = False
+    states = {
+        State.NEW: ~known & ~rejected,
+        State.CHANGED: known & ~same & ~rejected,
+        State.STALE: same & stale,
+        State.UNCHANGED: same & ~stale,
+        State.REJECTED: rejected,
+    }
+    return Window(source, rows, states, gone, match)
+
+
+def _is_refused(source: pa.Table, refused: pa.Table | None) -> Mask:
+    if refused is None or refused.num_rows == 0 or source.num_rows == 0:
+        return np.zeros(source.num_rows, bool)
+    verdicts = refused.filter(pc.not_equal(refused["stage"], OUTAGE))
+    return _numpy(pc.is_in(_pairs(source), value_set=_pairs(verdicts).combine_chunks()))
+
+
+def _pairs(table: pa.Table) -> Column:
+    """Key and etag as one value; no etag holds a NUL."""
+    pairs: Column = pc.binary_join_element_wise(table["key"], table["etag"], "\0")
+    return pairs
+
+
+def _side_by_side(*streams: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Of each stream a table, all of the same range of keys; together they are the streams.
+
+    A stream is known up to the last key of what was read of it; the stream that is known least far says how far all of
+    them can go.
+    """
+    heads = [next(stream, None) for stream in streams]
+    empty = [_NOTHING if head is None else head.schema.empty_table() for head in heads]
+    while any(head is not None for head in heads):
+        bound = min(str(head["key"][-1].as_py()) for head in heads if head is not None)
+        parts = list(empty)
+        for i, head in enumerate(heads):
+            if head is not None:
+                at = position(head["key"], bound, after=True)
+                parts[i] = head.slice(0, at)
+                heads[i] = head.slice(at) if at < head.num_rows else next(streams[i], None)
+        yield parts
+
+
+_NOTHING = pa.schema(
+    [
+        *ENTRIES,
+        *(IMAGES.field(name) for name in ROW_COLUMNS if name not in ENTRIES.names),
+        REJECTIONS.field("stage"),
+        pa.field(SHARD, pa.int32()),
+    ]
+).empty_table()
+"""Stands for a stream that has no rows at all."""
+
+
+def _checked(tables: Iterable[pa.Table], what: str) -> Iterator[pa.Table]:
+    """The tables as they come, without empty ones, checked to be sorted by key without repeats."""
     last: str | None = None
-    for item in items:
-        # str compares by code point, which is the byte order of UTF-8.
-        if last is not None and item.key <= last:
-            raise MaepressError(f"{what} is not in key order ({item.key!r} after {last!r}): it cannot be planned from")
-        last = item.key
-        yield item
+    for table in tables:
+        if table.num_rows == 0:
+            continue
+        keys = table["key"]
+        if (last is not None and str(keys[0].as_py()) <= last) or not is_rising(keys, strictly=True):
+            raise MaepressError(f"{what} is not in key order{_first_fault(keys, last)}: it cannot be planned from")
+        last = str(keys[-1].as_py())
+        yield table
+
+
+def _first_fault(keys: Column, last: str | None) -> str:
+    """The first key that is not above the one before it, in words."""
+    values: list[Any] = keys.to_pylist()
+    for key in values:
+        if last is not None and key <= last:
+            return f" ({key!r} after {last!r})"
+        last = key
+    return ""
+
+
+def _numpy(values: Any) -> NDArray[Any]:
+    array: NDArray[Any] = values.to_numpy()
+    return array

@@ -74,8 +74,11 @@ class Receipt:
         add: the shard written, None when no row is left.
         remove: path of the shard that this one replaces (copy on write), None for new keys.
         rejections: what could not be pressed.
+        retired: rows that left, as their source is gone.
         rows: rows pressed or kept in this unit (rows copied from `remove` do not count).
         latents: of these, rows whose status is latent.
+        transcoded: of these, rows whose status is jxl.
+        kept: rows whose source is kept without loss, transcoded or not, by reason.
         source_bytes: bytes of the sources of `rows`.
         payload_bytes: bytes of the payloads of `rows`.
         pixels: width times height over `rows`.
@@ -85,8 +88,11 @@ class Receipt:
     add: Shard | None = None
     remove: str | None = None
     rejections: tuple[Rejection, ...] = field(default=())
+    retired: int = 0
     rows: int = 0
     latents: int = 0
+    transcoded: int = 0
+    kept: tuple[tuple[str, int], ...] = ()
     source_bytes: int = 0
     payload_bytes: int = 0
     pixels: int = 0

@@ -1,7 +1,8 @@
-"""A piece's row on its way through Ray: three columns, so that no stage has to know what the others carry.
+"""A piece's row on its way through Ray: four columns, so that no stage has to know what the others carry.
 
     unit    int64           the unit the row belongs to
     base    string          the shard that the unit replaces, or null
+    drop    large_binary    keys that leave that shard, pickled; null where there are none
     cargo   large_binary    what the stage before made of the piece, pickled; null in rows of padding
 
 Ray moves the bytes through shared memory, and no row can be split into blocks of its parts; pictures of all sizes share
@@ -27,6 +28,7 @@ def block(piece: Piece) -> pa.Table:
         {
             "unit": pa.array([piece.unit] * rows, pa.int64()),
             "base": pa.array([piece.base] * rows, pa.string()),
+            "drop": pa.array([pack(piece.drop) if piece.drop else None, *[None] * piece.padding], pa.large_binary()),
             "cargo": pa.array([pack(piece.objects), *[None] * piece.padding], pa.large_binary()),
         }
     )
@@ -45,11 +47,11 @@ def unpack(cell: pa.LargeBinaryScalar) -> Any:
 def each(table: pa.Table, stage: Callable[[Any], object]) -> pa.Table:
     """The table with every cargo replaced by what a stage makes of it; padding passes untouched."""
     cells = [pack(stage(unpack(cell))) if cell.is_valid else None for cell in table["cargo"]]
-    return table.set_column(2, _CARGO, pa.array(cells, pa.large_binary()))
+    return table.set_column(table.schema.get_field_index(_CARGO.name), _CARGO, pa.array(cells, pa.large_binary()))
 
 
-def whole_unit(table: pa.Table) -> tuple[int, str | None, list[Any]]:
-    """A unit's number, its base and all its cargo, in order.
+def whole_unit(table: pa.Table) -> tuple[int, str | None, tuple[str, ...], list[Any]]:
+    """A unit's number, its base, the keys to drop from that, and all its cargo, in order.
 
     Raises:
         RuntimeError: when the rows are not exactly one unit, which would mean that Ray did not keep them in order.
@@ -58,4 +60,5 @@ def whole_unit(table: pa.Table) -> tuple[int, str | None, list[Any]]:
     if len(units) != 1 or table.num_rows != ROWS:
         raise RuntimeError(f"a writer got {table.num_rows} rows of units {units} instead of {ROWS} rows of one")
     ((unit, base),) = units
-    return unit, base, [unpack(cell) for cell in table["cargo"] if cell.is_valid]
+    drop = tuple(key for cell in table["drop"] if cell.is_valid for key in unpack(cell))
+    return unit, base, drop, [unpack(cell) for cell in table["cargo"] if cell.is_valid]

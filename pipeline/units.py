@@ -30,14 +30,16 @@ class Piece:
     Attributes:
         unit: number of the unit it belongs to, counted over the whole plan.
         base: the shard that the unit replaces, relative to `images/`; None for new keys.
-        objects: what to press, in key order.
+        objects: what to press, in key order; none in a unit that only drops keys.
         padding: rows that follow this one to fill up the unit; 0 for all but its last piece.
+        drop: keys that leave the shard `base`; in the unit's first piece.
     """
 
     unit: int
     base: str | None
     objects: tuple[Entry, ...]
     padding: int = 0
+    drop: tuple[str, ...] = ()
 
 
 def deal_new(entries: Iterable[Entry], unit_bytes: int, first_unit: int = 0) -> Iterator[Piece]:
@@ -59,17 +61,30 @@ def deal_new(entries: Iterable[Entry], unit_bytes: int, first_unit: int = 0) -> 
         yield from _unit(unit, None, pieces)
 
 
-def deal_again(base: str, entries: Sequence[Entry], unit: int, unit_bytes: int) -> Iterator[Piece]:
-    """The keys of one shard that are pressed again, as one unit of any size: two units cannot replace one shard."""
+def deal_again(
+    base: str, entries: Sequence[Entry], unit: int, unit_bytes: int, drop: tuple[str, ...] = ()
+) -> Iterator[Piece]:
+    """What changes in one shard, as one unit of any size: two units cannot replace one shard.
+
+    Args:
+        base: the shard.
+        entries: of its keys, those that are pressed again.
+        unit: the unit's number.
+        unit_bytes: what a unit of new keys would have; gives the size of the pieces.
+        drop: of its keys, those that leave.
+    """
     piece_bytes, piece_objects = unit_bytes // ROWS, PIECE_OBJECTS
     while len(pieces := list(_cut(entries, piece_bytes, piece_objects))) > ROWS:
         piece_bytes, piece_objects = 2 * piece_bytes, 2 * piece_objects
-    return _unit(unit, base, pieces)
+    return _unit(unit, base, pieces or [()], drop)
 
 
-def _unit(unit: int, base: str | None, pieces: Sequence[tuple[Entry, ...]]) -> Iterator[Piece]:
+def _unit(
+    unit: int, base: str | None, pieces: Sequence[tuple[Entry, ...]], drop: tuple[str, ...] = ()
+) -> Iterator[Piece]:
     for i, objects in enumerate(pieces):
-        yield Piece(unit, base, objects, padding=ROWS - len(pieces) if i == len(pieces) - 1 else 0)
+        padding = ROWS - len(pieces) if i == len(pieces) - 1 else 0
+        yield Piece(unit, base, objects, padding, drop if i == 0 else ())
 
 
 def _cut(entries: Iterable[Entry], most_bytes: int, most_objects: int) -> Iterator[tuple[Entry, ...]]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.local_store import LocalStore
-from pipeline.merging import merged
+from pipeline.merging import merged, merged_tables
 from pipeline.schema import IMAGES
 from pipeline.shards import write_shard
 from pipeline.store import StorageError
@@ -124,5 +124,5 @@ def test_a_merge_opens_a_shard_only_near_its_first_key(images: LocalStore) -> No
     shards = [shard for i in range(100) if (shard := write_shard(images, [originals([f"{i:03d}-a", f"{i:03d}-b"])]))]
     for shard in shards[50:]:
         images.delete(shard.path)  # reading one of these would fail
-    stream = merged(images, shards, ["key"])
-    assert [next(stream)[0][0] for _ in range(60)][-1] == "029-b"
+    stream = merged_tables(images, shards, ["key"], window_rows=10)
+    assert [key for _ in range(6) for key in next(stream)["key"].to_pylist()][-1] == "029-b"
