@@ -1,24 +1,26 @@
 """`maepress compress`: press one image into a `.mae` file."""
 
 import sys
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from jobs.files import read_file, write_file
 from jobs.job import DONE, Job
 from jobs.output import Output
 from model.errors import MaepressError, UnsupportedImage
+from pipeline.target_settings import TargetSettings, named
+
+if TYPE_CHECKING:
+    from model.codec import Latents
 
 
-class CompressSettings(BaseModel):
-    """Which image, into which file, with which model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CompressSettings(TargetSettings):
+    """Which image, into which file, with which model, how closely."""
 
     image: str = Field(description="the image to press")
     out: str = Field(description="the file to write")
     model: str = Field("base", description="base (the shipped model), or the folder of another")
-    quality: int = Field(40, ge=0, le=63, description="fidelity")
 
 
 def _run(settings: CompressSettings, output: Output) -> int:
@@ -36,13 +38,24 @@ def _run(settings: CompressSettings, output: Output) -> int:
         raise UnsupportedImage(f"{settings.image} is of a kind that is kept as it is, not pressed: {reading.keep}")
     codec = Codec.load(local_model(settings.model))
     picture = reading.picture
-    (latents,) = codec.analyse([picture], settings.quality)
+    (latents,) = codec.analyse([picture], settings.target())
+    if not latents.met:
+        raise MaepressError(
+            f"{settings.image} cannot be pressed to {named(settings.target())} by this model: "
+            f"{_reached(latents)} is the nearest it comes"
+        )
     payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)
     write_file(settings.out, payload)
     shape = f"{picture.width}x{picture.height}"
     gain = f"{size(len(source))} -> {size(len(payload))} ({len(source) / len(payload):.1f}x)"
-    output.line(f"{settings.out}: {shape}, {gain}, {latents.psnr:.2f} dB")
+    output.line(f"{settings.out}: {shape}, {gain}, {_reached(latents)}")
     return DONE
+
+
+def _reached(latents: "Latents") -> str:
+    """What was measured of a pressed picture, in words."""
+    words = f"quality {latents.header.quality}, {latents.psnr:.2f} dB"
+    return words if latents.ms_ssim is None else f"{words}, MS-SSIM {latents.ms_ssim:.4f}"
 
 
 JOB = Job(

@@ -29,6 +29,7 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
     rows: list[tuple[str, str | int]] = [
         ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
         ("decoded", result.latents),
+        ("back from JPEG XL", result.transcoded),
         ("given back as they were", result.originals),
         ("failed", result.failed),
         ("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"),

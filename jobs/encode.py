@@ -36,6 +36,7 @@ def _rows(result: "EncodeResult") -> list[tuple[str, Cell]]:
 
     counts: list[tuple[str, int]] = [
         ("pressed", result.latents),
+        ("kept as JPEG XL", result.transcoded),
         ("kept as they are", result.originals),
         ("rejected", result.rejected),
         ("unchanged", result.unchanged),
@@ -43,6 +44,8 @@ def _rows(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("gone from the source", result.gone),
     ]
     rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
+    if result.kept:
+        rows.append(("kept because", ", ".join(f"{reason} ({count:,})" for reason, count in result.kept.items())))
     if result.payload_bytes:
         ratio = result.source_bytes / result.payload_bytes
         rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))

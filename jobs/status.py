@@ -41,6 +41,7 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     rows: list[tuple[str, Cell]] = [
         ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),
         ("pressed", found.latents),
+        ("kept as JPEG XL", found.transcoded),
         ("kept as they are", found.originals),
         ("rejected", found.rejected),
         ("source", size(found.source_bytes)),
@@ -52,7 +53,8 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
         low, middle, high = (f"{psnr[name]:.1f}" for name in ("p5", "p50", "p95"))
         spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
         rows.append(("PSNR", f"{psnr['mean']:.1f} dB on average, {psnr['least']:.1f} at worst ({spread})"))
-    for name, counts in (("models", found.models), ("qualities", found.qualities), ("formats", found.formats)):
+    kinds = (("kept because", found.kept), ("targets", found.targets), ("models", found.models))
+    for name, counts in (*kinds, ("qualities", found.qualities), ("formats", found.formats)):
         if counts:
             rows.append((name, ", ".join(f"{value} ({count:,})" for value, count in counts.items())))
     return [row for row in rows if row[1]]

@@ -13,31 +13,42 @@ from model.errors import MaepressError
 from model.picture import Picture
 from pipeline.opening import Row
 from pipeline.reading import Reading, read
-from pipeline.schema import LATENT, ORIGINAL
+from pipeline.sandbox import Sandbox
+from pipeline.schema import JXL, LATENT, ORIGINAL
 
 PSNR_TOLERANCE = 0.05
 """dB by which a PSNR measured again may differ: a decoder on another device rounds a few pixels to the other side."""
 
 
-def problem_with(row: Row, models: Collection[str]) -> str | None:
-    """What is wrong with a row, in one line, without decoding it; None when nothing is.
+def problem_with(row: Row, models: Collection[str], sandbox: Sandbox) -> str | None:
+    """What is wrong with a row, in one line; None when nothing is. Of the payloads only transcodes are decoded.
 
     Args:
         row: all columns of IMAGES.
         models: fingerprints of the models that the archive holds.
+        sandbox: where transcodes are turned back.
     """
     payload = row["payload"]
     if len(payload) != row["payload_bytes"]:
         return f"its payload has {len(payload)} bytes, its row says {row['payload_bytes']}"
     match row["status"]:
         case "original":
-            if len(payload) != row["source_bytes"] or hashlib.sha256(payload).hexdigest() != row["source_sha256"]:
-                return "its bytes are not the source's: the SHA-256 differs"
-            return None
+            return _problem_with_source(row, payload)
+        case "jxl":
+            try:
+                return _problem_with_source(row, sandbox.to_jpeg(payload))
+            except MaepressError as e:
+                return str(e)
         case "latent":
             return _problem_with_latent(row, models)
         case status:
-            return f"its status is {status!r}, neither {LATENT} nor {ORIGINAL}"
+            return f"its status is {status!r}, not {LATENT}, {JXL} or {ORIGINAL}"
+
+
+def _problem_with_source(row: Row, source: bytes) -> str | None:
+    if len(source) != row["source_bytes"] or hashlib.sha256(source).hexdigest() != row["source_sha256"]:
+        return "its bytes are not the source's: the SHA-256 differs"
+    return None
 
 
 def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:

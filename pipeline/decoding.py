@@ -4,7 +4,7 @@
 
 Where each image goes:
 
-- an `original` comes back byte for byte under its own key;
+- an `original`, and the JPEG of a `jxl`, come back byte for byte under their own key;
 - a pressed image in the format that its source had keeps its key (`same` asks for that; sources in formats that are not
   written here, such as GIF or AVIF, become PNG);
 - in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png` cannot meet.
@@ -31,7 +31,8 @@ from pipeline.decoding_settings import DecodeSettings
 from pipeline.flow import cargo
 from pipeline.opening import Opener, Row, mae_file
 from pipeline.progress import Progress
-from pipeline.schema import ORIGINAL
+from pipeline.sandbox import TRANSCODING, shared
+from pipeline.schema import JXL, LATENT, ORIGINAL
 from pipeline.selecting import Selection, select
 from pipeline.shards import Receipt
 from pipeline.storage import StorageError, Store, open_target
@@ -57,6 +58,7 @@ _COLUMNS = (
     "xmp",
 )
 _MAE = ".mae"
+_KINDS = {LATENT: "latents", JXL: "transcoded"}
 _WRITERS = 8
 
 
@@ -75,7 +77,8 @@ class DecodeResult:
     Attributes:
         written: files written.
         latents: of these, images that were decoded (or, as `.mae`, copied).
-        originals: of these, sources returned byte for byte.
+        transcoded: of these, JPEGs returned byte for byte from JPEG XL.
+        originals: of these, sources returned byte for byte as they were kept.
         bytes_written: of these files.
         pixels: decoded.
         failed: images that did not come back.
@@ -85,6 +88,7 @@ class DecodeResult:
 
     written: int
     latents: int
+    transcoded: int
     originals: int
     bytes_written: int
     pixels: int
@@ -102,7 +106,7 @@ class _Outcome:
     """What became of one row: its file's bytes and a name for it, or a reason."""
 
     key: str
-    latent: bool = False
+    status: str = ""
     payload_bytes: int = 0
     pixels: int = 0
     name: str = ""
@@ -176,7 +180,7 @@ class _Decoder:
             row = unpack(cell)
             if isinstance(row, _Outcome):
                 yield cargo(row)
-            elif row["status"] == ORIGINAL:
+            elif row["status"] in (ORIGINAL, JXL):
                 yield cargo((_facts(row), row["payload"]))
             elif self._wanted == "mae":
                 yield cargo(_as_mae(row))
@@ -184,7 +188,7 @@ class _Decoder:
                 latents.append(row)
         for row, picture in self._opener.pictures(latents):
             if isinstance(picture, str):
-                yield cargo(_Outcome(row["key"], True, row["payload_bytes"], reason=picture))
+                yield cargo(_Outcome(row["key"], LATENT, row["payload_bytes"], reason=picture))
             else:
                 yield cargo((_facts(row), picture))
 
@@ -197,7 +201,7 @@ def _as_mae(row: Row) -> object:
     try:
         return _facts(row), mae_file(row)
     except MaepressError as e:
-        return _Outcome(row["key"], True, row["payload_bytes"], reason=str(e))
+        return _Outcome(row["key"], LATENT, row["payload_bytes"], reason=str(e))
 
 
 def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> pa.Table:
@@ -213,21 +217,24 @@ def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> 
 
 
 def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:
-    key, latent = row["key"], row["status"] != ORIGINAL
+    key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
     try:
         if isinstance(content, Picture):
             chosen = format_for(content, format_wanted(wanted, row["source_format"]))
             name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
         else:
-            name = key + _MAE if latent else key
+            name = key + _MAE if status == LATENT else key
         if name != key and name in taken:
-            return _Outcome(key, latent, row["payload_bytes"], reason=f"its new name {name!r} is another image's key")
-        data = write_picture(content, chosen) if isinstance(content, Picture) else content
+            return _Outcome(key, status, row["payload_bytes"], reason=f"its new name {name!r} is another image's key")
+        if isinstance(content, Picture):
+            data = write_picture(content, chosen)
+        else:
+            data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
         dest.put(name, data)
     except (MaepressError, ValueError, OSError) as e:
-        return _Outcome(key, latent, row["payload_bytes"], reason=f"it cannot be written: {e}")
-    return _Outcome(key, latent, row["payload_bytes"], pixels, name, len(data))
+        return _Outcome(key, status, row["payload_bytes"], reason=f"it cannot be written: {e}")
+    return _Outcome(key, status, row["payload_bytes"], pixels, name, len(data))
 
 
 def format_wanted(wanted: str, source_format: str) -> Format:
@@ -242,7 +249,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._sums: dict[str, Any] = dict.fromkeys(
-            ("written", "latents", "originals", "bytes_written", "pixels", "failed"), 0
+            ("written", "latents", "transcoded", "originals", "bytes_written", "pixels", "failed"), 0
         )
         self._failures: list[Failure] = []
 
@@ -254,7 +261,7 @@ class _Tally:
                 self._failures.append(Failure(outcome.key, outcome.reason))
             return
         sums["written"] += 1
-        sums["latents" if outcome.latent else "originals"] += 1
+        sums[_KINDS.get(outcome.status, "originals")] += 1
         sums["bytes_written"] += outcome.bytes_written
         sums["pixels"] += outcome.pixels
 

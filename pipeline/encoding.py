@@ -8,6 +8,7 @@ whatever is killed, the same command continues from what is committed.
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -24,8 +25,9 @@ from pipeline.plan import Plan, Scope, make_plan
 from pipeline.presence import Presence
 from pipeline.progress import Progress
 from pipeline.shards import Receipt
-from pipeline.staleness import staleness
+from pipeline.staleness import Staleness
 from pipeline.storage import open_source
+from pipeline.target_settings import named
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
 
@@ -41,7 +43,9 @@ class EncodeResult:
         run: the run's name, as in the rows' `run` column.
         model: fingerprint of the model that pressed.
         latents: rows pressed.
+        transcoded: rows whose JPEG is kept as JPEG XL, without loss.
         originals: rows whose source is kept byte for byte.
+        kept: transcoded and originals by reason, most frequent first.
         rejected: objects refused in this run, each with its reason in the rejections table.
         unchanged: keys that needed nothing.
         rejected_before: keys refused in an earlier run and not changed since, which were not tried again.
@@ -56,7 +60,9 @@ class EncodeResult:
     run: str
     model: str
     latents: int
+    transcoded: int
     originals: int
+    kept: dict[str, int]
     rejected: int
     unchanged: int
     rejected_before: int
@@ -78,9 +84,9 @@ class EncodeResult:
 def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     """Bring an archive up to date with a source.
 
-    A row is pressed once: again only when its source's etag changed, or when `repress` is set and another model or
-    quality pressed it. A different `model` than the archive's rows have is fine: every row names its own, and all of
-    them live in the archive. Uses the Ray that is connected, or starts one.
+    A row is pressed once: again only when its source's etag changed, or when `repress` is set and another model
+    pressed it, or to another target. A different `model` than the archive's rows have is fine: every row names its own,
+    and all of them live in the archive. Uses the Ray that is connected, or starts one.
 
     Args:
         settings: what, where and how.
@@ -153,8 +159,8 @@ def new_run() -> str:
 def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
     """What of the differences is to be done."""
     return Scope(
-        staleness(fingerprint, settings),
         settings.shard_mib << 20,
+        Staleness(fingerprint, named(settings.target()) if settings.repress else None),
         settings.retry_rejected,
         aim.stale_objects,
         aim.retire_share,
@@ -202,13 +208,16 @@ class _Tally:
     """Sums of receipts."""
 
     def __init__(self) -> None:
-        self._retired = self._rows = self._latents = self._rejected = 0
+        self._retired = self._rows = self._latents = self._transcoded = self._rejected = 0
+        self._kept: Counter[str] = Counter()
         self._source_bytes = self._payload_bytes = self._pixels = 0
 
     def add(self, receipt: Receipt) -> None:
         self._retired += receipt.retired
         self._rows += receipt.rows
         self._latents += receipt.latents
+        self._transcoded += receipt.transcoded
+        self._kept.update(dict(receipt.kept))
         self._rejected += len(receipt.rejections)
         self._source_bytes += receipt.source_bytes
         self._payload_bytes += receipt.payload_bytes
@@ -219,7 +228,9 @@ class _Tally:
             run,
             model,
             self._latents,
-            self._rows - self._latents,
+            self._transcoded,
+            self._rows - self._latents - self._transcoded,
+            dict(self._kept.most_common()),
             self._rejected,
             plan.unchanged,
             plan.rejected,

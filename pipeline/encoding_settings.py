@@ -2,22 +2,20 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from model.config import QUALITIES
 from pipeline.reading import MAX_PIXELS
+from pipeline.sandbox import Limits
+from pipeline.target_settings import TargetSettings
 
 
-class EncodeSettings(BaseModel):
+class EncodeSettings(TargetSettings):
     """Which images go where, pressed how, by how many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="folder or bucket of images to press")
     archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
     model: str = Field("base", description="base (the shipped model) or a model's folder")
-    quality: int = Field(40, ge=0, lt=QUALITIES, description="0 is smallest, 63 closest to the source")
-    repress: bool = Field(False, description="also press again what another model or quality pressed")
+    repress: bool = Field(False, description="also press again what another model pressed, or to another target")
     retry_rejected: bool = Field(False, description="try again what was refused before and has not changed since")
     actors: str = Field(
         "", description="encoders at least and at most, as MIN:MAX; empty: one a GPU, or one a CPU core"
@@ -34,6 +32,9 @@ class EncodeSettings(BaseModel):
     commit_seconds: float = Field(30.0, ge=0, description="seconds after which finished shards are committed")
     max_megapixels: float = Field(MAX_PIXELS / 1e6, gt=0, description="larger images are kept as their original bytes")
     max_object_mib: int = Field(512, ge=1, description="larger objects are rejected without being fetched")
+    read_seconds: float = Field(
+        60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"
+    )
 
     @field_validator("actors")
     @classmethod
@@ -49,6 +50,20 @@ class EncodeSettings(BaseModel):
         if archive == source or archive.startswith(source + "/"):
             raise ValueError(f"the archive {self.archive} lies inside its source {self.source}: put it elsewhere")
         return self
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels above which an image is kept as it is."""
+        return int(self.max_megapixels * 1e6)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes above which an object is not fetched."""
+        return self.max_object_mib << 20
+
+    def limits(self) -> Limits:
+        """What decoding one image may take."""
+        return Limits.for_images(self.read_seconds, self.max_pixels, self.max_bytes)
 
     def actor_range(self) -> tuple[int, int] | None:
         """Least and most encoders, or None to choose by what the cluster has."""

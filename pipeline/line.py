@@ -20,11 +20,13 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from model.codec import Codec
 from model.coder import EntropyCoder
+from model.target import Target
 from pipeline import stages, travel
 from pipeline.archive import Archive
 from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
 from pipeline.encoding_settings import EncodeSettings
+from pipeline.sandbox import shared
 from pipeline.shards import Receipt, Rejection
 from pipeline.store import Store
 from pipeline.units import ROWS, Piece
@@ -47,7 +49,7 @@ class Line:
             fingerprint: of the model.
             coder: the model's entropy coder.
             run: the run's name, for the rows.
-            settings: quality, limits and the crew.
+            settings: target, limits and the crew.
 
         Raises:
             MaepressError: when the cluster cannot hold a single encoder.
@@ -56,11 +58,10 @@ class Line:
             ray.init()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
-        max_pixels, max_bytes = int(settings.max_megapixels * 1e6), settings.max_object_mib << 20
-        self._load = functools.partial(_load, source=source, max_pixels=max_pixels, max_bytes=max_bytes)
+        self._load = functools.partial(_load, source=source, settings=settings)
         self._counter = start_counter()
-        self._encoder = (self._counter, archive, fingerprint, settings.quality, self._crew.threads)
-        self._press = functools.partial(_press, coder=coder, run=run)
+        self._encoder = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
+        self._press = functools.partial(_press, coder=coder, run=run, settings=settings)
         self._write = functools.partial(_write, archive=archive)
 
     def watching(self, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
@@ -108,36 +109,40 @@ def _context() -> DataContext:
     return context
 
 
-def _load(table: pa.Table, source: Store, max_pixels: int, max_bytes: int) -> pa.Table:
-    return travel.each(table, lambda objects: stages.load(objects, source, max_pixels, max_bytes))
+def _load(table: pa.Table, source: Store, settings: EncodeSettings) -> pa.Table:
+    sandbox = shared(settings.limits())
+    return travel.each(
+        table, lambda objects: stages.load(objects, source, sandbox, settings.max_pixels, settings.max_bytes)
+    )
 
 
 class _Encoder:
     """An actor with a model."""
 
-    def __init__(self, counter: Any, archive: Archive, fingerprint: str, quality: int, threads: int) -> None:
+    def __init__(self, counter: Any, archive: Archive, fingerprint: str, target: Target, threads: int) -> None:
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows an actor the GPUs it holds and no others
         self._codec = Codec.load(archive.get_model(fingerprint), device=device)
-        self._quality = quality
+        self._target = target
         self._counter = counter
 
     def __call__(self, table: pa.Table) -> pa.Table:
         return travel.each(table, self._analyse)
 
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
-        done = stages.analyse(items, self._codec, self._quality)
+        done = stages.analyse(items, self._codec, self._target)
         images = [item for item in done if isinstance(item, stages.Analysed)]
         pixels = sum(image.width * image.height for image in images)
         self._counter.add.remote(Counts(len(items), sum(len(image.source) for image in images), pixels))
         return done
 
 
-def _press(table: pa.Table, coder: EntropyCoder, run: str) -> pa.Table:
-    return travel.each(table, lambda items: stages.press(items, coder, run))
+def _press(table: pa.Table, coder: EntropyCoder, run: str, settings: EncodeSettings) -> pa.Table:
+    sandbox, target = shared(settings.limits()), settings.target()
+    return travel.each(table, lambda items: stages.press(items, coder, target, sandbox, run))
 
 
 def _write(table: pa.Table, archive: Archive) -> pa.Table:
-    unit, base, pieces = travel.whole_unit(table)
-    receipt = stages.write(unit, base, pieces, archive)
+    unit, base, drop, pieces = travel.whole_unit(table)
+    receipt = stages.write(unit, base, pieces, archive, drop)
     return pa.table({"receipt": pa.array([pickle.dumps(receipt)], pa.large_binary())})

@@ -48,7 +48,7 @@ class Reading:
         width: pixels in a row, as decoded (or as the header says, when it was not decoded).
         height: rows.
         picture: what the codec codes, or None when the source is kept as it is.
-        keep: why the source is kept as it is, or None when there is a picture.
+        keep: why the source is kept as it is, in words that many images share; None when there is a picture.
     """
 
     source_format: str
@@ -117,15 +117,15 @@ def _read(source: bytes, max_pixels: int) -> Reading:
 def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | None:
     """Why an opened image is kept as it is; None when its pixels are to be read."""
     if image.format not in _DECODED:
-        return f"{image.format} is not decoded"
+        return f"format {(image.format or 'unknown').lower()}"
     if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
-        return f"{image.width}x{image.height} pixels are more than {max_pixels}"
+        return "too many pixels"
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
         return f"mode {image.mode}"
     if image.mode == "F" or image.mode.startswith("I") or is_deep(image, source):
         return "more than 8 bits a channel"
     if getattr(image, "n_frames", 1) > 1:
-        return f"{getattr(image, 'n_frames', 1)} frames or pages"
+        return "several frames or pages"
     return None
 
 

@@ -63,11 +63,15 @@ class Limits:
     @classmethod
     def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
         """Limits that no sound image within these sizes reaches: some copies of its planes and of its file."""
-        return cls(seconds, (1 << 30) + 24 * max_pixels + 4 * max_bytes)
+        return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
 
 
 Answer = tuple[Any, list[Buffer], NDArray[np.uint8] | None]
 """Head, blobs, and the content of the shared buffer, if there is one."""
+
+
+TRANSCODING = Limits(seconds=600, memory=8 << 30)
+"""What turning a transcode back may take; its JPEG was within the limits of the run that made it."""
 
 
 class _Stopped(Exception):

@@ -4,8 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 
-LATENT, ORIGINAL = "latent", "original"
-"""The two values of `status`: the payload is a `.mae` payload, or the source's own bytes."""
+LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
+"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL transcode of a JPEG
+that gives the source's own bytes back."""
+MISSED, LARGER = "misses its target", "not smaller"
+"""Why an image that the codec could code was kept; for other reasons see `pipeline.reading.Reading.keep`."""
 OUTAGE = "outage"
 """Stage of a rejection for which the store was to blame, not the object: the next run tries the key again."""
 
@@ -17,12 +20,14 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("width", pa.int32(), nullable=False),
     pa.field("height", pa.int32(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
-    pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null for originals
-    pa.field("quality", pa.int32()),  # 0..63; null for originals
+    pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents
+    pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null unless latent
+    pa.field("target", pa.string()),  # "quality 40", "min_psnr 38" ...; null where it had no part in keeping the source
+    pa.field("quality", pa.int32()),  # 0..63, the model's row that was used; null unless latent
     pa.field("payload", pa.binary(), nullable=False),
     pa.field("payload_bytes", pa.int64(), nullable=False),
-    pa.field("psnr", pa.float64()),  # dB on 8-bit RGB of what the decoder gives; null for originals
-    pa.field("ms_ssim", pa.float64()),
+    pa.field("psnr", pa.float64()),  # dB on 8-bit RGB of what the decoder gives; null unless latent
+    pa.field("ms_ssim", pa.float64()),  # the same, 0..1; null where it was not measured or a side is too short for it
     pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),

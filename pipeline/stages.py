@@ -10,7 +10,8 @@ to the receipt.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,14 +21,20 @@ import pyarrow as pa
 from model.codec import Codec, Latents
 from model.coder import EntropyCoder
 from model.picture import Picture
+from model.target import Target
 from pipeline.archive import Archive
-from pipeline.reading import Reading, read
-from pipeline.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
+from pipeline.reading import Reading
+from pipeline.sandbox import Sandbox
+from pipeline.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
 from pipeline.shards import Receipt, Rejection, write_shard
 from pipeline.store import Entry, FetchFailed, Store
+from pipeline.target_settings import named
+from pipeline.transcoding import JPEG_START
 
-_COUNTED = ("status", "source_bytes", "payload_bytes", "width", "height")
+_COUNTED = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
 """The columns that a receipt sums up."""
+_TRANSCODE_FROM = 0.7
+"""A JPEG is transcoded, too, where the payload is at least this share of it: few transcodes save more than 30 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Analysed:
         width: pixels in a row.
         height: rows.
         latents: what the networks made of the picture.
+        keep: why there are no latents.
         icc: ICC profile, empty for none; for originals too, as their bytes hold it.
         exif: EXIF block.
         xmp: XMP packet.
@@ -67,6 +75,7 @@ class Analysed:
     width: int
     height: int
     latents: Latents | None = None
+    keep: str | None = None
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
@@ -80,12 +89,15 @@ class Pressed:
     rejections: tuple[Rejection, ...]
 
 
-def load(objects: Sequence[Entry], source: Store, max_pixels: int, max_bytes: int) -> list[Loaded | Rejection]:
+def load(
+    objects: Sequence[Entry], source: Store, sandbox: Sandbox, max_pixels: int, max_bytes: int
+) -> list[Loaded | Rejection]:
     """Fetch and decode.
 
     Args:
         objects: from the source's listing.
         source: where they are.
+        sandbox: where they are decoded, one at a time: what stops one does not stop its neighbours.
         max_pixels: larger images are not decoded (they become originals).
         max_bytes: larger objects are not even fetched.
     """
@@ -99,7 +111,7 @@ def load(objects: Sequence[Entry], source: Store, max_pixels: int, max_bytes: in
         if isinstance(got, FetchFailed):
             results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
             continue
-        reading = read(got.data, max_pixels=max_pixels)
+        reading = sandbox.read(got.data, max_pixels=max_pixels)
         if isinstance(reading, Reading):
             results.append(Loaded(entry.key, got.etag, got.data, reading))
         else:
@@ -107,10 +119,10 @@ def load(objects: Sequence[Entry], source: Store, max_pixels: int, max_bytes: in
     return results
 
 
-def analyse(items: Sequence[Loaded | Rejection], codec: Codec, quality: int) -> list[Analysed | Rejection]:
+def analyse(items: Sequence[Loaded | Rejection], codec: Codec, target: Target) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec puts equal sizes together by itself."""
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
-    latents = iter(_analyse_all(pictures, codec, quality))
+    latents = iter(_analyse_all(pictures, codec, target))
     results: list[Analysed | Rejection] = []
     for item in items:
         if isinstance(item, Rejection):
@@ -119,50 +131,68 @@ def analyse(items: Sequence[Loaded | Rejection], codec: Codec, quality: int) -> 
         reading, picture = item.reading, item.reading.picture
         facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
         if picture is None:
-            results.append(Analysed(*facts))
+            results.append(Analysed(*facts, keep=reading.keep))
         elif isinstance(made := next(latents), Latents):
-            results.append(Analysed(*facts, made, picture.icc, picture.exif, picture.xmp))
+            results.append(Analysed(*facts, made, None, picture.icc, picture.exif, picture.xmp))
         else:
             results.append(Rejection(item.key, item.etag, "encode", made))
     return results
 
 
-def _analyse_all(pictures: Sequence[Picture], codec: Codec, quality: int) -> list[Latents | str]:
+def _analyse_all(pictures: Sequence[Picture], codec: Codec, target: Target) -> list[Latents | str]:
     """Latents of each, or why there are none: one picture too large for the memory must not take others with it."""
     try:
-        return list(codec.analyse(pictures, quality))
+        return list(codec.analyse(pictures, target))
     except (RuntimeError, MemoryError) as e:  # memory is short; a mistake in the settings is a MaepressError and passes
         if len(pictures) == 1:
             return [" ".join(str(e).split())[:200]]
-        return [result for picture in pictures for result in _analyse_all([picture], codec, quality)]
+        return [result for picture in pictures for result in _analyse_all([picture], codec, target)]
 
 
-def press(items: Sequence[Analysed | Rejection], coder: EntropyCoder, run: str) -> Pressed:
-    """Entropy-code, and decide between payload and original: whichever is smaller with what has to travel beside it."""
-    rows = [_row(item, coder, run) for item in items if isinstance(item, Analysed)]
+def press(
+    items: Sequence[Analysed | Rejection], coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str
+) -> Pressed:
+    """Entropy-code, and choose for each image what its row holds.
+
+    Args:
+        items: of one piece.
+        coder: the model's.
+        target: what the items were analysed for.
+        sandbox: where JPEG files are transcoded.
+        run: the run's name.
+    """
+    rows = [_row(item, coder, target, sandbox, run) for item in items if isinstance(item, Analysed)]
     return Pressed(pa.Table.from_pylist(rows, IMAGES), tuple(item for item in items if isinstance(item, Rejection)))
 
 
-def _row(item: Analysed, coder: EntropyCoder, run: str) -> dict[str, Any]:
+def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
+    """The smallest of what keeps the promise: the payload with what travels beside it, a transcode, the source."""
+    size = len(item.source)
     row = {
         "key": item.key,
         "etag": item.etag,
-        "source_bytes": len(item.source),
+        "source_bytes": size,
         "source_format": item.source_format,
         "width": item.width,
         "height": item.height,
-        "status": ORIGINAL,
-        "payload": item.source,
-        "payload_bytes": len(item.source),
         "source_sha256": hashlib.sha256(item.source).hexdigest(),
         "encoded_at": datetime.now(UTC),
         "run": run,
     }
-    if item.latents is None:
-        return row
-    payload = coder.encode(item.latents)
-    if len(payload) + len(item.icc) + len(item.exif) + len(item.xmp) >= len(item.source):
-        return row
+    kept, pressed = item.keep, size
+    if item.latents is not None:
+        row["target"] = named(target)
+        payload = coder.encode(item.latents) if item.latents.met else b""
+        kept = LARGER if item.latents.met else MISSED
+        if item.latents.met:
+            pressed = min(size, len(payload) + len(item.icc) + len(item.exif) + len(item.xmp))
+    jxl = None
+    if pressed >= _TRANSCODE_FROM * size and item.source.startswith(JPEG_START):
+        jxl = sandbox.to_jxl(item.source)
+    if jxl is not None and len(jxl) < pressed:
+        return row | {"status": JXL, "kept": kept, "payload": jxl, "payload_bytes": len(jxl)}
+    if item.latents is None or pressed >= size:
+        return row | {"status": ORIGINAL, "kept": kept, "payload": item.source, "payload_bytes": size}
     return row | {
         "status": LATENT,
         "model": coder.fingerprint,
@@ -170,13 +200,16 @@ def _row(item: Analysed, coder: EntropyCoder, run: str) -> dict[str, Any]:
         "payload": payload,
         "payload_bytes": len(payload),
         "psnr": item.latents.psnr,
+        "ms_ssim": item.latents.ms_ssim,
         "icc": item.icc or None,
         "exif": item.exif or None,
         "xmp": item.xmp or None,
     }
 
 
-def write(unit: int, base: str | None, pieces: Iterable[Pressed], archive: Archive) -> Receipt:
+def write(
+    unit: int, base: str | None, pieces: Iterable[Pressed], archive: Archive, drop: Collection[str] = ()
+) -> Receipt:
     """Write a whole unit as one shard.
 
     Args:
@@ -184,22 +217,26 @@ def write(unit: int, base: str | None, pieces: Iterable[Pressed], archive: Archi
         base: the shard that it replaces, or None.
         pieces: all of the unit's pieces, in order.
         archive: where to.
+        drop: keys that leave `base`.
     """
     parts = list(pieces)
     rows = pa.concat_tables([p.rows for p in parts])
     rejections = tuple(r for p in parts for r in p.rejections)
-    if rows.num_rows == 0:  # nothing to write; an older version of a refused key stays where it is
+    if rows.num_rows == 0 and not drop:  # nothing to write; an older version of a refused key stays where it is
         return Receipt(unit, rejections=rejections)
     facts: list[tuple[Any, ...]] = list(zip(*(rows[name].to_pylist() for name in _COUNTED), strict=True))
-    shard = write_shard(archive.images, [p.rows for p in parts], base=base)
+    shard = write_shard(archive.images, [p.rows for p in parts], base=base, drop=drop)
     return Receipt(
         unit,
         add=shard,
         remove=base,
         rejections=rejections,
+        retired=len(drop),
         rows=len(facts),
         latents=sum(status == LATENT for status, *_ in facts),
+        transcoded=sum(status == JXL for status, *_ in facts),
+        kept=tuple(Counter(kept for *_, kept in facts if kept is not None).items()),
         source_bytes=sum(size for _, size, *_ in facts),
         payload_bytes=sum(size for _, _, size, *_ in facts),
-        pixels=sum(width * height for *_, width, height in facts),
+        pixels=sum(width * height for *_, width, height, _ in facts),
     )

@@ -22,6 +22,7 @@ __all__ = ["ArchiveStatus", "StatusSettings", "Version", "status"]
 
 _TOTALS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
+       count(*) FILTER (WHERE status = 'jxl') AS transcoded,
        coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
        coalesce(sum(CAST(width AS BIGINT) * height), 0) AS pixels
 FROM images"""
@@ -64,7 +65,9 @@ class ArchiveStatus:
         archive: its URL.
         rows: one a source key.
         latents: of these, pressed images.
+        transcoded: of these, JPEGs kept as JPEG XL, which gives the same bytes back.
         originals: of these, sources kept byte for byte.
+        kept: transcoded and originals by reason, most frequent first.
         source_bytes: of all rows' sources.
         payload_bytes: of all rows' payloads.
         shard_bytes: of the Parquet files, everything included: what the archive occupies now.
@@ -73,6 +76,7 @@ class ArchiveStatus:
         psnr: of pressed images in dB: mean, least, p5, p50, p95 (approximate); `exact` counts those that came back
             without any difference, which the others leave out. Values are None where nothing was measured.
         models: rows by model.
+        targets: pressed rows by what they were pressed to.
         qualities: rows by quality.
         formats: rows by source format.
         rejected: keys that are not in the archive as they now are, because they were refused.
@@ -83,7 +87,9 @@ class ArchiveStatus:
     archive: str
     rows: int
     latents: int
+    transcoded: int
     originals: int
+    kept: dict[str, int]
     source_bytes: int
     payload_bytes: int
     shard_bytes: int
@@ -91,6 +97,7 @@ class ArchiveStatus:
     pixels: int
     psnr: dict[str, float | None]
     models: dict[str, int]
+    targets: dict[str, int]
     qualities: dict[int, int]
     formats: dict[str, int]
     rejected: int
@@ -124,11 +131,13 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     return ArchiveStatus(
         archive=archive.url,
         **totals,
-        originals=totals["rows"] - totals["latents"],
+        originals=totals["rows"] - totals["latents"] - totals["transcoded"],
+        kept=_counts(query, "kept"),
         shard_bytes=sum(shard.size for shard in files),
         shards=len(files),
         psnr=psnr,
         models=_counts(query, "model"),
+        targets=_counts(query, "target", "status = 'latent'"),
         qualities=_counts(query, "quality"),
         formats=_counts(query, "source_format"),
         rejected=sum(rejections.values()),
@@ -141,8 +150,9 @@ def _select(query: QueryBuilder, sql: str) -> list[dict[str, Any]]:
     return pa.table(query.execute(sql)).to_pylist()
 
 
-def _counts(query: QueryBuilder, column: str) -> dict[Any, int]:
-    sql = f"SELECT {column} AS name, count(*) AS n FROM images WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, int]:
+    chosen = f"{column} IS NOT NULL AND {where}"
+    sql = f"SELECT {column} AS name, count(*) AS n FROM images WHERE {chosen} GROUP BY 1 ORDER BY 2 DESC, 1"
     return {row["name"]: row["n"] for row in _select(query, sql)}
 
 

@@ -3,7 +3,8 @@
     keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors)
     --> problems
 
-Every payload is read: checksum, header and row must agree, an original must have the SHA-256 of its source. A sample
+Every payload is read: checksum, header and row must agree, an original, and what a transcode
+gives back, must have the SHA-256 of its source. A sample
 of the pressed images is decoded with the models that the archive itself holds, and compared with the source where
 that is at hand.
 """
@@ -28,7 +29,8 @@ from pipeline.flow import cargo
 from pipeline.merging import merged
 from pipeline.opening import Opener, Row
 from pipeline.progress import Progress
-from pipeline.schema import IMAGES, LATENT
+from pipeline.sandbox import TRANSCODING, shared
+from pipeline.schema import IMAGES, JXL, LATENT
 from pipeline.shards import Receipt, Shard
 from pipeline.storage import Fetched, Store, open_source
 from pipeline.travel import unpack
@@ -36,6 +38,11 @@ from pipeline.verifying_settings import VerifySettings
 
 __all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
 
+_COUNTERS = (
+    *("rows", "latents", "transcoded", "originals", "payload_bytes"),
+    *("decoded", "compared", "changed", "failed"),
+)
+_KINDS = {LATENT: "latents", JXL: "transcoded"}
 LISTED_PROBLEMS = 1000
 """Problems that a result names; beyond that they are only counted."""
 
@@ -55,6 +62,7 @@ class VerifyResult:
     Attributes:
         rows: payloads read and checked.
         latents: of these, pressed images.
+        transcoded: of these, JPEGs kept as JPEG XL.
         originals: of these, sources kept byte for byte.
         payload_bytes: read.
         decoded: sampled images that were decoded.
@@ -67,6 +75,7 @@ class VerifyResult:
 
     rows: int
     latents: int
+    transcoded: int
     originals: int
     payload_bytes: int
     decoded: int
@@ -182,13 +191,14 @@ def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
     """Findings of a shard's rows; sound rows of the sample follow them whole, to be decoded."""
+    sandbox = shared(TRANSCODING)
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, IMAGES.names):
                 for row in batch.to_pylist():
-                    kind = "latents" if row["status"] == LATENT else "originals"
-                    problem = problem_with(row, models)
+                    kind = _KINDS.get(row["status"], "originals")
+                    problem = problem_with(row, models, sandbox)
                     yield cargo(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
                         yield cargo(row)
@@ -244,6 +254,5 @@ class _Tally:
                 self._problems.append(Problem(finding.key, finding.problem))
 
     def result(self, seconds: float) -> VerifyResult:
-        names = ("rows", "latents", "originals", "payload_bytes", "decoded", "compared", "changed", "failed")
         problems = tuple(sorted(self._problems, key=lambda problem: problem.key))
-        return VerifyResult(**{name: self._counts[name] for name in names}, problems=problems, seconds=seconds)
+        return VerifyResult(**{name: self._counts[name] for name in _COUNTERS}, problems=problems, seconds=seconds)

@@ -31,7 +31,10 @@ def report(
     rows = [
         ("objects", f"{status['rows'] + status['rejected']} in the source, {status['rows']} in the archive"),
         ("  pressed", f"{status['latents']}, coded by the model"),
-        ("  kept", f"{status['originals']}, byte for byte: of another kind, or not smaller when pressed"),
+        (
+            "  kept",
+            f"{status['originals'] + status['transcoded']}, without loss: of another kind, or no gain in pressing",
+        ),
         ("  rejected", f"{status['rejected']}, unreadable: `maepress status` says why"),
         ("source", size(status["source_bytes"])),
         ("pressed", size(status["payload_bytes"])),
