@@ -129,9 +129,9 @@ class Archive:
         ):
             yield RejectionRow(*row)
 
-    def tables_by_key(self, shards: Sequence[Shard]) -> Iterator[pa.Table]:
-        """What planning needs of the rows of some shards, as sorted tables of ROW_COLUMNS and SHARD."""
-        return merged_tables(self.images, shards, ROW_COLUMNS)
+    def tables_by_key(self, shards: Sequence[Shard], columns: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """What planning needs of the rows of some shards: sorted tables of ROW_COLUMNS, more columns, and SHARD."""
+        return merged_tables(self.images, shards, (*ROW_COLUMNS, *columns))
 
     def rejection_tables(self) -> Iterator[pa.Table]:
         """What planning needs of the rejections, as sorted tables of REJECTION_COLUMNS (and SHARD)."""

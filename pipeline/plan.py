@@ -5,7 +5,7 @@ of itself is more likely broken than cleared out), and which stale rows fit the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import pyarrow.compute
 
 from pipeline.archive import Archive
 from pipeline.manifest import Manifest
-from pipeline.planning import ENTRIES, Mask, State, Window, decide, in_tables
+from pipeline.planning import ENTRIES, State, Window, decide, in_tables
 from pipeline.regroup import ByShard, Rework
 from pipeline.shards import Shard
+from pipeline.staleness import FRESH, Staleness
 from pipeline.store import Entry, Store
 from pipeline.units import Piece, deal_again, deal_new
 
@@ -28,15 +29,15 @@ class Scope:
     """Which differences between source and archive become work.
 
     Attributes:
-        is_stale: says which rows are pressed again although their source did not change (over tables of ROW_COLUMNS).
         unit_bytes: bytes of source that become one shard.
+        stale: which rows are pressed again although their source did not change.
         retry_rejected: try again what was refused before and has not changed.
         stale_objects: stale rows at most, None for all of them.
         retire_share: retire what is gone unless that is more than this share of the archive's rows; None: never retire.
     """
 
-    is_stale: Callable[[pa.Table], Mask]
     unit_bytes: int
+    stale: Staleness = FRESH
     retry_rejected: bool = False
     stale_objects: int | None = None
     retire_share: float | None = None
@@ -112,16 +113,17 @@ def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None,
     def new_entries(again: ByShard) -> Iterator[Entry]:
         windows = decide(
             in_tables(source.entries()),
-            archive.tables_by_key(shards) if archive else (),
+            archive.tables_by_key(shards, scope.stale.columns) if archive else (),
             archive.rejection_tables() if archive else (),
-            is_stale=scope.is_stale,
+            is_stale=scope.stale,
             retry_rejected=scope.retry_rejected,
         )
         for window in windows:
             states.update(window.counts())
             changed, stale, gone = window.objects(State.CHANGED), window.objects(State.STALE), window.gone_rows()
             again.add_changed(changed)
-            again.add_stale(stale)
+            if stale.num_rows:
+                again.add_stale(stale)
             again.add_gone(gone)
             sizes[State.CHANGED] += _sum(changed, "size")
             sizes[State.GONE] += _sum(gone, "source_bytes")

@@ -37,8 +37,8 @@ _ENTRY: dict[str, pa.DataType] = {"key": pa.string(), "size": pa.int64(), "etag"
 ENTRIES = pa.schema(_ENTRY)
 """A source's listing as a table."""
 
-ROW_COLUMNS = ("key", "etag", "status", "model", "quality", "source_bytes", "encoded_at")
-"""The columns of the archive that planning reads."""
+ROW_COLUMNS = ("key", "etag", "source_bytes")
+"""The columns of the archive that planning always reads; judging what is stale takes some more."""
 
 REJECTION_COLUMNS = ("key", "etag", "stage")
 """The columns of the rejections that planning reads."""
@@ -67,7 +67,7 @@ class Window:
 
     Attributes:
         source: the source's objects in it: ENTRIES.
-        rows: the archive's rows in it: ROW_COLUMNS and SHARD.
+        rows: the archive's rows in it: ROW_COLUMNS, what else was read, and SHARD.
         states: a mask over `source` for each state but GONE.
         gone: a mask over `rows`.
         match: for each object the number of its row, -1 where it has none.
@@ -84,13 +84,13 @@ class Window:
         return {state: int(mask.sum()) for state, mask in self.states.items()} | {State.GONE: int(self.gone.sum())}
 
     def objects(self, state: State) -> pa.Table:
-        """The source's objects in a state: ENTRIES, and of those that have a row SHARD and `encoded_at`."""
+        """The source's objects in a state: ENTRIES, and of those that have a row SHARD and (if read) `encoded_at`."""
         chosen = np.flatnonzero(self.states[state])
         objects = self.source.take(chosen)
         if state in (State.CHANGED, State.STALE):
-            rows = self.rows.select([SHARD, "encoded_at"]).take(self.match[chosen])
-            for name in rows.column_names:
-                objects = objects.append_column(name, rows[name])
+            names = [name for name in (SHARD, "encoded_at") if name in self.rows.column_names]
+            for name in names:
+                objects = objects.append_column(name, self.rows[name].take(self.match[chosen]))
         return objects
 
     def gone_rows(self) -> pa.Table:
@@ -110,7 +110,7 @@ def decide(
 
     Args:
         source: tables of ENTRIES, in byte order of the key, each key once.
-        rows: tables of ROW_COLUMNS and SHARD, likewise.
+        rows: tables of ROW_COLUMNS, what `is_stale` needs, and SHARD, likewise.
         rejections: tables of REJECTION_COLUMNS in the same order; a key may have several, one an etag.
         is_stale: says which rows should be pressed again although their source did not change.
         retry_rejected: treat refused keys as if nothing were known about them.
@@ -188,7 +188,7 @@ def _side_by_side(*streams: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
 _NOTHING = pa.schema(
     [
         *ENTRIES,
-        *(IMAGES.field(name) for name in ROW_COLUMNS if name not in ENTRIES.names),
+        IMAGES.field("source_bytes"),
         REJECTIONS.field("stage"),
         pa.field(SHARD, pa.int32()),
     ]

@@ -1,36 +1,46 @@
 """Which rows were pressed otherwise than they would be now."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from pipeline.encoding_settings import EncodeSettings
 from pipeline.planning import Mask
-from pipeline.schema import LATENT
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 
-def staleness(fingerprint: str, settings: EncodeSettings) -> Callable[[pa.Table], Mask]:
-    """What `decide` takes for `is_stale`.
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """Says of rows whether they should be pressed again although their source is the same.
 
-    A row is stale when another model or quality pressed it and the settings ask for that to be mended. A row that
-    is kept as its source's bytes never is: pressing it has not made it smaller before.
+    A row is stale when it was pressed to another target or by another model. A row that keeps its source's bytes is
+    stale only when its target had a part in that; whatever is not smaller or cannot be pressed stays as it is.
 
-    Args:
+    Attributes:
         fingerprint: of the model that presses now.
-        settings: with `repress` and the quality.
+        target: what is pressed to now, in the words of the column `target`; None: nothing is stale.
     """
 
-    def is_stale(rows: pa.Table) -> Mask:
-        if not settings.repress:
+    fingerprint: str
+    target: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the archive that `__call__` needs, and with them the rows' age."""
+        return ("model", "target", "encoded_at") if self.target is not None else ()
+
+    def __call__(self, rows: pa.Table) -> Mask:
+        """A mask over the rows."""
+        if self.target is None:
             return np.zeros(rows.num_rows, bool)
-        pressed_so = pc.and_(pc.equal(rows["model"], fingerprint), pc.equal(rows["quality"], settings.quality))
-        otherwise = pc.invert(pc.fill_null(pressed_so, False))
-        mask: Mask = pc.and_(pc.equal(rows["status"], LATENT), otherwise).to_numpy()
+        other_target = pc.fill_null(pc.not_equal(rows["target"], self.target), False)
+        other_model = pc.fill_null(pc.not_equal(rows["model"], self.fingerprint), False)
+        mask: Mask = pc.or_(other_target, other_model).to_numpy()
         return mask
 
-    return is_stale
+
+FRESH = Staleness("", None)
+"""Nothing is stale."""

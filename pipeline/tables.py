@@ -1,5 +1,6 @@
 """A Delta table at a store's root: opening it with our errors, and the facts of its files."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -33,8 +34,13 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
         raise StorageError(f"the table {store.url} cannot be read{at}: {one_line(e)}") from e
 
 
-def create_table(store: Store, schema: pa.Schema) -> None:
+def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, str] | None = None) -> None:
     """An empty table, unless there is one. Two that do this at once both succeed.
+
+    Args:
+        store: the table's root.
+        schema: its columns.
+        configuration: table properties (`delta.logRetentionDuration` ...).
 
     Raises:
         StorageError: when it cannot be written.
@@ -44,7 +50,14 @@ def create_table(store: Store, schema: pa.Schema) -> None:
         # No retries: one would make the table a second time on top of the other's.
         once = CommitProperties(max_commit_retries=0)
         options = storage_options(url)
-        DeltaTable.create(url, schema, mode="ignore", storage_options=options, commit_properties=once)
+        DeltaTable.create(
+            url,
+            schema,
+            mode="ignore",
+            configuration=dict(configuration or {}),
+            storage_options=options,
+            commit_properties=once,
+        )
     except (DeltaError, OSError) as e:
         try:
             open_table(store)  # the other one was faster
@@ -62,8 +75,9 @@ def files_of(table: DeltaTable) -> list[Shard]:
         return []
     names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
     columns: list[list[Any]] = [actions[name].to_pylist() for name in names]
+    # A file that another tool wrote without statistics may hold any key.
     files = [
-        Shard(path, size, modified, rows, first, last, "")
+        Shard(path, size, modified, rows, first or "", "\U0010ffff" if last is None else last, "")
         for path, size, modified, rows, first, last in zip(*columns, strict=True)
     ]
     return sorted(files, key=lambda shard: (shard.first_key, shard.path))

@@ -21,7 +21,9 @@ from pipeline.schema import IMAGES, REJECTIONS
 from pipeline.store import Entry
 from pipeline.units import PIECE_OBJECTS, ROWS, Piece, deal_again, deal_new
 
-ROWS_SCHEMA = pa.schema([*(IMAGES.field(name) for name in ROW_COLUMNS), pa.field(SHARD, pa.int32())])
+ROWS_SCHEMA = pa.schema(
+    [*(IMAGES.field(name) for name in (*ROW_COLUMNS, "quality", "encoded_at")), pa.field(SHARD, pa.int32())]
+)
 REFUSALS_SCHEMA = pa.schema([REJECTIONS.field(name) for name in REJECTION_COLUMNS])
 Row = dict[str, Any]
 
@@ -34,8 +36,6 @@ def row(key: str, etag: str = "1", quality: int = 40, shard: int = 0) -> Row:
     return {
         "key": key,
         "etag": etag,
-        "status": "latent",
-        "model": "m",
         "quality": quality,
         "source_bytes": 10,
         "encoded_at": datetime(2026, 1, 1, tzinfo=UTC),
