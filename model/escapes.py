@@ -52,6 +52,8 @@ def read(data: bytes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
             raise DamagedPayload("the payload's escape codes are damaged") from None
         if not unpacker.eof or unpacker.unused_data:
             raise DamagedPayload("the payload's escape codes are damaged")
+    if len(plain) > 10 * size:  # two numbers of at most five bytes a symbol
+        raise DamagedPayload("the payload's escape codes are damaged")
     numbers = _read_varints(plain)
     if data[0] > 1 or numbers.size % 2 or numbers.size == 0:
         raise DamagedPayload("the payload's escape codes are damaged")

@@ -1,5 +1,8 @@
 """Escapes: what goes in comes out, and damaged lists are refused."""
 
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 
@@ -65,3 +68,25 @@ def test_changed_bytes_are_refused_or_still_name_positions_of_the_image() -> Non
             continue
         assert found.size == numbers.size
         assert found.size == 0 or (found[0] >= 0 and found[-1] < size and (np.diff(found) > 0).all())
+
+
+def test_a_list_longer_than_the_image_is_refused_before_it_is_unpacked() -> None:
+    data = b"\0" + b"\x01\x02" * 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedPayload):
+            escapes.read(data, 100)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000  # a copy of the bytes, no more
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_longer_than_need_be_and_more_bytes_than_a_stream_are_refused() -> None:
+    assert escapes.read(b"\0\x01\x02", 9)[0].tolist() == [1]
+    with pytest.raises(DamagedPayload):
+        escapes.read(b"\0\x81\x00\x02", 9)
+    packed = zlib.compress(b"\x01\x02" * 8)
+    assert escapes.read(b"\1" + packed, 9)[0].size == 8
+    for data in (packed[:-1], packed + b"\0"):
+        with pytest.raises(DamagedPayload):
+            escapes.read(b"\1" + data, 9)

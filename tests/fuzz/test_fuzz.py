@@ -1,0 +1,67 @@
+"""A short run of the fuzzer, what it found before, and the fuzzer itself."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.child import outcome, payload_of
+from tests.fuzz.driver import fuzz
+
+CASES = 2000
+REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.mae"))
+FINE = {"decoded", "DamagedPayload", "WrongModel", "UnsupportedImage"}
+
+
+def test_spoiled_payloads_end_as_they_should() -> None:
+    report = fuzz(1, 0, CASES)
+    assert report.failures == {}
+    assert sum(report.outcomes.values()) == CASES
+    # The fuzzer is of use only while it comes behind the checksum, and to the networks.
+    assert report.outcomes["decoded"] > CASES // 20
+    assert report.outcomes["DamagedPayload"] > CASES // 2
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_was_found_once_ends_as_it_should(path: Path) -> None:
+    assert outcome(path.read_bytes()) in FINE
+
+
+def test_a_case_is_the_same_every_time() -> None:
+    assert [payload_of(3, n) for n in range(40)] == [payload_of(3, n) for n in range(40)]
+
+
+BAD_CHILD = """
+import ctypes, sys, time
+from tests.fuzz import child
+
+def outcome(payload, *, by_pillow):
+    number = cases.pop(0)
+    if number == 1: ctypes.string_at(0)
+    if number == 3: raise ValueError("two\\nlines")
+    if number == 4: bytearray(1 << 40)
+    if number == 5:
+        while True: pass
+    return "decoded"
+
+child.outcome, child.corpus, child.SECONDS = outcome, lambda: [], 0.2
+child.payload_of = lambda seed, number: b""
+cases = list(range(*map(int, sys.argv[2:])))
+child.main(*map(int, sys.argv[1:]))
+"""
+
+
+def test_crashes_errors_hangs_and_greed_are_seen() -> None:
+    report = fuzz(0, 0, 7, child=(sys.executable, "-c", BAD_CHILD))
+    assert report.failures == {
+        1: "failure crash: SIGSEGV",
+        3: "failure ValueError: two lines",
+        4: "failure MemoryError: ",
+        5: "failure hang: more than its processor time",
+    }
+    assert report.outcomes == {"decoded": 2, "Pillow: decoded": 1, "failure": 4}
+
+
+def test_a_child_that_cannot_start_is_no_finding() -> None:
+    with pytest.raises(RuntimeError, match="status 3 before case 5"):
+        fuzz(0, 5, 7, child=(sys.executable, "-c", "raise SystemExit(3)"))
