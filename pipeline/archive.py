@@ -160,12 +160,12 @@ class Archive:
         for shard in self.shards(version):
             yield from scan_shard(self.images, shard.path, columns)
 
-    def committer(self, run: str) -> Committer:
+    def committer(self, run: str, job: str = "encode") -> Committer:
         """What commits receipts for a run.
 
         Make it before planning: it refuses to add keys that another job added since.
         """
-        return Committer(self.images, self.rejections, run)
+        return Committer(self.images, self.rejections, run, job)
 
     def put_model(self, fingerprint: str, folder: str | Path) -> None:
         """Copy a model's files to `models/FINGERPRINT/`, once.

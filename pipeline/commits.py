@@ -28,6 +28,14 @@ from pipeline.tables import files_of, one_line, open_table
 
 _ATTEMPTS = 20
 
+_VACUUMED_AFTER_MS = 30 * 60 * 1000
+"""Age of a shard from which a commit makes sure that it is still there. A driver that slept for days may be late: a
+vacuum has removed what nobody had committed."""
+
+
+REJECTIONS_VERSION = "rejectionsVersion"
+"""The fact in a commit of the images table that ties the two tables together."""
+
 
 class CommitConflict(MaepressError):
     """Another job changed the same keys; nothing of this commit is visible.
@@ -54,19 +62,20 @@ class Committer:
 
     Attributes:
         run: names the run in rows and log.
+        job: "encode", "sync" ..., for the log.
         number: of the last commit, 0 at first; a run that goes on under its old name continues its numbers.
     """
 
-    def __init__(self, images: Store, rejections: Store, run: str) -> None:
-        """Args: images, rejections: roots of the two tables. run: a name that no other run has."""
-        self.run = run
+    def __init__(self, images: Store, rejections: Store, run: str, job: str = "encode") -> None:
+        """Args: images, rejections: roots of the two tables. run: a name that no other run has. job: for the log."""
+        self.run, self.job = run, job
         self._images, self._rejections = images, rejections
         table = open_table(images)
-        self._seen = {shard.path for shard in files_of(table)}
-        self._version = table.version()
+        self._version: int = table.version()
+        self._seen: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}
         self.number = table.transaction_version(run) or 0
 
-    def commit(self, receipts: Sequence[Receipt], number: int | None = None) -> Commit:
+    def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
         """Make shards visible and those that they replace invisible, in one transaction; then add the rejections.
 
         Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run
@@ -76,9 +85,11 @@ class Committer:
             receipts: at least one.
             number: the commit's number within the run, the next one when None. A number that the table has already is
                 a replay and is skipped.
+            rearranges: the rows are the same before and after, which readers that follow changes like to know.
 
         Raises:
-            CommitConflict: when another job committed some of the same keys or replaced the same shard.
+            CommitConflict: when another job committed some of the same keys or replaced the same shard, or a vacuum
+                took a shard that had waited too long.
             StorageError: when the store fails after retries; committing again with the same number is safe.
         """
         number = self.number + 1 if number is None else number
@@ -86,28 +97,35 @@ class Committer:
         removes = [receipt.remove for receipt in receipts if receipt.remove]
         facts = {
             "run": self.run,
+            "job": self.job,
             "rows": sum(receipt.rows for receipt in receipts),
             "sourceBytes": sum(receipt.source_bytes for receipt in receipts),
             "payloadBytes": sum(receipt.payload_bytes for receipt in receipts),
+            "retired": sum(receipt.retired for receipt in receipts),
+            # What `restore` goes by: the rejections as they stood before this commit.
+            REJECTIONS_VERSION: open_table(self._rejections).version(),
         }
-        skipped = not self._commit_images(adds, removes, number, facts) if adds or removes else False
+        skipped = not self._commit_images(adds, removes, number, facts, rearranges) if adds or removes else False
         self._commit_rejections([rejection for receipt in receipts for rejection in receipt.rejections], number)
         self.number = max(self.number, number)
         return Commit(self._version, skipped)
 
-    def _commit_images(self, adds: list[Shard], removes: list[str], number: int, facts: dict[str, Any]) -> bool:
+    def _commit_images(
+        self, adds: list[Shard], removes: list[str], number: int, facts: dict[str, Any], rearranges: bool
+    ) -> bool:
         """Whether the commit is new; False for a replay."""
         for attempt in range(1, _ATTEMPTS + 1):
             table = open_table(self._images)
             if (table.transaction_version(self.run) or 0) >= number:
                 self._look_at(table, files_of(table))
                 return False
-            if attempt == 1 or table.version() != self._version:
-                files = files_of(table)
-                self._check_others(files, adds, removes)
-                self._look_at(table, files)
+            before = self._seen
+            if table.version() != self._version:
+                self._look_at(table, files_of(table))
+            self._check_own(adds, removes)
+            self._check_others(before, adds)
             try:
-                _transact(table, IMAGES, adds, removes, Transaction(self.run, number), facts)
+                transact(table, IMAGES, adds, removes, Transaction(self.run, number), facts, rearranges)
             except CommitFailedError:
                 _pause(attempt)  # somebody else was faster: look at what they did
             except (DeltaError, OSError) as e:
@@ -117,7 +135,9 @@ class Committer:
                 _pause(attempt)
             else:
                 self._version = table.version() + 1
-                self._seen = self._seen.difference(removes).union(shard.path for shard in adds)
+                for path in removes:
+                    del self._seen[path]
+                self._seen |= {shard.path: shard for shard in adds}
                 return True
         raise StorageError(
             f"{self._images.url} is so busy with other writers that no commit got through: run this job again"
@@ -125,17 +145,23 @@ class Committer:
 
     def _look_at(self, table: DeltaTable, files: list[Shard]) -> None:
         self._version = table.version()
-        self._seen = {shard.path for shard in files}
+        self._seen = {shard.path: shard for shard in files}
 
-    def _check_others(self, files: list[Shard], adds: list[Shard], removes: list[str]) -> None:
-        missing = set(removes).difference(shard.path for shard in files)
-        if missing:
+    def _check_own(self, adds: list[Shard], removes: list[str]) -> None:
+        if not self._seen.keys() >= set(removes):
             raise CommitConflict(
                 f"another job replaced a shard of {self._images.url} that this one was changing: run this job again"
             )
-        known = self._seen.union(removes, (shard.path for shard in adds))
-        others = [shard for shard in files if shard.path not in known]
-        for theirs in others:
+        late = time.time_ns() // 1_000_000 - _VACUUMED_AFTER_MS
+        if any(shard.modified_ms < late and not self._images.exists(shard.path) for shard in adds):
+            raise CommitConflict(
+                f"shards of this job waited so long that a vacuum removed them from {self._images.url}: run again"
+            )
+
+    def _check_others(self, before: dict[str, Shard], adds: list[Shard]) -> None:
+        if before is self._seen:
+            return  # nobody committed since
+        for theirs in (shard for path, shard in self._seen.items() if path not in before):
             for ours in adds:
                 if theirs.first_key <= ours.last_key and ours.first_key <= theirs.last_key:
                     both = _keys(self._images, theirs) & _keys(self._images, ours)
@@ -158,8 +184,13 @@ class Committer:
                     return
                 shard = write_rejections(self._rejections, _to_table(fresh, self.run))
             try:
-                _transact(
-                    table, REJECTIONS, [shard] if shard else [], [], Transaction(self.run, number), {"run": self.run}
+                transact(
+                    table,
+                    REJECTIONS,
+                    [shard] if shard else [],
+                    [],
+                    Transaction(self.run, number),
+                    {"run": self.run, "job": self.job},
                 )
                 return
             except CommitFailedError:
@@ -171,19 +202,25 @@ class Committer:
                 _pause(attempt)
 
 
-def _transact(
+def transact(
     table: DeltaTable,
     schema: pa.Schema,
     adds: list[Shard],
     removes: list[str],
     mark: Transaction,
     facts: dict[str, Any],
+    rearranges: bool = False,
 ) -> None:
+    """Write the version that follows the one that `table` was opened at.
+
+    Raises:
+        CommitFailedError: when somebody else has written that version.
+    """
     now = time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
-        AddAction(s.path, s.size, {}, s.modified_ms, True, s.stats) for s in adds
+        AddAction(s.path, s.size, {}, s.modified_ms, not rearranges, s.stats) for s in adds
     ]
-    actions += [RemoveAction(path, True, now, partition_values={}) for path in removes]
+    actions += [RemoveAction(path, not rearranges, now, partition_values={}) for path in removes]
     # No retries inside: they would step over other writers' commits without comparing keys.
     properties = CommitProperties(custom_metadata=facts, max_commit_retries=0, app_transactions=[mark])
     table.create_write_transaction(actions, "append", schema, commit_properties=properties)
