@@ -13,20 +13,19 @@ from model.errors import MaepressError
 from model.picture import Picture
 from pipeline.opening import Row
 from pipeline.reading import Reading, read
-from pipeline.sandbox import Sandbox
+from pipeline.sandbox import TRANSCODING, shared
 from pipeline.schema import JXL, LATENT, ORIGINAL
 
 PSNR_TOLERANCE = 0.05
 """dB by which a PSNR measured again may differ: a decoder on another device rounds a few pixels to the other side."""
 
 
-def problem_with(row: Row, models: Collection[str], sandbox: Sandbox) -> str | None:
+def problem_with(row: Row, models: Collection[str]) -> str | None:
     """What is wrong with a row, in one line; None when nothing is. Of the payloads only transcodes are decoded.
 
     Args:
         row: all columns of IMAGES.
         models: fingerprints of the models that the archive holds.
-        sandbox: where transcodes are turned back.
     """
     payload = row["payload"]
     if len(payload) != row["payload_bytes"]:
@@ -36,7 +35,7 @@ def problem_with(row: Row, models: Collection[str], sandbox: Sandbox) -> str | N
             return _problem_with_source(row, payload)
         case "jxl":
             try:
-                return _problem_with_source(row, sandbox.to_jpeg(payload))
+                return _problem_with_source(row, shared(TRANSCODING).to_jpeg(payload))
             except MaepressError as e:
                 return str(e)
         case "latent":

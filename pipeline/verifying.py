@@ -29,7 +29,6 @@ from pipeline.flow import cargo
 from pipeline.merging import merged
 from pipeline.opening import Opener, Row
 from pipeline.progress import Progress
-from pipeline.sandbox import TRANSCODING, shared
 from pipeline.schema import IMAGES, JXL, LATENT
 from pipeline.shards import Receipt, Shard
 from pipeline.storage import Fetched, Store, open_source
@@ -191,14 +190,13 @@ def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
     """Findings of a shard's rows; sound rows of the sample follow them whole, to be decoded."""
-    sandbox = shared(TRANSCODING)
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, IMAGES.names):
                 for row in batch.to_pylist():
                     kind = _KINDS.get(row["status"], "originals")
-                    problem = problem_with(row, models, sandbox)
+                    problem = problem_with(row, models)
                     yield cargo(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
                         yield cargo(row)

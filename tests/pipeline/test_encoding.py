@@ -19,7 +19,9 @@ from pipeline.archive import Archive
 from pipeline.crew import gather
 from pipeline.encoding import EncodeResult, EncodeSettings, encode
 from pipeline.schema import IMAGES
-from tests.pipeline.sources import BROKEN, KEPT, encoded, mixed, photo, put_all
+from pipeline.transcoding import to_jpeg
+from tests.pipeline.hostile import scan_bomb
+from tests.pipeline.sources import BROKEN, KEPT, TRANSCODED, encoded, mixed, photo, put_all
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 FILES = mixed()
@@ -61,7 +63,9 @@ def test_every_key_ends_as_one_row_or_one_rejection(pressed: tuple[Path, Path, E
     _, archive, result = pressed
     assert rows(archive).keys() == FILES.keys() - set(BROKEN)
     assert refusals(archive).keys() == set(BROKEN)
-    assert result.latents + result.originals == len(FILES) - len(BROKEN)
+    assert result.latents + result.transcoded + result.originals == len(FILES) - len(BROKEN)
+    assert sum(result.kept.values()) == result.transcoded + result.originals
+    assert result.kept["mode CMYK"] == result.kept["more than 8 bits a channel"] == 1
     assert result.rejected == len(BROKEN)
     assert {key for key, row in rows(archive).items() if row["status"] == "original"} >= set(KEPT)
     assert result.latents > 40
@@ -80,9 +84,12 @@ def test_a_row_says_what_was_read_and_by_what_it_was_pressed(
         assert row["run"] == result.run
         assert datetime.now(UTC) - row["encoded_at"] < timedelta(minutes=10)
         if row["status"] == "latent":
-            assert (row["model"], row["quality"]) == (tiny_codec.fingerprint, 30)
+            assert (row["model"], row["quality"], row["kept"]) == (tiny_codec.fingerprint, 30, None)
+            assert row["target"] == "quality 30"
         else:
             assert (row["model"], row["quality"], row["psnr"]) == (None, None, None)
+            assert row["kept"]
+            assert row["target"] == (None if key in KEPT else "quality 30")
     assert result.source_bytes == sum(len(FILES[key]) for key in rows(archive))
 
 
@@ -91,9 +98,19 @@ def test_originals_are_kept_byte_for_byte(pressed: tuple[Path, Path, EncodeResul
     for key, row in rows(archive).items():
         if row["status"] == "original":
             assert row["payload"] == FILES[key]
+        elif row["status"] == "jxl":
+            assert row["payload_bytes"] < row["source_bytes"]
+            assert to_jpeg(row["payload"]) == FILES[key]
         else:
             beside = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
             assert row["payload_bytes"] + beside < row["source_bytes"]
+
+
+def test_a_jpeg_that_cannot_be_beaten_becomes_jpeg_xl(pressed: tuple[Path, Path, EncodeResult]) -> None:
+    _, archive, result = pressed
+    row = rows(archive)[TRANSCODED]
+    assert (row["status"], row["kept"], row["source_format"]) == ("jxl", "not smaller", "jpeg")
+    assert result.transcoded >= 1
 
 
 def test_latents_decode_to_the_psnr_that_the_row_promises(
@@ -155,7 +172,7 @@ def test_what_changed_is_replaced_and_nothing_else_is_touched(
     result = press(source, archive, tiny_model_folder)
     after = rows(archive)
 
-    assert (result.latents + result.originals, result.rejected) == (4, 1)
+    assert (result.latents + result.transcoded + result.originals, result.rejected) == (4, 1)
     assert (result.gone, result.rejected_before, result.unchanged) == (1, 1, len(before) - 3)
     assert after.keys() == before.keys() | {mended, "photos/new.jpg", "a-first.jpg"}
     assert after[changed]["source_sha256"] == hashlib.sha256(fresh[changed]).hexdigest()
@@ -177,13 +194,25 @@ def test_another_quality_and_a_retry_happen_only_when_asked_for(
     before = rows(archive)
     result = press(source, archive, tiny_model_folder, quality=5, repress=True, retry_rejected=True)
     after = rows(archive)
-    pressed_before = {key for key, row in before.items() if row["status"] == "latent"}
-    assert result.latents + result.originals == len(pressed_before)
+    pressed_before = {key for key, row in before.items() if row["target"] is not None}
+    assert pressed_before >= {key for key, row in before.items() if row["status"] == "latent"} | {TRANSCODED}
+    assert result.latents + result.transcoded + result.originals == len(pressed_before)
     assert (result.rejected, result.rejected_before) == (len(BROKEN), 0)
     assert after.keys() == before.keys()
     for key in before:
         assert (after[key] == before[key]) == (key not in pressed_before)
     assert {after[key]["quality"] for key in pressed_before} <= {5, None}
+
+
+def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_pressed(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    files = {f"{i}.png": encoded(photo(i), "PNG") for i in range(6)}
+    put_all(str(tmp_path / "source"), files | {"3-bomb.jpg": scan_bomb()})
+    result = press(tmp_path / "source", tmp_path / "archive", tiny_model_folder, read_seconds=3)
+    assert rows(tmp_path / "archive").keys() == files.keys()
+    assert refusals(tmp_path / "archive") == {"3-bomb.jpg": "cannot be decoded: it took longer than 3 s"}
+    assert result.rejected == 1
 
 
 def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path) -> None:
@@ -203,6 +232,8 @@ def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path)
     ("changes", "message"),
     [
         ({"quality": 99}, "less than 64"),
+        ({"quality": 40, "min_psnr": 38}, "--quality and --min-psnr exclude each other"),
+        ({"min_ms_ssim": 1.5}, "less than 1"),
         ({"actors": "5:2"}, "not MIN:MAX"),
         ({"actors": "0:2"}, "not MIN:MAX"),
         ({"actors": "many"}, "not MIN:MAX"),
