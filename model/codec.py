@@ -11,9 +11,9 @@ For a pipeline the same in two halves: `analyse` runs the networks (on the GPU w
 integers; `coder.encode` turns those into bytes, in other processes if need be.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,24 +21,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import checkpoint, container, escapes, planes
-from model.coder import EntropyCoder, Latents, expect_numbers
-from model.config import HYPER_STRIDE, LATENT_STRIDE
-from model.container import PASS_TAGS, Colour, Header, Tag
+from model import checkpoint, container, planes, targeting
+from model.coder import EntropyCoder, Latents
+from model.config import QUALITIES
+from model.container import FRACTIONS, Header, Tag
+from model.decoder import Decoder, Sections
+from model.encoder import Encoder, Pressed
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
-from model.passes import pass_map
 from model.picture import Picture
+from model.pixels import colour_of, latent_size
 from model.precision import best_dtype
 from model.target import Target
+from model.tiling import TILE
 
-Parsed = tuple[Header, dict[int, bytes]]
+Parsed = tuple[Header, Sections]
 """A payload's header and sections."""
 Result = TypeVar("Result")
-BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
-"""Most pixels that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
-MAX_PIXELS = 1 << 28
+BATCH_LATENTS = {"cpu": 1 << 12, "cuda": 1 << 16}
+"""Most positions of latents that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
+MAX_PIXELS = 1 << 31
 """Largest image that is coded. A header that names more is taken for damage: nothing may be allocated on its word."""
+SAMPLE = 256
+"""Positions of latents that tell a search what to expect."""
 
 
 class Codec:
@@ -49,11 +54,20 @@ class Codec:
         coder: the entropy-coding half, without torch, small to send to other processes.
     """
 
-    def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu", *, tile: int = TILE) -> None:
+        """A codec of a loaded model.
+
+        Args:
+            model: complete for coding.
+            device: where the networks run.
+            tile: side in latents, a multiple of 4, of the pieces that large images are worked on in. The result does
+                not depend on it.
+        """
         self.fingerprint = model.fingerprint
         self.coder = EntropyCoder(model.tables, model.fingerprint)
         self._network = model.network
         self._device = torch.device(device)
+        self._tile = tile
         set_compute_dtype(self._network, best_dtype(self._device))
 
     @classmethod
@@ -77,13 +91,17 @@ class Codec:
             a payload each, in order.
 
         Raises:
-            MaepressError: for a quality out of range.
+            MaepressError: for a quality out of range, or a target that the model cannot reach; names the nearest.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
         pressed = []
         for picture, latents in zip(pictures, self.analyse(pictures, quality, check=False), strict=True):
             extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
-            pressed.append(self.coder.encode(latents, **extra))
+            payload = self.coder.encode(latents, **extra)
+            if not latents.met:
+                without = len(payload) if not any(extra.values()) else len(self.coder.encode(latents))
+                raise MaepressError(_unreachable(picture, Target.of(quality), latents, without))
+            pressed.append(payload)
         return pressed
 
     def analyse(self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True) -> list[Latents]:
@@ -92,44 +110,72 @@ class Codec:
         Args:
             pictures: of any sizes; those of equal padded size go through the networks together.
             target: a quality 0..63, or a floor or limit that each picture is pressed to.
-            check: also reconstruct what the decoder will output and measure its PSNR.
+            check: also reconstruct what the decoder will output and measure its PSNR; floors are always checked.
 
         Returns:
-            a `Latents` each, in order.
+            a `Latents` each, in order; `met` says whether the target was reached, and where it was not they are the
+            nearest that the model can do.
 
         Raises:
             MaepressError: for a quality out of range.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
-        quality = Target.of(target).quality
-        if quality is None:
-            raise MaepressError("only quality can be targeted yet")
+        target = Target.of(target)
         for p in pictures:
             if p.width * p.height > MAX_PIXELS:
                 raise UnsupportedImage(
-                    f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into tiles"
+                    f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into parts"
                 )
         results: dict[int, Latents] = {}
-        for batch in _batches([_padded_size(p.height, p.width) for p in pictures], self._batch_pixels()):
-            results |= zip(batch, self._analyse([pictures[i] for i in batch], quality, check), strict=True)
+        for batch in _batches([latent_size(p.height, p.width) for p in pictures], self._batch_latents()):
+            results |= zip(batch, self._analyse([pictures[i] for i in batch], target, check), strict=True)
         return [results[i] for i in range(len(pictures))]
 
     @torch.inference_mode()
-    def _analyse(self, pictures: list[Picture], quality: int, check: bool) -> list[Latents]:
-        """Pictures of one padded size."""
-        image = torch.from_numpy(np.stack([_pad(p.pixels) for p in pictures])).to(self._device)
-        row = torch.full((len(pictures),), quality, device=self._device)
-        coded = self._network.analyse(image.to(torch.float32) / 255, row)
-        output = self._network.synthesise(coded.latent, row).cpu().numpy() if check else None
-        z, symbols, indices = (t.cpu().numpy() for t in (coded.z, coded.symbols, coded.indices))
-        narrow = symbols.astype(np.int16) if np.abs(symbols).max() < 1 << 15 else symbols
-        latents = []
-        for i, picture in enumerate(pictures):
-            colour = Colour.GREY if picture.pixels.shape[2] == 1 else Colour.RGB
-            header = Header(self.fingerprint, picture.width, picture.height, quality, colour)
-            psnr = None if output is None else _psnr(picture.pixels, _unpad(output[i], header))
-            latents.append(Latents(header, z[i], narrow[i], indices[i], picture.alpha, psnr))
-        return latents
+    def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
+        """Pictures of one size in latents."""
+        encoder = Encoder(self._network, pictures, self._device, self._tile)
+        everyone = range(len(pictures))
+        if target.quality is not None:
+            made = encoder.press(everyone, [float(target.quality)] * len(pictures), check=check)
+            return [self._latents(pictures[i], made[i]) for i in everyone]
+        return self._search(encoder, pictures, target, check)
+
+    def _search(self, encoder: Encoder, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
+        """Try qualities until each picture's target is just met."""
+        floor, similarity = target.max_bpp is None, target.min_ms_ssim is not None
+        gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
+        sample = encoder.sample(SAMPLE)
+        searches = [targeting.search(target, sample[i], gains, p) for i, p in enumerate(pictures)]
+        best: dict[int, Latents] = {}
+        while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
+            steps = [step / FRACTIONS for step in members.values()]
+            made = encoder.press(list(members), steps, check=floor, similarity=similarity)
+            for (i, step), pressed in zip(members.items(), made, strict=True):
+                latents = self._latents(pictures[i], pressed)
+                searches[i].record(step, self._value(latents, target))
+                if searches[i].nearest() == step:
+                    best[i] = latents
+        if check and not floor:
+            chosen = [best[i].header.step for i in range(len(pictures))]
+            made = encoder.press(range(len(pictures)), chosen, check=True)
+            best = {i: self._latents(pictures[i], pressed) for i, pressed in enumerate(made)}
+        return [replace(best[i], met=s.best() is not None) for i, s in enumerate(searches)]
+
+    def _value(self, latents: Latents, target: Target) -> float:
+        """What a search compares with its goal."""
+        if target.max_bpp is not None:
+            return targeting.log_bits(len(self.coder.encode(latents)))
+        if target.min_psnr is not None:
+            assert latents.psnr is not None
+            return latents.psnr
+        assert latents.ms_ssim is not None
+        return targeting.decibels(latents.ms_ssim)
+
+    def _latents(self, picture: Picture, made: Pressed) -> Latents:
+        quality, fraction = divmod(round(made.step * FRACTIONS), FRACTIONS)
+        header = Header(self.fingerprint, picture.width, picture.height, quality, colour_of(picture), fraction)
+        return Latents(header, made.z, made.symbols, made.indices, picture.alpha, made.psnr, made.ms_ssim)
 
     def decompress(self, payloads: Sequence[bytes]) -> list[Picture]:
         """Pictures of payloads, in order.
@@ -147,12 +193,12 @@ class Codec:
             DamagedPayload: when a payload is not exactly what was written.
             WrongModel: when another model pressed it.
         """
-        return self._in_batches(payloads, lambda parsed: self._restore(parsed)[0])
+        return self._in_batches(payloads, self._restore)
 
     def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]
         results: dict[int, Result] = {}
-        for batch in _batches([_padded_size(h.height, h.width) for h, _ in parsed], self._batch_pixels()):
+        for batch in _batches([latent_size(h.height, h.width) for h, _ in parsed], self._batch_latents()):
             results |= zip(batch, decode([parsed[i] for i in batch]), strict=True)
         return [results[i] for i in range(len(payloads))]
 
@@ -170,43 +216,21 @@ class Codec:
             )
         return header, sections
 
+    def _decoder(self, parsed: list[Parsed]) -> Decoder:
+        return Decoder(self._network, self.coder, [header for header, _ in parsed], self._device, self._tile)
+
     @torch.inference_mode()
     def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
-        """Payloads of one padded size."""
-        restored, latent = self._restore(parsed)
-        row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
-        output = self._network.synthesise(latent, row).cpu().numpy()
-        return [_picture(sections, output[i], restored[i]) for i, (_, sections) in enumerate(parsed)]
+        """Payloads of one size in latents."""
+        decoder = self._decoder(parsed)
+        colours = decoder.render(decoder.parse([sections for _, sections in parsed]))
+        return [_picture(*one, pixels) for one, pixels in zip(parsed, colours, strict=True)]
 
     @torch.inference_mode()
-    def _restore(self, parsed: list[Parsed]) -> tuple[list[Latents], torch.Tensor]:
-        """Whole numbers of payloads of one padded size, and the latents `[B, h, w, M]` that they stand for."""
-        height, width = _padded_size(parsed[0][0].height, parsed[0][0].width)
-        h, w = height // LATENT_STRIDE, width // LATENT_STRIDE
-        config = self._network.config
-        z_shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), config.hyper_channels)
-        row = torch.tensor([header.quality for header, _ in parsed], device=self._device)
-
-        z = np.stack([self.coder.decode_hyper(s.get(Tag.HYPER, b""), z_shape, header.quality) for header, s in parsed])
-        state = self._network.begin(torch.from_numpy(z).to(self._device), row, (h, w))
-        passes = pass_map(h, w, config.latent_channels)
-        symbols = np.zeros((len(parsed), *passes.shape), np.int32)
-        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), passes.size) for _, s in parsed]
-        for number, tag in enumerate(PASS_TAGS):
-            if number:
-                self._network.advance(state, torch.from_numpy(symbols).to(self._device))
-            mine = passes == number
-            indices = state.indices.to(torch.uint8).cpu().numpy()
-            for i, (_, s) in enumerate(parsed):
-                symbols[i][mine] = self.coder.decode_pass(s.get(tag, b""), indices[i][mine])
-                symbols[i].reshape(-1)[escaped[i][0]] = escaped[i][1]
-        for i, (_, s) in enumerate(parsed):
-            expect_numbers(s, z[i], symbols[i])
-        restored = [
-            Latents(header, z[i], symbols[i], indices[i], _alpha(header, sections))
-            for i, (header, sections) in enumerate(parsed)
-        ]
-        return restored, self._network.reconstruct(state, torch.from_numpy(symbols).to(self._device))
+    def _restore(self, parsed: list[Parsed]) -> list[Latents]:
+        """Payloads of one size in latents."""
+        numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
+        return [replace(x, alpha=_alpha(*one)) for one, x in zip(parsed, numbers, strict=True)]
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.
@@ -217,59 +241,39 @@ class Codec:
         """
         return self._parse(payload)[0]
 
-    def _batch_pixels(self) -> int:
-        return BATCH_PIXELS[self._device.type]
+    def _batch_latents(self) -> int:
+        return BATCH_LATENTS[self._device.type]
 
 
-def _alpha(header: Header, sections: dict[int, bytes]) -> NDArray[np.uint8] | None:
+def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) -> str:
+    """One line for a target that was not met."""
+    name = f"{picture.width}x{picture.height} picture"
+    if target.max_bpp is not None:
+        least = 8 * size / (picture.width * picture.height)
+        return f"the {name} takes at least {least:.4g} bits a pixel, more than {target.max_bpp:g}: allow more"
+    if target.min_psnr is not None:
+        return f"the {name} reaches at most {nearest.psnr:.2f} dB PSNR, not {target.min_psnr:g}: ask for less"
+    return f"the {name} reaches at most {nearest.ms_ssim:.5f} MS-SSIM, not {target.min_ms_ssim:g}: ask for less"
+
+
+def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:
     return planes.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
 
 
-def _picture(sections: dict[int, bytes], output: NDArray[np.uint8], restored: Latents) -> Picture:
+def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8]) -> Picture:
     metadata = {name: sections.get(tag, b"") for name, tag in (("icc", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP))}
-    return Picture(np.ascontiguousarray(_unpad(output, restored.header)), restored.alpha, **metadata)
+    return Picture(pixels, _alpha(header, sections), **metadata)
 
 
-def _padded_size(height: int, width: int) -> tuple[int, int]:
-    """Sides rounded up to whole latents."""
-    return height + -height % LATENT_STRIDE, width + -width % LATENT_STRIDE
-
-
-def _pad(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB of whole latents: edges repeated, grey three times."""
-    h, w, channels = pixels.shape
-    height, width = _padded_size(h, w)
-    padded = (
-        np.pad(pixels, ((0, height - h), (0, width - w), (0, 0)), mode="edge") if (height, width) != (h, w) else pixels
-    )
-    return padded.repeat(3, axis=2) if channels == 1 else padded
-
-
-def _unpad(output: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
-    """The decoder's RGB output to the picture's own planes: grey is the rounded mean of the three."""
-    cropped = output[: header.height, : header.width]
-    if header.colour == Colour.RGB:
-        return cropped
-    grey: NDArray[np.uint8] = ((cropped.sum(2, keepdims=True, dtype=np.uint16) * 2 + 3) // 6).astype(np.uint8)
-    return grey
-
-
-def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images; infinite when they are equal."""
-    difference = a.astype(np.int16) - b
-    squared = float(np.mean(np.square(difference, dtype=np.int32)))
-    return math.inf if squared == 0 else 10 * math.log10(255**2 / squared)
-
-
-def _batches(sizes: list[tuple[int, int]], most_pixels: int) -> Iterator[list[int]]:
-    """Positions of equal sizes, together at most so many pixels (or one)."""
+def _batches(sizes: list[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Positions of equal sizes, together at most so many latents (or one)."""
     groups = defaultdict(list)
     for i, size in enumerate(sizes):
         groups[size].append(i)
     for (h, w), members in groups.items():
-        step = max(1, most_pixels // (h * w))
+        step = max(1, most // (h * w))
         for start in range(0, len(members), step):
             yield members[start : start + step]
 
 
-__all__ = ["Codec", "DamagedPayload", "Latents", "MaepressError", "Picture", "WrongModel"]
+__all__ = ["Codec", "DamagedPayload", "Latents", "MaepressError", "Picture", "Target", "WrongModel"]

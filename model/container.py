@@ -1,6 +1,6 @@
 """The container: what the bytes of a payload, which is also a `.mae` file, mean.
 
-    magic "MAEP" | version u8 | colour kind u8 | quality u8 | model fingerprint 8 bytes | width varint | height varint
+    magic "MAEP" | version u8 | colour kind u8 | step u8 | model fingerprint 8 bytes | width varint | height varint
     sections:  tag u8 | length varint | bytes
     tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
 
@@ -14,12 +14,13 @@ from enum import IntEnum
 
 import google_crc32c
 
-from model.config import QUALITIES
 from model.errors import DamagedPayload
 from model.picture import MAX_SIDE
 
 MAGIC = b"MAEP"
 VERSION = 1
+FRACTIONS = 4
+"""Steps between a quality and the next: only the gain is that fine. A header's byte is 4 quality + fraction."""
 _FIXED = struct.Struct("<4sBBB8s")
 
 
@@ -53,6 +54,11 @@ class Colour(IntEnum):
     RGB = 0
     GREY = 1
 
+    @property
+    def planes(self) -> int:
+        """Number of colour planes."""
+        return 1 if self == Colour.GREY else 3
+
 
 _TAGS = frozenset(map(int, Tag))
 _COLOURS = frozenset(map(int, Colour))
@@ -68,6 +74,7 @@ class Header:
         height: rows.
         quality: 0..63.
         colour: RGB or grey.
+        fraction: 0..3, quarters of the way to the next quality; of the gain alone.
     """
 
     fingerprint: str
@@ -75,11 +82,18 @@ class Header:
     height: int
     quality: int
     colour: Colour
+    fraction: int = 0
+
+    @property
+    def step(self) -> float:
+        """Quality with its fraction."""
+        return self.quality + self.fraction / FRACTIONS
 
 
 def write(header: Header, sections: dict[Tag, bytes]) -> bytes:
     """A whole payload; empty sections are left out."""
-    parts = [_FIXED.pack(MAGIC, VERSION, header.colour, header.quality, bytes.fromhex(header.fingerprint))]
+    step = header.quality * FRACTIONS + header.fraction
+    parts = [_FIXED.pack(MAGIC, VERSION, header.colour, step, bytes.fromhex(header.fingerprint))]
     parts += [_varint(header.width), _varint(header.height)]
     for tag, data in sections.items():
         if data:
@@ -135,16 +149,17 @@ def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
 def _header(payload: bytes) -> tuple[Header, int]:
     if len(payload) < _FIXED.size + 2 or payload[:4] != MAGIC:
         raise DamagedPayload("these bytes are no maepress payload (they do not begin with MAEP)")
-    _, version, colour, quality, fingerprint = _FIXED.unpack_from(payload)
+    _, version, colour, step, fingerprint = _FIXED.unpack_from(payload)
     if version != VERSION:
         raise DamagedPayload(
             f"the payload has format version {version}, this maepress reads {VERSION}: upgrade maepress"
         )
     width, at = _read_varint(payload, _FIXED.size)
     height, at = _read_varint(payload, at)
-    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE) or quality >= QUALITIES or colour not in _COLOURS:
-        raise DamagedPayload(f"the payload's header is damaged ({width}x{height}, quality {quality}, colour {colour})")
-    return Header(fingerprint.hex(), width, height, quality, Colour(colour)), at
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE) or colour not in _COLOURS:
+        raise DamagedPayload(f"the payload's header is damaged ({width}x{height}, colour {colour})")
+    quality, fraction = divmod(step, FRACTIONS)
+    return Header(fingerprint.hex(), width, height, quality, Colour(colour), fraction), at
 
 
 def _varint(n: int) -> bytes:

@@ -27,7 +27,8 @@ EXACT = 2**24
 
 def round_to(x: Tensor, bits: int) -> Tensor:
     """Round half up to a multiple of 2^-bits; the gradient passes straight through."""
-    return x + (torch.floor(x * 2.0**bits + 0.5) * 2.0**-bits - x).detach()
+    rounded = (x.detach() * 2.0**bits).add_(0.5).floor_().mul_(2.0**-bits)
+    return x + (rounded - x.detach()) if x.requires_grad else rounded
 
 
 def clip_activation(x: Tensor) -> Tensor:
@@ -48,12 +49,18 @@ class FixedLinear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.knots = nn.Parameter(torch.zeros(KNOTS, outputs)) if by_quality else None
 
-    def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Multiples of 2^-4 up to 255/16 in size, `[..., I]`, to exact sums `[..., O]`, multiples of 2^-11."""
-        weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
-        y = F.linear(x, weight, round_to(self.bias, ACCUMULATOR_BITS))
+    def forward(self, x: Tensor, quality: Tensor | None = None, outputs: slice = slice(None)) -> Tensor:
+        """Multiples of 2^-4 up to 255/16 in size, `[..., I]`, to exact sums `[..., O]`, multiples of 2^-11.
+
+        Args:
+            x: activations.
+            quality: integers `[B]`, for a layer that has a bias row a quality.
+            outputs: which of them to compute.
+        """
+        weight = round_to(self.weight[outputs].clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
+        y = F.linear(x, weight, round_to(self.bias[outputs], ACCUMULATOR_BITS))
         if self.knots is not None and quality is not None:
-            y = y + interpolate(round_to(self.knots, ACCUMULATOR_BITS - 3), quality)
+            y += interpolate(round_to(self.knots[:, outputs], ACCUMULATOR_BITS - 3), quality)
         return y
 
     def is_exact(self) -> bool:
@@ -82,5 +89,5 @@ class FixedNeighbours(nn.Module):
         total = torch.zeros_like(x)
         for i in range(9):
             row, column = divmod(i, 3)
-            total = total + padded[:, row : row + h, column : column + w] * weight[i]
+            total.addcmul_(padded[:, row : row + h, column : column + w], weight[i])
         return total

@@ -93,7 +93,7 @@ class Network(nn.Module):
             quality: integers `[B]`.
         """
         y = self.analysis(image)
-        z = self.hyper_analysis(y * self._gain(quality), y, quality)
+        z = self.hyper_analysis(y * self.gain(quality), y, quality)
         bits_z = self.hyper_prior(z + torch.empty_like(z).uniform_(-0.5, 0.5), quality)
         state = self.begin(round_through(z).clamp(-HYPER_MAX, HYPER_MAX), quality, (y.shape[1], y.shape[2]))
         symbols = self._quantise(y, state, to_symbols_through)
@@ -104,14 +104,25 @@ class Network(nn.Module):
     def analyse(self, image: Tensor, quality: Tensor) -> Analysed:
         """Whole numbers to be coded, for images `[B, H, W, 3]` in 0..1 with sides that are multiples of 16."""
         y = self.analysis(image)
-        h, w = y.shape[1:3]
-        padding = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
-        padded = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
-        z = torch.round(self.hyper_analysis(padded * self._gain(quality), padded, quality)).clamp(-HYPER_MAX, HYPER_MAX)
-        state = self.begin(z, quality, (h, w))
+        z = self.hyper_latent(y, quality, quality)
+        state = self.begin(z, quality, (y.shape[1], y.shape[2]))
         symbols = self._quantise(y, state, to_symbols)
         latent = self.reconstruct(state, symbols)
         return Analysed(z.to(torch.int8), symbols.to(torch.int32), state.indices.to(torch.uint8), latent)
+
+    def hyper_latent(self, y: Tensor, quality: Tensor, step: Tensor) -> Tensor:
+        """Latents `[B, h, w, M]` of any sides to z, whole numbers in float32 `[B, h/4, w/4, Z]`, rounded up.
+
+        Args:
+            y: what the analysis transform gave.
+            quality: integers `[B]`, the row of the networks.
+            step: float `[B]`, the quality with its fraction, of which the gain is taken.
+        """
+        h, w = y.shape[1:3]
+        padding = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
+        if any(padding):
+            y = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
+        return torch.round(self.hyper_analysis(y * self.gain(step), y, quality)).clamp(-HYPER_MAX, HYPER_MAX)
 
     def _quantise(self, y: Tensor, state: "State", rounding: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Symbols of all passes; `state` ends at the last."""
@@ -131,7 +142,7 @@ class Network(nn.Module):
         narrow = self.scales.features(z, quality)[:, :h, :w]
         passes = torch.from_numpy(pass_map(h, w, self.config.latent_channels)).to(z.device)
         mean, indices = self.means.first(wide), self.scales.first(narrow, quality)
-        return State(0, passes, quality, self._gain(quality), wide, narrow, mean, indices)
+        return State(0, passes, quality, self.gain(quality), wide, narrow, mean, indices)
 
     def advance(self, state: "State", symbols: Tensor) -> None:
         """Go on to the next pass, given all symbols so far (whole numbers `[B, h, w, M]`; others are not looked at)."""
@@ -148,14 +159,15 @@ class Network(nn.Module):
         """Whole numbers `[B, h, w, M]` to latents, float32 of that shape, for the passes that `state` has come to."""
         return self.prior.reconstruct(symbols.to(torch.float32), state.indices) / state.gain + state.mean
 
-    def _gain(self, quality: Tensor) -> Tensor:
-        """Quantisation steps a unit of y, `[B, 1, 1, M]`."""
+    def gain(self, quality: Tensor) -> Tensor:
+        """Quantisation steps a unit of y, `[B, 1, 1, M]`; `quality` may have a fraction."""
         return torch.exp(self.log_gain(quality))
 
     def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
         """Latents `[B, h, w, M]` to images, uint8 `[B, 16h, 16w, 3]`."""
         image = self.synthesis(latent, quality)
-        return torch.floor(image * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+        levels: Tensor = image.mul_(255).add_(0.5).floor_().clamp_(0, 255)
+        return levels.to(torch.uint8)
 
 
 @dataclass(slots=True)

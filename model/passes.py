@@ -19,3 +19,9 @@ def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
     odd_column = (np.arange(width)[:, None] + group % 2) % 2  # [w, M]
     both, either = odd_row[:, None] & odd_column[None], odd_row[:, None] ^ odd_column[None]
     return (both + 2 * either).astype(np.uint8)
+
+
+def lattice(number: int) -> list[tuple[int, int, int]]:
+    """The same map as steps: a pass codes `[a::2, b::2, group::4]` for each of these (a, b, group)."""
+    corner = pass_map(2, 2, 4)
+    return [(a, b, g) for a in range(2) for b in range(2) for g in range(4) if corner[a, b, g] == number]

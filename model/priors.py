@@ -61,9 +61,8 @@ class LatentPrior(nn.Module):
 
     def reconstruct(self, symbols: Tensor, index: Tensor) -> Tensor:
         """Symbols moved to where in their bin the latents mostly are: an offset for sizes of 1, one for larger ones."""
-        size = symbols.abs()
-        row = self.offset[index.detach().long()]
-        offset = torch.where(size < 1.5, row[..., 0], row[..., 1])
+        larger = symbols.detach().abs() > 1.5
+        offset = torch.take(self.offset, index.detach().long().mul_(2).add_(larger))
         return symbols - torch.sign(symbols) * offset
 
     @torch.no_grad()

@@ -27,12 +27,12 @@ def interpolate(knots: Tensor, quality: Tensor) -> Tensor:
 
     Args:
         knots: float `[KNOTS, C]`.
-        quality: integers `[B]` in 0..63.
+        quality: `[B]`, integers in 0..63 or floats from 0 to below 64.
 
     Returns:
         float `[B, 1, 1, C]`, ready to broadcast over `[B, H, W, C]`.
     """
-    left = torch.div(quality, KNOT_SPACING, rounding_mode="floor")
+    left = torch.div(quality, KNOT_SPACING, rounding_mode="floor").long()
     weight = (quality - left * KNOT_SPACING).to(knots.dtype).div(KNOT_SPACING)[:, None]
     return (knots[left] * (1 - weight) + knots[left + 1] * weight)[:, None, None, :]
 

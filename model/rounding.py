@@ -16,10 +16,11 @@ DEAD_ZONE = 0.2
 
 def to_symbols(residual: Tensor, index: Tensor) -> Tensor:
     """Whole numbers (float) for latents in quantisation steps from their mean, given their indices (same shape)."""
-    threshold = 0.5 - DEAD_ZONE * torch.exp(-scale_of(index.detach().to(torch.float32)))
-    return torch.sign(residual) * torch.floor(residual.abs() + threshold)
+    threshold = scale_of(index.detach().to(torch.float32)).neg_().exp_().mul_(-DEAD_ZONE).add_(0.5)
+    residual = residual.detach()
+    return residual.abs().add_(threshold).floor_().mul_(torch.sign(residual))
 
 
 def to_symbols_through(residual: Tensor, index: Tensor) -> Tensor:
     """The same in training: the gradient passes straight through to the residual."""
-    return residual + (to_symbols(residual, index) - residual).detach()
+    return residual + (to_symbols(residual, index) - residual.detach())

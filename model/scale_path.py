@@ -35,8 +35,7 @@ def log_size(symbols: Tensor) -> Tensor:
     Args:
         symbols: whole numbers in any float dtype.
     """
-    sizes: Tensor = _LOG_SIZES.to(symbols.device)[symbols.detach().abs().clamp(max=255).long()]
-    return sizes
+    return torch.take(_LOG_SIZES.to(symbols.device), symbols.detach().abs().clamp_(max=255).long())
 
 
 class ScaleContext(nn.Module):
@@ -51,9 +50,12 @@ class ScaleContext(nn.Module):
 
     def forward(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
         """Features `[B, h, w, S]` and whole numbers `[B, h, w, M]` to scale indices, whole numbers 0..63 in float32."""
+        return to_index(self.out(self.hidden(features, symbols, quality), quality))
+
+    def hidden(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
+        """All but the last layer, which looks at one position."""
         near = clip_activation(self.near(log_size(symbols)))
-        hidden = clip_activation(self.join(torch.cat([features, near], -1), quality))
-        return to_index(self.out(hidden, quality))
+        return clip_activation(self.join(torch.cat([features, near], -1), quality))
 
 
 class ScalePath(nn.Module):

@@ -25,6 +25,7 @@ from model.config import CodecConfig
 from model.layers import set_compute_dtype
 from model.network import Network
 from model.picture import Picture
+from model.target import Target
 from tests.conftest import photo_like
 
 FOLDER = Path(__file__).parent / "version-1"
@@ -52,14 +53,15 @@ def network() -> Network:
     return made
 
 
-def pictures() -> dict[str, tuple[Picture, int]]:
-    """What is pressed, and at which quality."""
+def pictures() -> dict[str, tuple[Picture, int | Target]]:
+    """What is pressed, and at which quality or to what."""
     alpha = (np.indices((29, 45)).sum(0) * 3).astype(np.uint8)
     noise = np.random.default_rng(2).integers(0, 256, (40, 72, 3)).astype(np.uint8)
     ramp = (np.indices((17, 33))[1] * 7).astype(np.uint8)
     return {
         "rgb": (Picture(photo_like(100, 130)), 45),
         "rgb-smallest": (Picture(photo_like(100, 130, seed=3)), 0),
+        "between-qualities": (Picture(photo_like(48, 80, seed=4)), Target(max_bpp=1.0)),
         "grey": (Picture(photo_like(61, 40, 1)), 33),
         "alpha": (Picture(photo_like(29, 45), alpha, icc=b"icc", exif=b"exif", xmp=b"xmp"), 20),
         "grey-alpha": (Picture(photo_like(17, 33, 1), ramp), 50),

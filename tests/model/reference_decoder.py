@@ -4,6 +4,7 @@ It is slow and short. What it gives must be what the real decoder gives: the sam
 level (`tests/model/test_format.py`). Whoever changes the format changes the document, this file and the golden files.
 """
 
+import hashlib
 import json
 import struct
 import zlib
@@ -39,8 +40,10 @@ class Decoded:
 
 def decode(payload: bytes, model_folder: Path) -> Decoded:
     """A payload and the folder of the model that pressed it to numbers and pixels."""
-    colour, quality, fingerprint, width, height, sections = read_container(payload)
+    colour, step, fingerprint, width, height, sections = read_container(payload)
+    quality = int(step)
     tensors = read_safetensors((model_folder / "model.safetensors").read_bytes())
+    assert fingerprint == fingerprint_of(tensors, json.loads((model_folder / "config.json").read_text())["config"])
     h, w = -(-height // 16), -(-width // 16)
     z = read_hyper(sections.get(1, b""), tensors, quality, (-(-h // 4), -(-w // 4)))
     scales, tables = ScalePath(tensors, quality, z, (h, w)), latent_tables(tensors)
@@ -57,7 +60,7 @@ def decode(payload: bytes, model_folder: Path) -> Decoded:
     if 7 in sections:
         numbers = z.astype("<i1").tobytes() + symbols.astype("<i4").tobytes()
         assert sections[7] == struct.pack("<I", crc32c(numbers))
-    image = Picture(tensors, quality).image(z, symbols, indices, number)[:height, :width]
+    image = Picture(tensors, quality, step).image(z, symbols, indices, number)[:height, :width]
     if colour == 1:
         image = (2 * image.sum(2, keepdims=True) + 3) // 6
     alpha = read_alpha(sections[6], height, width) if 6 in sections else None
@@ -88,8 +91,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def read_container(payload: bytes) -> tuple[int, int, str, int, int, dict[int, bytes]]:
-    """Colour kind, quality, model, width, height, sections."""
+def read_container(payload: bytes) -> tuple[int, float, str, int, int, dict[int, bytes]]:
+    """Colour kind, quality with its fraction, model, width, height, sections."""
     assert payload[:4] == b"MAEP" and payload[4] == 1
     assert struct.unpack("<I", payload[-4:])[0] == crc32c(payload[:-4])
     width, at = varint(payload, 15)
@@ -101,7 +104,7 @@ def read_container(payload: bytes) -> tuple[int, int, str, int, int, dict[int, b
         sections[payload[at]] = payload[begin : begin + length]
         at = begin + length
     assert at == len(payload) - 5
-    return payload[5], payload[6], payload[7:15].hex(), width, height, sections
+    return payload[5], payload[6] / 4, payload[7:15].hex(), width, height, sections
 
 
 # --- Model
@@ -119,6 +122,15 @@ def read_safetensors(data: bytes) -> Tensors:
     }
 
 
+def fingerprint_of(tensors: Tensors, config: dict[str, object]) -> str:
+    """The model's name."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(name for name in tensors if not name.startswith("tables.")):
+        digest.update(name.encode() + tensors[name].tobytes())
+    digest.update(tensors["tables.latent"].tobytes() + tensors["tables.hyper"].tobytes())
+    return digest.hexdigest()[:16]
+
+
 def latent_tables(tensors: Tensors) -> list[Integers]:
     """Counts of each of the 64 scale indices."""
     ends = np.cumsum(tensors["tables.latent_sizes"])
@@ -133,6 +145,7 @@ class Ans:
 
     def __init__(self, data: bytes) -> None:
         self.words = list(struct.unpack(f"<{len(data) // 4}I", data))
+        assert not self.words or self.words[-1] != 0
         self.state = 0
         self.refill()
         self.refill()
@@ -280,7 +293,8 @@ class ScalePath:
 class Picture:
     """In 64-bit floating point."""
 
-    def __init__(self, tensors: Tensors, quality: int) -> None:
+    def __init__(self, tensors: Tensors, quality: int, step: float) -> None:
+        self.step = step
         self.tensors = {name: t.astype(np.float64) for name, t in tensors.items()}
         self.quality = quality
 
@@ -292,6 +306,16 @@ class Picture:
     def row(self, name: str) -> Floats:
         """A vector by quality."""
         k, r = divmod(self.quality, 8)
+        return self.between(name, k, r)
+
+    def gain(self) -> Floats:
+        """Quantisation steps a unit of y."""
+        k, r = divmod(self.step, 8)
+        steps: Floats = np.exp(self.between("log_gain", int(k), r))
+        return steps
+
+    def between(self, name: str, k: int, r: float) -> Floats:
+        """Between knots k and k + 1."""
         knots: Floats = self.tensors[f"{name}.knots"]
         return (knots[k] * (8 - r) + knots[k + 1] * r) / 8
 
@@ -317,7 +341,7 @@ class Picture:
         offset = np.take_along_axis(
             self.tensors["prior.offset"][indices], (np.abs(symbols) > 1).astype(np.int64)[..., None], -1
         )[..., 0]
-        moved = (symbols - np.sign(symbols) * offset) / np.exp(self.row("log_gain"))
+        moved = (symbols - np.sign(symbols) * offset) / self.gain()
         latent = self.latent(self.features(z)[: symbols.shape[0], : symbols.shape[1]], moved, number)
         x = self.blocks("synthesis.coarse", latent * (1 + self.row("synthesis.coarse_rows")))
         x = unpatch(self.layer("synthesis.up", x), 2).astype(np.float64)

@@ -185,7 +185,7 @@ def test_qualities_out_of_range_are_refused(tiny_codec: Codec, quality: int) -> 
 
 def test_images_beyond_the_limit_are_refused_before_anything_is_allocated(tiny_codec: Codec) -> None:
     endless = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (MAX_PIXELS // 1000 + 1, 1000, 3))
-    with pytest.raises(UnsupportedImage, match="cut the image into tiles"):
+    with pytest.raises(UnsupportedImage, match="cut the image into parts"):
         tiny_codec.compress([Picture(endless)], 3)
 
 

@@ -56,6 +56,7 @@ def test_the_golden_files_are_as_varied_as_they_say() -> None:
     assert all(Tag.NUMBERS in s for s in sections.values())
     assert 200 in sections["unknown-section"]
     assert {Tag.ALPHA, Tag.ICC, Tag.EXIF, Tag.XMP} <= sections["alpha"].keys()
+    assert container.read_header(payload("between-qualities")).fraction
     assert container.read_header(payload("grey")).colour == container.Colour.GREY
     assert len(set(SYMBOLS.values())) == len(SYMBOLS)
 

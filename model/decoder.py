@@ -1,0 +1,127 @@
+"""Whole numbers to pictures, tile by tile, and payloads to whole numbers.
+
+Parsing needs the integer path alone: the scale indices of a pass follow from z and the symbols before. Only when all
+symbols are known do means, latents and pixels follow, so that floating-point numbers exist for a few tiles at a time.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import coding, escapes
+from model.coder import EntropyCoder, Latents, expect_numbers
+from model.coding import Rows
+from model.config import HYPER_STRIDE, LATENT_STRIDE
+from model.container import PASS_TAGS, Header, Tag
+from model.network import Network
+from model.passes import pass_map
+from model.pixels import latent_size, planes_of
+from model.render import render
+from model.tiling import Field, Grid, Window
+
+Sections = dict[int, bytes]
+
+
+class Decoder:
+    """Payloads of one size in latents."""
+
+    def __init__(
+        self, network: Network, coder: EntropyCoder, headers: Sequence[Header], device: torch.device, side: int
+    ) -> None:
+        self._network = network
+        self._coder = coder
+        self._headers = headers
+        self._device = device
+        self._grid = Grid(*latent_size(headers[0].height, headers[0].width), side)
+        self._rows = Rows.of(network, [header.step for header in headers], device)
+
+    def parse(self, sections: Sequence[Sections]) -> list[Latents]:
+        """The whole numbers that were encoded, without alpha, in order.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+        """
+        config, grid = self._network.config, self._grid
+        zone = grid.whole.coarser(HYPER_STRIDE)
+        z = np.stack(
+            [
+                self._coder.decode_hyper(s.get(Tag.HYPER, b""), (*zone.size, config.hyper_channels), header.quality)
+                for header, s in zip(self._headers, sections, strict=True)
+            ]
+        )
+        shape = (*grid.whole.size, config.latent_channels)
+        passes = pass_map(*shape)
+        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), passes.size) for s in sections]
+        wide = any(values.size and np.abs(values).max() >= 1 << 15 for _, values in escaped)
+        symbols = np.zeros((len(sections), *passes.shape), np.int32 if wide else np.int16)
+        indices = np.zeros(symbols.shape, np.uint8)
+        for number, tag in enumerate(PASS_TAGS):
+            for tile in grid.tiles():
+                self._indices(number, tile, z, symbols, indices)
+            mine = passes == number
+            for i, s in enumerate(sections):
+                symbols[i][mine] = self._coder.decode_pass(s.get(tag, b""), indices[i][mine])
+                positions, values = escaped[i]
+                now = passes.reshape(-1)[positions] == number
+                symbols[i].reshape(-1)[positions[now]] = values[now]
+        for i, s in enumerate(sections):
+            expect_numbers(s, z[i], symbols[i])
+        return [Latents(header, z[i], symbols[i], indices[i]) for i, header in enumerate(self._headers)]
+
+    def _indices(
+        self,
+        number: int,
+        tile: Window,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16] | NDArray[np.int32],
+        indices: NDArray[np.uint8],
+    ) -> None:
+        """Write the scale indices of one pass in one tile."""
+        # Even places begin where passes do; the scale path looks one position around, and at no neighbour of z.
+        outer = tile.grown(2, self._grid.whole)
+        zone = outer.coarser(HYPER_STRIDE)
+        found = coding.scale_indices(
+            self._network,
+            number,
+            self._tensor(z[zone.slices]),
+            self._tensor(symbols[outer.slices]),
+            self._rows,
+            outer.within(zone.finer(HYPER_STRIDE)),
+        )
+        inner = found[tile.within(outer).slices].cpu().numpy()
+        for place in coding.places(number):
+            indices[tile.slices][place] = inner[place]
+
+    def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
+        """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` gave."""
+        grid = self._grid
+
+        def make(tile: Window) -> Tensor:
+            outer = tile.grown(coding.CONTEXT_REACH, grid.whole)
+            zone = coding.zone_of_means(outer, grid.whole)
+            found = coding.latents(
+                self._network,
+                self._tensor(np.stack([x.z[zone.slices[1:]] for x in latents])),
+                self._tensor(np.stack([x.symbols[outer.slices[1:]] for x in latents])),
+                self._tensor(np.stack([x.indices[outer.slices[1:]] for x in latents])),
+                self._rows,
+                outer.within(zone.finer(HYPER_STRIDE)),
+            )
+            return found[tile.within(outer).slices]
+
+        latent = Field(grid, make)
+        planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]
+        for number, line in enumerate(grid.lines):
+            for tile in line:
+                output = render(self._network, latent, grid, tile, self._rows)
+                for i, header in enumerate(self._headers):
+                    part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
+                    part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+            latent.forget(number)
+        return planes
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -1,0 +1,109 @@
+"""How near one 8-bit picture is to another: PSNR and MS-SSIM, in pieces, for images of any size."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+SMALLEST_MS_SSIM = 161
+"""Side in pixels from which MS-SSIM with its five scales is defined; smaller pictures are mirrored up to it."""
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_STRIP = 1 << 17
+"""Pixels that are looked at together."""
+
+
+def squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    """Sum of squared differences, exact, of two 8-bit arrays of one shape `[H, W, C]`."""
+    total, rows = 0, max(1, _STRIP // max(1, a[0].size))
+    for top in range(0, a.shape[0], rows):
+        difference = np.subtract(a[top : top + rows], b[top : top + rows], dtype=np.float64).reshape(-1)
+        total += int(np.dot(difference, difference))
+    return total
+
+
+def to_psnr(squared: float, count: int) -> float:
+    """Peak signal-to-noise ratio in dB for a sum of squared differences over `count` values; infinite for none."""
+    return math.inf if squared == 0 else 10 * math.log10(255**2 * count / squared)
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images `[H, W, C]`; infinite when equal."""
+    return to_psnr(squared_error(a, b), a.size)
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Multi-scale structural similarity of two 8-bit images `[H, W, C]`, 0..1, mean over the planes.
+
+    Wang, Simoncelli and Bovik 2003, with the constants, window and borders that the field's PyTorch packages share;
+    the same number as theirs, but strip by strip, so that memory does not grow with the height. Pictures with a side
+    under `SMALLEST_MS_SSIM` are mirrored to that size first.
+    """
+    if min(a.shape[:2]) < SMALLEST_MS_SSIM:
+        extra = [(0, max(0, SMALLEST_MS_SSIM - n)) for n in a.shape[:2]]
+        a, b = (np.pad(x, (*extra, (0, 0)), mode="symmetric") for x in (a, b))
+    pyramid = _Pyramid(a, b)
+    product = torch.ones(a.shape[2], dtype=torch.float64)
+    for level, weight in enumerate(_WEIGHTS):
+        contrast, whole = pyramid.measure(level)
+        product *= (whole if level == len(_WEIGHTS) - 1 else contrast).clamp(min=0) ** weight
+    return float(product.mean())
+
+
+class _Pyramid:
+    """Two images, `[2, C, rows, W]` in float32, at scales 1, 1/2, 1/4 ...; any rows of any of them."""
+
+    def __init__(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
+        self._pair = (a, b)
+        self._sizes = [a.shape[:2]]
+        for _ in _WEIGHTS[1:]:
+            h, w = self._sizes[-1]
+            self._sizes.append(((h + 1) // 2, (w + 1) // 2))
+        window = torch.exp(-((torch.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
+        self._window = (window / window.sum()).tolist()
+
+    def measure(self, level: int) -> tuple[Tensor, Tensor]:
+        """Means over a scale of contrast-structure and of the whole similarity, each float64 `[C]`."""
+        height, width = self._sizes[level]
+        rows, valid = max(_WINDOW, (_STRIP >> 2 * level) // self._sizes[0][1] << level), height - _WINDOW + 1
+        sums = torch.zeros(2, self._pair[0].shape[2], dtype=torch.float64)
+        for top in range(0, valid, rows):
+            a, b = self.rows(level, top, min(top + rows, valid) + _WINDOW - 1)
+            sums += torch.stack(self._similarity(a, b))
+        contrast, whole = sums / (valid * (width - _WINDOW + 1))
+        return contrast, whole
+
+    def rows(self, level: int, top: int, bottom: int) -> Tensor:
+        """Rows of a scale. Scales halve by 2x2 means; odd sides get a border of zeros, as the field's packages do."""
+        if level == 0:
+            pair = np.stack([x[top:bottom] for x in self._pair])
+            return torch.from_numpy(pair).permute(0, 3, 1, 2).to(torch.float32)
+        height, width = self._sizes[level - 1]
+        odd = height % 2
+        begin, end = 2 * top - odd, 2 * bottom - odd
+        above = self.rows(level - 1, max(begin, 0), min(end, height))
+        border = (width % 2, width % 2, max(0, -begin), max(0, end - height))
+        return F.avg_pool2d(F.pad(above, border), 2)
+
+    def _similarity(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over positions, float64 `[C]`."""
+        maps = self._blur(torch.stack([a, b, a * a, b * b, a * b]))
+        mean_a, mean_b, aa, bb, ab = maps
+        product, squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
+        contrast = (2 * (ab - product) + _C2) / (aa + bb - squares + _C2)
+        whole = contrast * (2 * product + _C1) / (squares + _C1)
+        return contrast.sum((1, 2), dtype=torch.float64), whole.sum((1, 2), dtype=torch.float64)
+
+    def _blur(self, x: Tensor) -> Tensor:
+        """Gaussian window over `[N, C, H, W]`, without borders: sums of shifted views, which beat a convolution."""
+        for dim in (3, 2):
+            size = x.shape[dim] - _WINDOW + 1
+            out = x.narrow(dim, 0, size) * self._window[0]
+            for i, weight in enumerate(self._window[1:], 1):
+                out.add_(x.narrow(dim, i, size), alpha=weight)
+            x = out
+        return x

@@ -1,0 +1,151 @@
+"""Images of any size in pieces that a cache holds, with the same result as in one piece.
+
+A layer that looks at its neighbours computes a tile right when it is given a margin of what lies around, the *halo*, as
+wide as the layers reach; at the image's own border there is none, as in one piece. Tiles depend on their neighbours'
+results (latents on pixels, hyper-latents on latents, means on hyper-latents ...): a `Field` makes a tile when it is
+first asked for, whatever that takes, and forgets tiles that the walk over the image has left behind. All places are in
+units of latents (16 pixels).
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from model.config import HYPER_STRIDE
+
+TILE = 64
+"""Side of a tile in latents, 1024 pixels: small enough for a CPU's caches, large enough that the halo costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle, half open: rows `top` to `bottom`, columns `left` to `right`."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where it is in an array `[B, H, W, ...]`."""
+        return slice(None), slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def grown(self, margin: int, limit: "Window") -> "Window":
+        """With a margin on every side, as far as `limit` goes."""
+        return Window(
+            max(self.top - margin, limit.top),
+            max(self.left - margin, limit.left),
+            min(self.bottom + margin, limit.bottom),
+            min(self.right + margin, limit.right),
+        )
+
+    def within(self, outer: "Window") -> "Window":
+        """The same rectangle, counted from the corner of another."""
+        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def coarser(self, stride: int) -> "Window":
+        """The least rectangle on a grid of that stride that covers it."""
+        return Window(self.top // stride, self.left // stride, -(-self.bottom // stride), -(-self.right // stride))
+
+    def finer(self, stride: int) -> "Window":
+        """The same rectangle in smaller units."""
+        return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
+
+
+class Grid:
+    """An image cut into tiles of nearly equal size, in lines along its shorter side.
+
+    Attributes:
+        whole: all of the image.
+        lines: tiles in the order of the walk; few are in progress at once because lines are short.
+    """
+
+    def __init__(self, height: int, width: int, side: int = TILE) -> None:
+        """Cut `height` x `width` latents into tiles of at most `side`, a multiple of 4."""
+        self.whole = Window(0, 0, height, width)
+        self._rows, self._columns = _cuts(height, side), _cuts(width, side)
+        self._down = height >= width
+        across, along = pairwise(self._columns), pairwise(self._rows)
+        if self._down:
+            spans = list(across)
+            self.lines = [[Window(a, left, b, right) for left, right in spans] for a, b in along]
+        else:
+            spans = list(along)
+            self.lines = [[Window(top, a, bottom, b) for top, bottom in spans] for a, b in across]
+
+    def tiles(self) -> Iterator[Window]:
+        """All tiles, line by line."""
+        for line in self.lines:
+            yield from line
+
+    def touching(self, window: Window) -> Iterator[Window]:
+        """Tiles that share something with a window."""
+        for top, bottom in _spans(self._rows, window.top, window.bottom):
+            for left, right in _spans(self._columns, window.left, window.right):
+                yield Window(top, left, bottom, right)
+
+    def line_of(self, tile: Window) -> int:
+        """Number of the line that a tile is in."""
+        return bisect_left(self._rows, tile.top) if self._down else bisect_left(self._columns, tile.left)
+
+
+class Field:
+    """Tensors `[B, rows, columns, C]` of the tiles of a grid, made when first asked for.
+
+    `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again.
+    """
+
+    def __init__(self, grid: Grid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
+        """A field with one position every `stride` latents."""
+        self._grid = grid
+        self._make = make
+        self._stride = stride
+        self._tiles: dict[Window, torch.Tensor] = {}
+
+    def tile(self, tile: Window) -> torch.Tensor:
+        """What a tile of the grid holds."""
+        if tile not in self._tiles:
+            self._tiles[tile] = self._make(tile)
+        return self._tiles[tile]
+
+    def window(self, window: Window) -> torch.Tensor:
+        """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
+        tiles = list(self._grid.touching(window))
+        place = window.coarser(self._stride)
+        if len(tiles) == 1:
+            return self.tile(tiles[0])[place.within(tiles[0].coarser(self._stride)).slices]
+        out: torch.Tensor | None = None
+        for tile in tiles:
+            values, own = self.tile(tile), tile.coarser(self._stride)
+            if out is None:
+                out = values.new_empty((values.shape[0], *place.size, values.shape[3]))
+            shared = own.grown(0, place)
+            out[shared.within(place).slices] = values[shared.within(own).slices]
+        assert out is not None
+        return out
+
+    def forget(self, line: int) -> None:
+        """Drop all tiles of lines before that one."""
+        for tile in [t for t in self._tiles if self._grid.line_of(t) < line]:
+            del self._tiles[tile]
+
+
+def _cuts(length: int, side: int) -> list[int]:
+    """Where equal parts of at most `side` begin, in multiples of 4; last, the end."""
+    parts = -(-length // side)
+    step = -(-length // (parts * HYPER_STRIDE)) * HYPER_STRIDE
+    return [*range(0, length, step), length]
+
+
+def _spans(cuts: list[int], begin: int, end: int) -> list[tuple[int, int]]:
+    first = bisect_right(cuts, begin) - 1
+    return [(a, b) for a, b in pairwise(cuts[first:]) if a < end]
