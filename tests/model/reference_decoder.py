@@ -317,7 +317,8 @@ class Picture:
     def between(self, name: str, k: int, r: float) -> Floats:
         """Between knots k and k + 1."""
         knots: Floats = self.tensors[f"{name}.knots"]
-        return (knots[k] * (8 - r) + knots[k + 1] * r) / 8
+        between: Floats = (knots[k] * (8 - r) + knots[k + 1] * r) / 8
+        return between
 
     def block(self, name: str, x: Floats) -> Floats:
         """The residual block."""

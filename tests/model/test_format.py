@@ -33,7 +33,7 @@ def test_the_reference_decoder_uses_nothing_of_maepress() -> None:
     tree = ast.parse(Path(reference_decoder.__file__).read_text())
     modules = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    ours = {"json", "struct", "zlib", "collections.abc", "dataclasses", "pathlib", "numpy", "numpy.typing"}
+    ours = {"hashlib", "json", "struct", "zlib", "collections.abc", "dataclasses", "pathlib", "numpy", "numpy.typing"}
     assert modules == ours
 
 
