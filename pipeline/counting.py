@@ -5,13 +5,13 @@ after every piece what they have done, and a thread of the driver asks it once a
 because its actor died, counts twice here.
 """
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+
+from pipeline.polling import polling
 
 EVERY_SECONDS = 1.0
 
@@ -42,22 +42,6 @@ def start_counter() -> Any:
     return ray.remote(num_cpus=0, max_restarts=-1)(_Counter).remote()
 
 
-@contextmanager
-def watching(counter: Any, show: Callable[[Counts], None]) -> Iterator[None]:
+def watching(counter: Any, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
     """Call `show` with what the counter has, once a second, in a thread, for the length of a `with` block."""
-    ended = threading.Event()
-
-    def ask() -> None:
-        while not ended.wait(EVERY_SECONDS):
-            try:
-                show(ray.get(counter.read.remote(), timeout=60))
-            except RayError:  # the counter's machine is lost, or busy: the display waits for receipts, the job goes on
-                continue
-
-    thread = threading.Thread(target=ask, name="maepress-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return polling(counter.read, show, EVERY_SECONDS)

@@ -23,6 +23,8 @@ from pipeline.counting import Counts
 from pipeline.shards import Receipt
 
 LINE_SECONDS = 10.0
+SURE_SECONDS, SURE_SHARE = 5.0, 0.01
+"""Seconds of work and share of the bytes after which the time left is told."""
 
 
 class Progress:
@@ -48,6 +50,7 @@ class Progress:
         """
         self.objects = self.rejected = self.source_bytes = self.payload_bytes = self.pixels = 0
         self._ahead = Counts()
+        self._first: tuple[float, int] | None = None  # seconds and bytes when work first arrived
         self._objects, self._total_bytes = objects, source_bytes
         self._clock, self._started = clock, clock()
         self._said = self._last = self._started  # when a line was printed, when a receipt came
@@ -107,10 +110,22 @@ class Progress:
             parts.append(f"{size(self.source_bytes)} -> {size(self.payload_bytes)} ({ratio:.1f}x)")
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
-        if source_bytes and objects < self._objects:
-            left = self.seconds * (self._total_bytes - source_bytes) / source_bytes
+        if objects < self._objects and (left := self._seconds_left(source_bytes)) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
+
+    def _seconds_left(self, source_bytes: int) -> float | None:
+        """At the speed since work first arrived; None as long as too little has to tell.
+
+        What passed before that (starting workers, loading models) is not repeated, and the first to arrive came out of
+        a line that was filling up: extrapolated from there, a job of a minute would announce an hour.
+        """
+        if self._first is None:
+            return None
+        seconds, done = self.seconds - self._first[0], source_bytes - self._first[1]
+        if seconds < SURE_SECONDS or done < SURE_SHARE * self._total_bytes:
+            return None
+        return seconds * (self._total_bytes - source_bytes) / done
 
     def _reached(self) -> Counts:
         """The furthest that is known: what encoders said, or what receipts say; never more than the plan has."""
@@ -120,6 +135,8 @@ class Progress:
 
     def _show(self) -> None:
         self._last = self._clock()
+        if self._first is None and (arrived := self._reached().source_bytes):
+            self._first = (self.seconds, arrived)
         if self._bar:
             self._bar.update(self._task, completed=self._reached().source_bytes, description=self.line())
         elif not self._quiet and self._last - self._said >= LINE_SECONDS:

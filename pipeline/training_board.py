@@ -1,11 +1,12 @@
 """Progress of a training run, from rank 0, wherever it runs, to the driver's terminal."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import ray
+
+from pipeline.polling import polling
 
 PERIOD = 2.0
 """Seconds between two looks at the board."""
@@ -32,23 +33,11 @@ def new_board() -> Any:
     return ray.remote(num_cpus=0)(_Board).remote()
 
 
-@contextmanager
-def relayed(board: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, pass the board's lines on to `say`."""
-    ended = threading.Event()
+def relayed(board: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """While the block runs, and once at its end, pass the board's lines on to `say`."""
 
-    def relay() -> None:
-        while True:
-            last = ended.wait(PERIOD)
-            for line in ray.get(board.read.remote()):
-                say(line)
-            if last:
-                return
+    def say_all(lines: list[str]) -> None:
+        for line in lines:
+            say(line)
 
-    thread = threading.Thread(target=relay, name="training progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return polling(board.read, say_all, PERIOD)

@@ -36,12 +36,28 @@ def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> 
     progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
     clock.now = 100.0
     progress.add(RECEIPT)
-    assert progress.line() == "100/400 objects, 2.0 MP/s, 50.0 MB -> 5.0 MB (10.0x), 1 rejected, 5 min 0 s left"
+    assert progress.line() == "100/400 objects, 2.0 MP/s, 50.0 MB -> 5.0 MB (10.0x), 1 rejected"
+    clock.now = 150.0
+    progress.add(RECEIPT)
+    assert progress.line() == "200/400 objects, 2.7 MP/s, 100.0 MB -> 10.0 MB (10.0x), 2 rejected, 1 min 40 s left"
+
+
+def test_the_time_left_is_told_only_when_enough_has_come_to_tell_and_does_not_count_the_start() -> None:
+    clock = Clock()
+    progress = Progress(100_000, 100_000_000_000, stream=io.StringIO(), clock=clock)
+    clock.now = 60.0  # workers started, the first small image came
+    progress.add(Receipt(0, rows=1, source_bytes=10_000))
+    clock.now = 64.0
+    progress.add(Receipt(0, rows=1, source_bytes=5_000_000_000))
+    assert "left" not in progress.line()
+    clock.now = 70.0
+    assert "3 min 10 s left" in progress.line()
 
 
 def test_encoders_that_are_ahead_of_their_shards_move_the_count_but_not_beyond_the_plan() -> None:
     clock = Clock()
     progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
+    progress.encoded(Counts(1, 1, 1))
     clock.now = 100.0
     progress.encoded(Counts(200, 100_000_000, 400_000_000))
     assert progress.line() == "200/400 objects, 4.0 MP/s, 1 min 40 s left"
