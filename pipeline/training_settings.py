@@ -25,7 +25,7 @@ class TrainSettings(BaseModel):
         1.0, gt=0, le=1, description="least factor by which images are shrunk (0.5 hides JPEG artefacts)"
     )
     max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
-    learning_rate: float = Field(8e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(8e-4, gt=0, description="peak learning rate of SOAP")
     decay_share: float = Field(
         0.6, gt=0, le=1, description="last share of the run over which the rate falls to nearly zero"
     )

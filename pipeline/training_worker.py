@@ -23,10 +23,11 @@ from model.objective import hide_patches, rate_distortion
 from model.precision import best_dtype
 from pipeline.crops import CropPool
 from pipeline.models import local_model
+from pipeline.soap import Soap
 from pipeline.storage import open_store
 from pipeline.training_recorder import HISTORY, LOGS, Recorder
 from pipeline.training_settings import TrainSettings
-from pipeline.training_state import Counters, load_state, save_state
+from pipeline.training_state import Counters, load_state, save_moments, save_state
 from pipeline.validation import Validation
 
 __all__ = ["HISTORY", "LOGS", "learning_rate", "work"]
@@ -71,9 +72,7 @@ class Rank:
         self.network = _start(settings).to(self.device)
         set_compute_dtype(self.network, best_dtype(self.device))
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-        )
+        self.optimizer = Soap(self.network.parameters(), settings.learning_rate, rank=self.rank, world=self.world)
         self.counters = Counters()
         if (previous := ray.train.get_checkpoint()) is not None:
             # A copy of its own for every rank: `as_directory` shares one, which another rank may be writing still.
@@ -149,8 +148,8 @@ class Rank:
         if self.recorder is not None:
             self.recorder.validated(metrics, self.average, self.counters)
         with tempfile.TemporaryDirectory() as folder:
-            saved = None
+            # Every rank keeps the moments of its own parameters; Ray puts the ranks' files into one checkpoint.
+            save_moments(Path(folder), self.rank, self.network, self.optimizer)
             if self.rank == 0:
-                save_state(Path(folder), self.network, self.average, self.optimizer, self.counters)
-                saved = Checkpoint.from_directory(folder)
-            ray.train.report(metrics | {"step": self.counters.step}, checkpoint=saved)
+                save_state(Path(folder), self.network, self.average, self.counters)
+            ray.train.report(metrics | {"step": self.counters.step}, checkpoint=Checkpoint.from_directory(folder))

@@ -1,0 +1,147 @@
+"""SOAP, one-sided and dealt over the ranks: Adam in the eigenbasis of the gradients' covariance.
+
+Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024. For each matrix `W [m, n]` with gradient `G`:
+
+    covariance of the smaller side   C <- beta2 C + (1 - beta2) G G^T        [s, s], s = min(m, n)
+    its eigenbasis                   Q, by one power iteration and a QR every `EVERY` steps
+    Adam on Q^T G, and back          W <- W - rate * Q (first moment / sqrt(second moment))
+
+Everything that is no matrix of some size (biases, depthwise kernels, rows by quality) gets plain Adam.
+
+Preconditioning the smaller side alone costs a third of both. Under DDP each rank updates its share of the matrices
+and all exchange the results, so that the cost a step falls with their number.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+LEAST_SIDE = 32
+"""Matrices with a smaller side than this gain nothing from a basis of their own."""
+EVERY = 10
+"""Steps between two updates of the eigenbases (the paper's choice)."""
+PARTS = ("step", "exp_avg", "exp_avg_sq", "covariance", "basis")
+"""What the optimiser may keep of a parameter."""
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether a parameter gets an eigenbasis."""
+    return parameter.ndim == 2 and min(parameter.shape) >= LEAST_SIDE
+
+
+def dealt(parameters: Sequence[Tensor], ranks: int) -> list[int]:
+    """The rank that updates each parameter: the dearest first, each to the rank that has least to do."""
+    load = [0] * ranks
+    owner = [0] * len(parameters)
+    for i in sorted(range(len(parameters)), key=lambda i: -_cost(parameters[i])):
+        owner[i] = load.index(min(load))
+        load[owner[i]] += _cost(parameters[i])
+    return owner
+
+
+def _cost(parameter: Tensor) -> int:
+    """Multiply-adds of an update, about."""
+    return parameter.numel() * (min(parameter.shape) if is_matrix(parameter) else 1)
+
+
+class Soap(torch.optim.Optimizer):
+    """Takes a step only for the parameters that are this rank's; the others arrive from their ranks.
+
+    State of a matrix: `step`, `covariance` and `basis` `[s, s]`, `exp_avg` and `exp_avg_sq` `[s, l]` (smaller side
+    first; the second moment lives in the eigenbasis). State of anything else: `step`, `exp_avg`, `exp_avg_sq`.
+
+    Args:
+        parameters: all of the network's, in the same order on every rank.
+        lr: learning rate; Adam's serve.
+        betas: decay a step of the first moment, and of the second moment and the covariance.
+        eps: added to the root of the second moment.
+        rank: of this process.
+        world: number of ranks; with more than one, a process group must exist.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.95, 0.95),
+        eps: float = 1e-8,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
+        everything = [p for group in self.param_groups for p in group["params"]]
+        self._owner: dict[Tensor, int] = dict(zip(everything, dealt(everything, world), strict=True))
+        self._rank, self._world = rank, world
+
+    def owns(self, parameter: Tensor) -> bool:
+        """Whether this rank updates a parameter, and so keeps its state."""
+        return self._owner[parameter] == self._rank
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # a closure would be called in vain
+        """One step from the gradients, which must be the same on every rank (as DDP leaves them)."""
+        for group in self.param_groups:
+            mine = [p for p in group["params"] if self.owns(p) and p.grad is not None]
+            for parameter in mine:
+                change = _matrix if is_matrix(parameter) else _plain
+                change(parameter, self.state[parameter], group["lr"], group["betas"], group["eps"])
+            if self._world > 1:
+                self._exchange(group["params"])
+
+    def _exchange(self, parameters: list[nn.Parameter]) -> None:
+        """Every rank's results to every rank: one buffer, zero where it is another's turn, added up."""
+        flat = torch.cat([p.flatten() if self.owns(p) else torch.zeros_like(p).flatten() for p in parameters])
+        dist.all_reduce(flat)
+        for parameter, values in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+            parameter.copy_(values.view_as(parameter))
+
+
+def _plain(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+    """Adam."""
+    assert p.grad is not None
+    if not state:
+        state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+    state["step"] += 1
+    state["exp_avg"].lerp_(p.grad, 1 - betas[0])
+    state["exp_avg_sq"].lerp_(p.grad.square(), 1 - betas[1])
+    p.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt() + eps, value=-_rate(lr, betas, int(state["step"])))
+
+
+def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+    """Adam in the eigenbasis of the smaller side."""
+    assert p.grad is not None
+    tall = p.shape[0] > p.shape[1]
+    gradient = p.grad.T if tall else p.grad
+    if not state:  # the first gradient gives a basis and is then let go, as in the paper
+        covariance = gradient @ gradient.T
+        basis = torch.linalg.eigh(covariance).eigenvectors.flip(1)
+        zero = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
+        state.update(step=torch.zeros(()), covariance=covariance, basis=basis, exp_avg=zero, exp_avg_sq=zero.clone())
+        return
+    state["step"] += 1
+    basis = state["basis"]
+    state["exp_avg"].lerp_(gradient, 1 - betas[0])
+    state["exp_avg_sq"].lerp_((basis.T @ gradient).square_(), 1 - betas[1])
+    change = basis @ ((basis.T @ state["exp_avg"]) / (state["exp_avg_sq"].sqrt() + eps))
+    p.add_(change.T if tall else change, alpha=-_rate(lr, betas, int(state["step"])))
+    state["covariance"].lerp_(gradient @ gradient.T, 1 - betas[1])
+    if int(state["step"]) % EVERY == 0:
+        _turn(state)
+
+
+def _turn(state: dict[str, Tensor]) -> None:
+    """One power iteration towards the covariance's eigenbasis, largest first; the second moment follows the order."""
+    product = state["covariance"] @ state["basis"]
+    order = (state["basis"] * product).sum(0).argsort(descending=True)
+    state["exp_avg_sq"] = state["exp_avg_sq"][order]
+    state["basis"] = torch.linalg.qr(product[:, order]).Q
+
+
+def _rate(lr: float, betas: tuple[float, float], step: int) -> float:
+    """The learning rate with Adam's correction of both moments' start at zero."""
+    return lr * math.sqrt(1 - betas[1] ** step) / (1 - betas[0] ** step)
