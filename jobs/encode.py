@@ -26,11 +26,11 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
     with ray_session():
         result = encode(settings, quiet=output.quiet)
     output.result(result.to_dict())
-    output.table("", _rows(result))
+    output.table("", in_words(result))
     return DONE
 
 
-def _rows(result: "EncodeResult") -> list[tuple[str, Cell]]:
+def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
     """The result in words; what did not happen is left out."""
     from pipeline.progress import duration, size
 
@@ -42,6 +42,7 @@ def _rows(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("unchanged", result.unchanged),
         ("rejected before", result.rejected_before),
         ("gone from the source", result.gone),
+        ("retired", result.retired),
     ]
     rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
     if result.kept:

@@ -39,6 +39,7 @@ class Job(Generic[Settings]):
         positionals: settings given by position, in order.
         metavars: what stands for the value of some settings in the help.
         has_json: whether the job's result can be printed as JSON.
+        by_config: whether the configuration file is given by position instead of by `--config`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job(Generic[Settings]):
     positionals: tuple[str, ...]
     metavars: Mapping[str, str] = field(default_factory=dict)
     has_json: bool = True
+    by_config: bool = False
 
     def parser(self) -> Parser:
         """The job's command line."""
@@ -57,7 +59,7 @@ class Job(Generic[Settings]):
             prog=f"maepress {self.name}",
             description=textwrap.fill(self.about, HELP_WIDTH),
             epilog=f"example:\n  {self.example}",
-            usage=f"maepress {self.name} {' '.join(name.upper() for name in self.positionals)} [options]",
+            usage=" ".join(["maepress", self.name, *(name.upper() for name in self._words()), "[options]"]),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
                 prog, max_help_position=30, width=HELP_WIDTH
             ),
@@ -66,11 +68,11 @@ class Job(Generic[Settings]):
         )
         add_fields(parser, self.settings(), self.positionals, self.metavars)
         common = parser.add_argument_group("common options")
-        common.add_argument(
-            "--config",
-            metavar="FILE",
-            help="YAML file with any of these settings; flags come first, then FILE, then MAEPRESS_* variables",
-        )
+        text = "YAML file with any of these settings; flags come first, then FILE, then MAEPRESS_* variables"
+        if self.by_config:
+            parser.add_argument("config", nargs="?", metavar="CONFIG", help=text.replace("FILE", "CONFIG"))
+        else:
+            common.add_argument("--config", metavar="FILE", help=text)
         if self.has_json:
             common.add_argument(
                 "--json", action="store_true", help="print the result as JSON; nothing else goes to standard output"
@@ -78,6 +80,9 @@ class Job(Generic[Settings]):
         common.add_argument("--quiet", action="store_true", help="no progress")
         common.add_argument("-h", "--help", action="help", help="show this help")
         return parser
+
+    def _words(self) -> tuple[str, ...]:
+        return ("config", *self.positionals) if self.by_config else self.positionals
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Parse, run, and turn mistakes into one line and an exit status.

@@ -9,7 +9,7 @@ whatever is killed, the same command continues from what is committed.
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from model.codec import Codec
 from pipeline.archive import Archive
 from pipeline.commits import Committer
 from pipeline.encoding_settings import EncodeSettings
+from pipeline.lease import Lease
 from pipeline.line import Line
 from pipeline.manifest import Manifest
 from pipeline.models import local_model
@@ -104,25 +105,26 @@ class Aim:
     """What a run does beside pressing what is new or changed; an encode does none of it.
 
     Attributes:
+        job: the job's name, for the log.
+        alone: take the archive's lease, so that of two runs one gives way before it begins.
         retire_share: see `Scope`.
         stale_objects: see `Scope`.
         stale_minutes: minutes after whose end no more stale rows are pressed, None for no such limit.
-        may_commit: called before each commit; raises where the run has to give way.
     """
 
+    job: str = "encode"
+    alone: bool = False
     retire_share: float | None = None
     stale_objects: int | None = None
     stale_minutes: float | None = None
-    may_commit: Callable[[], None] = lambda: None
 
 
-def press(settings: EncodeSettings, aim: Aim, *, run: str = "", quiet: bool = False) -> tuple[EncodeResult, Plan]:
+def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[EncodeResult, Plan]:
     """Plan and work the plan off; `encode` says the rest.
 
     Args:
         settings: what, where and how.
         aim: what else.
-        run: the run's name, made up when empty.
         quiet: show no progress.
     """
     started = time.monotonic()
@@ -130,11 +132,12 @@ def press(settings: EncodeSettings, aim: Aim, *, run: str = "", quiet: bool = Fa
     folder = local_model(settings.model)
     codec = Codec.load(folder)
     archive = Archive.create(settings.archive)
-    run = run or new_run()
-    committer = archive.committer(run)
-    manifest = Manifest(archive.root, run)
+    run = new_run()
     tally = _Tally()
     with ExitStack() as stack:
+        lease = stack.enter_context(Lease(archive.root, run, aim.job)) if aim.alone else None
+        committer = archive.committer(run, aim.job)
+        manifest = Manifest(archive.root, run)
         stack.callback(manifest.remove)
         stack.enter_context(Presence(archive.root, run))
         plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, aim))
@@ -145,7 +148,7 @@ def press(settings: EncodeSettings, aim: Aim, *, run: str = "", quiet: bool = Fa
             stack.enter_context(line.watching(progress.encoded))
             deadline = started + 60 * aim.stale_minutes if aim.stale_minutes is not None else None
             receipts = _receipts(line, manifest, plan, deadline)
-            for receipt in _committed(receipts, committer, settings.commit_seconds, aim.may_commit):
+            for receipt in _committed(receipts, committer, settings.commit_seconds, lease):
                 tally.add(receipt)
                 progress.add(receipt)
     return tally.result(run, codec.fingerprint, plan, time.monotonic() - started), plan
@@ -181,12 +184,18 @@ def _receipts(line: Line, manifest: Manifest, plan: Plan, deadline: float | None
 
 
 def _committed(
-    receipts: Iterable[Receipt], committer: Committer, seconds: float, may_commit: Callable[[], None]
+    receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None
 ) -> Iterator[Receipt]:
     """The receipts as they come, committed in batches on the way, and at the end whatever way it comes to it.
 
     When a later unit fails or the job is interrupted, what is finished is still committed: it is paid for.
     """
+
+    def commit(batch: list[Receipt]) -> None:
+        if lease:
+            lease.check()
+        committer.commit(batch)
+
     waiting: list[Receipt] = []
     last = time.monotonic()
     try:
@@ -194,14 +203,12 @@ def _committed(
             waiting.append(receipt)
             if len(waiting) >= COMMIT_SHARDS or time.monotonic() - last >= seconds:
                 batch, waiting = waiting, []
-                may_commit()
-                committer.commit(batch)
+                commit(batch)
                 last = time.monotonic()
             yield receipt
     finally:
         if waiting:
-            may_commit()
-            committer.commit(waiting)
+            commit(waiting)
 
 
 class _Tally:

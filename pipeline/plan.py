@@ -18,7 +18,7 @@ from pipeline.planning import ENTRIES, State, Window, decide, in_tables
 from pipeline.regroup import ByShard, Rework
 from pipeline.shards import Shard
 from pipeline.staleness import FRESH, Staleness
-from pipeline.store import Entry, Store
+from pipeline.store import Entry, StorageError, Store
 from pipeline.units import Piece, deal_again, deal_new
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
@@ -144,6 +144,8 @@ def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None,
     with ByShard() as again:
         due = _write(manifest, new(again))
         rows = sum(shard.rows for shard in shards)
+        if scope.retire_share is not None and rows and rows == states[State.GONE] and not _listed(states):
+            raise StorageError(f"{source.url} is empty: nothing is retired for that")
         retire = scope.retire_share is not None and states[State.GONE] <= scope.retire_share * rows
         stale, stale_bytes = again.choose_stale(scope.stale_objects)
         due = range(due.start, _write(manifest, rework(again.due(retire))).stop)
@@ -180,6 +182,10 @@ def _entries(window: Window, sizes: Counter[State]) -> Iterator[Entry]:
 
 def _sum(table: pa.Table, column: str) -> int:
     return int(pc.sum(table[column], min_count=0).as_py() or 0)
+
+
+def _listed(states: Counter[State]) -> int:
+    return sum(count for state, count in states.items() if state is not State.GONE)
 
 
 def _path(shards: list[Shard], item: Rework) -> str:

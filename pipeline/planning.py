@@ -86,7 +86,7 @@ class Window:
     def objects(self, state: State) -> pa.Table:
         """The source's objects in a state: ENTRIES, and of those that have a row SHARD and (if read) `encoded_at`."""
         chosen = np.flatnonzero(self.states[state])
-        objects = self.source.take(chosen)
+        objects = self.source.select(ENTRIES.names).take(chosen)
         if state in (State.CHANGED, State.STALE):
             names = [name for name in (SHARD, "encoded_at") if name in self.rows.column_names]
             for name in names:

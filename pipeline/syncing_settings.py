@@ -1,0 +1,24 @@
+"""What a sync can be told."""
+
+from pydantic import Field
+
+from pipeline.encoding_settings import EncodeSettings
+
+
+class SyncSettings(EncodeSettings):
+    """Everything that an encode can be told, what may leave the archive, and how much of the old is pressed again."""
+
+    retire_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="rows whose source is gone are retired unless they are more than this share of the archive; "
+        "0 keeps all, 1 trusts the source",
+    )
+    repress_objects: int | None = Field(
+        None, ge=1, description="with repress: most rows to press again a run, those pressed longest ago first"
+    )
+    repress_minutes: float | None = Field(
+        None, gt=0, description="with repress: minutes after the start when no more of them are begun"
+    )
+    dry_run: bool = Field(False, description="only say what would be done")
