@@ -15,6 +15,9 @@ class TrainSettings(BaseModel):
     init: str = Field(
         "base", description="start from: base (the shipped model), scratch (a DCT codec), random (noise), or a model"
     )
+    deepen: int = Field(
+        0, ge=0, le=16, description="blocks to add to each stage of the transforms; they start as identities"
+    )
     workers: int = Field(2, ge=1, description="DDP workers")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps")

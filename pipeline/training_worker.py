@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
 from model.config import QUALITIES, CodecConfig
+from model.growth import deepened
 from model.layers import set_compute_dtype
 from model.network import Network, randomly_initialised
 from model.objective import hide_patches, rate_distortion
@@ -41,11 +42,15 @@ AVERAGE = 0.999
 def _start(settings: TrainSettings) -> Network:
     """The network that training starts from."""
     torch.manual_seed(settings.seed)
+    return deepened(_initial(settings), settings.deepen)
+
+
+def _initial(settings: TrainSettings) -> Network:
     if settings.init == "random":
         return randomly_initialised(CodecConfig())
     if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
         return Network(CodecConfig())
-    return checkpoint.load(local_model(settings.init)).network.requires_grad_(True).train()
+    return checkpoint.load(local_model(settings.init)).network
 
 
 def learning_rate(settings: TrainSettings, step: int, progress: float) -> float:
