@@ -12,21 +12,18 @@ A window is a table, so that Arrow does the work on many rows at once. Memory ho
 that overlap at one point, never the whole table.
 """
 
-import bisect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.shards import Shard
+from pipeline.sorted_tables import in_order, position
 from pipeline.store import StorageError, Store
-
-pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 SHARD = "shard"
 """The column that `merged_tables` adds: int32, which of the given shards the row is in."""
@@ -38,7 +35,6 @@ _AHEAD = 8
 """Shards that are read before the merge needs them: reading an object store is waiting."""
 
 Row = tuple[Any, ...]
-Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 
 def merged_tables(
@@ -106,27 +102,6 @@ def merged(
         indices: list[Any] = table[SHARD].to_pylist()
         for row, index in zip(values, indices, strict=True):
             yield row, shards[index].path
-
-
-def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The table sorted by some columns, each column in one chunk; cheap when it is sorted already."""
-    table = table.combine_chunks()
-    if not is_rising(table[names[0]], strictly=len(names) > 1):
-        table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])).combine_chunks()
-    return table
-
-
-def is_rising(keys: Column, *, strictly: bool) -> bool:
-    """Whether no value is below (or, strictly, equal to) the one before it; strings by the bytes of their UTF-8."""
-    compare = pc.greater if strictly else pc.greater_equal
-    return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
-
-
-def position(keys: Column, key: str, *, after: bool = False) -> int:
-    """Where a key stands or would stand in a sorted column; `after` it where it is there."""
-    values: Any = keys
-    find = bisect.bisect_right if after else bisect.bisect_left
-    return find(range(len(keys)), key, key=lambda i: str(values[i].as_py()))
 
 
 def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:

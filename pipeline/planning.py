@@ -25,8 +25,9 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from model.errors import MaepressError
-from pipeline.merging import SHARD, WINDOW_ROWS, Column, is_rising, position
+from pipeline.merging import SHARD, WINDOW_ROWS
 from pipeline.schema import IMAGES, OUTAGE, REJECTIONS
+from pipeline.sorted_tables import Column, is_rising, side_by_side
 from pipeline.store import Entry
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
@@ -119,7 +120,7 @@ def decide(
         MaepressError: when a stream is out of order or has a key twice: deciding by merging would lose keys.
     """
     streams = (_checked(source, "the source's listing"), _checked(rows, "the archive"), iter(rejections))
-    for here, there, refused in _side_by_side(*streams):
+    for here, there, refused in side_by_side(*streams, nothing=_NOTHING):
         yield _window(here, there, None if retry_rejected else refused, is_stale)
 
 
@@ -164,25 +165,6 @@ def _pairs(table: pa.Table) -> Column:
     """Key and etag as one value; no etag holds a NUL."""
     pairs: Column = pc.binary_join_element_wise(table["key"], table["etag"], "\0")
     return pairs
-
-
-def _side_by_side(*streams: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
-    """Of each stream a table, all of the same range of keys; together they are the streams.
-
-    A stream is known up to the last key of what was read of it; the stream that is known least far says how far all of
-    them can go.
-    """
-    heads = [next(stream, None) for stream in streams]
-    empty = [_NOTHING if head is None else head.schema.empty_table() for head in heads]
-    while any(head is not None for head in heads):
-        bound = min(str(head["key"][-1].as_py()) for head in heads if head is not None)
-        parts = list(empty)
-        for i, head in enumerate(heads):
-            if head is not None:
-                at = position(head["key"], bound, after=True)
-                parts[i] = head.slice(0, at)
-                heads[i] = head.slice(at) if at < head.num_rows else next(streams[i], None)
-        yield parts
 
 
 _NOTHING = pa.schema(

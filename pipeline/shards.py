@@ -6,22 +6,25 @@ point.
 """
 
 import contextlib
-import heapq
 import itertools
 import json
 import math
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.schema import IMAGES, REJECTIONS
+from pipeline.sorted_tables import in_order, is_rising, side_by_side
 from pipeline.store import Store
+
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 _UNIQUE = ("key", "etag", "source_sha256")
 """Columns of which no two values are equal: a dictionary would only be given up half-way."""
@@ -30,6 +33,10 @@ _COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes"
 """Columns with least and greatest value in the transaction log, where readers skip whole files by them."""
 
 _MAX_GROUP_ROWS = 16384
+_SLICES = 256
+
+ROW_GROUP_BYTES = 4 << 20
+"""Payload bytes of a row group: what is read for one key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ def write_shard(
     *,
     base: str | None = None,
     drop: Collection[str] = (),
-    row_group_bytes: int = 4 << 20,
+    row_group_bytes: int = ROW_GROUP_BYTES,
 ) -> Shard | None:
     """Write rows as one shard, merged with an older shard when there is one.
 
@@ -124,36 +131,54 @@ def write_shard(
         ValueError: for a key given twice, or a null where the schema allows none.
         StorageError: when the store cannot be read or written.
     """
-    table = _conform(rows, IMAGES)
-    fresh = list(_sorted_rows(table))
-    merged: Iterable[_Row] = fresh
+    fresh = _conform(rows, IMAGES)
+    merged = _sorted(fresh)
     with contextlib.ExitStack() as stack:
         if base is not None:
-            gone = {row.key for row in fresh}.union(drop)
-            kept = (row for row in _rows_of(stack.enter_context(images.open_input(base))) if row.key not in gone)
-            merged = heapq.merge(kept, fresh, key=lambda row: row.key)
+            replaced = pa.array({*drop, *_values(fresh, "key")}, pa.string())
+            kept = _rows_of(stack.enter_context(images.open_input(base)), without=replaced, many=bool(drop))
+            merged = _merge(kept, merged)
         return write_sorted(images, merged, IMAGES, row_group_bytes)
+
+
+def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW_GROUP_BYTES) -> Shard:
+    """Write the rows of several shards as one; holds a row group of each.
+
+    Args:
+        images: the table's root.
+        paths: the shards, relative to it; no key is in two of them.
+        row_group_bytes: payload bytes after which a row group ends.
+
+    Raises:
+        StorageError: when the store cannot be read or written.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(images.open_input(path)) for path in paths]
+        merged = write_sorted(images, _merge(*map(_rows_of, files)), IMAGES, row_group_bytes)
+    assert merged is not None  # no shard is empty
+    return merged
 
 
 def write_rejections(rejections: Store, table: pa.Table) -> Shard | None:
     """Write rows of the schema REJECTIONS as one file of the rejections table, in order of key and etag."""
-    rows = _conform([table], REJECTIONS).sort_by([("key", "ascending"), ("etag", "ascending")])
-    return write_sorted(
-        rejections, (_Row(key, rows.slice(i, 1), 0) for i, key in enumerate(_values(rows, "key"))), REJECTIONS, 0
-    )
+    rows = _conform([table], REJECTIONS)
+    return write_sorted(rejections, iter([in_order(rows, ["key", "etag"])]), REJECTIONS, 0)
 
 
-class _Row(NamedTuple):
-    key: str
-    table: pa.Table  # one row
-    payload_bytes: int
-
-
-def write_sorted(store: Store, rows: Iterable[_Row], schema: pa.Schema, row_group_bytes: int) -> Shard | None:
-    """Write rows that come in key order as one Parquet file with a unique name, a row group at a time.
+def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_group_bytes: int) -> Shard | None:
+    """Write tables that follow each other in key order as one Parquet file with a unique name, a row group at a time.
 
     The payload column is stored as it is (it is compressed already) and without statistics; columns that repeat get a
     dictionary.
+
+    Args:
+        store: the table's root.
+        rows: in the schema.
+        schema: of the file.
+        row_group_bytes: payload bytes after which a row group ends; 0: only their number of rows is limited.
+
+    Returns:
+        The file's facts, or None when there are no rows (nothing is written then).
     """
     groups = _row_groups(rows, row_group_bytes)
     group = next(groups, None)
@@ -181,15 +206,24 @@ def write_sorted(store: Store, rows: Iterable[_Row], schema: pa.Schema, row_grou
     )
 
 
-def _row_groups(rows: Iterable[_Row], row_group_bytes: int) -> Iterator[pa.Table]:
+def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
+    """The rows cut where their payloads reach so many bytes, or their number its limit."""
     held: list[pa.Table] = []
-    size = 0
-    for row in rows:
-        held.append(row.table)
-        size += row.payload_bytes
-        if size >= row_group_bytes > 0 or len(held) >= _MAX_GROUP_ROWS:
-            yield pa.concat_tables(held)
-            held, size = [], 0
+    rows = size = 0
+    for table in tables:
+        sizes = table["payload_bytes"].to_numpy() if most_bytes else np.zeros(table.num_rows, np.int64)
+        ends = np.cumsum(sizes)
+        start = before = 0
+        while start < table.num_rows:
+            # One past the first row with which the group is full.
+            full = int(np.searchsorted(ends, before + most_bytes - size)) + 1 if most_bytes else table.num_rows
+            end = min(full, table.num_rows, start + _MAX_GROUP_ROWS - rows)
+            held.append(table.slice(start, end - start))
+            rows, size = rows + end - start, size + int(ends[end - 1]) - before
+            start, before = end, int(ends[end - 1])
+            if rows == _MAX_GROUP_ROWS or size >= most_bytes > 0:
+                yield pa.concat_tables(held)
+                held, rows, size = [], 0, 0
     if held:
         yield pa.concat_tables(held)
 
@@ -203,22 +237,43 @@ def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _sorted_rows(table: pa.Table) -> Iterator[_Row]:
-    keys, sizes = _values(table, "key"), _values(table, "payload_bytes")
+def _sorted(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows in key order, as slices that share the table's buffers: payloads are not copied.
+
+    Raises:
+        ValueError: for a key given twice.
+    """
+    if table.num_rows == 0:
+        return
+    if is_rising(table["key"], strictly=True):
+        yield table
+        return
+    keys = _values(table, "key")
     order = sorted(range(len(keys)), key=keys.__getitem__)
     for before, after in itertools.pairwise(order):
         if keys[before] == keys[after]:
             raise ValueError(f"the key {keys[before]!r} is there twice")
-    # Row by row slices share the table's buffers; taking the payload column in the new order would copy it.
-    return (_Row(keys[i], table.slice(i, 1), sizes[i]) for i in order)
+    for run in range(0, len(order), _SLICES):
+        yield pa.concat_tables([table.slice(i, 1) for i in order[run : run + _SLICES]])
 
 
-def _rows_of(file: BinaryIO) -> Iterator[_Row]:
+def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
+    """The rows of a shard, a row group at a time, without some keys; `many` of these may fill whole row groups."""
     parquet = pq.ParquetFile(file, pre_buffer=True)
     for index in range(parquet.num_row_groups):
+        if many and pc.all(pc.is_in(parquet.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
+            continue
         table = parquet.read_row_group(index).select(IMAGES.names).cast(IMAGES)
-        keys, sizes = _values(table, "key"), _values(table, "payload_bytes")
-        yield from (_Row(key, table.slice(i, 1), size) for i, (key, size) in enumerate(zip(keys, sizes, strict=True)))
+        if without is not None:
+            table = table.filter(pc.invert(pc.is_in(table["key"], value_set=without)))
+        if table.num_rows:
+            yield table
+
+
+def _merge(*streams: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    return (
+        in_order(pa.concat_tables(parts), ["key"]) for parts in side_by_side(*streams, nothing=IMAGES.empty_table())
+    )
 
 
 def _values(table: pa.Table, column: str) -> list[Any]:
@@ -243,7 +298,7 @@ class _Facts:
             column = group[name]
             self.nulls[name] = self.nulls.get(name, 0) + column.null_count
             if column.null_count < len(column) and name not in self._unbounded:
-                ends: dict[str, Any] = pc.min_max(column).as_py()  # type: ignore[assignment]
+                ends: dict[str, Any] = pc.min_max(column).as_py()
                 if ends["max"] == math.inf:  # the PSNR of an exact picture: JSON has no word for it
                     self._unbounded.add(name)
                     self.least.pop(name, None)

@@ -1,0 +1,56 @@
+"""Tables that are sorted by a string column `key`: the tools that merging, planning and writing share."""
+
+import bisect
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute
+
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+Column: TypeAlias = "pa.ChunkedArray[Any]"
+
+
+def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The table sorted by some columns, each column in one chunk; cheap when it is sorted already."""
+    table = table.combine_chunks()
+    if not is_rising(table[names[0]], strictly=len(names) > 1):
+        table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])).combine_chunks()
+    return table
+
+
+def is_rising(keys: Column, *, strictly: bool) -> bool:
+    """Whether no value is below (or, strictly, equal to) the one before it; strings by the bytes of their UTF-8."""
+    compare = pc.greater if strictly else pc.greater_equal
+    return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
+
+
+def position(keys: Column, key: str, *, after: bool = False) -> int:
+    """Where a key stands or would stand in a sorted column; `after` it where it is there."""
+    values: Any = keys
+    find = bisect.bisect_right if after else bisect.bisect_left
+    return find(range(len(keys)), key, key=lambda i: str(values[i].as_py()))
+
+
+def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[list[pa.Table]]:
+    """Of each stream a table, all of the same range of keys, and so on until all of them end.
+
+    A stream is known up to the last key of what was read of it; the stream that is known least far says how far all of
+    them can go.
+
+    Args:
+        streams: sorted tables, none of them empty, that follow each other in key order.
+        nothing: stands for a stream that has no tables at all.
+    """
+    heads = [next(stream, None) for stream in streams]
+    empty = [nothing if head is None else head.schema.empty_table() for head in heads]
+    while any(head is not None for head in heads):
+        bound = min(str(head["key"][-1].as_py()) for head in heads if head is not None)
+        parts = list(empty)
+        for i, head in enumerate(heads):
+            if head is not None:
+                at = position(head["key"], bound, after=True)
+                parts[i] = head.slice(0, at)
+                heads[i] = head.slice(at) if at < head.num_rows else next(streams[i], None)
+        yield parts
