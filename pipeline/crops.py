@@ -14,6 +14,8 @@ from torch import Tensor
 from model.errors import MaepressError
 
 logger = logging.getLogger(__name__)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+"""Files that are images to learn from."""
 POOL_BYTES = 1 << 30
 """Decoded images a worker keeps; an archive that fits is decoded once."""
 CROPS_AN_IMAGE = 16
@@ -25,6 +27,13 @@ FIRST_IMAGES = 16
 def is_held_out(key: str, share: float) -> bool:
     """Whether a key belongs to the validation split: by its hash, so that it stays there whatever comes and goes."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
+
+
+def split(keys: list[str], share: float) -> tuple[list[str], list[str]]:
+    """Keys to train on and keys held out, by hash of the key; neither is empty for two keys or more."""
+    held_out = [k for k in keys if is_held_out(k, share)] or keys[:1]
+    kept = [k for k in keys if k not in set(held_out)]
+    return (kept, held_out) if kept else (keys[1:], keys[:1])
 
 
 def decode_rgb(data: bytes) -> Image.Image | None:
@@ -129,4 +138,4 @@ def validation_crop(image: Image.Image, side: int, scale: float = 1.0) -> Tensor
         crop = image.crop((int(x), int(y), int(x) + w, int(y) + h))
     else:
         crop = image.resize((w, h), Image.Resampling.BICUBIC, box=(x, y, x + w / scale, y + h / scale))
-    return torch.from_numpy(np.asarray(crop)[None]).to(torch.float32) / 255
+    return torch.from_numpy(np.array(crop)[None]).to(torch.float32) / 255

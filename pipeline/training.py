@@ -21,7 +21,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from model import checkpoint
 from model.errors import MaepressError
-from pipeline.crops import is_held_out
+from pipeline.crops import SUFFIXES, split
 from pipeline.models import local_model
 from pipeline.storage import open_source, open_target
 from pipeline.training_board import new_board, relayed
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 RUN = "run"
 MS_SSIM_SIDE = 192
 """Smallest multiple of 64 that MS-SSIM's five scales fit into."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +148,3 @@ def _keys(settings: TrainSettings) -> list[str]:
             f"{settings.images} holds {len(sample)} image files ({', '.join(SUFFIXES)}): training needs at least two"
         )
     return sorted(sample)
-
-
-def split(keys: list[str], share: float) -> tuple[list[str], list[str]]:
-    """Keys to train on and keys held out, by hash of the key; neither is empty for two keys or more."""
-    held_out = [k for k in keys if is_held_out(k, share)] or keys[:1]
-    kept = [k for k in keys if k not in set(held_out)]
-    return (kept, held_out) if kept else (keys[1:], keys[:1])

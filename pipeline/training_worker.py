@@ -1,7 +1,5 @@
 """What one rank of a training run does."""
 
-import copy
-import math
 import os
 import tempfile
 import time
@@ -16,27 +14,21 @@ from ray.train.torch import get_device
 from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
-from model.config import QUALITIES, CodecConfig
+from model.config import CodecConfig
 from model.growth import deepened
-from model.layers import set_compute_dtype
 from model.network import Network, randomly_initialised
-from model.objective import hide_patches, rate_distortion
-from model.precision import best_dtype
 from pipeline.crops import CropPool
+from pipeline.learner import Learner
 from pipeline.models import local_model
-from pipeline.soap import Soap
 from pipeline.storage import open_store
 from pipeline.training_recorder import HISTORY, LOGS, Recorder
 from pipeline.training_settings import TrainSettings
-from pipeline.training_state import Counters, load_state, save_moments, save_state
 from pipeline.validation import Validation
 
-__all__ = ["HISTORY", "LOGS", "learning_rate", "work"]
+__all__ = ["HISTORY", "LOGS", "work"]
 
 LOG_EVERY = 50
 """Steps between two entries of the training log."""
-AVERAGE = 0.999
-"""Decay a step of the moving average of the weights, which is what validation measures and the model keeps."""
 
 
 def _start(settings: TrainSettings) -> Network:
@@ -51,12 +43,6 @@ def _initial(settings: TrainSettings) -> Network:
     if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
         return Network(CodecConfig())
     return checkpoint.load(local_model(settings.init)).network
-
-
-def learning_rate(settings: TrainSettings, step: int, progress: float) -> float:
-    """Warm-up in 100 steps, a plateau, a cosine fall to 2 % over the last `decay_share` (`progress` is 0..1)."""
-    fall = max(0.0, (min(progress, 1.0) - (1 - settings.decay_share)) / settings.decay_share)
-    return settings.learning_rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
 def work(config: dict[str, Any]) -> None:
@@ -74,17 +60,23 @@ class Rank:
         self.device = get_device()
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-        self.network = _start(settings).to(self.device)
-        set_compute_dtype(self.network, best_dtype(self.device))
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimizer = Soap(self.network.parameters(), settings.learning_rate, rank=self.rank, world=self.world)
-        self.counters = Counters()
+        self.learner = Learner(
+            _start(settings).to(self.device),
+            peak=settings.learning_rate,
+            decay_share=settings.decay_share,
+            distortion=settings.distortion,
+            hide=settings.hide,
+            rank=self.rank,
+            world=self.world,
+        )
         if (previous := ray.train.get_checkpoint()) is not None:
             # A copy of its own for every rank: `as_directory` shares one, which another rank may be writing still.
             with tempfile.TemporaryDirectory() as folder:
                 previous.to_directory(folder)
-                self.counters = load_state(Path(folder), self.network, self.average, self.optimizer)
-        self.model = DistributedDataParallel(self.network) if self.world > 1 else self.network
+                self.learner.load(Path(folder))
+        self.counters = self.learner.counters
+        if self.world > 1:
+            self.learner.forward = DistributedDataParallel(self.learner.network)
         images = open_store(settings.images)
         # A run that goes on must not see the same crops again, and no two ranks the same.
         seed = settings.seed + self.counters.step * self.world + self.rank
@@ -130,31 +122,16 @@ class Rank:
         return progress, bool(decision)
 
     def _step(self, progress: float) -> None:
-        settings, counters = self.settings, self.counters
-        rate = learning_rate(settings, counters.step, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         image = self.pool.batch(self.share).to(self.device, non_blocking=True)
-        quality = torch.randint(0, QUALITIES, (self.share,), device=self.device)
-        estimate = self.model(hide_patches(image, settings.hide), quality)
-        loss = rate_distortion(estimate, image, quality, settings.distortion)
-        loss.total.mean().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        counters.step += 1
-        decay = min(AVERAGE, (1 + counters.step) / (10 + counters.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-        if self.recorder is not None and counters.step % LOG_EVERY == 0:
-            self.recorder.stepped(loss, rate, counters)
+        loss, rate = self.learner.step(image, progress)
+        if self.recorder is not None and self.counters.step % LOG_EVERY == 0:
+            self.recorder.stepped(loss, rate, self.counters)
 
     def _validate(self) -> None:
-        metrics = self.validation.measure(self.average)
+        metrics = self.validation.measure(self.learner.average)
         if self.recorder is not None:
-            self.recorder.validated(metrics, self.average, self.counters)
+            self.recorder.validated(metrics, self.learner.average, self.counters)
         with tempfile.TemporaryDirectory() as folder:
-            # Every rank keeps the moments of its own parameters; Ray puts the ranks' files into one checkpoint.
-            save_moments(Path(folder), self.rank, self.network, self.optimizer)
-            if self.rank == 0:
-                save_state(Path(folder), self.network, self.average, self.counters)
+            # Every rank writes the moments of its own parameters; Ray puts the ranks' files into one checkpoint.
+            self.learner.save(Path(folder))
             ray.train.report(metrics | {"step": self.counters.step}, checkpoint=Checkpoint.from_directory(folder))

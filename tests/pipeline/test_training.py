@@ -12,8 +12,9 @@ from PIL import Image
 
 from model.codec import Codec
 from model.errors import MaepressError
-from pipeline.training import TrainSettings, split, train
-from pipeline.training_worker import learning_rate
+from pipeline.crops import split
+from pipeline.learner import learning_rate
+from pipeline.training import TrainSettings, train
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -88,9 +89,8 @@ def test_split_holds_out_at_least_one_image_and_keeps_at_least_one() -> None:
             assert kept and held_out and sorted(kept + held_out) == sorted(keys)
 
 
-def test_the_learning_rate_warms_up_stays_and_falls(images: Path, tmp_path: Path, tiny_model_folder: Path) -> None:
-    s = settings(images, tmp_path, tiny_model_folder, learning_rate=1.0, decay_share=0.5)
-    assert learning_rate(s, 0, 0.0) == pytest.approx(0.01)
-    assert learning_rate(s, 200, 0.4) == pytest.approx(1.0)
-    assert learning_rate(s, 900, 0.75) == pytest.approx(0.51)
-    assert learning_rate(s, 999, 1.0) == pytest.approx(0.02)
+def test_the_learning_rate_warms_up_stays_and_falls() -> None:
+    assert learning_rate(1.0, 0.5, 0, 0.0) == pytest.approx(0.01)
+    assert learning_rate(1.0, 0.5, 200, 0.4) == pytest.approx(1.0)
+    assert learning_rate(1.0, 0.5, 900, 0.75) == pytest.approx(0.51)
+    assert learning_rate(1.0, 0.5, 999, 1.0) == pytest.approx(0.02)
