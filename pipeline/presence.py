@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
+from pipeline.local_store import LocalStore
 from pipeline.store import StorageError, Store
 
 EVERY_SECONDS = 300.0
@@ -82,6 +83,8 @@ class Presence:
 def runs_seen(root: Store) -> list[RunSeen]:
     """The folders below `plans/`, of runs that work and of runs that were killed."""
     plans = root.child("plans")
+    if isinstance(plans, LocalStore) and not plans.root.exists():
+        return []
     folders: dict[str, list[str]] = {}
     for entry in plans.entries():
         run, slash, _ = entry.key.partition("/")
