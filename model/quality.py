@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.config import QUALITIES
 
-LAMBDA_MIN, LAMBDA_MAX = 0.001, 0.5
+LAMBDA_MIN, LAMBDA_MAX = 0.0004, 1.0
 """Weight of the squared error (in squared 8-bit levels) against bits a pixel at quality 0 and 63."""
 KNOT_SPACING = 8
 KNOTS = QUALITIES // KNOT_SPACING + 1
