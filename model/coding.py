@@ -17,7 +17,7 @@ from model.config import HYPER_STRIDE, CodecConfig
 from model.hyperprior import MeanContext, Means
 from model.network import Network
 from model.passes import PASSES, lattice
-from model.rounding import to_symbols
+from model.rounding import thresholds, to_symbols
 from model.scale_path import ScaleContext, ScalePath, to_index
 from model.tiling import Window
 
@@ -91,12 +91,13 @@ def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window)
     """
     wide, narrow = _features(network.means, z, rows, window), _features(network.scales, z, rows, window)
     symbols, indices, latent = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
+    limits = thresholds(network.prior.costs())
     for number in range(PASSES):
         means, scales = _Means(network, number, wide, latent), _Scales(network, number, narrow, symbols, rows)
         for place in places(number):
             gain = rows.gain[..., place[-1]]
             mean, index = means.at(place), scales.at(place)
-            fresh = to_symbols((y[place] - mean).mul_(gain), index)
+            fresh = to_symbols((y[place] - mean).mul_(gain), index, limits)
             symbols[place], indices[place] = fresh, index
             latent[place] = network.prior.reconstruct(fresh, index).div_(gain).add_(mean)
     return Quantised(symbols, indices, latent)

@@ -28,7 +28,7 @@ from model.hyperprior import HyperAnalysis, Means
 from model.passes import PASSES, pass_map
 from model.priors import HyperPrior, LatentPrior
 from model.quality import KNOT_SPACING, KNOTS, QualityRows, tradeoff
-from model.rounding import to_symbols, to_symbols_through
+from model.rounding import thresholds, to_symbols, to_symbols_through
 from model.scale_path import ScalePath
 from model.tables import HYPER_MAX
 from model.transforms import Analysis, Synthesis
@@ -124,13 +124,14 @@ class Network(nn.Module):
             y = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
         return torch.round(self.hyper_analysis(y * self.gain(step), y, quality)).clamp(-HYPER_MAX, HYPER_MAX)
 
-    def _quantise(self, y: Tensor, state: "State", rounding: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _quantise(self, y: Tensor, state: "State", rounding: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Symbols of all passes; `state` ends at the last."""
         symbols = torch.zeros_like(y)
+        limits = thresholds(self.prior.costs())
         for number in range(PASSES):
             if number:
                 self.advance(state, symbols)
-            fresh = rounding((y - state.mean) * state.gain, state.indices)
+            fresh = rounding((y - state.mean) * state.gain, state.indices, limits)
             symbols = torch.where(state.passes == number, fresh, symbols)
         return symbols
 

@@ -50,6 +50,12 @@ class LatentPrior(nn.Module):
         """Bits of whole numbers `symbols` with scale indices `index`, both in float."""
         return self._bits(symbols, index)
 
+    @torch.no_grad()
+    def costs(self) -> Tensor:
+        """Bits of the symbols 0, 1 and 2 of each scale index, float `[SCALES, 3]`: what the encoder rounds by."""
+        index = torch.arange(SCALES, device=self.spread.device)[:, None].expand(-1, 3)
+        return self._bits(torch.arange(3.0, device=index.device).expand(SCALES, -1), index)
+
     def _bits(self, value: Tensor, index: Tensor, *, detached: bool = False) -> Tensor:
         spread, logit = (self.spread.detach(), self.logit.detach()) if detached else (self.spread, self.logit)
         row = index.detach().long()
