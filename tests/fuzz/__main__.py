@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.fuzz.child import payload_of
-from tests.fuzz.driver import fuzz
+from tests.fuzz.driver import Report, fuzz
 
 
 def main() -> int:
@@ -22,17 +22,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
     options = parser.parse_args()
-    report = fuzz(options.seed, 0, options.cases, progress=lambda n: print(f"\r{n:,}", end="", file=sys.stderr))
+    kept: set[int] = set()
+
+    def progress(report: Report) -> None:
+        done = sum(report.outcomes.values())
+        if done % 500 == 0:
+            print(f"\r{done:,}", end="", file=sys.stderr)
+        for number in report.failures.keys() - kept:
+            kept.add(number)
+            options.out.mkdir(parents=True, exist_ok=True)
+            path = options.out / f"{options.seed}-{number}.mae"
+            path.write_bytes(payload_of(options.seed, number))
+            print(f"\r{path}: {report.failures[number]}")
+
+    report = fuzz(options.seed, 0, options.cases, progress=progress)
     print("\r", end="", file=sys.stderr)
     for outcome, count in report.outcomes.most_common():
         print(f"{count:8,}  {outcome}")
     rate = options.cases / report.seconds
     print(f"{options.cases:8,}  cases of seed {options.seed}, {rate:.0f} a second, {len(report.failures)} failures")
-    for number, outcome in sorted(report.failures.items()):
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{options.seed}-{number}.mae"
-        path.write_bytes(payload_of(options.seed, number))
-        print(f"{path}: {outcome}")
     return bool(report.failures)
 
 

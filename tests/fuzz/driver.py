@@ -30,7 +30,12 @@ class Report:
 
 
 def fuzz(
-    seed: int, first: int, end: int, *, child: Sequence[str] = CHILD, progress: Callable[[int], None] = lambda _: None
+    seed: int,
+    first: int,
+    end: int,
+    *,
+    child: Sequence[str] = CHILD,
+    progress: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Cases first..end - 1 of a seed.
 
@@ -39,7 +44,7 @@ def fuzz(
         first: number of the first case.
         end: number after the last.
         child: command that decodes, to which seed, first and end are appended.
-        progress: called with the number of cases done, now and then.
+        progress: called with what there is so far after every case.
 
     Raises:
         RuntimeError: when the child ends before its first case, which is its own mistake.
@@ -58,13 +63,13 @@ def fuzz(
                 number, outcome = line.rstrip("\n").split(" ", 1)
                 report.add(int(number), outcome)
                 first = int(number) + 1
-                if first % 500 == 0:
-                    progress(first)
+                progress(report)
         if process.returncode >= 0 and (process.returncode or first == before):
             raise RuntimeError(f"the child ended with status {process.returncode} before case {first}")
         if process.returncode < 0:
             killed = signal.Signals(-process.returncode)
             report.add(first, NAMES.get(killed, f"failure crash: {killed.name}"))
             first += 1
+            progress(report)
     report.seconds = time.monotonic() - began
     return report

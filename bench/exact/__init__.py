@@ -1,0 +1,1 @@
+"""Is what is coded the same everywhere? `python -m bench.exactness`."""

@@ -1,0 +1,46 @@
+"""How far one observation is from another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.exact.observe import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far an arrangement is from the plain one.
+
+    Attributes:
+        payloads: how many of its own payloads are other bytes than the plain one's.
+        written: whole numbers that it wrote otherwise.
+        of: whole numbers in all.
+        read: whole numbers that it reads otherwise in the plain one's payloads. Must be 0.
+        levels: largest difference of a sample that both decoded from the plain one's payloads. Must be at most 1.
+        samples: share of the samples that differ at all.
+    """
+
+    payloads: int
+    written: int
+    of: int
+    read: int
+    levels: int
+    samples: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the promise holds."""
+        return not self.read and self.levels <= 1
+
+
+def compare(plain: Observation, other: Observation) -> Difference:
+    """Compare what the plain arrangement wrote and read with what another did, which read the plain one's payloads."""
+    levels = [np.abs(a.astype(np.int16) - b) for a, b in zip(plain.pixels, other.pixels, strict=True)]
+    return Difference(
+        payloads=sum(a != b for a, b in zip(plain.payloads, other.payloads, strict=True)),
+        written=sum(int((a != b).sum()) for a, b in zip(plain.written, other.written, strict=True)),
+        of=sum(a.size for a in plain.written),
+        read=sum(int((a != b).sum()) for a, b in zip(plain.written, other.read, strict=True)),
+        levels=max(int(difference.max()) for difference in levels),
+        samples=float(np.mean([(difference > 0).mean() for difference in levels])),
+    )
