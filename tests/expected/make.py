@@ -61,7 +61,7 @@ def pictures() -> dict[str, tuple[Picture, int | Target]]:
     return {
         "rgb": (Picture(photo_like(100, 130)), 45),
         "rgb-smallest": (Picture(photo_like(100, 130, seed=3)), 0),
-        "between-qualities": (Picture(photo_like(48, 80, seed=4)), Target(max_bpp=1.0)),
+        "between-qualities": (Picture(photo_like(48, 80, seed=4)), Target(max_bpp=1.1)),
         "grey": (Picture(photo_like(61, 40, 1)), 33),
         "alpha": (Picture(photo_like(29, 45), alpha, icc=b"icc", exif=b"exif", xmp=b"xmp"), 20),
         "grey-alpha": (Picture(photo_like(17, 33, 1), ramp), 50),

