@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import checkpoint, container, planes, targeting
+from model import checkpoint, container, planes
 from model.coder import EntropyCoder, Latents
 from model.config import QUALITIES
 from model.container import FRACTIONS, Header, Tag
@@ -33,6 +33,7 @@ from model.picture import Picture
 from model.pixels import colour_of, latent_size
 from model.precision import best_dtype
 from model.target import Target
+from model.targeting import Targeting
 from model.tiling import TILE
 
 Parsed = tuple[Header, Sections]
@@ -42,8 +43,6 @@ BATCH_LATENTS = {"cpu": 1 << 12, "cuda": 1 << 16}
 """Most positions of latents that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
 MAX_PIXELS = 1 << 31
 """Largest image that is coded. A header that names more is taken for damage: nothing may be allocated on its word."""
-SAMPLE = 256
-"""Positions of latents that tell a search what to expect."""
 
 
 class Codec:
@@ -139,38 +138,10 @@ class Codec:
         if target.quality is not None:
             made = encoder.press(everyone, [float(target.quality)] * len(pictures), check=check)
             return [self._latents(pictures[i], made[i]) for i in everyone]
-        return self._search(encoder, pictures, target, check)
-
-    def _search(self, encoder: Encoder, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
-        """Try qualities until each picture's target is just met."""
-        floor, similarity = target.max_bpp is None, target.min_ms_ssim is not None
         gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
-        sample = encoder.sample(SAMPLE)
-        searches = [targeting.search(target, sample[i], gains, p) for i, p in enumerate(pictures)]
-        best: dict[int, Latents] = {}
-        while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
-            steps = [step / FRACTIONS for step in members.values()]
-            made = encoder.press(list(members), steps, check=floor, similarity=similarity)
-            for (i, step), pressed in zip(members.items(), made, strict=True):
-                latents = self._latents(pictures[i], pressed)
-                searches[i].record(step, self._value(latents, target))
-                if searches[i].nearest() == step:
-                    best[i] = latents
-        if check and not floor:
-            chosen = [best[i].header.step for i in range(len(pictures))]
-            made = encoder.press(range(len(pictures)), chosen, check=True)
-            best = {i: self._latents(pictures[i], pressed) for i, pressed in enumerate(made)}
-        return [replace(best[i], met=s.best() is not None) for i, s in enumerate(searches)]
-
-    def _value(self, latents: Latents, target: Target) -> float:
-        """What a search compares with its goal."""
-        if target.max_bpp is not None:
-            return targeting.log_bits(len(self.coder.encode(latents)))
-        if target.min_psnr is not None:
-            assert latents.psnr is not None
-            return latents.psnr
-        assert latents.ms_ssim is not None
-        return targeting.decibels(latents.ms_ssim)
+        targeting = Targeting(target, gains, lambda p, made: len(self.coder.encode(self._latents(p, made))))
+        reached = targeting.reach(encoder, check=check)
+        return [replace(self._latents(pictures[i], r.pressed), met=r.met) for i, r in enumerate(reached)]
 
     def _latents(self, picture: Picture, made: Pressed) -> Latents:
         quality, fraction = divmod(round(made.step * FRACTIONS), FRACTIONS)

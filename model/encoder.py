@@ -49,11 +49,15 @@ class Pressed:
 
 
 class Encoder:
-    """Pictures of one size in latents."""
+    """Pictures of one size in latents.
+
+    Attributes:
+        pictures: as they were given.
+    """
 
     def __init__(self, network: Network, pictures: Sequence[Picture], device: torch.device, side: int) -> None:
+        self.pictures = pictures
         self._network = network
-        self._pictures = pictures
         self._device = device
         self._grid = Grid(*latent_size(pictures[0].height, pictures[0].width), side)
         self._y = Field(self._grid, self._analyse)
@@ -79,12 +83,12 @@ class Encoder:
             check: also reconstruct what the decoder will output, and measure its PSNR.
             similarity: measure MS-SSIM, too; needs `check`.
         """
-        grid, pictures = self._grid, [self._pictures[i] for i in members]
+        grid, pictures = self._grid, [self.pictures[i] for i in members]
         rows = Rows.of(self._network, steps, self._device)
         shape = (len(members), *grid.whole.size, self._network.config.latent_channels)
         symbols: Symbols = np.zeros(shape, np.int16)
         indices = np.zeros(shape, np.uint8)
-        everyone = len(members) == len(self._pictures)
+        everyone = len(members) == len(self.pictures)
 
         def y(window: Window) -> Tensor:
             values = self._y.window(window)
@@ -144,6 +148,6 @@ class Encoder:
 
     def _analyse(self, tile: Window) -> Tensor:
         outer = tile.grown(coding.analysis_reach(self._network.config), self._grid.whole)
-        image = to_network([window_of(p, outer) for p in self._pictures], self._device)
+        image = to_network([window_of(p, outer) for p in self.pictures], self._device)
         y: Tensor = self._network.analysis(image)
         return y[tile.within(outer).slices]
