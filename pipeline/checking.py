@@ -58,7 +58,7 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
         return str(e)
     for name, said, found in (
         ("model", row["model"], header.fingerprint),
-        ("quality", row["quality"], header.quality),
+        ("quality", row["quality"], header.step),
         ("size", f"{row['width']}x{row['height']}", f"{header.width}x{header.height}"),
     ):
         if said != found:

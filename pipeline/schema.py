@@ -23,7 +23,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents
     pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null unless latent
     pa.field("target", pa.string()),  # "quality 40", "min_psnr 38" ...; null where it had no part in keeping the source
-    pa.field("quality", pa.int32()),  # 0..63, the model's row that was used; null unless latent
+    pa.field("quality", pa.float64()),  # 0..63.75 in quarters, what of the model was used; null unless latent
     pa.field("payload", pa.binary(), nullable=False),
     pa.field("payload_bytes", pa.int64(), nullable=False),
     pa.field("psnr", pa.float64()),  # dB on 8-bit RGB of what the decoder gives; null unless latent

@@ -196,7 +196,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     return row | {
         "status": LATENT,
         "model": coder.fingerprint,
-        "quality": item.latents.header.quality,
+        "quality": item.latents.header.step,
         "payload": payload,
         "payload_bytes": len(payload),
         "psnr": item.latents.psnr,

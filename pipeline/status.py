@@ -98,7 +98,7 @@ class ArchiveStatus:
     psnr: dict[str, float | None]
     models: dict[str, int]
     targets: dict[str, int]
-    qualities: dict[int, int]
+    qualities: dict[float, int]
     formats: dict[str, int]
     rejected: int
     rejections: dict[str, int]
