@@ -12,7 +12,7 @@ An `Archive` holds only its URL and pickles to workers.
 import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -28,6 +28,9 @@ from pipeline.shards import Shard
 from pipeline.storage import open_store, open_target
 from pipeline.store import StorageError, Store
 from pipeline.tables import create_table, files_of, open_table
+
+if TYPE_CHECKING:
+    from model.picture import Picture
 
 
 class ArchiveMissing(StorageError):
@@ -154,6 +157,20 @@ class Archive:
                 if found is not None:
                     return found
         return None
+
+    def image(self, key: str) -> "Picture | bytes":
+        """One image: decoded if it was pressed, the source's own bytes if it is kept as it is.
+
+        Args:
+            key: the source's key.
+
+        Raises:
+            StorageError: when there is no such key, or its model is not in the archive.
+            DamagedPayload: when the row is not intact.
+        """
+        from pipeline.access import image_of  # torch takes seconds, which whoever only looks at rows should not wait
+
+        return image_of(self, key)
 
     def scan(self, columns: Sequence[str], version: int | None = None) -> Iterator[pa.RecordBatch]:
         """Chosen columns of every row, shard by shard in order of first key (not sorted across shards)."""

@@ -6,13 +6,11 @@ The driver sees plans and receipts, never images. A shard becomes visible only w
 whatever is killed, the same command continues from what is committed.
 """
 
-import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 from model.codec import Codec
 from pipeline.archive import Archive
@@ -22,6 +20,7 @@ from pipeline.lease import Lease
 from pipeline.line import Line
 from pipeline.manifest import Manifest
 from pipeline.models import local_model
+from pipeline.naming import new_run
 from pipeline.plan import Plan, Scope, make_plan
 from pipeline.presence import Presence
 from pipeline.progress import Progress
@@ -152,11 +151,6 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
                 tally.add(receipt)
                 progress.add(receipt)
     return tally.result(run, codec.fingerprint, plan, time.monotonic() - started), plan
-
-
-def new_run() -> str:
-    """A name that no other run has; in the order of time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
