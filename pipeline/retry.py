@@ -5,6 +5,7 @@ The wait before each attempt doubles, with full jitter, so that a thousand worke
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -40,3 +41,17 @@ async def with_retries(
             if attempt == attempts or not is_transient(e):
                 raise
     raise AssertionError("unreachable")
+
+
+def retried(call: Callable[[], T], transient: type[Exception], attempts: int = ATTEMPTS) -> T:
+    """The result of `call`, called again after errors of a class; it blocks, and is for what retries most by itself.
+
+    Raises:
+        Exception: the last error, when it is of another class or the attempts are spent.
+    """
+    for attempt in range(2, attempts + 1):
+        try:
+            return call()
+        except transient:
+            time.sleep(wait_before(attempt))
+    return call()

@@ -1,5 +1,6 @@
 """A Delta table at a store's root: opening it with our errors, and the facts of its files."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +8,12 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from pipeline.retry import retried
 from pipeline.shards import Shard
 from pipeline.storage import storage_options
 from pipeline.store import StorageError, Store
+
+_ATTEMPTS = 4
 
 
 def delta_url(store: Store) -> str:
@@ -25,8 +29,11 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
         StorageError: when it cannot be read, or has no such version.
     """
     url = delta_url(store)
+    options = storage_options(url)
     try:
-        return DeltaTable(url, version=version, storage_options=storage_options(url))
+        # The Rust side tries most requests again by itself, but not those whose answer breaks off in the middle of a
+        # listing or of an error: these come out as OSError.
+        return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
     except TableNotFoundError:
         raise
     except (DeltaError, OSError) as e:
@@ -50,13 +57,17 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
         # No retries: one would make the table a second time on top of the other's.
         once = CommitProperties(max_commit_retries=0)
         options = storage_options(url)
-        DeltaTable.create(
-            url,
-            schema,
-            mode="ignore",
-            configuration=dict(configuration or {}),
-            storage_options=options,
-            commit_properties=once,
+        retried(
+            lambda: DeltaTable.create(
+                url,
+                schema,
+                mode="ignore",
+                configuration=dict(configuration or {}),
+                storage_options=options,
+                commit_properties=once,
+            ),
+            OSError,
+            _ATTEMPTS,
         )
     except (DeltaError, OSError) as e:
         try:
@@ -84,6 +95,9 @@ def files_of(table: DeltaTable) -> list[Shard]:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text, which may run to a page when Rust wrote it."""
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    """What an error says at first and at last. Rust writes a cause a line, indented and in colours."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
+    told = [line for line in lines if line]
+    if not told:
+        return type(error).__name__
+    return told[0][:300] if len(told) == 1 else f"{told[0]}: {told[-1]}"[:300]
