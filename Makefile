@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format fuzz bench-pipeline bench-rd lock clean
+.PHONY: help setup demo test lint format fuzz bench-pipeline bench-plan bench-rd lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -40,6 +40,9 @@ format: $(READY)  ## let ruff format and sort the imports
 
 bench-pipeline: $(READY)  ## throughput of the pipeline against a plain loop
 	@$(BIN)/python -m bench.pipeline
+
+bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory a key
+	@$(BIN)/python -m bench.plan
 
 bench-rd: $(READY)  ## rate and distortion against JPEG
 	@$(BIN)/python -m bench.rd
