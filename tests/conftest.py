@@ -35,7 +35,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Network(TINY)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.003 * torch.randn_like(parameter)
+            parameter.add_(0.003 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp("model")
     for name, data in serialise(network).items():
         (folder / name).write_bytes(data)
@@ -55,6 +55,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set MAEPRESS_DATA)")
     return folder
+
+
+def write_tiny_model(folder: Path) -> None:
+    """A small model that works untrained, thanks to its DCT start; it is stirred so that every layer matters."""
+    torch.manual_seed(0)
+    network = Network(TINY)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.003 * torch.randn_like(parameter)
+    for name, data in serialise(network).items():
+        (folder / name).write_bytes(data)
 
 
 def photo_like(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:

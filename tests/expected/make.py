@@ -47,7 +47,7 @@ def network() -> Network:
     made = Network(SHAPE)
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter.add_(0.02 * torch.randn_like(parameter))
         # Narrow enough that the tables of the largest scales, most of the file, stay small.
         made.prior.spread.clamp_(max=0.2)
     return made

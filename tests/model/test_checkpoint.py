@@ -155,7 +155,7 @@ def test_tables_that_are_split_elsewhere_are_noticed(folder: Path) -> None:
 def test_weights_too_large_for_exact_arithmetic_are_not_saved() -> None:
     network = Network(replace(TINY, latent_channels=192, scale_width=80))
     with torch.no_grad():
-        network.scales.later[0].join.weight.fill_(1.9)
+        network.get_parameter("scales.later.0.join.weight").fill_(1.9)
     with pytest.raises(MaepressError, match="too large for exact arithmetic"):
         checkpoint.serialise(network)
 

@@ -10,7 +10,7 @@ from model import escapes
 from model.errors import DamagedPayload
 
 
-def random_list(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:  # type: ignore[type-arg]
+def random_list(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
     size = int(rng.integers(1, 1 << int(rng.integers(1, 26))))
     count = int(rng.integers(1, min(size, 300) + 1))
     positions = np.unique(rng.integers(0, size, count))

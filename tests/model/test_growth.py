@@ -13,7 +13,7 @@ def test_new_blocks_change_nothing_until_they_learn() -> None:
         patch_channels=16, latent_channels=32, hyper_channels=8, hyper_width=16, context_width=16, scale_width=8
     )
     network = Network(config)
-    torch.nn.init.normal_(network.analysis.fine[0].project.weight, std=0.1)
+    torch.nn.init.normal_(network.get_parameter("analysis.fine.0.project.weight"), std=0.1)
     deeper = deepened(network, 2)
     assert deeper.config.analysis_blocks == (6, 4) and deeper.config.synthesis_blocks == (4, 6)
     image, quality = torch.rand(1, 64, 128, 3), torch.tensor([40])
@@ -23,4 +23,5 @@ def test_new_blocks_change_nothing_until_they_learn() -> None:
 
     output = deeper(image, quality)
     output.image.square().sum().backward()
-    assert deeper.synthesis.fine[5].project.weight.grad.abs().max() > 0, "new blocks learn from the first step"
+    gradient = deeper.get_parameter("synthesis.fine.5.project.weight").grad
+    assert gradient is not None and gradient.abs().max() > 0, "new blocks learn from the first step"

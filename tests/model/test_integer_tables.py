@@ -17,7 +17,7 @@ def priors() -> tuple[LatentPrior, HyperPrior]:
     latent, hyper = LatentPrior(), HyperPrior(3)
     with torch.no_grad():
         for parameter in (*latent.parameters(), *hyper.parameters()):
-            parameter += 0.3 * torch.randn_like(parameter)
+            parameter.add_(0.3 * torch.randn_like(parameter))
     return latent, hyper
 
 
@@ -59,7 +59,7 @@ def test_tables_that_cannot_be_coded_with_are_not_sound(priors: tuple[LatentPrio
     elif change == "even":
         latent[0] = np.array([1, TOTAL - 1], np.int32)
     else:
-        latent[0] = latent[0].astype(np.int64)  # type: ignore[assignment]
+        latent[0] = latent[0].astype(np.int64)
     assert not Tables(latent, hyper).are_sound()
 
 

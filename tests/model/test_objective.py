@@ -10,6 +10,7 @@ from model.checkpoint import load, serialise
 from model.codec import Codec
 from model.network import Estimate, Network, randomly_initialised
 from model.objective import DISTORTIONS, Distortion, distortion, hide_patches, rate_distortion
+from model.passes import PASSES
 from model.picture import Picture
 from model.scale_path import INDEX_BITS
 from model.tables import LOG_STEP, SCALE_MIN
@@ -42,7 +43,7 @@ def test_every_distortion_trains_every_weight_and_stays_finite(kind: Distortion)
     network, target = Network(TINY), images(2, 192)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)
+            parameter.add_(0.01 * torch.randn_like(parameter))
     quality = torch.tensor([3, 60])
     # Half of the patches hidden, and pure black and white to stand at the edge of the cross-entropy.
     target[0, :64, :64], target[0, 64:128, :64] = 0, 1
@@ -99,9 +100,9 @@ def test_the_estimated_rate_is_that_of_the_real_payload(tmp_path: Path) -> None:
     with torch.no_grad():
         # What training would find first: each channel's own scale. Without it most bytes would be escapes.
         deviation = network.analyse(image, row).symbols.float().std((0, 1, 2)).clamp(min=SCALE_MIN)
-        for layer in (network.scales.out, *(later.out for later in network.scales.later)):
-            layer.bias.copy_(torch.log(deviation / SCALE_MIN) / LOG_STEP / 2**INDEX_BITS)
-            layer.weight.mul_(0.2)
+        for layer in ("scales.out", *(f"scales.later.{i}.out" for i in range(PASSES - 1))):
+            network.get_parameter(f"{layer}.bias").copy_(torch.log(deviation / SCALE_MIN) / LOG_STEP / 2**INDEX_BITS)
+            network.get_parameter(f"{layer}.weight").mul_(0.2)
     for name, data in serialise(network).items():
         (tmp_path / name).write_bytes(data)
     codec, network = Codec.load(tmp_path), load(tmp_path).network

@@ -19,7 +19,8 @@ def plane(kind: str, height: int, width: int, rng: np.random.Generator) -> NDArr
         "vertical ramp": y * 7,
         "disc": 255 * ((y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 3) ** 2),
     }[kind]
-    return (made % 256).astype(np.uint8)
+    samples: NDArray[np.uint8] = (made % 256).astype(np.uint8)
+    return samples
 
 
 @pytest.mark.parametrize("kind", ["noise", "opaque", "horizontal ramp", "vertical ramp", "disc"])
