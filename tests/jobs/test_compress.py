@@ -67,6 +67,30 @@ def test_a_folder_that_is_no_model_is_named(photo: Path, tmp_path: Path, capsys:
     assert f"{tmp_path} is no model" in line(capsys, "compress", photo, tmp_path / "out.mae", "--model", tmp_path)
 
 
+def test_a_floor_is_held_and_said(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compress", str(photo), str(tmp_path / "out.mae"), "--model", str(tiny_model_folder), "--min-psnr", "33"]
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    assert 33 <= float(said.split(" dB")[0].split()[-1]) <= 33.2
+
+
+def test_a_floor_that_the_model_does_not_reach_is_answered_with_the_nearest(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ("--model", tiny_model_folder, "--min-psnr", 90)
+    said = line(capsys, "compress", photo, tmp_path / "out.mae", *how)
+    assert "photo.png cannot be pressed to min_psnr 90 by this model: quality 63.75" in said
+    assert not (tmp_path / "out.mae").exists()
+
+
+def test_two_targets_at_once_are_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ("--quality", 40, "--max-bpp", 1)
+    said = line(capsys, "compress", photo, tmp_path / "out.mae", *how)
+    assert said == "--quality and --max-bpp exclude each other: give one of them"
+
+
 def test_a_quality_out_of_range_is_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = line(capsys, "compress", photo, tmp_path / "out.mae", "--quality", 99)
     assert said == "--quality 99: must be at most 63"

@@ -12,8 +12,9 @@ from PIL import Image
 
 from pipeline.archive import Archive
 from pipeline.reading import Reading, read
-from pipeline.schema import IMAGES, LATENT, ORIGINAL
+from pipeline.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
 from pipeline.shards import Receipt, Rejection, write_shard
+from pipeline.transcoding import to_jxl
 
 if TYPE_CHECKING:  # torch takes seconds, and a process that is started to be killed should not wait for it
     from model.codec import Codec
@@ -53,6 +54,14 @@ def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int
     return file.getvalue()
 
 
+def transcoded(key: str, jpeg: bytes) -> dict[str, Any]:
+    """A row as encode makes it of a JPEG that it cannot press smaller."""
+    jxl = to_jxl(jpeg)
+    assert jxl is not None
+    facts = {"status": JXL, "kept": LARGER, "source_format": "jpeg", "payload": jxl, "payload_bytes": len(jxl)}
+    return original(key, jpeg) | facts
+
+
 def pressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
     """A row as encode makes it of a source."""
     reading = read(source)
@@ -67,6 +76,7 @@ def pressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag: st
         "height": reading.height,
         "status": LATENT,
         "model": codec.fingerprint,
+        "target": f"quality {quality}",
         "quality": quality,
         "payload": payload,
         "payload_bytes": len(payload),

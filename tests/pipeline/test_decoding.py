@@ -14,21 +14,26 @@ from pipeline.reading import Reading, read
 from pipeline.selecting import literal_prefix, select
 from pipeline.storage import StorageError, open_store
 from pipeline.writing import SUFFIXES
-from tests.pipeline.making import add, image_file, original, pressed
+from tests.pipeline.making import add, image_file, original, pressed, transcoded
 
 SOURCES = {
     "a/photo.jpg": image_file("JPEG", quality=97, seed=1, icc_profile=b"\0" * 130, size=(90, 70)),
     "a/photo.jpg.png.txt": b"any bytes at all",
     "a-b/grey.png": image_file("PNG", "L", seed=2),
     "clear.webp": image_file("WEBP", "RGBA", seed=3, lossless=True),
+    "kept.JPG": image_file("JPEG", quality=85, seed=6, progressive=True, size=(90, 70)),
     "old.gif": image_file("GIF", seed=4),
     "ümläut %?#.png": image_file("PNG", seed=5),
 }
-ORIGINAL = "a/photo.jpg.png.txt"
+ORIGINAL, TRANSCODED = "a/photo.jpg.png.txt", "kept.JPG"
 
 
 def rows(codec: Codec) -> list[dict[str, object]]:
-    return [original(key, data) if key == ORIGINAL else pressed(codec, key, data) for key, data in SOURCES.items()]
+    made: dict[str, dict[str, object]] = {
+        ORIGINAL: original(ORIGINAL, SOURCES[ORIGINAL]),
+        TRANSCODED: transcoded(TRANSCODED, SOURCES[TRANSCODED]),
+    }
+    return [made[key] if key in made else pressed(codec, key, data) for key, data in SOURCES.items()]
 
 
 def same_pixels(codec: Codec, row: dict[str, object], data: bytes) -> bool:
@@ -47,7 +52,8 @@ def test_an_archive_comes_back_under_its_keys_and_in_its_formats(
     add(archive, list(made.values())[:3])
     add(archive, list(made.values())[3:], run="second")
     result = decode(DecodeSettings(archive=archive.url, dest=f"{bucket}/back"), quiet=True)
-    assert (result.written, result.latents, result.originals, result.failed) == (6, 5, 1, 0)
+    assert (result.written, result.latents, result.transcoded, result.originals) == (7, 5, 1, 1)
+    assert result.failed == 0
     back = {entry.key: entry.size for entry in open_store(f"{bucket}/back").entries()}
     renamed = {"old.gif": "old.gif.png"}
     assert sorted(back) == sorted(renamed.get(key, key) for key in SOURCES)
@@ -55,6 +61,7 @@ def test_an_archive_comes_back_under_its_keys_and_in_its_formats(
 
     store = open_store(f"{bucket}/back")
     assert store.get(ORIGINAL) == SOURCES[ORIGINAL]
+    assert store.get(TRANSCODED) == SOURCES[TRANSCODED]
     for key in ("a-b/grey.png", "clear.webp", "old.gif", "ümläut %?#.png"):
         assert same_pixels(tiny_codec, made[key], store.get(renamed.get(key, key)))
     with Image.open(io.BytesIO(store.get("a/photo.jpg"))) as photo:

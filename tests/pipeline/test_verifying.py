@@ -13,7 +13,9 @@ from pipeline.archive import Archive
 from pipeline.checking import problem_with, problem_with_picture, problem_with_psnr, psnr
 from pipeline.storage import StorageError, open_store
 from pipeline.verifying import VerifySettings, verify
-from tests.pipeline.making import add, image_file, original, pressed
+from tests.pipeline.making import add, image_file, original, pressed, transcoded
+
+JPEG = image_file("JPEG", quality=90, size=(120, 80))
 
 
 def damaged(payload: bytes) -> bytes:
@@ -33,12 +35,13 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     made = [pressed(tiny_codec, key, data, etag=etags[key]) for key, data in files.items()]
     add(archive, made[:4])
-    add(archive, [*made[4:], original("note.txt")], run="second")
+    add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
     source.put("8.png", files["7.png"])  # changed since it was pressed: nothing to compare with
     result = verify(VerifySettings(archive=archive.url, sample="all", source=source.url), quiet=True)
     assert result.ok and result.problems == ()
-    assert (result.rows, result.latents, result.originals) == (10, 9, 1)
+    assert (result.rows, result.latents, result.transcoded, result.originals) == (11, 9, 1, 1)
     assert (result.decoded, result.compared, result.changed) == (9, 8, 1)
+    made.append(transcoded("same.jpg", JPEG))
     assert result.payload_bytes == sum(row["payload_bytes"] for row in made) + len(b"source")
 
 
@@ -57,9 +60,11 @@ def test_every_kind_of_damage_is_named_with_its_key(
         "wrong-width": {"width": 71},
         "cut-short": {"payload": good["payload"][:-3]},
         "no-payload": {"payload": b"", "payload_bytes": 0},
+        "damaged-transcode": transcoded("k", JPEG) | {"payload": transcoded("k", JPEG)["payload"][:-9] + b"x" * 9},
+        "another-jpeg": transcoded("k", JPEG) | {"source_sha256": "0" * 64},
         "half-a-model": {"payload": wrong_model, "model": "feedfeedfeedfeed"},
     }
-    add(archive, [good, original("twice"), *(good | {"key": key} | change for key, change in bad.items())])
+    add(archive, [good, original("twice"), *(good | change | {"key": key} for key, change in bad.items())])
     add(archive, [original("bad-original") | {"payload": b"sourcE"}, original("good-too"), original("twice")], "two")
     lost = add(archive, [original("in-a-lost-shard")], run="three").add
     assert lost is not None
@@ -71,8 +76,9 @@ def test_every_kind_of_damage_is_named_with_its_key(
     assert "checksum" in problems["flipped-bit"] and "checksum" in problems["half-a-model"]
     assert "row says model" in problems["wrong-row-model"] and "row says quality 3" in problems["wrong-quality"]
     assert "size 71x50" in problems["wrong-width"] and "SHA-256" in problems["bad-original"]
+    assert "no JPEG XL transcode" in problems["damaged-transcode"] and "SHA-256" in problems["another-jpeg"]
     assert problems["twice"] == "its key is in the archive more than once"
-    assert (result.rows, result.decoded) == (12, 1)
+    assert (result.rows, result.decoded) == (14, 1)
 
 
 def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Path, tiny_codec: Codec) -> None:
