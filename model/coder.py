@@ -16,7 +16,7 @@ from model import container, escapes, planes
 from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import PASS_TAGS, Header, Tag
 from model.errors import DamagedPayload, UnsupportedImage, WrongModel
-from model.passes import pass_map
+from model.grouping import Numbers, strips
 from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, TOTAL, Tables
 
 
@@ -84,11 +84,15 @@ class EntropyCoder:
 
     Attributes:
         fingerprint: 16 hex digits that name the model.
+        largest: largest symbol size that streams hold; escapes may be larger.
     """
 
     def __init__(self, tables: Tables, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._tables = tables
+        # Largest symbol size of each scale index; 0 for index 0, which is not coded.
+        self._limits = [0, *(t.size // 2 for t in tables.latent[1:])]
+        self.largest = max(self._limits)
         self._models: dict[int, constriction.stream.model.Categorical] = {}
 
     def __getstate__(self) -> tuple[Tables, str]:
@@ -101,12 +105,6 @@ class EntropyCoder:
         if index not in self._models:
             self._models[index] = _table_model(self._tables.latent[index])
         return self._models[index]
-
-    def _limits(self) -> NDArray[np.int32]:
-        """Largest symbol size of each scale index; 0 for index 0, which is not coded."""
-        limits = np.array([t.size // 2 for t in self._tables.latent], np.int32)
-        limits[0] = 0
-        return limits
 
     def encode(self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"") -> bytes:
         """A whole payload.
@@ -126,19 +124,16 @@ class EntropyCoder:
                 f"these latents come from model {latents.header.fingerprint}, "
                 f"this coder holds the tables of model {self.fingerprint}: encode them with their own"
             )
-        symbols = latents.symbols.astype(np.int32, copy=False)
-        limit = self._limits()[latents.indices]
-        coded = np.clip(symbols, -limit, limit)
-        outside = np.flatnonzero(coded != symbols)
-        passes = pass_map(*symbols.shape)
-        streams = {
-            tag: self._encode_pass(coded[passes == number], latents.indices[passes == number])
-            for number, tag in enumerate(PASS_TAGS)
-        }
+        streams, outside = {}, []
+        for number, tag in enumerate(PASS_TAGS):
+            streams[tag], beyond = self._encode_pass(latents, number)
+            outside.append(beyond)
+        escaped = np.sort(np.concatenate(outside))
+        symbols = latents.symbols
         sections = {
             Tag.HYPER: self._encode_hyper(latents.z, latents.header.quality),
             **streams,
-            Tag.ESCAPES: escapes.write(outside, symbols.reshape(-1)[outside]),
+            Tag.ESCAPES: escapes.write(escaped, symbols.reshape(-1)[escaped].astype(np.int32)),
             Tag.ALPHA: b"" if latents.alpha is None else planes.write(latents.alpha),
             Tag.NUMBERS: numbers_checksum(latents.z, symbols),
             Tag.ICC: icc,
@@ -182,42 +177,51 @@ class EntropyCoder:
         _expect_end(coder)
         return z
 
-    def _encode_pass(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> bytes:
-        order, bounds = _by_index(indices)
-        symbols = symbols[order]
+    def _encode_pass(self, latents: Latents, number: int) -> tuple[bytes, NDArray[np.int64]]:
+        """A pass's stream, and the positions of the symbols that it does not hold."""
+        grouped, beyond = [], []
+        symbols = latents.symbols.reshape(-1)
+        for strip in strips(latents.indices, number):
+            values = symbols[strip.begin :].take(strip.places).astype(np.int32)
+            for index, limit in enumerate(self._limits):
+                group = values[strip.group(index)]
+                if group.size and max(group.max(), -group.min()) > limit:
+                    outside = strip.places[strip.group(index)][np.abs(group) > limit]
+                    beyond.append(outside.astype(np.int64) + strip.begin)
+                    group.clip(-limit, limit, out=group)
+            grouped.append((strip, values.astype(symbols.dtype)))
         coder = constriction.stream.stack.AnsCoder()
-        for index in reversed(range(1, len(bounds) - 1)):
-            begin, end = bounds[index], bounds[index + 1]
-            if begin < end:
-                coder.encode_reverse(symbols[begin:end] + self._tables.latent[index].size // 2, self._model(index))
-        return _to_bytes(coder)
+        for index in reversed(range(1, SCALES)):
+            for strip, values in reversed(grouped):
+                group = values[strip.group(index)]
+                if group.size:
+                    coder.encode_reverse(group.astype(np.int32) + self._limits[index], self._model(index))
+        return _to_bytes(coder), np.concatenate(beyond or [np.empty(0, np.int64)])
 
-    def decode_pass(self, data: bytes, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Symbols of one pass in scan order, int32 of the shape of `indices` `[n]`, before escapes.
+    def decode_pass(self, data: bytes, number: int, indices: NDArray[np.uint8], symbols: Numbers) -> None:
+        """Put the symbols of one pass, before escapes, where they belong.
+
+        Args:
+            data: the pass's stream.
+            number: of the pass.
+            indices: scale index of each latent, `[h, w, M]`; those of other passes are not looked at.
+            symbols: to write to, of the same shape, contiguous; must hold what the model's tables hold.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
         """
-        order, bounds = _by_index(indices)
         coder = _from_bytes(data)
-        grouped = np.zeros(indices.size, np.int32)
-        for index in range(1, len(bounds) - 1):
-            begin, end = bounds[index], bounds[index + 1]
-            if begin < end:
-                grouped[begin:end] = (
-                    coder.decode(self._model(index), end - begin) - self._tables.latent[index].size // 2
-                )
+        grouped = [(strip, np.zeros(strip.places.size, symbols.dtype)) for strip in strips(indices, number)]
+        for index in range(1, SCALES):
+            for strip, values in grouped:
+                group = strip.group(index)
+                if group.start < group.stop:
+                    coded = coder.decode(self._model(index), group.stop - group.start)
+                    values[group] = coded - self._limits[index]
         _expect_end(coder)
-        symbols = np.empty_like(grouped)
-        symbols[order] = grouped
-        return symbols
-
-
-def _by_index(indices: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
-    """Order that groups equal indices (stable, a radix sort on bytes), and where each group begins; last, the end."""
-    order = np.argsort(indices, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(indices, minlength=SCALES))])
-    return order, bounds.tolist()
+        flat = symbols.reshape(-1)
+        for strip, values in grouped:
+            flat[strip.begin :][strip.places] = values
 
 
 def _to_bytes(coder: constriction.stream.stack.AnsCoder) -> bytes:

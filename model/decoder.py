@@ -4,6 +4,7 @@ Parsing needs the integer path alone: the scale indices of a pass follow from z 
 symbols are known do means, latents and pixels follow, so that floating-point numbers exist for a few tiles at a time.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from model.coding import Rows
 from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import PASS_TAGS, Header, Tag
 from model.network import Network
-from model.passes import pass_map
+from model.passes import pass_of
 from model.pixels import latent_size, planes_of
 from model.render import render
 from model.tiling import Field, Grid, Window
@@ -53,19 +54,17 @@ class Decoder:
             ]
         )
         shape = (*grid.whole.size, config.latent_channels)
-        passes = pass_map(*shape)
-        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), passes.size) for s in sections]
-        wide = any(values.size and np.abs(values).max() >= 1 << 15 for _, values in escaped)
-        symbols = np.zeros((len(sections), *passes.shape), np.int32 if wide else np.int16)
+        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), math.prod(shape)) for s in sections]
+        largest = max([self._coder.largest, *(int(np.abs(values).max(initial=0)) for _, values in escaped)])
+        symbols = np.zeros((len(sections), *shape), np.int16 if largest < 1 << 15 else np.int32)
         indices = np.zeros(symbols.shape, np.uint8)
         for number, tag in enumerate(PASS_TAGS):
             for tile in grid.tiles():
                 self._indices(number, tile, z, symbols, indices)
-            mine = passes == number
             for i, s in enumerate(sections):
-                symbols[i][mine] = self._coder.decode_pass(s.get(tag, b""), indices[i][mine])
+                self._coder.decode_pass(s.get(tag, b""), number, indices[i], symbols[i])
                 positions, values = escaped[i]
-                now = passes.reshape(-1)[positions] == number
+                now = pass_of(positions, shape) == number
                 symbols[i].reshape(-1)[positions[now]] = values[now]
         for i, s in enumerate(sections):
             expect_numbers(s, z[i], symbols[i])

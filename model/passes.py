@@ -25,3 +25,11 @@ def lattice(number: int) -> list[tuple[int, int, int]]:
     """The same map as steps: a pass codes `[a::2, b::2, group::4]` for each of these (a, b, group)."""
     corner = pass_map(2, 2, 4)
     return [(a, b, g) for a in range(2) for b in range(2) for g in range(4) if corner[a, b, g] == number]
+
+
+def pass_of(positions: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The same map at some positions in the scan of `[h, w, M]` latents."""
+    place, channel = np.divmod(positions, shape[2])
+    row, column = np.divmod(place, shape[1])
+    passes: NDArray[np.uint8] = pass_map(2, 2, 4)[row % 2, column % 2, channel % 4]
+    return passes

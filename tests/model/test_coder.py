@@ -13,7 +13,6 @@ from model.codec import Codec
 from model.coder import EntropyCoder, Latents
 from model.container import PASS_TAGS, Colour, Header, Tag
 from model.errors import DamagedPayload, UnsupportedImage, WrongModel
-from model.passes import pass_map
 from model.tables import TOTAL
 from tests.conftest import TINY
 
@@ -52,9 +51,9 @@ def decode(coder: EntropyCoder, payload: bytes, indices: np.ndarray) -> tuple[np
     """What `Codec` does, with scale indices that no network had to compute."""
     header, sections = container.read(payload)
     z = coder.decode_hyper(sections.get(Tag.HYPER, b""), Z_SHAPE, header.quality)
-    symbols, passes = np.zeros(indices.shape, np.int32), pass_map(*indices.shape)
+    symbols = np.zeros(indices.shape, np.int32)
     for number, tag in enumerate(PASS_TAGS):
-        symbols[passes == number] = coder.decode_pass(sections.get(tag, b""), indices[passes == number])
+        coder.decode_pass(sections.get(tag, b""), number, indices, symbols)
     positions, values = escapes.read(sections.get(Tag.ESCAPES, b""), symbols.size)
     symbols.reshape(-1)[positions] = values
     return z, symbols
@@ -122,10 +121,10 @@ def test_a_changed_stream_mostly_does_not_end_where_it_should(coder: EntropyCode
 
 
 def test_streams_that_are_no_whole_words_are_refused(coder: EntropyCoder) -> None:
-    indices = np.full(10, 30, np.uint8)
+    indices = np.full((2, 2, 8), 30, np.uint8)
     for data in (b"abc", bytes(4), bytes(8), b"\x01" * 4001):
         with pytest.raises(DamagedPayload):
-            coder.decode_pass(data, indices)
+            coder.decode_pass(data, 0, indices, np.zeros(indices.shape, np.int32))
 
 
 def test_the_coder_travels_small_and_needs_no_torch(coder: EntropyCoder) -> None:

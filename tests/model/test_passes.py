@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.passes import PASSES, pass_map
+from model.passes import PASSES, lattice, pass_map, pass_of
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4), (3, 5, 16), (8, 8, 64)])
@@ -31,3 +31,14 @@ def test_every_position_has_known_channels_after_the_first_pass() -> None:
 def test_a_crop_at_even_positions_has_the_same_order() -> None:
     whole = pass_map(12, 12, 8)
     assert np.array_equal(whole[4:, 2:], pass_map(8, 10, 8))
+
+
+def test_the_lattice_and_single_positions_tell_the_same_order() -> None:
+    shape = (7, 5, 10)
+    passes = pass_map(*shape)
+    stepped = np.full(shape, 9, np.uint8)
+    for number in range(PASSES):
+        for a, b, group in lattice(number):
+            stepped[a::2, b::2, group::4] = number
+    assert np.array_equal(stepped, passes)
+    assert np.array_equal(pass_of(np.arange(passes.size), shape), passes.reshape(-1))
