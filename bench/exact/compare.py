@@ -12,8 +12,8 @@ class Difference:
     """How far an arrangement is from the plain one.
 
     Attributes:
-        payloads: how many of its own payloads are other bytes than the plain one's.
-        written: whole numbers that it wrote otherwise.
+        payloads: how many of its own payloads are other bytes than the reference's.
+        written: whole numbers that it wrote otherwise than the reference.
         of: whole numbers in all.
         read: whole numbers that it reads otherwise in the plain one's payloads. Must be 0.
         levels: largest difference of a sample that both decoded from the plain one's payloads. Must be at most 1.
@@ -33,12 +33,19 @@ class Difference:
         return not self.read and self.levels <= 1
 
 
-def compare(plain: Observation, other: Observation) -> Difference:
-    """Compare what the plain arrangement wrote and read with what another did, which read the plain one's payloads."""
+def compare(plain: Observation, other: Observation, reference: Observation | None = None) -> Difference:
+    """Compare observations.
+
+    Args:
+        plain: what the plain arrangement wrote, and read of that.
+        other: what another wrote, and read in the plain one's payloads.
+        reference: whose payloads the other's should be byte by byte; the plain one's unless given.
+    """
+    reference = reference or plain
     levels = [np.abs(a.astype(np.int16) - b) for a, b in zip(plain.pixels, other.pixels, strict=True)]
     return Difference(
-        payloads=sum(a != b for a, b in zip(plain.payloads, other.payloads, strict=True)),
-        written=sum(int((a != b).sum()) for a, b in zip(plain.written, other.written, strict=True)),
+        payloads=sum(a != b for a, b in zip(reference.payloads, other.payloads, strict=True)),
+        written=sum(int((a != b).sum()) for a, b in zip(reference.written, other.written, strict=True)),
         of=sum(a.size for a in plain.written),
         read=sum(int((a != b).sum()) for a, b in zip(plain.written, other.read, strict=True)),
         levels=max(int(difference.max()) for difference in levels),
