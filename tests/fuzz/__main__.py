@@ -3,8 +3,8 @@
 python -m tests.fuzz [--cases 100000] [--seed 0] [--out build/fuzz]
 
 Every case must end in `DamagedPayload`, `WrongModel`, `UnsupportedImage` or a picture: no crash, no other error, at
-most a second of processor time, and no more memory than the size in its header allows. Cases that do not are written
-to OUT; copied to tests/fuzz/regressions/ they are part of the tests.
+most a second of processor time, and no more memory than the size in its header allows. Cases that do not are
+written to OUT.
 """
 
 import argparse

@@ -1,16 +1,13 @@
-"""A short run of the fuzzer, what it found before, and the fuzzer itself."""
+"""A short run of the fuzzer, and the fuzzer itself. What it finds becomes a test of the part that was to blame."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.fuzz.child import outcome, payload_of
+from tests.fuzz.child import payload_of
 from tests.fuzz.driver import fuzz
 
 CASES = 2000
-REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.mae"))
-FINE = {"decoded", "DamagedPayload", "WrongModel", "UnsupportedImage"}
 
 
 def test_spoiled_payloads_end_as_they_should() -> None:
@@ -20,11 +17,6 @@ def test_spoiled_payloads_end_as_they_should() -> None:
     # The fuzzer is of use only while it comes behind the checksum, and to the networks.
     assert report.outcomes["decoded"] > CASES // 20
     assert report.outcomes["DamagedPayload"] > CASES // 2
-
-
-@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
-def test_what_was_found_once_ends_as_it_should(path: Path) -> None:
-    assert outcome(path.read_bytes()) in FINE
 
 
 def test_a_case_is_the_same_every_time() -> None:
