@@ -3,13 +3,14 @@
     import model.pillow_plugin as mae
     mae.use("models/photos")            # beside the shipped model; files name the model that they need
     image = Image.open("x.mae")         # size, mode and metadata at once; pixels when they are first asked for
-    image.save("y.mae", quality=48)
+    image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one (`model.target`)
 
 Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and XMP. Others have
 to be converted by the caller, who knows what may be lost. There is no reduced-size decode: `draft` does nothing.
 """
 
 import io
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +22,11 @@ from model.codec import Codec
 from model.container import MAGIC, Colour, Tag
 from model.errors import DamagedPayload, MaepressError, WrongModel
 from model.picture import Picture
+from model.target import Target
 
 DEFAULT_QUALITY = 40
+TARGETS = tuple(field.name for field in fields(Target))
+"""What `save` takes, at most one of them."""
 _codecs: dict[str, Codec] = {}
 _preferred: list[str] = []
 
@@ -72,7 +76,7 @@ class MaeImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         self._mode = ("L" if header.colour == Colour.GREY else "RGB") + ("A" if Tag.ALPHA in sections else "")
         self._mode = "RGBA" if self._mode == "RGBA" else self._mode
-        self.info["quality"] = header.quality
+        self.info["quality"] = header.step
         for name, tag in (("icc_profile", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP)):
             if tag in sections:
                 self.info[name] = sections[tag]
@@ -112,9 +116,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         value = options.get(name, image.info.get(name)) or b""
         return value.tobytes() if isinstance(value, Image.Exif) else value.encode() if isinstance(value, str) else value
 
+    wanted = {name: options[name] for name in TARGETS if options.get(name) is not None}
     picture = Picture(colour, alpha, metadata("icc_profile"), metadata("exif"), metadata("xmp"))
     try:
-        (payload,) = _codec().compress([picture], options.get("quality", DEFAULT_QUALITY))
+        (payload,) = _codec().compress([picture], Target(**(wanted or {"quality": DEFAULT_QUALITY})))
     except MaepressError as e:
         raise ValueError(str(e)) from e
     file.write(payload)

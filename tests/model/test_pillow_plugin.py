@@ -10,6 +10,7 @@ from PIL import Image
 
 from model import pillow_plugin
 from model.errors import MaepressError
+from model.fidelity import psnr
 from tests.conftest import photo_like
 
 
@@ -65,6 +66,29 @@ def test_more_quality_makes_a_larger_file() -> None:
         _image("RGB").save(buffer, "MAE", quality=quality)
         sizes.append(buffer.tell())
     assert sizes == sorted(set(sizes))
+
+
+def test_images_are_saved_to_a_target() -> None:
+    image = _image("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "MAE", min_psnr=33)
+    opened = np.asarray(Image.open(buffer))
+    assert psnr(np.asarray(image), opened) >= 33
+    small = io.BytesIO()
+    image.save(small, "MAE", max_bpp=2.5)
+    assert small.tell() * 8 <= 2.5 * image.width * image.height
+    with pytest.raises(ValueError, match="exactly one of"):
+        image.save(buffer, "MAE", quality=40, min_psnr=33)
+    with pytest.raises(ValueError, match=r"reaches at most .* ask for less"):
+        image.save(buffer, "MAE", min_psnr=90)
+
+
+def test_draft_changes_nothing() -> None:
+    buffer = io.BytesIO()
+    _image("RGB").save(buffer, "MAE")
+    opened = Image.open(buffer)
+    assert opened.draft("L", (10, 10)) is None
+    assert (opened.mode, opened.size) == ("RGB", (70, 50))
 
 
 def test_what_cannot_be_written_or_read_is_refused(tmp_path: Path) -> None:
