@@ -8,7 +8,20 @@ from importlib.metadata import version
 from jobs.job import Job, guard
 from model.errors import MaepressError
 
-NAMES = ("train", "encode", "sync", "decode", "status", "verify", "compress", "decompress")
+NAMES = (
+    "train",
+    "encode",
+    "sync",
+    "decode",
+    "status",
+    "verify",
+    "history",
+    "restore",
+    "vacuum",
+    "compact",
+    "compress",
+    "decompress",
+)
 HEAD = """maepress learns an image codec from an archive's own images and presses the archive with it.
 
 usage: maepress JOB ... [options]        (maepress JOB --help says more)
