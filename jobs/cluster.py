@@ -11,6 +11,7 @@ from jobs.noise import without_unwanted_lines
 from model.errors import MaepressError
 
 START_ATTEMPTS = 3
+_REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 
 
 @contextmanager
@@ -42,11 +43,11 @@ def _connect(address: str | None) -> None:
         if address is None:
             _start_here()
             return
-        _require_answer(address)
+        require_answer(address, f"no Ray cluster at RAY_ADDRESS={address}", _REMEDY)
         try:
             ray.init(address=address, logging_level=logging.ERROR)
         except ConnectionError as e:
-            raise _no_cluster(address, str(e)) from None
+            raise MaepressError(f"no Ray cluster at RAY_ADDRESS={address} ({e}): {_REMEDY}") from None
 
 
 def _start_here() -> None:
@@ -65,21 +66,24 @@ def _start_here() -> None:
                 raise MaepressError("Ray did not start in time: the machine is too busy; try again later") from e
 
 
-def _require_answer(address: str) -> None:
-    """Refuse at once an address where nobody listens; Ray itself would try for minutes and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+def require_answer(address: str, complaint: str, remedy: str) -> None:
+    """Refuse at once an address where nobody listens; Ray itself would try for minutes and then end the process.
+
+    Args:
+        address: HOST:PORT, with or without a scheme; other forms pass, as only Ray can judge them.
+        complaint: how the error begins.
+        remedy: how it ends.
+
+    Raises:
+        MaepressError: when nobody answers.
+    """
+    host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
     if not (host and port.isdecimal()):
-        return  # "auto", or a form that only Ray can judge
+        return
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as e:
-        raise _no_cluster(address, e.strerror or str(e)) from None
-
-
-def _no_cluster(address: str, reason: str) -> MaepressError:
-    return MaepressError(
-        f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to use this machine"
-    )
+        raise MaepressError(f"{complaint} ({e.strerror or e}): {remedy}") from None
 
 
 def quiet_data() -> None:

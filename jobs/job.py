@@ -40,6 +40,8 @@ class Job(Generic[Settings]):
         metavars: what stands for the value of some settings in the help.
         has_json: whether the job's result can be printed as JSON.
         by_config: whether the configuration file is given by position instead of by `--config`.
+        parse_with: the class of its command line's parser.
+        usage: the line that the help begins with; None for the positionals followed by the options.
     """
 
     name: str
@@ -52,14 +54,17 @@ class Job(Generic[Settings]):
     metavars: Mapping[str, str] = field(default_factory=dict)
     has_json: bool = True
     by_config: bool = False
+    parse_with: type[Parser] = Parser
+    usage: str | None = None
 
     def parser(self) -> Parser:
         """The job's command line."""
-        parser = Parser(
+        words = (name.upper() for name in self._words())
+        parser = self.parse_with(
             prog=f"maepress {self.name}",
             description=textwrap.fill(self.about, HELP_WIDTH),
             epilog=f"example:\n  {self.example}",
-            usage=" ".join(["maepress", self.name, *(name.upper() for name in self._words()), "[options]"]),
+            usage=self.usage or " ".join(["maepress", self.name, *words, "[options]"]),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
                 prog, max_help_position=30, width=HELP_WIDTH
             ),

@@ -9,7 +9,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -93,15 +92,6 @@ def test_no_file_for_the_installer_names_a_host_or_a_local_path() -> None:
         assert not re.search(
             r"https?://|--index-url|--find-links|file://|/(root|home|work|opt)/", (ROOT / file).read_text()
         ), file
-
-
-def test_ray_accepts_the_cluster_file() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    validate_config(prepare_config(config))
-    version = locked("requirements.txt")["ray"]
-    assert config["docker"]["image"].startswith(f"rayproject/ray:{version}-"), "the image's Ray is not the locked one"
 
 
 def test_every_target_that_the_readme_names_exists() -> None:
