@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format fuzz bench-pipeline bench-plan bench-rd lock clean
+.PHONY: help setup demo test lint format fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory a key
 
 bench-rd: $(READY)  ## rate and distortion against JPEG
 	@$(BIN)/python -m bench.rd
+
+bench-speed: $(READY)  ## encode and decode speed beside JPEG, WebP, AVIF and JPEG XL; work and memory
+	@$(BIN)/python -m bench.speed
 
 lock: $(READY)  ## write the lock files from what is installed
 	@$(BIN)/python .ci/lock.py

@@ -51,3 +51,8 @@ class Target:
     def of(cls, target: "int | Target") -> "Target":
         """A target as it is; a number is a quality."""
         return target if isinstance(target, cls) else cls(quality=target)  # type: ignore[arg-type]
+
+    def described(self) -> str:
+        """The target in words, for tables."""
+        (name,) = (field.name for field in fields(self) if getattr(self, field.name) is not None)
+        return f"{name} {getattr(self, name):g}"

@@ -1,0 +1,203 @@
+"""Speed of the codec beside Pillow's and JPEG XL, whole files in memory to whole files in memory, in one run.
+
+    python -m bench.speed                   # make bench-speed
+    python -m bench.speed --memory 200      # instead: peak memory for a made image of so many megapixels
+
+Images are Kodak's and some training photographs. Ratios hold within a run; megapixels a second are this machine's.
+"""
+
+import argparse
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.memory import peak_memory
+from model import container
+from model.codec import Codec
+from model.container import PASS_TAGS, Tag
+from model.network import parameters_by_part
+from model.picture import Picture
+from model.target import Target
+
+DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+QUALITY = 40
+Pixels = NDArray[np.uint8]
+Encode = Callable[[Pixels], bytes]
+Decode = Callable[[bytes], object]
+_codec: list[Codec] = []
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="bench.speed", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
+    parser.add_argument("--images", type=int, default=8, help="so many of Kodak's, and half as many photographs")
+    parser.add_argument("--memory", type=float, metavar="MEGAPIXELS", help="measure peak memory instead")
+    options = parser.parse_args(argv)
+    if options.memory:
+        print(peak_memory(options.memory, options.model))
+        return 0
+    files = sorted((DATA / "kodak").glob("*.png"))[: options.images]
+    files += sorted((DATA / "train" / "photos").glob("*.jpg"))[:: 71 // max(1, options.images // 2)]
+    if not files:
+        print(f"no images in {DATA} (set MAEPRESS_DATA)", file=sys.stderr)
+        return 2
+    images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
+    console = Console()
+    console.print(_codecs(images, options.model), _parts(images, options.model), _work(options.model))
+    return 0
+
+
+def _codecs(images: list[Pixels], model: str) -> Table:
+    table = Table(title=f"{len(images)} images, {_megapixels(images):.1f} MP")
+    for name in ("codec", "encode MP/s", "x AVIF", "x WebP", "decode MP/s", "bits a pixel"):
+        table.add_column(name, justify="left" if name == "codec" else "right")
+    rows: dict[str, tuple[float, float, float]] = {}
+    for name, encode, decode in (
+        ("JPEG q85", _pillow("JPEG", quality=85), _open),
+        ("WebP m4", _pillow("WEBP", quality=80, method=4), _open),
+        ("AVIF s6", _pillow("AVIF", quality=70, speed=6), _open),
+        ("JPEG XL e7", lambda x: imagecodecs.jpegxl_encode(x, effort=7, distance=1.0), imagecodecs.jpegxl_decode),
+    ):
+        rows[name] = _time(images, encode, decode)
+    _load(model, 1)
+    rows["maepress, 1 thread"] = _time(images, _press, _unpress)
+    torch.set_num_threads(2)
+    rows["maepress, 2 threads"] = _time(images, _press, _unpress)
+    torch.set_num_threads(1)
+    rows["maepress, 2 processes"] = _two_processes(images, model)
+    for name, (encoded, decoded, bits) in rows.items():
+        ratios = [f"{encoded / rows[other][0]:.2f}" for other in ("AVIF s6", "WebP m4")]
+        table.add_row(name, f"{encoded:.2f}", *ratios, f"{decoded:.2f}", f"{bits:.3f}")
+    return table
+
+
+def _parts(images: list[Pixels], model: str) -> Table:
+    """One process, one thread."""
+    codec, pictures = _load(model, 1), [Picture(x) for x in images]
+    table = Table("step", "MP/s", "x encode with check", title="steps, 1 thread")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    seconds = {"encode with check": _seconds(lambda: codec.analyse(pictures, QUALITY))}
+    seconds["encode without check"] = _seconds(lambda: codec.analyse(pictures, QUALITY, check=False))
+    for target in (Target(min_psnr=38.0), Target(min_ms_ssim=0.98), Target(max_bpp=0.8)):
+        seconds[f"encode to {target.described()}"] = _seconds(lambda t=target: codec.analyse(pictures, t))  # type: ignore[misc]
+    latents = codec.analyse(pictures, QUALITY, check=False)
+    payloads = [codec.coder.encode(x) for x in latents]
+    seconds["entropy encoding"] = _seconds(lambda: [codec.coder.encode(x) for x in latents])
+    seconds["entropy decoding"] = _entropy_decoding(codec, payloads)
+    seconds["parsing, scale path included"] = _seconds(lambda: codec.restore(payloads))
+    for name, taken in seconds.items():
+        table.add_row(name, f"{_megapixels(images) / taken:.1f}", f"{taken / seconds['encode with check']:.2f}")
+    return table
+
+
+def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
+    """Seconds of z and the three passes, the scale indices being known."""
+    total = 0.0
+    for payload, known in zip(payloads, codec.restore(payloads), strict=True):
+        header, sections = container.read(payload)
+        symbols = np.zeros_like(known.symbols)
+        began = time.perf_counter()
+        codec.coder.decode_hyper(sections[Tag.HYPER], known.z.shape, header.quality)
+        for number, tag in enumerate(PASS_TAGS):
+            codec.coder.decode_pass(sections.get(tag, b""), number, known.indices, symbols)
+        total += time.perf_counter() - began
+    return total
+
+
+def _work(model: str) -> Table:
+    """Multiply-adds counted while the layers run, on an image of 256 x 256."""
+    network = _load(model, 1)._network
+    counter, row = FlopCounterMode(network, display=False, depth=2), torch.tensor([QUALITY])
+    with torch.inference_mode(), counter:
+        network.synthesise(network.analyse(torch.rand(1, 256, 256, 3), row).latent, row)
+    flops = counter.get_flop_counts()
+    table = Table(
+        "part", "kMAC a pixel", "parameters", title="work: as written; coding skips what a pass does not need"
+    )
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for name, parameters in parameters_by_part(network).items():
+        work = sum(flops.get(f"Network.{name}", {}).values()) / 2 / 256**2 / 1000
+        table.add_row(name, f"{work:.2f}", f"{parameters:,}")
+    return table
+
+
+def _two_processes(images: list[Pixels], model: str) -> tuple[float, float, float]:
+    """As the pipeline runs: one thread each, every image on one of them."""
+    with ProcessPoolExecutor(2, get_context("spawn"), initializer=_load, initargs=(model, 1)) as pool:
+        list(pool.map(_press, images[:4]))  # loaded and warm
+        began = time.perf_counter()
+        files = list(pool.map(_press, images))
+        encoded = time.perf_counter() - began
+        began = time.perf_counter()
+        list(pool.map(_unpress, files))
+        decoded = time.perf_counter() - began
+    return _megapixels(images) / encoded, _megapixels(images) / decoded, _bits(images, files)
+
+
+def _load(model: str, threads: int) -> Codec:
+    torch.set_num_threads(threads)
+    _codec[:] = [Codec.load(model)]
+    return _codec[0]
+
+
+def _press(pixels: Pixels) -> bytes:
+    return _codec[0].compress([Picture(pixels)], QUALITY)[0]
+
+
+def _unpress(payload: bytes) -> Pixels:
+    return _codec[0].decompress([payload])[0].pixels
+
+
+def _pillow(kind: str, **options: int) -> Encode:
+    def encode(pixels: Pixels) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, **options)
+        return file.getvalue()
+
+    return encode
+
+
+def _open(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _time(images: list[Pixels], encode: Encode, decode: Decode) -> tuple[float, float, float]:
+    """MP/s encoding and decoding, and bits a pixel."""
+    decode(encode(images[0]))
+    encoded = _seconds(lambda: [encode(x) for x in images])
+    files = [encode(x) for x in images]
+    decoded = _seconds(lambda: [decode(x) for x in files])
+    return _megapixels(images) / encoded, _megapixels(images) / decoded, _bits(images, files)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _megapixels(images: list[Pixels]) -> float:
+    return sum(x.shape[0] * x.shape[1] for x in images) / 1e6
+
+
+def _bits(images: list[Pixels], files: list[bytes]) -> float:
+    return 8 * sum(map(len, files)) / _megapixels(images) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
