@@ -20,6 +20,7 @@ from jobs.flags import HELP_WIDTH, Parser, add_fields
 from jobs.output import Output
 from jobs.settings import redact, resolve
 from model.errors import MaepressError
+from pipeline.journal import to_standard_error
 
 Settings = TypeVar("Settings", bound=BaseModel)
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -101,6 +102,8 @@ class Job(Generic[Settings]):
         flags = vars(self.parser().parse(argv))
         output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
         config = flags.pop("config")
+        if not output.quiet and not sys.stderr.isatty():  # a terminal has the progress bar instead
+            to_standard_error()
         return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
 
 

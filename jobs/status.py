@@ -1,7 +1,8 @@
 """`maepress status`: what an archive holds."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from jobs.job import DONE, Job
 from jobs.output import Cell, Output
@@ -31,7 +32,28 @@ def _run(settings: "StatusSettings", output: Output) -> int:
             for v in found.versions
         ]
         output.table("\nversions", versions, ("version", "time (UTC)", "operation", "rows", "run"))
+    if found.runs:
+        columns = ("run", "job", "outcome", "took", "rows", "rejected", "bytes", "MP/s")
+        output.table("\nruns", [_run_in_words(run) for run in found.runs], columns)
     return DONE
+
+
+def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """A run's summary as a row of a table; one that failed has its error where the counts would be."""
+    from pipeline.progress import duration, size
+
+    head = (run["run"], run["job"], run["outcome"], duration(run["seconds"]))
+    done = run["result"]
+    if done is None:
+        return (*head, None, None, run["error"], None)
+    speed = done["megapixels_per_second"]
+    return (
+        *head,
+        done["latents"] + done["transcoded"] + done["originals"],
+        done["rejected"],
+        f"{size(done['source_bytes'])} -> {size(done['payload_bytes'])}",
+        None if speed is None else round(speed, 1),
+    )
 
 
 def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:

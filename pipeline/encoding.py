@@ -16,9 +16,11 @@ from model.codec import Codec
 from pipeline.archive import Archive
 from pipeline.commits import Committer
 from pipeline.encoding_settings import EncodeSettings
+from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.line import Line
 from pipeline.manifest import Manifest
+from pipeline.metrics import Meter
 from pipeline.models import local_model
 from pipeline.naming import new_run
 from pipeline.plan import Plan, Scope, make_plan
@@ -27,6 +29,7 @@ from pipeline.progress import Progress
 from pipeline.shards import Receipt
 from pipeline.staleness import Staleness
 from pipeline.storage import open_source
+from pipeline.summary import Summary
 from pipeline.target_settings import named
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
@@ -134,6 +137,7 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
     run = new_run()
     tally = _Tally()
     with ExitStack() as stack:
+        summary = stack.enter_context(Summary(archive.root, run, aim.job, settings))
         lease = stack.enter_context(Lease(archive.root, run, aim.job)) if aim.alone else None
         committer = archive.committer(run, aim.job)
         manifest = Manifest(archive.root, run)
@@ -147,10 +151,13 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
             stack.enter_context(line.watching(progress.encoded))
             deadline = started + 60 * aim.stale_minutes if aim.stale_minutes is not None else None
             receipts = _receipts(line, manifest, plan, deadline)
-            for receipt in _committed(receipts, committer, settings.commit_seconds, lease):
+            watch = _Watch(run, plan)
+            for receipt in _committed(receipts, committer, settings.commit_seconds, lease, watch):
                 tally.add(receipt)
                 progress.add(receipt)
-    return tally.result(run, codec.fingerprint, plan, time.monotonic() - started), plan
+        result = tally.result(run, codec.fingerprint, plan, time.monotonic() - started)
+        summary.done(result.to_dict())
+    return result, plan
 
 
 def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
@@ -177,8 +184,26 @@ def _receipts(line: Line, manifest: Manifest, plan: Plan, deadline: float | None
                 return
 
 
+class _Watch:
+    """What operators see of a run: metrics and log."""
+
+    def __init__(self, run: str, plan: Plan) -> None:
+        self._meter, self._journal = Meter(), Journal(run)
+        self._meter.plan(plan.objects)
+        self._journal.line("plan", objects=plan.objects, source_bytes=plan.source_bytes, shards=plan.units)
+
+    def written(self, receipt: Receipt) -> None:
+        self._meter.add(receipt)
+        self._journal.add(receipt)
+
+    def committed(self, batch: list[Receipt], seconds: float) -> None:
+        self._meter.committed(len(batch), seconds)
+        rows = sum(receipt.rows for receipt in batch)
+        self._journal.line("commit", shards=len(batch), rows=rows, seconds=round(seconds, 2))
+
+
 def _committed(
-    receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None
+    receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None, watch: _Watch
 ) -> Iterator[Receipt]:
     """The receipts as they come, committed in batches on the way, and at the end whatever way it comes to it.
 
@@ -188,13 +213,16 @@ def _committed(
     def commit(batch: list[Receipt]) -> None:
         if lease:
             lease.check()
+        begun = time.monotonic()
         committer.commit(batch)
+        watch.committed(batch, time.monotonic() - begun)
 
     waiting: list[Receipt] = []
     last = time.monotonic()
     try:
         for receipt in receipts:
             waiting.append(receipt)
+            watch.written(receipt)
             if len(waiting) >= COMMIT_SHARDS or time.monotonic() - last >= seconds:
                 batch, waiting = waiting, []
                 commit(batch)

@@ -21,7 +21,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from model.codec import Codec
 from model.coder import EntropyCoder
 from model.target import Target
-from pipeline import stages, travel
+from pipeline import metrics, stages, travel
 from pipeline.archive import Archive
 from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
@@ -109,6 +109,7 @@ def _context() -> DataContext:
     return context
 
 
+@metrics.stage("load")
 def _load(table: pa.Table, source: Store, settings: EncodeSettings) -> pa.Table:
     sandbox = shared(settings.limits())
     return travel.each(
@@ -126,6 +127,7 @@ class _Encoder:
         self._target = target
         self._counter = counter
 
+    @metrics.stage("analyse")
     def __call__(self, table: pa.Table) -> pa.Table:
         return travel.each(table, self._analyse)
 
@@ -137,11 +139,13 @@ class _Encoder:
         return done
 
 
+@metrics.stage("press")
 def _press(table: pa.Table, coder: EntropyCoder, run: str, settings: EncodeSettings) -> pa.Table:
     sandbox, target = shared(settings.limits()), settings.target()
     return travel.each(table, lambda items: stages.press(items, coder, target, sandbox, run))
 
 
+@metrics.stage("write")
 def _write(table: pa.Table, archive: Archive) -> pa.Table:
     unit, base, drop, pieces = travel.whole_unit(table)
     receipt = stages.write(unit, base, pieces, archive, drop)

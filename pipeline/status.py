@@ -16,6 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline.archive import Archive
 from pipeline.merging import merged
 from pipeline.status_settings import StatusSettings
+from pipeline.summary import latest
 from pipeline.tables import files_of, open_table
 
 __all__ = ["ArchiveStatus", "StatusSettings", "Version", "status"]
@@ -36,6 +37,9 @@ SELECT count(*) AS measured, count(*) FILTER (WHERE psnr = CAST('Infinity' AS DO
        approx_percentile_cont(psnr, 0.5) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p50,
        approx_percentile_cont(psnr, 0.95) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p95
 FROM images WHERE psnr IS NOT NULL"""
+
+
+_MOST_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class ArchiveStatus:
         rejected: keys that are not in the archive as they now are, because they were refused.
         rejections: these by stage and reason, most frequent first.
         versions: latest first.
+        runs: summaries of runs (`pipeline.summary`), latest first; empty when they were not asked for.
     """
 
     archive: str
@@ -103,6 +108,7 @@ class ArchiveStatus:
     rejected: int
     rejections: dict[str, int]
     versions: tuple[Version, ...]
+    runs: tuple[dict[str, Any], ...]
 
     @property
     def ratio(self) -> float | None:
@@ -143,6 +149,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         rejected=sum(rejections.values()),
         rejections=dict(rejections.most_common()),
         versions=_versions(table, settings.versions),
+        runs=tuple(latest(archive.root, _MOST_RUNS if settings.runs else 0)),
     )
 
 

@@ -9,4 +9,5 @@ class StatusSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
+    runs: bool = Field(False, description="list the latest runs, too: what each was asked for, did and took")
     versions: int = Field(10, ge=0, description="latest versions to list")
