@@ -33,7 +33,7 @@ def main() -> int:
             options.out.mkdir(parents=True, exist_ok=True)
             path = options.out / f"{options.seed}-{number}.mae"
             path.write_bytes(payload_of(options.seed, number))
-            print(f"\r{path}: {report.failures[number]}")
+            print(f"\r{path}: {report.failures[number]}", flush=True)
 
     report = fuzz(options.seed, 0, options.cases, progress=progress)
     print("\r", end="", file=sys.stderr)
