@@ -12,6 +12,7 @@ Where each image goes:
 What fails is named and counted, and the rest goes on.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,7 @@ _COLUMNS = (
     "height",
     "payload",
     "payload_bytes",
+    "source_sha256",
     "icc",
     "exif",
     "xmp",
@@ -194,7 +196,7 @@ class _Decoder:
 
 
 def _facts(row: Row) -> Row:
-    return {name: row[name] for name in ("key", "status", "source_format", "payload_bytes")}
+    return {name: row[name] for name in ("key", "status", "source_format", "payload_bytes", "source_sha256")}
 
 
 def _as_mae(row: Row) -> object:
@@ -231,6 +233,8 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, tak
             data = write_picture(content, chosen)
         else:
             data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
+            if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+                return _Outcome(key, status, row["payload_bytes"], reason="its bytes are not the source's any more")
         dest.put(name, data)
     except (MaepressError, ValueError, OSError) as e:
         return _Outcome(key, status, row["payload_bytes"], reason=f"it cannot be written: {e}")

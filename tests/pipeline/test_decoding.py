@@ -84,6 +84,7 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
             good,
             good | {"key": "damaged.jpg", "payload": bytes(payload)},
             good | {"key": "../../escape.jpg"},
+            transcoded("rotten.jpg", SOURCES[TRANSCODED]) | {"source_sha256": "0" * 64},
             good | {"key": "other-model.jpg", "model": "0123456789abcdef"},
             good | {"key": "clash.jpg"},
             original("clash.jpg.png", SOURCES["a-b/grey.png"]),
@@ -96,9 +97,10 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
     shard = Path(archive.images.url) / lost.path
     shard.write_bytes(shard.read_bytes()[:-100])
     result = decode(DecodeSettings(archive=archive.url, dest=str(tmp_path / "back"), format="png"), quiet=True)
-    assert (result.written, result.failed) == (3, 6)
+    assert (result.written, result.failed) == (3, 7)
     reasons = {failure.key: failure.reason for failure in result.failures}
     assert "checksum" in reasons["damaged.jpg"]
+    assert reasons["rotten.jpg"] == "its bytes are not the source's any more"
     assert "leads out of the folder" in reasons["../../escape.jpg"]
     assert "0123456789abcdef is not at" in reasons["other-model.jpg"]
     assert "'clash.jpg.png' is another image's key" in reasons["clash.jpg"]
