@@ -32,7 +32,7 @@ def window_of(picture: Picture, window: Window) -> NDArray[np.uint8]:
 
 def to_network(parts: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
     """A batch of equal size, float32 `[B, H, W, 3]` in 0..1."""
-    batch = np.ascontiguousarray(parts[0][None]) if len(parts) == 1 else np.stack(parts)
+    batch = np.stack(parts)  # a copy: arrays of Pillow's are read-only, and torch warns of those
     return torch.from_numpy(batch).to(device).to(torch.float32) / 255
 
 

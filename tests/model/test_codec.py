@@ -172,6 +172,13 @@ def test_what_travels_between_processes_is_small_integers(tiny_codec: Codec) -> 
     assert [a.dtype.name for a in (latents.z, latents.symbols, latents.indices)] == ["int8", "int16", "uint8"]
 
 
+def test_read_only_pixels_are_pressed_without_a_warning(tiny_codec: Codec, recwarn: pytest.WarningsRecorder) -> None:
+    pixels = photo_like(32, 48)
+    pixels.flags.writeable = False
+    tiny_codec.compress([Picture(pixels)], 20)
+    assert not recwarn.list
+
+
 def test_an_empty_list_gives_an_empty_list(tiny_codec: Codec) -> None:
     assert tiny_codec.compress([], 3) == []
     assert tiny_codec.decompress([]) == []
