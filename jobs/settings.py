@@ -86,7 +86,8 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
 
 def redact(text: str) -> str:
     """The text with user names and passwords inside URLs taken out."""
-    return re.sub(r"(\w://)[^/@\s]+@", r"\1***@", text)
+    # A secret key may hold a "/", so after a colon everything up to the "@" is taken for one.
+    return re.sub(r"(\w://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)@", r"\1***@", text)
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str], positionals: tuple[str, ...]) -> str:

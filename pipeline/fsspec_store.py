@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 
 from pipeline.listing import Page, ordered, walk
-from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 _READERS = 16
 
@@ -45,10 +45,10 @@ class FsspecStore(Store):
         self.check_readable()
         return ordered(walk(self._folder), self.url)
 
-    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store; the etag is asked for before and after, and must not have changed."""
         with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
-            return list(pool.map(self._fetch_one, keys))
+            return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
     def put(self, key: str, data: bytes) -> None:
         """See Store: object stores put whole objects."""
@@ -129,10 +129,13 @@ class FsspecStore(Store):
                 files.append(Entry(key, found["size"], _etag(found)))
         return [Page(files, folders)]
 
-    def _fetch_one(self, key: str) -> Fetched | FetchFailed:
+    def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
         fs, path = self._at(key)
         try:
-            before = _etag(fs.info(path))
+            facts = fs.info(path)
+            if reason := too_large(facts["size"], max_bytes):
+                return FetchFailed(key, reason)
+            before = _etag(facts)
             data = fs.cat_file(path)
             after = _etag(fs.info(path))
         except FileNotFoundError:

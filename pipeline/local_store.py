@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from pipeline.keys import check_key
 from pipeline.listing import Page, walk
-from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 TEMPORARY = ".maepress-"
 """How the names of files that are still being written begin; listings leave them out."""
@@ -44,12 +44,12 @@ class LocalStore(Store):
         self.check_readable()
         return walk(self._folder)
 
-    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
         if len(keys) == 1:
-            return [self._fetch_one(keys[0])]
+            return [self._fetch_one(keys[0], max_bytes)]
         with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(self._fetch_one, keys))
+            return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
     def put(self, key: str, data: bytes) -> None:
         """See Store: a temporary file beside it, flushed to the disk, then renamed."""
@@ -144,13 +144,15 @@ class LocalStore(Store):
         folder = self.root / prefix
         return any(os.path.samestat(facts, above.stat()) for above in (folder, *folder.parents))
 
-    def _fetch_one(self, key: str) -> Fetched | FetchFailed:
+    def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
         if "\ufffd" in key and not (self.root / key).exists():
             return FetchFailed(key, _NOT_UTF8)
         for _ in range(2):
             try:
                 with (self.root / key).open("rb") as file:
                     before = os.fstat(file.fileno())
+                    if reason := too_large(before.st_size, max_bytes):
+                        return FetchFailed(key, reason)
                     data = file.read()
                     after = os.fstat(file.fileno())
             except OSError as e:

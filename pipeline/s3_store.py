@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from pipeline.listing import Page, ordered, walk
 from pipeline.retry import ATTEMPTS, with_retries
 from pipeline.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, reason
-from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 CONCURRENCY = 32
 """Requests in flight for one `fetch`."""
@@ -80,9 +80,10 @@ class S3Store(Store):
         """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
         return ordered(walk(lambda prefix: self._pages(prefix, delimiter="/")), self.url)
 
-    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
-        return cast(list[Fetched | FetchFailed], fsspec.asyn.sync(_filesystem().loop, self._fetch_all, list(keys)))
+        found = fsspec.asyn.sync(_filesystem().loop, self._fetch_all, list(keys), max_bytes)
+        return cast(list[Fetched | FetchFailed], found)
 
     def put(self, key: str, data: bytes) -> None:
         """See Store: a single put is atomic."""
@@ -178,13 +179,16 @@ class S3Store(Store):
             raise explain(e, f"{self.url}/{key}") from e
         return True
 
-    async def _fetch_all(self, keys: list[str]) -> list[Fetched | FetchFailed]:
+    async def _fetch_all(self, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
         client = await _filesystem().set_session()
         gate = asyncio.Semaphore(CONCURRENCY)
 
-        async def read(key: str) -> Fetched:
+        async def read(key: str) -> Fetched | FetchFailed:
             answer = await client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             async with answer["Body"] as body:
+                if refused := too_large(answer["ContentLength"], max_bytes):
+                    body.close()  # or the rest would be read before the connection serves another request
+                    return FetchFailed(key, refused)
                 data = await body.read()
             if len(data) != answer["ContentLength"]:
                 raise Truncated(f"{len(data)} of {answer['ContentLength']} bytes")

@@ -27,7 +27,7 @@ from pipeline.reading import Reading
 from pipeline.sandbox import Sandbox
 from pipeline.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
 from pipeline.shards import Receipt, Rejection, write_shard
-from pipeline.store import Entry, FetchFailed, Store
+from pipeline.store import Entry, FetchFailed, Store, too_large
 from pipeline.target_settings import named
 from pipeline.transcoding import JPEG_START
 
@@ -103,11 +103,9 @@ def load(
     """
     small = [o for o in objects if o.size <= max_bytes]
     results: list[Loaded | Rejection] = [
-        Rejection(o.key, o.etag, "fetch", f"{o.size} bytes are more than {max_bytes}")
-        for o in objects
-        if o.size > max_bytes
+        Rejection(o.key, o.etag, "fetch", reason) for o in objects if (reason := too_large(o.size, max_bytes))
     ]
-    for entry, got in zip(small, source.fetch([o.key for o in small]) if small else [], strict=True):
+    for entry, got in zip(small, source.fetch([o.key for o in small], max_bytes) if small else [], strict=True):
         if isinstance(got, FetchFailed):
             results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
             continue

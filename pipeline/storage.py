@@ -10,6 +10,7 @@ AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws; GOOGLE_APPLICATION_CREDENTIALS); they
 """
 
 import os
+import re
 from urllib.parse import urlsplit
 
 from pipeline.fsspec_store import FsspecStore
@@ -40,7 +41,8 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if "://" not in text:
         return LocalStore(text)
     parts = urlsplit(text, allow_fragments=False)
-    if parts.username or parts.password:
+    # A secret key may hold a "/", and then ends what a parser takes for the host.
+    if "@" in parts.netloc or re.search(r":(?!\d*$)", parts.netloc):
         raise StorageError(
             f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
         )

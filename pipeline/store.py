@@ -43,9 +43,14 @@ class Fetched:
     etag: str
 
 
+def too_large(size: int, max_bytes: int | None) -> str | None:
+    """The reason not to read an object of so many bytes; None when there is none."""
+    return None if max_bytes is None or size <= max_bytes else f"{size} bytes are more than {max_bytes}"
+
+
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """An object that could not be read after all retries.
+    """An object that could not be read after all retries, or is larger than what may be.
 
     Attributes:
         key: the object.
@@ -81,10 +86,14 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def fetch(self, keys: Sequence[str]) -> list[Fetched | FetchFailed]:
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """The objects' bytes, in the order of `keys`.
 
         They are read concurrently; transient failures are retried with backoff.
+
+        Args:
+            keys: to read.
+            max_bytes: larger objects are not read, whatever a listing said of their size; None: all are.
         """
 
     @abstractmethod

@@ -24,7 +24,8 @@ import botocore.session
 READY_SECONDS = 60.0
 _BUCKET = "maepress"
 _NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
-_OWNER = ("maepress", "maepress-owner-secret")
+OWNER_SECRET = "maepress-owner-secret"
+_OWNER = ("maepress", OWNER_SECRET)
 _READER = ("reader", "maepress-reader-secret")
 
 
@@ -35,11 +36,15 @@ class S3Server:
     Attributes:
         endpoint: http://127.0.0.1:PORT.
         folder: where it keeps its data and its log (server.log).
+        ports: that it listens on, for another one in its place.
+        process: its id.
         bucket: the URL of a bucket that is there from the start.
     """
 
     endpoint: str
     folder: Path
+    ports: tuple[int, ...]
+    process: int
     bucket: str = f"s3://{_BUCKET}"
 
     def variables(self, *, reader: bool = False) -> dict[str, str]:
@@ -76,8 +81,12 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
+def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
     """Run the server with its data below `folder` until the `with` block ends.
+
+    Args:
+        folder: with the data of an earlier server, or new.
+        ports: those of the earlier server; free ones when empty.
 
     Raises:
         RuntimeError: when the binary is missing or the server is not up within a minute; the message ends with its log.
@@ -95,7 +104,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     config.write_text(json.dumps({"identities": identities}))
     data = folder / "data"
     data.mkdir(exist_ok=True)
-    master, volume, filer, s3 = _free_ports(4)
+    ports = ports or _free_ports(4)
+    master, volume, filer, s3 = ports
     options = {
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
@@ -118,7 +128,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
     try:
-        server = S3Server(f"http://127.0.0.1:{s3}", folder)
+        server = S3Server(f"http://127.0.0.1:{s3}", folder, ports, process.pid)
         _wait_until_ready(server, process, log)
         yield server
     finally:
@@ -137,7 +147,7 @@ def _binary() -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int) -> tuple[int, ...]:
     """Ports that are free now and whose gRPC twin (SeaweedFS adds 10000) is free too."""
     with contextlib.ExitStack() as held:
         ports: list[int] = []
@@ -153,7 +163,7 @@ def _free_ports(count: int) -> list[int]:
             except OSError:
                 continue
             ports.append(port)
-        return ports
+        return tuple(ports)
 
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

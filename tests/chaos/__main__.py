@@ -1,0 +1,79 @@
+"""Kill things while the pipeline works, and check that nothing is lost.
+
+python -m tests.chaos [--kills 20] [--seed 0] [--mishaps 0.0]
+
+A real S3 server, a Ray cluster of three nodes on this machine, the small model of the tests. Prints a row for each
+kill: whom, when, what came of it, and which promises were broken. Exit status 1 when any was.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.campaign import Campaign, Outcome
+from tests.chaos.stage import stage
+from tests.conftest import write_tiny_model
+from tests.proxy import Mishaps
+
+
+def main() -> int:
+    """Run, print, say whether all promises were kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill things; nothing may be lost.")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mishaps", type=float, default=0.0, help="share of requests that the proxy spoils besides")
+    options = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as folder, stage() as scene:
+        write_tiny_model(Path(folder))
+        campaign = Campaign(scene, Path(folder), options.seed)
+        scene.proxy.mishap = Mishaps(options.seed, options.mishaps)
+        for outcome in campaign.kills(options.kills):
+            outcomes.append(outcome)
+            _progress(outcome)
+        scene.proxy.mishap = lambda request: None
+        broken = [*campaign.verify(), *campaign.promises.clean_up()]
+        requests, spoiled = scene.proxy.seen, sum(scene.proxy.spoiled.values())
+        rows = len(campaign.photos.good)
+        if broken or any(outcome.broken for outcome in outcomes):
+            logs = Path("build/chaos")
+            logs.mkdir(parents=True, exist_ok=True)
+            for log in scene.folder.glob("run-*.log"):
+                (logs / log.name).write_bytes(log.read_bytes())
+            print(f"the logs of the runs are in {logs}", file=sys.stderr)
+    _report(outcomes, options.seed)
+    kills = sum(outcome.done is not None for outcome in outcomes)
+    broken += [text for outcome in outcomes for text in outcome.broken]
+    print(
+        f"\n{kills} kills, {rows} images in the source at the end, {requests:,} requests, {spoiled:,} of them spoiled"
+    )
+    print("verified and vacuumed: every promise was kept" if not broken else f"{len(broken)} promises broken:")
+    for text in broken:
+        print(f"  {text}")
+    return bool(broken)
+
+
+def _progress(outcome: Outcome) -> None:
+    kill = outcome.kill
+    done = outcome.done or "came too late"
+    text = f"{outcome.job}: {kill.victim.value} at {kill.moment}: {done}; {outcome.then}; {outcome.seconds:.0f} s"
+    print(text, *outcome.broken, sep="\n    ", file=sys.stderr, flush=True)
+
+
+def _report(outcomes: list[Outcome], seed: int) -> None:
+    table = Table(title=f"chaos, seed {seed}", box=None, title_justify="left")
+    for heading in ("", "job", "killed", "at", "", "what came of it", "rows", "promises", "s"):
+        table.add_column(heading, overflow="fold")
+    for number, o in enumerate((o for o in outcomes if o.done is not None), 1):
+        kept = "kept" if not o.broken else f"{len(o.broken)} broken"
+        words = (o.kill.victim.value, str(o.kill.moment), o.done, o.then, f"{o.rows[0]} -> {o.rows[1]}", kept)
+        table.add_row(str(number), o.job, *words, f"{o.seconds:.0f}")
+    Console(width=200).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

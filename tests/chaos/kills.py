@@ -1,0 +1,162 @@
+"""What is killed, and when: a moment is told by what the proxy sees of a run, plus a pause drawn by lot."""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from tests.chaos.stage import Stage, kill, title
+from tests.proxy import Answer, Request
+
+OUTAGE_SECONDS = (1.0, 6.0)
+
+
+class Victim(Enum):
+    """What is killed."""
+
+    ENCODER = "an encoder actor"
+    WORKER = "a worker process"
+    NODE = "a whole node"
+    DRIVER = "the driver"
+    UNHEARD = "the driver, its commit on the way"
+    UNANSWERED = "the driver, its commit just made"
+    BETWEEN = "the driver, images committed, rejections not"
+    SERVER = "the S3 server"
+
+    @property
+    def is_driver(self) -> bool:
+        """Whether the run ends with it."""
+        return self in (Victim.DRIVER, Victim.UNHEARD, Victim.UNANSWERED, Victim.BETWEEN)
+
+
+_EVENTS = {
+    "read of an image": re.compile(r"GET /\w+/source/."),
+    "shard": re.compile(r"PUT /\w+/archive/images/part-"),
+    "commit": re.compile(r"PUT /\w+/archive/images/_delta_log/\d+\.json$"),
+    "commit of rejections": re.compile(r"PUT /\w+/archive/rejections/_delta_log/\d+\.json$"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The `number`-th time that the proxy sees an event, and some seconds more."""
+
+    event: str
+    number: int
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.number}" + (f" + {self.seconds:.1f} s" if self.seconds else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill: whom, when, and the number that picks one of several."""
+
+    victim: Victim
+    moment: Moment
+    which: int
+
+
+def draw(victim: Victim, lots: random.Random) -> Kill:
+    """A kill of such a victim, at a moment drawn by lot."""
+    which = lots.randrange(1 << 16)
+    match victim:
+        case Victim.UNHEARD | Victim.UNANSWERED:
+            moment = Moment("commit", lots.randint(1, 2))
+        case Victim.BETWEEN:
+            moment = Moment("commit of rejections", 1)
+        case _:
+            event = lots.choice(("read of an image", "shard", "commit"))
+            most = {"read of an image": 12, "shard": 2, "commit": 1}[event]
+            moment = Moment(event, lots.randint(1, most), lots.uniform(0.0, 1.0))
+    return Kill(victim, moment, which)
+
+
+class Trap:
+    """Waits at the proxy for a kill's moment; the driver can be killed right there, in the middle of its request.
+
+    with Trap(stage, kill) as trap:
+        driver = trap.driver = stage.start(...)
+        what = trap.spring()
+    """
+
+    def __init__(self, stage: Stage, plan: Kill) -> None:
+        """Args: stage: where it happens. plan: whom to kill, and when."""
+        self.driver: Any = None
+        self._stage, self._plan = stage, plan
+        self._come = threading.Event()
+        self._seen = 0
+
+    def __enter__(self) -> "Trap":
+        self._stage.proxy.before, self._stage.proxy.after = self._before, self._after
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stage.proxy.before, self._stage.proxy.after = lambda request: None, lambda request, answer: answer
+
+    def spring(self) -> str | None:
+        """Wait, kill, and say what was done; None when the run ended before, or there was nobody to kill."""
+        while not self._come.wait(0.05):
+            if self.driver.poll() is not None:
+                return None
+        time.sleep(self._plan.moment.seconds)
+        if self.driver.poll() is not None and not self._plan.victim.is_driver:
+            return None
+        return self._kill()
+
+    def _kill(self) -> str | None:
+        stage, which = self._stage, self._plan.which
+        match self._plan.victim:
+            case Victim.ENCODER:
+                return _kill_one(lambda: stage.workers("MapWorker(MapBatches(_Encoder)"), which)
+            case Victim.WORKER:
+                return _kill_one(lambda: stage.workers(""), which)
+            case Victim.NODE:
+                return f"{stage.kill_node(which)} processes"
+            case Victim.SERVER:
+                stage.kill_server()
+                seconds = random.Random(which).uniform(*OUTAGE_SECONDS)
+                time.sleep(seconds)
+                stage.restart_server()
+                return f"down for {seconds:.1f} s"
+            case _:
+                kill(self.driver.pid)
+                return "died" if self.driver.wait() < 0 else None
+
+    def _is_moment(self, request: Request) -> bool:
+        if self._come.is_set() or not _EVENTS[self._plan.moment.event].match(f"{request.method} {request.path}"):
+            return False
+        self._seen += 1
+        return self._seen == self._plan.moment.number
+
+    def _before(self, request: Request) -> None:
+        if self._plan.victim is not Victim.UNANSWERED and self._is_moment(request):
+            if self._plan.victim in (Victim.UNHEARD, Victim.BETWEEN):
+                kill(self.driver.pid)
+                self._come.set()
+                raise ConnectionAbortedError  # the server never hears of the request
+            self._come.set()
+
+    def _after(self, request: Request, answer: Answer) -> Answer:
+        if self._plan.victim is Victim.UNANSWERED and self._is_moment(request):
+            kill(self.driver.pid)
+            self._come.set()
+        return answer
+
+
+def _kill_one(find: Callable[[], list[int]], which: int, seconds: float = 20.0) -> str | None:
+    """Kill one of those that there are, which there may be in a moment only."""
+    end = time.monotonic() + seconds
+    while not (found := sorted(find())):
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.05)
+    victim = found[which % len(found)]
+    name = title(victim).removeprefix("ray::")
+    kill(victim)
+    return name

@@ -1,0 +1,54 @@
+"""The bucket of images, which changes between runs, and the truth about it."""
+
+import io
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from pipeline.store import Store
+from tests.conftest import photo_like
+
+SIDE = 192
+
+
+@dataclass
+class Photos:
+    """What stands in the source.
+
+    Attributes:
+        store: the source.
+        lots: what is drawn by lot is drawn from here.
+        good: bytes by key, of what can be pressed.
+        broken: bytes by key, of what can not.
+    """
+
+    store: Store
+    lots: random.Random
+    good: dict[str, bytes] = field(default_factory=dict)
+    broken: dict[str, bytes] = field(default_factory=dict)
+    _made: int = 0
+
+    def change(self, new: int, changed: int, gone: int) -> None:
+        """Another day: new images and a file that is none, some images replaced by others, some gone."""
+        for key in self.lots.sample(sorted(self.good), min(gone, len(self.good))):
+            self.store.delete(key)
+            del self.good[key]
+        names = self.lots.sample(sorted(self.good), min(changed, len(self.good)))
+        names += [f"{self.lots.randrange(16):x}/{self._made + i:04d}.png" for i in range(new)]
+        for key in names:
+            self._made += 1
+            self.good[key] = _image(self._made)
+            self.store.put(key, self.good[key])
+        key = f"broken/{self._made:04d}.jpg"
+        self.broken[key] = b"no image " * 9
+        self.store.put(key, self.broken[key])
+
+
+def _image(seed: int) -> bytes:
+    """A PNG of some 80 kB: a dozen of them fill a shard of 1 MiB."""
+    noise = np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise // 2 + photo_like(SIDE, SIDE, seed=seed) // 2).save(file, "PNG")
+    return file.getvalue()

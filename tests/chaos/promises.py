@@ -1,0 +1,145 @@
+"""What the archive promises, whatever is killed, each as a check that names what is broken."""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from model.codec import Codec
+from model.fidelity import psnr
+from pipeline.archive import Archive, scan_shard
+from pipeline.lease import Lease, holder_of
+from pipeline.maintenance_settings import VacuumSettings
+from pipeline.presence import runs_seen
+from pipeline.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
+from pipeline.tables import files_of, open_table
+from pipeline.vacuuming import vacuum
+from tests.chaos.photos import Photos
+
+PSNR_MARGIN = 0.02
+"""dB between what a row says and what its payload decodes to here."""
+
+
+class Row(NamedTuple):
+    """What must not change of a row whose source did not."""
+
+    etag: str
+    run: str
+    encoded_at: datetime
+    shard: str
+
+
+@dataclass
+class Promises:
+    """Compares an archive with its source and with its own past.
+
+    Attributes:
+        archive: what is checked.
+        photos: the truth about its source.
+        codec: the model that pressed.
+    """
+
+    archive: Archive
+    photos: Photos
+    codec: Codec
+    _past: dict[str, Row] = field(default_factory=dict)
+    _whole: set[tuple[str, datetime]] = field(default_factory=set)
+
+    def remember(self) -> tuple[int, list[str]]:
+        """Take note of what is committed now; returns the number of rows, and what is broken already."""
+        rows, broken = self._rows()
+        broken += self._pressed_again(rows)
+        self._past = rows
+        return len(rows), broken
+
+    def check(self, *, gone_stay: bool) -> list[str]:
+        """After a run that ended well: what is broken, nothing if all is as promised.
+
+        Args:
+            gone_stay: whether rows whose source is gone are still there, as after an encode.
+        """
+        _, broken = self.remember()
+        keys, wanted = self._past.keys(), self.photos.good.keys()
+        broken += [f"{key} has no row" for key in sorted(wanted - keys)]
+        broken += [f"{key} has a row and no source" for key in sorted(keys - wanted) if not gone_stay]
+        refused = Counter((r.key, r.stage) for r in self.archive.rejections_by_key())
+        broken += [f"{key} is refused {count} times" for (key, _), count in refused.items() if count > 1]
+        verdicts = {key for key, stage in refused if stage != OUTAGE}
+        broken += [f"{key} is not refused" for key in sorted(self.photos.broken.keys() - verdicts)]
+        broken += [f"{key} is refused" for key in sorted(verdicts - self.photos.broken.keys())]
+        return broken
+
+    def clean_up(self) -> list[str]:
+        """Let hours pass for what dead runs left, vacuum, and look for what should not be there any more."""
+        root = self.archive.root
+        for run in runs_seen(root):
+            root.put(f"plans/{run.run}/alive.json", json.dumps({"started": 1.0, "seen": 1.0}).encode())
+        vacuum(VacuumSettings.model_construct(archive=self.archive.url, hours=0.0, dry_run=False))
+        needed = {f"models/{self.codec.fingerprint}/{name}" for name in ("config.json", "model.safetensors")}
+        for table in (self.archive.images, self.archive.rejections):
+            folder = table.url.removeprefix(f"{root.url}/")
+            needed |= {f"{folder}/{shard.path}" for shard in files_of(open_table(table))}
+        left = [entry.key for entry in root.entries() if "/_delta_log/" not in entry.key]
+        broken = [f"{key} is left over" for key in left if key not in needed]
+        return broken + [f"{key} is gone" for key in sorted(needed - set(left))]
+
+    def end_lease(self) -> None:
+        """Let the minutes pass that a dead run's lease has left."""
+        held = holder_of(open_table(self.archive.root.child("leases")))
+        with Lease(self.archive.root, held.run, held.job):
+            pass  # given back at the end
+
+    def _rows(self) -> tuple[dict[str, Row], list[str]]:
+        """Every row by key, and what is broken in them; a payload is decoded once."""
+        rows: dict[str, Row] = {}
+        broken: list[str] = []
+        for shard in self.archive.shards():
+            for batch in scan_shard(self.archive.images, shard.path, IMAGES.names):
+                for row in batch.to_pylist():
+                    key, stamp = row["key"], (row["key"], row["encoded_at"])
+                    if key in rows:
+                        broken.append(f"{key} stands in {rows[key].shard} and in {shard.path}")
+                    rows[key] = Row(row["etag"], row["run"], row["encoded_at"], shard.path)
+                    if stamp not in self._whole:
+                        self._whole.add(stamp)
+                        broken += self._spoiled(row)
+        return rows, broken
+
+    def _spoiled(self, row: dict[str, Any]) -> list[str]:
+        """What is wrong with one row by itself; its etag is the MD5 of what was read, as S3 makes it."""
+        source = self.photos.good.get(row["key"], b"")
+        if hashlib.md5(source).hexdigest() != row["etag"]:
+            return []  # pressed before its source changed or went
+        if (hashlib.sha256(source).hexdigest(), len(source)) != (row["source_sha256"], row["source_bytes"]):
+            return [f"{row['key']} has the etag of its source, but not its checksum"]
+        if row["status"] == ORIGINAL:
+            return [] if row["payload"] == source else [f"{row['key']} is not its original"]
+        if row["status"] != LATENT:
+            return [f"{row['key']} has the status {row['status']}"]
+        (picture,) = self.codec.decompress([row["payload"]])
+        true = psnr(np.asarray(Image.open(io.BytesIO(source)).convert("RGB")), picture.pixels)
+        if abs(true - row["psnr"]) > PSNR_MARGIN:
+            return [f"{row['key']} decodes to {true:.2f} dB, its row says {row['psnr']:.2f}"]
+        return []
+
+    def _pressed_again(self, rows: dict[str, Row]) -> list[str]:
+        """Rows that were pressed again, and shards that were written again, without need."""
+        broken = []
+        same: dict[str, bool] = {}  # by shard of before: whether all of its rows had a reason to stay
+        for key, before in self._past.items():
+            now = rows.get(key)
+            unchanged = now is not None and now.etag == before.etag
+            same[before.shard] = same.get(before.shard, True) and unchanged
+            if now is not None and unchanged and now[:3] != before[:3]:
+                broken.append(f"{key} was pressed again by {now.run}, after {before.run}")
+        for key, before in self._past.items():
+            if same[before.shard] and rows[key].shard != before.shard:
+                broken.append(f"{before.shard} was written again without need")
+                same[before.shard] = False
+        return broken

@@ -1,0 +1,43 @@
+"""The short form of `make chaos`: the kills that hurt most, one after the other on the same archive."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.store import Store
+from tests.chaos.campaign import Campaign
+from tests.chaos.kills import Kill, Moment, Victim
+from tests.chaos.stage import Stage
+from tests.s3 import OWNER_SECRET
+
+KILLS = [
+    ("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0)),
+    ("sync", Kill(Victim.NODE, Moment("shard", 1), 0)),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("job", "kill"), KILLS, ids=lambda value: getattr(value, "victim", value))
+def test_whatever_is_killed_nothing_is_lost_or_pressed_twice(campaign: Campaign, job: str, kill: Kill) -> None:
+    outcome = campaign.kill_once(kill, job)
+    assert outcome.done is not None, "it came too late"
+    assert outcome.broken == ()
+
+
+def test_a_vacuum_leaves_nothing_of_what_was_killed(campaign: Campaign) -> None:
+    assert campaign.promises.clean_up() == []
+
+
+def test_nothing_that_was_printed_logged_or_written_holds_the_secret(campaign: Campaign, scene: Stage) -> None:
+    """Runs that were killed, that were refused and that ended well: their output, Ray's logs, the whole archive."""
+    logs = [path for path in scene.folder.rglob("*") if path.is_file() and scene.folder / "s3" not in path.parents]
+    assert sum("logs" in path.parts for path in logs) > 10, "Ray's logs are elsewhere"
+    assert [path for path in logs if holds_secret(path)] == []
+    root: Store = campaign.promises.archive.root
+    entries = [entry.key for entry in root.entries()]
+    assert any("_delta_log" in key for key in entries)
+    assert [key for key in entries if OWNER_SECRET.encode() in root.get(key)] == []
+
+
+def holds_secret(path: Path) -> bool:
+    return OWNER_SECRET.encode() in path.read_bytes()
