@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
@@ -45,7 +45,7 @@ class Summary:
             "job": job,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": platform.node(),
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": {name: _version(name) for name in _PACKAGES},
             "settings": settings.model_dump(mode="json"),
         }
         self._result: Mapping[str, object] | None = None
@@ -95,3 +95,11 @@ def latest(root: Store, count: int) -> list[dict[str, Any]]:
         if isinstance(facts, dict) and "run" in facts:
             found.append(facts)
     return found[::-1]
+
+
+def _version(package: str) -> str:
+    """A package's version; maepress itself has none where it runs from a folder, as a job sent to a cluster may."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
