@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test lint format chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1:
 
 test: $(READY)  ## every test
 	@$(BIN)/python -m pytest
+
+chaos: $(READY)  ## 20 kills, of everything that can die: nothing may be lost or pressed twice
+	@$(BIN)/python -m tests.chaos
 
 fuzz: $(READY)  ## 100,000 spoiled payloads: each must end in an error or a picture
 	@$(BIN)/python -m tests.fuzz

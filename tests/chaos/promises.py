@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,7 +86,8 @@ class Promises:
         for table in (self.archive.images, self.archive.rejections):
             folder = table.url.removeprefix(f"{root.url}/")
             needed |= {f"{folder}/{shard.path}" for shard in files_of(open_table(table))}
-        left = [entry.key for entry in root.entries() if "/_delta_log/" not in entry.key]
+        logs = re.compile(r"(images|rejections|leases)/_delta_log/|runs/")
+        left = [entry.key for entry in root.entries() if not logs.match(entry.key)]
         broken = [f"{key} is left over" for key in left if key not in needed]
         return broken + [f"{key} is gone" for key in sorted(needed - set(left))]
 
