@@ -19,6 +19,8 @@ NAMES = (
     "restore",
     "vacuum",
     "compact",
+    "estimate",
+    "submit",
     "compress",
     "decompress",
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-READY_SECONDS = 180.0
+READY_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ def ray_head(folder: Path) -> Iterator[Head]:
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = (
+        "170"  # a busy machine takes longer than the minute that Ray gives it
+    )
     log = folder / "head.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
