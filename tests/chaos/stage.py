@@ -65,7 +65,9 @@ class Stage:
     def workers(self, what: str) -> list[int]:
         """Ray's worker processes on the nodes with cores whose title begins so (Ray writes there what they run)."""
         raylets = [_raylet(node) for node in self._cluster.worker_nodes]
-        return [p for raylet in raylets for p in children(raylet) if title(p).startswith(f"ray::{what}")]
+        titles = {process: title(process) for raylet in raylets for process in children(raylet)}
+        # A node's agents are no workers; with them dies the node.
+        return [p for p, words in titles.items() if words.startswith(f"ray::{what}") and not words.endswith("Agent")]
 
     def kill_node(self, which: int) -> int:
         """Kill all processes of one of the nodes with cores at once, and let another one join; returns their number."""
