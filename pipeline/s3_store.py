@@ -25,6 +25,9 @@ from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too
 CONCURRENCY = 32
 """Requests in flight for one `fetch`."""
 
+CHECK_ATTEMPTS = 3
+"""Attempts at a check before a job begins, which should be answered within seconds."""
+
 FILE_ATTEMPTS = 9
 """Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times longer each time."""
 
@@ -121,13 +124,13 @@ class S3Store(Store):
 
     def check_readable(self) -> None:
         """See Store."""
-        self._call("list_objects_v2", attempts=2, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 
     def check_writable(self) -> None:
         """See Store."""
         probe = f"{self.prefix}.maepress-{secrets.token_hex(8)}"
-        self._call("list_objects_v2", attempts=2, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
-        self._call("put_object", attempts=2, Bucket=self.bucket, Key=probe, Body=b"")
+        self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        self._call("put_object", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Key=probe, Body=b"")
         self._call("delete_object", Bucket=self.bucket, Key=probe)
 
     def _file_error(self, error: BaseException, key: str) -> StorageError:

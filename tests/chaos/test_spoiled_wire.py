@@ -11,24 +11,37 @@ import ray
 
 from pipeline.archive import Archive
 from pipeline.encoding import EncodeSettings, encode
+from pipeline.reading import MAX_PIXELS
+from pipeline.sandbox import Limits, Sandbox
 from pipeline.schema import OUTAGE
+from pipeline.shards import Rejection
+from pipeline.stages import Loaded, load
 from pipeline.storage import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
 from tests.s3 import S3Server
 
+LIMIT = 1 << 20
+"""Bytes of an object at most."""
+
 
 @pytest.fixture(scope="module")
 def proxy(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy, and a Ray whose workers know no other way to the server."""
+    """A proxy, and no other way to the server."""
     with s3.environment(), Proxy(s3.endpoint, stall_seconds=0.5) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        if ray.is_initialized():  # another module's, whose workers know another server
-            ray.shutdown()
-        ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def behind(proxy: Proxy) -> Iterator[None]:
+    """A Ray whose workers know that way only."""
+    if ray.is_initialized():  # another module's, whose workers know another server
         ray.shutdown()
+    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture
@@ -37,6 +50,13 @@ def calm(proxy: Proxy) -> Iterator[Proxy]:
     yield proxy
     proxy.mishap, proxy.after = lambda request: None, lambda request, answer: answer
     proxy.spoiled.clear()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    made = Sandbox(Limits.for_images(60, MAX_PIXELS, LIMIT))
+    yield made
+    made.close()
 
 
 def settings(s3: S3Server, name: str, model: Path, **other: object) -> EncodeSettings:
@@ -67,11 +87,12 @@ def facts(data: bytes) -> dict[str, object]:
     }
 
 
+@pytest.mark.usefixtures("behind")
 def test_a_wire_that_spoils_one_request_in_twenty_costs_no_image_and_no_verdict(
     s3: S3Server, calm: Proxy, tiny_model_folder: Path
 ) -> None:
     chosen = settings(s3, "spoiled", tiny_model_folder)
-    files = {f"{i:03d}.png": encoded(photo(i, 48, 64), "PNG") for i in range(120)}
+    files = {f"{i:03d}.png": encoded(photo(i, 48, 64), "PNG") for i in range(100)}
     put_all(chosen.source, files)
     calm.mishap = Mishaps(seed=5, share=0.05)
     result = encode(chosen, quiet=True)
@@ -81,6 +102,7 @@ def test_a_wire_that_spoils_one_request_in_twenty_costs_no_image_and_no_verdict(
     assert {key: {**facts(data), "key": key} for key, data in files.items()} == rows(chosen)
 
 
+@pytest.mark.usefixtures("behind")
 def test_an_object_that_changes_after_it_was_listed_is_recorded_as_it_was_read(
     s3: S3Server, calm: Proxy, tiny_model_folder: Path
 ) -> None:
@@ -108,45 +130,30 @@ def test_an_object_that_changes_after_it_was_listed_is_recorded_as_it_was_read(
     assert (again.latents, again.originals, again.rejected, again.unchanged) == (0, 0, 0, 2)
 
 
-@pytest.mark.parametrize("size", [1, 1 << 20])
+@pytest.mark.parametrize("size", [1, LIMIT])
 def test_a_listing_that_lies_about_sizes_is_not_believed(
-    s3: S3Server, calm: Proxy, tiny_model_folder: Path, size: int
+    s3: S3Server, calm: Proxy, sandbox: Sandbox, size: int
 ) -> None:
-    chosen = settings(s3, f"lying-{size}", tiny_model_folder)
+    store = open_store(f"{s3.bucket}/lying-{size}")
     data = encoded(photo(3, 48, 64), "PNG")
-    put_all(chosen.source, {"a.png": data})
+    put_all(store.url, {"fits.png": data, "large.png": b"x" * (LIMIT + 1)})
     calm.after = lambda request, answer: resized(answer, size) if "list-type=2" in request.query else answer
-    encode(chosen, quiet=True)
-    assert rows(chosen) == {"a.png": facts(data) | {"key": "a.png"}}
+    fits, large = load(list(store.entries()), store, sandbox, MAX_PIXELS, LIMIT)
+    assert isinstance(fits, Loaded) and (fits.etag, fits.source) == (hashlib.md5(data).hexdigest(), data)
+    assert isinstance(large, Rejection) and large.stage == "fetch"
+    assert large.reason == f"{LIMIT + 1} bytes are more than {LIMIT}"
 
 
-def test_an_object_that_is_larger_than_listed_and_than_allowed_is_not_read(
-    s3: S3Server, calm: Proxy, tiny_model_folder: Path
+def test_a_server_that_never_gives_a_whole_body_is_to_blame_and_not_the_object(
+    s3: S3Server, calm: Proxy, sandbox: Sandbox
 ) -> None:
-    chosen = settings(s3, "swollen", tiny_model_folder, max_object_mib=1)
-    data = encoded(photo(3, 48, 64), "PNG")
-    put_all(chosen.source, {"a.png": data, "large.png": b"x" * (3 << 20)})
-    calm.after = lambda request, answer: resized(answer, 9) if "list-type=2" in request.query else answer
-    assert encode(chosen, quiet=True).rejected == 1
-    assert rows(chosen) == {"a.png": facts(data) | {"key": "a.png"}}
-    (refused,) = Archive.open(chosen.archive).rejections_by_key()
-    assert (refused.key, refused.stage) == ("large.png", "fetch")
-    assert refused.reason == f"{3 << 20} bytes are more than {1 << 20}"
-
-
-def test_a_server_that_never_gives_a_whole_body_is_to_blame_and_the_next_run_tries_again(
-    s3: S3Server, calm: Proxy, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = settings(s3, "short", tiny_model_folder)
-    data = encoded(photo(3, 48, 64), "PNG")
-    put_all(chosen.source, {"a.png": data, "b.png": data})
-    calm.mishap = lambda request: Mishap.CUT if request.method == "GET" and request.path.endswith("/b.png") else None
-    assert encode(chosen, quiet=True).rejected == 1
-    (refused,) = Archive.open(chosen.archive).rejections_by_key()
-    assert (refused.key, refused.stage) == ("b.png", OUTAGE)
-    calm.mishap = lambda request: None
-    assert encode(chosen, quiet=True).latents == 1
-    assert rows(chosen).keys() == {"a.png", "b.png"}
+    store = open_store(f"{s3.bucket}/short")
+    put_all(store.url, {"a.png": encoded(photo(3, 48, 64), "PNG"), "b.png": b"never comes whole"})
+    entries = list(store.entries())
+    calm.mishap = lambda request: Mishap.CUT if request.path.endswith("/b.png") else None
+    whole, short = load(entries, store, sandbox, MAX_PIXELS, LIMIT)
+    assert isinstance(whole, Loaded)
+    assert isinstance(short, Rejection) and short.stage == OUTAGE
 
 
 def test_the_proxy_passes_on_what_it_does_not_spoil(s3: S3Server, calm: Proxy) -> None:

@@ -128,4 +128,4 @@ def test_a_busy_server_ends_a_check_soon_and_says_so(store: S3Store, wire: Wire)
     wire.failures += ["busy"] * 100
     with pytest.raises(StorageError, match="SlowDown"):
         store.check_readable()
-    assert wire.connections == 2
+    assert wire.connections == 3
