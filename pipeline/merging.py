@@ -28,7 +28,7 @@ from pipeline.store import StorageError, Store
 SHARD = "shard"
 """The column that `merged_tables` adds: int32, which of the given shards the row is in."""
 
-WINDOW_ROWS = 1 << 16
+WINDOW_ROWS = 1 << 14
 """Rows that are read before a window is cut, where shards overlap little: enough to hide what a call costs."""
 
 _AHEAD = 8
