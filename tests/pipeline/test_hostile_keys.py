@@ -34,7 +34,7 @@ KEYS = (
         "$HOME",
         "`ls`",
     ),
-    *("photo.png.png", "PHOTO.JPG", "s3://elsewhere/x.png", "CON", "trailing dot."),
+    *("photo.png.png", "PHOTO.JPG", "s3:x.png", "CON", "trailing dot."),
 )
 ESCAPING = ("../up", "a/../../up", "..", "/absolute", "a//b", "./here", "a/.", "nul\0", "x" * 300, "", "a/")
 """Keys that some server may hold, and no folder."""
