@@ -22,8 +22,9 @@ from jobs.settings import PREFIX
 from model.errors import MaepressError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-EXCLUDED = (".*", "build", "demo", "runs", "**/__pycache__", "*.egg-info")
-"""What of the folder stays here (Git's own list of ignored files holds beside it): histories, environments, caches."""
+EXCLUDED = (".?*", "build", "demo", "runs", "**/__pycache__", "*.egg-info")
+"""What of the folder stays here (Git's own list of ignored files holds beside it): histories, environments, caches.
+Not ".*", which would take the folder itself for hidden, as its name seen from inside is "."."""
 PASSED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Variables that travel beside MAEPRESS_*. Credentials never do: whoever may see a job may see its environment."""
 PATIENCE_SECONDS = 600.0
@@ -32,6 +33,7 @@ _RETRY_SECONDS = 2.0
 _SILENCE_SECONDS = 120.0
 """Silence after which a connection is made anew: a router in between may have forgotten it without a word."""
 _REMEDY = "give --address http://HOST:8265 of a cluster that runs"
+_TOKEN_REMEDY = "RAY_AUTH_TOKEN or ~/.ray/auth_token must hold the cluster's (`ray get-auth-token` there shows it)"
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -54,8 +56,9 @@ class Cluster:
             address: http://HOST:8265; empty for what RAY_API_SERVER_ADDRESS or RAY_ADDRESS say, or this machine's.
 
         Raises:
-            MaepressError: when nobody answers there.
+            MaepressError: when nobody answers there, or our token is not the cluster's.
         """
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         self.address = address or _address_of_environment(os.environ)
@@ -63,7 +66,13 @@ class Cluster:
         logging.getLogger("ray.dashboard.modules").setLevel(logging.ERROR)
         with _without_variables(_ADDRESSES):  # they would go before an address that was given
             try:
-                self._client = JobSubmissionClient(self.address)
+                try:
+                    self._client = JobSubmissionClient(self.address)
+                except AuthenticationError:  # a token goes only to who asks for one
+                    headers = {"Authorization": f"Bearer {_token(os.environ, self.address)}"}
+                    self._client = JobSubmissionClient(self.address, headers=headers)
+            except AuthenticationError:
+                raise MaepressError(f"{self.address} does not accept our token: {_TOKEN_REMEDY}") from None
             except (ConnectionError, RuntimeError, ValueError) as e:
                 raise MaepressError(f"no job server at {self.address} ({e}): {_REMEDY}") from None
 
@@ -187,6 +196,21 @@ def _address_of_environment(variables: Mapping[str, str]) -> str:
     """RAY_ADDRESS counts only where it is a job server's: it may name the cluster's inner port."""
     given = (variables.get(name, "") for name in _ADDRESSES)
     return next((url for url in given if url.startswith(("http://", "https://"))), DEFAULT_ADDRESS)
+
+
+def _token(variables: Mapping[str, str], address: str) -> str:
+    """Our token, from where Ray's own tools take it.
+
+    Raises:
+        MaepressError: when there is none.
+    """
+    if given := variables.get("RAY_AUTH_TOKEN"):
+        return given
+    path = Path(variables.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise MaepressError(f"{address} asks for a token: {_TOKEN_REMEDY}") from None
 
 
 @contextlib.contextmanager

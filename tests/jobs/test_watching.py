@@ -94,7 +94,7 @@ def dashboard_queries() -> list[str]:
 
 @pytest.mark.timeout(600)
 def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
-    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     prometheus_binary()
     photos = tmp_path / "photos"
@@ -117,6 +117,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | head.variables(),
             )
             assert process.stdin is not None
             assert value(url, "sum(ray_maepress_objects_total)", 12) == 12
