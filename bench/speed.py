@@ -26,12 +26,14 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.memory import peak_memory
-from model import container
+from model import coding, container
 from model.codec import Codec
 from model.container import PASS_TAGS, Tag
 from model.network import parameters_by_part
+from model.passes import PASSES
 from model.picture import Picture
 from model.target import Target
+from model.tiling import Window
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 QUALITY = 40
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     console = Console()
-    console.print(_codecs(images, options.model), _parts(images, options.model), _work(options.model))
+    console.print(_work(options.model), _parts(images, options.model), _codecs(images, options.model))
     return 0
 
 
@@ -89,17 +91,17 @@ def _codecs(images: list[Pixels], model: str) -> Table:
 def _parts(images: list[Pixels], model: str) -> Table:
     """One process, one thread."""
     codec, pictures = _load(model, 1), [Picture(x) for x in images]
-    table = Table("step", "MP/s", "x encode with check", title="steps, 1 thread")
+    table = Table("step", "MP/s of a core", "x encode with check", title="steps, 1 thread, by processor time")
     table.columns[1].justify = table.columns[2].justify = "right"
-    seconds = {"encode with check": _seconds(lambda: codec.analyse(pictures, QUALITY))}
-    seconds["encode without check"] = _seconds(lambda: codec.analyse(pictures, QUALITY, check=False))
+    seconds = {"encode with check": _core_seconds(lambda: codec.analyse(pictures, QUALITY))}
+    seconds["encode without check"] = _core_seconds(lambda: codec.analyse(pictures, QUALITY, check=False))
     for target in (Target(min_psnr=38.0), Target(min_ms_ssim=0.98), Target(max_bpp=0.8)):
-        seconds[f"encode to {target.described()}"] = _seconds(lambda t=target: codec.analyse(pictures, t))  # type: ignore[misc]
+        seconds[f"encode to {target.described()}"] = _core_seconds(lambda t=target: codec.analyse(pictures, t))  # type: ignore[misc]
     latents = codec.analyse(pictures, QUALITY, check=False)
     payloads = [codec.coder.encode(x) for x in latents]
-    seconds["entropy encoding"] = _seconds(lambda: [codec.coder.encode(x) for x in latents])
+    seconds["entropy encoding"] = _core_seconds(lambda: [codec.coder.encode(x) for x in latents])
     seconds["entropy decoding"] = _entropy_decoding(codec, payloads)
-    seconds["parsing, scale path included"] = _seconds(lambda: codec.restore(payloads))
+    seconds["parsing, scale path included"] = _core_seconds(lambda: codec.restore(payloads))
     for name, taken in seconds.items():
         table.add_row(name, f"{_megapixels(images) / taken:.1f}", f"{taken / seconds['encode with check']:.2f}")
     return table
@@ -111,28 +113,42 @@ def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
     for payload, known in zip(payloads, codec.restore(payloads), strict=True):
         header, sections = container.read(payload)
         symbols = np.zeros_like(known.symbols)
-        began = time.perf_counter()
+        began = time.process_time()
         codec.coder.decode_hyper(sections[Tag.HYPER], known.z.shape, header.quality)
         for number, tag in enumerate(PASS_TAGS):
             codec.coder.decode_pass(sections.get(tag, b""), number, known.indices, symbols)
-        total += time.perf_counter() - began
+        total += time.process_time() - began
     return total
 
 
 def _work(model: str) -> Table:
-    """Multiply-adds counted while the layers run, on an image of 256 x 256."""
+    """Multiply-adds of matrix products and convolutions, counted while they run, on an image of 256 x 256."""
     network = _load(model, 1)._network
-    counter, row = FlopCounterMode(network, display=False, depth=2), torch.tensor([QUALITY])
-    with torch.inference_mode(), counter:
-        network.synthesise(network.analyse(torch.rand(1, 256, 256, 3), row).latent, row)
-    flops = counter.get_flop_counts()
-    table = Table(
-        "part", "kMAC a pixel", "parameters", title="work: as written; coding skips what a pass does not need"
-    )
+    rows = coding.Rows.of(network, [float(QUALITY)], torch.device("cpu"))
+    with torch.inference_mode():
+        image = torch.rand(1, 256, 256, 3)
+        y = network.analysis(image)
+        z = network.hyper_latent(y, rows.quality, rows.step)
+        whole = Window(0, 0, *y.shape[1:3])
+        made = coding.quantise(network, y, z, rows, whole)
+        parts: dict[str, Callable[[], object]] = {
+            "analysis": lambda: network.analysis(image),
+            "hyper_analysis": lambda: network.hyper_latent(y, rows.quality, rows.step),
+            "means": lambda: coding.latents(network, z, made.symbols, made.indices, rows, whole),
+            "scales": lambda: [coding.scale_indices(network, n, z, made.symbols, rows, whole) for n in range(PASSES)],
+            "synthesis": lambda: network.synthesis(made.latent, rows.quality),
+        }
+        work = {}
+        for name, run in parts.items():
+            with FlopCounterMode(display=False) as counter:
+                run()
+            work[name] = counter.get_total_flops() / 2 / 256**2 / 1000
+    table = Table("part", "kMAC a pixel", "parameters", title="work")
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, parameters in parameters_by_part(network).items():
-        work = sum(flops.get(f"Network.{name}", {}).values()) / 2 / 256**2 / 1000
-        table.add_row(name, f"{work:.2f}", f"{parameters:,}")
+        table.add_row(name, f"{work[name]:.2f}" if name in work else "", f"{parameters:,}")
+    encode, decode = sum(work.values()) - work["synthesis"], work["means"] + work["scales"] + work["synthesis"]
+    table.add_row("encode / with check / decode", f"{encode:.1f} / {sum(work.values()):.1f} / {decode:.1f}", "")
     return table
 
 
@@ -189,6 +205,12 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def _core_seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def _megapixels(images: list[Pixels]) -> float:
