@@ -1,46 +1,63 @@
-"""What the pipeline costs beside a plain loop that does the same work with the same number of threads.
+"""What each stage of the pipeline costs, against the sum of its parts; source and archive on a real S3 server.
 
-    python -m bench.pipeline --images 400 --rounds 2
+    python -m bench.pipeline --images 2000 --until write
 
-The loop reads files, runs the networks (with the check of the PSNR), codes, and writes Parquet, 32 images at a time, in
-one process. Both take turns in the same run, so that what else the machine does hits both. Starting (Ray itself, then
-worker processes that import torch and load the model) is measured by an encode of two images and reported by itself: it
-is paid once a job, however long that is.
+The line runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; what is
+left out is left out of Ray's plan, too. The last row is a whole encode, with listing, plan and commits.
 
-A loop with several torch threads leaves some of them idle (small operators), which flatters the pipeline and its
-encoders of one thread each. So there is a second measure: as many perfect copies of a single-thread loop as there are
-threads. It is fair only on a machine that does nothing else.
+The bound: the same stage functions in a loop in this process, one thread, a piece at a time, give the seconds of each
+part an image; so many cores can do no more than cores / sum of the parts. Nothing of Ray is in it. The S3 server works
+on the same cores, as do the children that decode images. Starting (workers that import torch, a model that is loaded)
+is measured by a line over a few images and subtracted: it is paid once a job.
 """
 
 import argparse
 import itertools
 import logging
 import os
-import shutil
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import ray
+import ray.data
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from model import checkpoint
+from model.checkpoint import BASE
 from model.codec import Codec
-from model.config import CodecConfig
-from model.network import Network
-from pipeline import stages
+from pipeline import stages, travel
 from pipeline.archive import Archive
-from pipeline.encoding import EncodeSettings, encode
-from pipeline.storage import open_source
+from pipeline.encoding import Aim, EncodeSettings, encode, scope_of
+from pipeline.line import Line
+from pipeline.manifest import Manifest
+from pipeline.plan import make_plan
+from pipeline.sandbox import shared
+from pipeline.storage import open_store
+from pipeline.store import Store
+from pipeline.units import Piece
+from tests.s3 import s3_server
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-PIECE = 32
+PARTS = ("fetch", "read", "encode", "code", "write")
+PIECE, FEW = 8, 2
+LINE_STAGES = {"read": 1, "encode": 2, "code": 3, "write": 4}
+"""How many stages of the line end with a part; its first one both fetches and reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is worked on, by how many cores."""
+
+    images: int
+    megapixels: float
+    cores: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,130 +67,156 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         print(f"no images below {options.data} (give --data FOLDER or set MAEPRESS_DATA)", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="maepress-bench-") as scratch:
-        folder = Path(scratch)
-        model = options.model or str(_fresh_model(folder / "model"))
-        _link(files, folder / "source")
-        _link(files[:2], folder / "two")
-        megapixels = sum(_pixels(f) for f in files) / 1e6
-
-        start = time.perf_counter()
+    torch.set_num_threads(1)
+    with (
+        tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder,
+        s3_server(Path(folder)) as server,
+        server.environment(),
+    ):
+        size = Size(len(files), _upload(files, open_store(f"{server.bucket}/source")) / 1e6, options.cores)
+        _upload(files[:FEW], open_store(f"{server.bucket}/few"))
+        settings = EncodeSettings(
+            source=f"{server.bucket}/source",
+            archive=f"{server.bucket}/archive",
+            model=options.model,
+            quality=options.quality,
+            shard_mib=options.shard_mib,
+        )
+        few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
+        parts = _parts(settings, options.sample)
         ray.init(
             address="local",
             include_dashboard=False,
-            num_cpus=options.threads,
+            num_cpus=options.cores,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        ray_seconds = time.perf_counter() - start
-        loops, lines, starts, singles = [], [], [], []
-        half = files[: max(1, len(files) // 2)]
-        _link(half, folder / "half")
-        share = sum(_pixels(f) for f in half) / 1e6 / megapixels
-        for turn in range(options.rounds):
-            starts.append(_encode(folder / "two", folder / f"two-{turn}", model, options.quality))
-            lines.append(_encode(folder / "source", folder / f"line-{turn}", model, options.quality))
-            loops.append(_loop(folder / "source", folder / f"loop-{turn}", model, options.quality, options.threads))
-            alone = _loop(folder / "half", folder / f"single-{turn}", model, options.quality, 1)
-            singles.append(alone / share / options.threads)
+        table, bound = _table(size), 0.0
+        for part in PARTS[: PARTS.index(options.until) + 1]:
+            bound += parts[part]
+            seconds = _line(settings, part) - _line(few, part)
+            _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, seconds, size)
+        if options.until == PARTS[-1]:
+            _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
         ray.shutdown()
-    _report(len(files), megapixels, options.threads, ray_seconds, starts, loops, singles, lines)
+    Console(width=120).print(table)
     return 0
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.pipeline", description="The whole pipeline against a plain loop."
-    )
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of images")
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description="What each stage costs.")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of images; they repeat when there are too few")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--sample", type=int, default=64, help="images that the parts are measured on")
+    parser.add_argument("--until", choices=PARTS, default=PARTS[-1], help="the last stage; later ones are left out")
     parser.add_argument("--quality", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--model", help="a model's folder; without it, an untrained model of the usual size (which costs the same)"
-    )
+    parser.add_argument("--shard-mib", type=int, default=16)
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--model", default=str(BASE), help="a model's folder; the shipped one when left out")
     return parser.parse_args(argv)
 
 
 def _pick(data: Path, count: int) -> list[Path]:
     """Photographs of every folder in turn, so that sizes mix."""
     folders = [data / "train" / "photos", data / "train" / "imagenet-sample", *sorted((data / "clothing").glob("*/*"))]
-    listed = [sorted(p for p in folder.glob("*.jp*g")) for folder in folders if folder.is_dir()] or [
-        sorted(data.rglob("*.jp*g"))
-    ]
-    return [f for f in itertools.chain.from_iterable(itertools.zip_longest(*listed)) if f is not None][:count]
+    listed = [sorted(folder.glob("*.jp*g")) for folder in folders if folder.is_dir()]
+    mixed = [file for file in itertools.chain.from_iterable(itertools.zip_longest(*listed)) if file is not None]
+    return list(itertools.islice(itertools.cycle(mixed), count))
 
 
-def _link(files: Sequence[Path], folder: Path) -> None:
-    folder.mkdir()
-    for i, file in enumerate(files):
-        (folder / f"{i:05d}{file.suffix}").symlink_to(file.resolve())
+def _upload(files: Sequence[Path], store: Store) -> int:
+    """Put the files into a bucket; returns their pixels."""
+    pixels = 0
+    for number, file in enumerate(files):
+        store.put(f"{number:06d}{file.suffix}", file.read_bytes())
+        with Image.open(file) as image:
+            pixels += image.width * image.height
+    return pixels
 
 
-def _pixels(file: Path) -> int:
-    with Image.open(file) as image:
-        return image.width * image.height
+def _parts(settings: EncodeSettings, sample: int) -> dict[str, float]:
+    """Seconds an image of each part, by itself in this process."""
+    source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
+    sandbox, target = shared(settings.limits()), settings.target()
+    spent = dict.fromkeys(PARTS, 0.0)
+    pressed = []
+    entries = list(itertools.islice(source.entries(), sample))
+    for warm in (True, False):  # the first piece alone, for caches and children
+        for start in range(0, PIECE if warm else len(entries), PIECE):
+            piece = entries[start : start + PIECE]
+            clock = [time.perf_counter()]
+            source.fetch([entry.key for entry in piece])
+            clock.append(time.perf_counter())
+            loaded = stages.load(piece, source, sandbox, settings.max_pixels, settings.max_bytes)
+            clock.append(time.perf_counter())
+            analysed = stages.analyse(loaded, codec, target)
+            clock.append(time.perf_counter())
+            done = stages.press(analysed, codec.coder, target, sandbox, "parts")
+            clock.append(time.perf_counter())
+            if warm:
+                continue
+            pressed.append(done)
+            fetch, load, encoding, coding = (b - a for a, b in itertools.pairwise(clock))
+            for part, seconds in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
+                spent[part] += seconds
+    begin = time.perf_counter()
+    stages.write(0, None, pressed, archive)
+    spent["write"] = time.perf_counter() - begin
+    return {part: seconds / len(entries) for part, seconds in spent.items()}
 
 
-def _fresh_model(folder: Path) -> Path:
-    folder.mkdir()
-    for name, data in checkpoint.serialise(Network(CodecConfig())).items():
-        (folder / name).write_bytes(data)
-    return folder
-
-
-def _encode(source: Path, archive: Path, model: str, quality: int) -> float:
-    """Seconds of an encode from nothing to committed."""
-    start = time.perf_counter()
-    encode(EncodeSettings(source=str(source), archive=str(archive), model=model, quality=quality), quiet=True)
-    shutil.rmtree(archive)
-    return time.perf_counter() - start
-
-
-def _loop(source: Path, archive: Path, model: str, quality: int, threads: int) -> float:
-    """Seconds of the plain loop, the model already loaded."""
-    torch.set_num_threads(threads)
-    store, codec, images = open_source(str(source)), Codec.load(model), Archive.create(str(archive))
-    start = time.perf_counter()
-    entries, pressed = store.entries(), []
-    while piece := list(itertools.islice(entries, PIECE)):
-        loaded = stages.load(piece, store, 64_000_000, 1 << 29)
-        pressed.append(stages.press(stages.analyse(loaded, codec, quality), codec.coder, "loop"))
-    stages.write(0, None, pressed, images)
-    seconds = time.perf_counter() - start
-    shutil.rmtree(archive)
+def _line(settings: EncodeSettings, last: str) -> float:
+    """Seconds of the line up to a part, from its first task to its last row; nothing is committed."""
+    source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
+    archive.put_model(codec.fingerprint, Path(settings.model))
+    manifest = Manifest(archive.root, f"bench-{last}")
+    plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, Aim()))
+    pieces: list[Piece] = [piece for part in plan.due for piece in manifest.read(part)]
+    line = Line(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
+    begin = time.perf_counter()
+    if last == "fetch":
+        dataset = line.dataset(pieces, 0).map_batches(
+            _fetch, fn_kwargs={"source": source}, batch_format="pyarrow", batch_size=None, num_cpus=0.1
+        )
+    else:
+        dataset = line.dataset(pieces, LINE_STAGES[last])
+    if last != "write":  # a receipt is small; what others yield must not reach the driver
+        dataset = dataset.map_batches(_drop, batch_format="pyarrow", batch_size=None, num_cpus=0.1)
+    for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        pass
+    seconds = time.perf_counter() - begin
+    manifest.remove()
     return seconds
 
 
-def _report(
-    images: int,
-    megapixels: float,
-    threads: int,
-    ray_seconds: float,
-    starts: list[float],
-    loops: list[float],
-    singles: list[float],
-    lines: list[float],
-) -> None:
-    start, loop, single, line = (statistics.median(seconds) for seconds in (starts, loops, singles, lines))
-    table = Table(
-        title=f"{images} images, {megapixels:.0f} MP, {threads} threads, median of {len(loops)} interleaved rounds",
-        box=None,
-    )
-    for heading in ("", "seconds", "MP/s", "of the loop"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    rows = [
-        ("plain loop, one process", loop),
-        (f"{threads} perfect copies of a single-thread loop", single),
-        ("pipeline, start-up apart", line - start),
-        ("pipeline, start-up included", line),
-    ]
-    for name, seconds in rows:
-        table.add_row(name, f"{seconds:.1f}", f"{megapixels / seconds:.2f}", f"{loop / seconds:.2f}")
-    table.add_row("start-up of an encode (an encode of two images)", f"{start:.1f}", "", "")
-    table.add_row("start-up of Ray on this machine", f"{ray_seconds:.1f}", "", "")
-    Console(width=110).print(table)
+def _fetch(table: pa.Table, source: Store) -> pa.Table:
+    return travel.each(table, lambda objects: len(source.fetch([entry.key for entry in objects])))
+
+
+def _drop(table: pa.Table) -> pa.Table:
+    return pa.table({"rows": [table.num_rows]})
+
+
+def _encode(settings: EncodeSettings) -> float:
+    begin = time.perf_counter()
+    encode(settings, quiet=True)
+    return time.perf_counter() - begin
+
+
+def _table(size: Size) -> Table:
+    title = f"{size.images} images, {size.megapixels:.0f} MP, {size.cores} cores, S3 to S3"
+    table = Table(title=title, box=None)
+    for heading in ("stages", "ms alone", "s", "images/s", "MP/s", "images/s a core", "bound", "of the bound"):
+        table.add_column(heading, justify="left" if heading == "stages" else "right")
+    return table
+
+
+def _row(table: Table, name: str, alone: float, parts: float, seconds: float, size: Size) -> None:
+    """One more line: `alone` and the sum of `parts` in seconds an image, `seconds` of the whole line."""
+    rate, bound = size.images / seconds, size.cores / parts
+    numbers = (rate, size.megapixels / seconds, rate / size.cores, bound)
+    cells = [f"{number:.1f}" for number in numbers]
+    table.add_row(name, f"{alone * 1e3:.1f}", f"{seconds:.1f}", *cells, f"{rate / bound:.2f}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from model.codec import Codec
 from model.coder import EntropyCoder
@@ -33,6 +33,10 @@ from pipeline.units import ROWS, Piece
 
 _NO_PROGRESS_SECONDS = 7 * 24 * 3600
 """How long Ray lets a dataset stand still: a job may wait days for spot machines, and a person can see that it does."""
+
+
+STAGES = ("load", "analyse", "press", "write")
+"""In this order."""
 
 
 class Line:
@@ -70,31 +74,41 @@ class Line:
 
     def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
         """The receipts of a wave's units, in order, as they are finished."""
+        receipts = self.dataset(pieces)
+        for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for cell in batch["receipt"]:
+                yield pickle.loads(cell.as_buffer())
+
+    def dataset(self, pieces: Iterable[Piece], stages: int = len(STAGES)) -> Dataset:
+        """A wave that is not running yet.
+
+        Args:
+            pieces: of whole units.
+            stages: how many of STAGES there are; with fewer than all the rows are pieces, not receipts.
+        """
         crew = self._crew
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
         task: dict[str, Any] = arrow | {"num_cpus": crew.task_cpus}
         encoders = ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start)
+        actors: dict[str, Any] = arrow | {
+            "fn_constructor_args": self._encoder,
+            "compute": encoders,
+            "num_cpus": crew.encoder_cpus,
+            "num_gpus": crew.gpus,
+        }
+        steps: list[tuple[Any, int | None, dict[str, Any]]] = [
+            (self._load, None, task),
+            (_Encoder, None, actors),
+            (self._press, None, task),
+            # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
+            # wait until the encoders are done.
+            (self._write, ROWS, task | {"num_cpus": crew.writer_cpus}),
+        ]
         with DataContext.current(_context()):
-            receipts = (
-                ray.data.from_arrow([travel.block(piece) for piece in pieces])
-                .map_batches(self._load, batch_size=None, **task)
-                .map_batches(
-                    _Encoder,
-                    fn_constructor_args=self._encoder,
-                    compute=encoders,
-                    batch_size=None,
-                    num_cpus=crew.encoder_cpus,
-                    num_gpus=crew.gpus,
-                    **arrow,
-                )
-                .map_batches(self._press, batch_size=None, **task)
-                # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
-                # wait until the encoders are done.
-                .map_batches(self._write, batch_size=ROWS, **task | {"num_cpus": crew.writer_cpus})
-            )
-        for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for cell in batch["receipt"]:
-                yield pickle.loads(cell.as_buffer())
+            made: Dataset = ray.data.from_arrow([travel.block(piece) for piece in pieces])
+            for work, rows, options in steps[:stages]:
+                made = made.map_batches(work, batch_size=rows, **options)
+        return made
 
 
 def _context() -> DataContext:

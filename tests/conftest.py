@@ -63,7 +63,7 @@ def write_tiny_model(folder: Path) -> None:
     network = Network(TINY)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.003 * torch.randn_like(parameter)
+            parameter.add_(0.003 * torch.randn_like(parameter))
     for name, data in serialise(network).items():
         (folder / name).write_bytes(data)
 

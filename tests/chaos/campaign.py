@@ -16,7 +16,7 @@ from tests.chaos.photos import Photos
 from tests.chaos.promises import Promises
 from tests.chaos.stage import Stage
 
-RUN_SECONDS = 300
+RUN_SECONDS = 900
 MOST_RUNS = 5
 JOBS = ("encode", "sync")
 LEASE_HELD = "its lease ends at"
