@@ -41,7 +41,7 @@ format: $(READY)  ## let ruff format and sort the imports
 	@$(BIN)/ruff check --fix --select I .
 	@$(BIN)/ruff format .
 
-bench-pipeline: $(READY)  ## throughput of the pipeline against a plain loop
+bench-pipeline: $(READY)  ## what each stage of the pipeline costs, against the sum of the parts
 	@$(BIN)/python -m bench.pipeline
 
 bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory a key
