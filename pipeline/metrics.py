@@ -19,7 +19,6 @@ from typing import Any
 
 from pipeline.shards import Receipt, Rejection
 
-STAGES = ("load", "analyse", "press", "write")
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 """Upper bounds of the latencies' buckets: a piece of thumbnails takes milliseconds, a gigapixel scan minutes."""
 MOST_REASONS = 50
@@ -63,7 +62,7 @@ def stage(name: str) -> Iterator[None]:
     """Time a stage's work on a table (one piece; for "write" a unit), as a `with` block or as a function's decorator.
 
     Args:
-        name: of STAGES.
+        name: load, analyse, press or write.
     """
     metrics = _metrics()
     metrics["begun"].inc(1, {"stage": name})
