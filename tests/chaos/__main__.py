@@ -48,6 +48,8 @@ def main() -> int:
     _report(outcomes, options.seed)
     kills = sum(outcome.done is not None for outcome in outcomes)
     broken += [text for outcome in outcomes for text in outcome.broken]
+    if kills < options.kills:
+        broken.append(f"only {kills} of {options.kills} kills came in time")
     print(
         f"\n{kills} kills, {rows} images in the source at the end, {requests:,} requests, {spoiled:,} of them spoiled"
     )

@@ -12,12 +12,14 @@ from tests.s3 import OWNER_SECRET
 
 KILLS = [
     ("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0)),
-    ("sync", Kill(Victim.NODE, Moment("shard", 1), 0)),
+    ("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0)),
 ]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("job", "kill"), KILLS, ids=lambda value: getattr(value, "victim", value))
+@pytest.mark.parametrize(
+    ("job", "kill"), KILLS, ids=lambda value: value.victim.name.lower() if isinstance(value, Kill) else value
+)
 def test_whatever_is_killed_nothing_is_lost_or_pressed_twice(campaign: Campaign, job: str, kill: Kill) -> None:
     outcome = campaign.kill_once(kill, job)
     assert outcome.done is not None, "it came too late"
