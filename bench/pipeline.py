@@ -13,7 +13,6 @@ is measured by a line over a few images and subtracted: it is paid once a job.
 
 import argparse
 import itertools
-import logging
 import os
 import sys
 import tempfile
@@ -23,13 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import ray
-import ray.data
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from jobs.cluster import ray_session
 from model.checkpoint import BASE
 from model.codec import Codec
 from pipeline import stages, travel
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         s3_server(Path(folder)) as server,
         server.environment(),
     ):
-        size = Size(len(files), _upload(files, open_store(f"{server.bucket}/source")) / 1e6, options.cores)
+        size = Size(len(files), _upload(files, open_store(f"{server.bucket}/source")) / 1e6, os.cpu_count() or 1)
         _upload(files[:FEW], open_store(f"{server.bucket}/few"))
         settings = EncodeSettings(
             source=f"{server.bucket}/source",
@@ -84,21 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
         parts = _parts(settings, options.sample)
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_cpus=options.cores,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        table, bound = _table(size), 0.0
-        for part in PARTS[: PARTS.index(options.until) + 1]:
-            bound += parts[part]
-            seconds = _line(settings, part) - _line(few, part)
-            _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, seconds, size)
-        if options.until == PARTS[-1]:
-            _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
-        ray.shutdown()
+        with ray_session():
+            table, bound = _table(size), 0.0
+            for part in PARTS[: PARTS.index(options.until) + 1]:
+                bound += parts[part]
+                seconds = _line(settings, part) - _line(few, part)
+                _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, seconds, size)
+            if options.until == PARTS[-1]:
+                _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
     Console(width=120).print(table)
     return 0
 
@@ -111,7 +102,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--until", choices=PARTS, default=PARTS[-1], help="the last stage; later ones are left out")
     parser.add_argument("--quality", type=int, default=40)
     parser.add_argument("--shard-mib", type=int, default=16)
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--model", default=str(BASE), help="a model's folder; the shipped one when left out")
     return parser.parse_args(argv)
 

@@ -17,9 +17,7 @@ KILLS = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("job", "kill"), KILLS, ids=lambda value: value.victim.name.lower() if isinstance(value, Kill) else value
-)
+@pytest.mark.parametrize(("job", "kill"), KILLS, ids=[kill.victim.name.lower() for _, kill in KILLS])
 def test_whatever_is_killed_nothing_is_lost_or_pressed_twice(campaign: Campaign, job: str, kill: Kill) -> None:
     outcome = campaign.kill_once(kill, job)
     assert outcome.done is not None, "it came too late"
