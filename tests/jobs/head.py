@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 240.0
 ATTEMPTS = 3
 
@@ -78,7 +79,8 @@ def _start(folder: Path) -> tuple[Head, subprocess.Popen[bytes], Path]:
     }
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment |= {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    # As on a cluster's machines, `python` is one that has maepress.
+    environment |= {"PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     # A busy machine takes longer than the minute that Ray gives its dashboard.
     environment |= {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "170", "RAY_USAGE_STATS_ENABLED": "0"}
     head = Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", f"127.0.0.1:{metrics}", secrets.token_hex(32))
