@@ -30,6 +30,7 @@ from tests.s3 import S3Server, s3_server
 REPOSITORY = Path(__file__).parents[2]
 STORE_BYTES = 128 << 20
 START_ATTEMPTS = 5
+_PATIENCE = {"idle_worker_killing_time_threshold_ms": 60_000}
 
 
 @dataclass
@@ -112,7 +113,8 @@ def stage() -> Iterator[Stage]:
         with _variables(variables):  # nodes and workers have the environment of this moment
             cluster = Cluster()
             stack.callback(cluster.shutdown)
-            _add_node(cluster, num_cpus=0, include_dashboard=False)
+            # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
+            _add_node(cluster, num_cpus=0, include_dashboard=False, _system_config=_PATIENCE)
             for _ in range(2):
                 _add_node(cluster, num_cpus=1)
         jobs = server.variables() | variables | {"RAY_ADDRESS": cluster.address}
