@@ -7,7 +7,8 @@ Ray exports each with its own prefix and labels (node, worker, job): `ray_maepre
 For watching, never for the books: what a process did in its last seconds before it is killed may never be scraped. The
 books are the archive and the run's summary (`pipeline.summary`).
 
-Waiting pieces need no gauge: what a stage has finished and the next one has not begun is waiting between them.
+There are no gauges: Ray forgets a gauge that is not set again every few seconds. What waits is the difference of two
+counters: pieces that a stage has finished and the next one has not begun, shards written and not committed.
 """
 
 import functools
@@ -28,15 +29,18 @@ MOST_REASONS = 50
 @functools.cache
 def _metrics() -> dict[str, Any]:
     """Made once a process, when first needed: a process that reports nothing does not register them."""
-    from ray.util.metrics import Counter, Gauge, Histogram
+    from ray.util.metrics import Counter, Histogram
 
     counters = {
+        "planned_objects": ("objects that the driver has to press", ()),
         "objects": ("objects that became rows, by what the row holds: latent, jxl, original", ("outcome",)),
         "source_bytes": ("bytes of the sources of these objects", ()),
         "payload_bytes": ("bytes that their rows hold", ()),
         "pixels": ("their width times height", ()),
         "rejected": ("objects refused, by stage and reason (numbers left out)", ("stage", "reason")),
         "retired": ("rows that left because their source is gone", ()),
+        "written_shards": ("shards that are written", ()),
+        "committed_shards": ("shards that are committed; the difference is what a killed driver would cost", ()),
         "commits": ("commits to the images table", ()),
         "begun": ("pieces that a stage has begun to work on", ("stage",)),
     }
@@ -52,8 +56,6 @@ def _metrics() -> dict[str, Any]:
     made["commit_seconds"] = Histogram(
         "maepress_commit_seconds", description="seconds a commit takes", boundaries=SECONDS
     )
-    made["planned"] = Gauge("maepress_planned_objects", description="objects that the run has to press")
-    made["uncommitted"] = Gauge("maepress_uncommitted_shards", description="shards that are written and not committed")
     return made
 
 
@@ -77,11 +79,10 @@ class Meter:
     def __init__(self) -> None:
         self._metrics = _metrics()
         self._reasons: set[str] = set()
-        self._uncommitted = 0
 
     def plan(self, objects: int) -> None:
         """Note how many objects there are to press."""
-        self._metrics["planned"].set(objects)
+        self._count("planned_objects", objects, {})
 
     def add(self, receipt: Receipt) -> None:
         """Count a unit whose shard is written."""
@@ -93,21 +94,17 @@ class Meter:
             self._count(name, getattr(receipt, name), {})
         for rejection in receipt.rejections:
             self._count("rejected", 1, {"stage": rejection.stage, "reason": self._reason(rejection)})
-        self._set_uncommitted(self._uncommitted + 1)
+        self._count("written_shards", 1, {})
 
     def committed(self, shards: int, seconds: float) -> None:
         """Count a commit of so many shards."""
         self._count("commits", 1, {})
         self._metrics["commit_seconds"].observe(seconds)
-        self._set_uncommitted(self._uncommitted - shards)
+        self._count("committed_shards", shards, {})
 
     def _count(self, name: str, value: int, tags: dict[str, str]) -> None:
         if value:  # Ray refuses to add nothing
             self._metrics[name].inc(value, tags)
-
-    def _set_uncommitted(self, shards: int) -> None:
-        self._uncommitted = shards
-        self._metrics["uncommitted"].set(shards)
 
     def _reason(self, rejection: Rejection) -> str:
         """A reason that many objects share: each different text becomes a time series, and those are not free."""

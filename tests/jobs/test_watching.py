@@ -122,7 +122,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
             assert process.stdin is not None
             assert value(url, "sum(ray_maepress_objects_total)", 12) == 12
             assert value(url, "sum(ray_maepress_rejected_total{stage='read'})", 1) == 1
-            assert value(url, "sum(ray_maepress_planned_objects)", 13) == 13
+            assert value(url, "sum(ray_maepress_planned_objects_total)", 13) == 13
             assert value(url, "sum(ray_maepress_commits_total)", 1) >= 1
             source = sum(path.stat().st_size for path in photos.glob("*.png"))
             assert value(url, "sum(ray_maepress_source_bytes_total)", source) == source
