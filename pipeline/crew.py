@@ -52,13 +52,13 @@ def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_
 
     Raises:
         MaepressError: when encoders should hold GPUs, the cluster has too few for one, and it was not said how many
-            encoders there shall be. Where that was said, they wait: an autoscaler adds GPUs only once they are asked for.
+            encoders there shall be. Where that was said, they wait: an autoscaler adds GPUs when they are asked for.
     """
     cpus, gpus_here = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
     gpus = float(gpus_here > 0) if gpus_per_actor is None else gpus_per_actor
     if gpus > gpus_here and actors is None:
         raise MaepressError(
-            f"an encoder should hold {gpus:g} GPUs, the cluster has {gpus_here:g}: give --gpus-per-actor 0 to use CPUs, "
+            f"an encoder should hold {gpus:g} GPUs, the cluster has {gpus_here:g}: give --gpus-per-actor 0 for CPUs, "
             "or --actors MIN:MAX to wait for GPUs that the cluster will be given"
         )
     if gpus:
