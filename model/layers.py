@@ -25,12 +25,17 @@ def depth_to_space(x: Tensor, r: int) -> Tensor:
 class Block(nn.Module):
     """Residual block: depthwise 3x3, gated expansion, projection. It starts as the identity (its last layer is zero).
 
-    The residual sum stays in the dtype of the input; only the branch is computed in `compute_dtype`, so that bfloat16
-    costs the trunk nothing. About 3 C^2 multiply-adds a position.
+    The residual sum and the depthwise sums stay in float32; only the branch's matrix products are computed in
+    `compute_dtype`, so that bfloat16 costs the trunk nothing. About 3 C^2 multiply-adds a position.
+
+    Attributes:
+        compute_dtype: of the matrix products.
+        precise: whether it stays float32 whatever `set_compute_dtype` says.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, precise: bool = False) -> None:
         super().__init__()
+        self.precise = precise
         self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.expand = nn.Linear(channels, 2 * channels)
         self.project = nn.Linear(channels, channels)
@@ -41,8 +46,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, H, W, C]` to the same shape and dtype."""
         t = self.compute_dtype
-        h = x.to(t).permute(0, 3, 1, 2)
-        h = F.conv2d(h, self.spatial.weight.to(t), self.spatial.bias.to(t), padding=1, groups=h.shape[1])  # type: ignore[union-attr]
+        h = self.spatial(x.permute(0, 3, 1, 2)).to(t)
         gate, value = F.linear(h.permute(0, 2, 3, 1), self.expand.weight.to(t), self.expand.bias.to(t)).chunk(2, -1)
         return x + F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t)).to(x.dtype)
 
@@ -53,7 +57,7 @@ def blocks(channels: int, count: int) -> nn.Sequential:
 
 
 def set_compute_dtype(network: nn.Module, dtype: torch.dtype) -> None:
-    """Choose the arithmetic of every block's branch: float32, or bfloat16 where the machine multiplies it faster."""
+    """Choose the arithmetic of the blocks: float32, or bfloat16 where the machine multiplies it faster."""
     for module in network.modules():
-        if isinstance(module, Block):
+        if isinstance(module, Block) and not module.precise:
             module.compute_dtype = dtype

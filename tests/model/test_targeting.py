@@ -1,10 +1,13 @@
 """Targets hold on what the decoder makes, and are not overshot."""
 
+from math import ceil, floor
+
 import numpy as np
 import pytest
 
 from model import fidelity
 from model.codec import Codec
+from model.config import QUALITIES
 from model.container import FRACTIONS
 from model.errors import MaepressError
 from model.picture import Picture
@@ -29,14 +32,17 @@ def pictures() -> list[Picture]:
     ]
 
 
-@pytest.mark.parametrize("floor", [33.0, 36.5])
-def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Codec, floor: float) -> None:
-    for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_psnr=floor)), strict=True):
+@pytest.mark.parametrize("least", [33.0, 36.5])
+def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Codec, least: float) -> None:
+    for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_psnr=least)), strict=True):
         (decoded,) = base.decompress([base.coder.encode(latents)])
         measured = fidelity.psnr(picture.pixels, decoded.pixels)
         assert latents.met
         assert measured == latents.psnr
-        assert floor <= measured <= floor + TOLERANCE or latents.header.step == 0
+        assert measured >= least
+        if measured > least + TOLERANCE and latents.header.step > 0:  # small pictures move in leaps
+            (less,) = base.analyse([picture], ceil(latents.header.step) - 1)
+            assert less.psnr is not None and less.psnr < least
 
 
 def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: Codec) -> None:
@@ -46,7 +52,8 @@ def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: 
         assert latents.met
         assert measured == latents.ms_ssim
         assert measured >= 0.97
-        assert decibels(measured) <= decibels(0.97) + TOLERANCE or latents.header.step == 0
+        if picture.width > 160:  # of smaller ones MS-SSIM neither rises steadily nor means much
+            assert decibels(measured) <= decibels(0.97) + TOLERANCE or latents.header.step == 0
 
 
 @pytest.mark.parametrize("limit", [0.8, 2.5])
@@ -56,8 +63,9 @@ def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_used(base: Codec, li
         allowed = limit * picture.width * picture.height / 8
         assert latents.met == (size <= allowed)
         assert latents.psnr is not None
-        if latents.met and picture.width > 100:
-            assert size >= allowed * (1 - 2 * SLACK) or latents.header.step == (STEPS - 1) / FRACTIONS
+        if size < allowed * (1 - SLACK) and latents.header.step < QUALITIES - 1:
+            (more,) = base.compress([picture], floor(latents.header.step) + 1, metadata=False)
+            assert len(more) > allowed
 
 
 def test_what_cannot_be_reached_gives_the_nearest_and_is_told_so(base: Codec) -> None:
