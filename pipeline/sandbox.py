@@ -35,6 +35,8 @@ from pipeline.frames import Buffer, pack, unpack
 from pipeline.reading import Reading, Rejected
 from pipeline.shared_buffer import SharedBuffer
 
+_START_SECONDS = 120.0
+"""How long a child may take to be ready: a third of a second, but machines are busy. No request pays for it."""
 _PIPE_BYTES = 1 << 20
 """Asked of the kernel for each pipe: a picture goes through in few turns."""
 
@@ -53,7 +55,7 @@ class Limits:
     """What one request may take.
 
     Attributes:
-        seconds: from the request to its answer.
+        seconds: from the request to its answer, once the child is ready.
         memory: bytes that the child's address space may grow by.
     """
 
@@ -155,9 +157,9 @@ class Sandbox:
                 return self._ask_once(head, source)
 
     def _ask_once(self, head: dict[str, Any], source: bytes) -> Answer:
-        child = self._child = self._child or self._start()
-        assert child.stdin and child.stdout
         try:
+            child = self._ready()
+            assert child.stdin and child.stdout
             for part in pack(head, [source]):
                 child.stdin.write(part)
             child.stdin.flush()
@@ -172,6 +174,23 @@ class Sandbox:
             raise
         size = answer.get("planes")
         return answer, blobs, None if size is None else self._planes.take(size)
+
+    def _ready(self) -> "subprocess.Popen[bytes]":
+        """The child, started if there is none.
+
+        Raises:
+            EOFError: when it ends before it is ready.
+            _Stopped: when it does not get ready.
+        """
+        if self._child is None:
+            self._child = self._start()
+            assert self._child.stdout
+            try:
+                _answer(self._child.stdout.fileno(), time.monotonic() + _START_SECONDS)
+            except TimeoutError:
+                self._kill()
+                raise _Stopped(f"the decoder's process was not ready within {_START_SECONDS:g} s") from None
+        return self._child
 
     def _start(self) -> "subprocess.Popen[bytes]":
         limits = [str(math.ceil(self.limits.seconds)), str(self.limits.memory)]

@@ -49,7 +49,7 @@ def mixed() -> dict[str, bytes]:
     files["palette.png"] = encoded(photo(6).quantize(200), "PNG")
     files["odd/cmyk.jpg"] = encoded(photo(7).convert("CMYK"), "JPEG")
     noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    files["odd/noise.jpg"] = encoded(Image.fromarray(noise), "JPEG", quality=20)
+    files["odd/noise.jpg"] = encoded(Image.fromarray(noise), "JPEG", quality=8)
     files["odd/deep.png"] = encoded(Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 99), "PNG")
     files["odd/moving.gif"] = encoded(photo(8), "GIF", save_all=True, append_images=[photo(9)])
     files["odd/tiny.png"] = encoded(Image.new("RGB", (1, 1), (9, 9, 9)), "PNG")
