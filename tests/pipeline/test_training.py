@@ -49,9 +49,9 @@ def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
         killed.append(workers[-1].pid)
 
     threading.Thread(target=kill_a_worker_once_there_is_a_checkpoint, daemon=True).start()
-    result = train(settings(images, out, tiny_model_folder, max_steps=80, validate_minutes=0.02), lines.append)
+    result = train(settings(images, out, tiny_model_folder, max_steps=160, validate_minutes=0.01), lines.append)
     assert killed, "the run ended before a worker could be killed"
-    assert result.steps == 80
+    assert result.steps == 160
     steps = [row["step"] for row in result.validation]
     assert steps == sorted(set(steps)), "history goes on from the checkpoint, without a row twice"
     assert result.validation[-1]["loss"] < 0.9 * result.validation[0]["loss"]
@@ -61,8 +61,8 @@ def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
     assert Codec.load(out).fingerprint == result.fingerprint
 
     # The same command with a later end goes on from the checkpoint.
-    longer = train(settings(images, out, tiny_model_folder, max_steps=90))
-    assert longer.steps == 90
+    longer = train(settings(images, out, tiny_model_folder, max_steps=170))
+    assert longer.steps == 170
     assert longer.validation[: len(result.validation)] == result.validation
 
 
