@@ -96,8 +96,9 @@ class Learner:
         quality = torch.randint(0, QUALITIES, (len(image),), device=image.device)
         loss = rate_distortion(self.forward(hide_patches(image, self._hide), quality), image, quality, self._distortion)
         loss.total.mean().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        if torch.isfinite(norm):  # the same on every rank; one spoiled batch must not spoil the weights
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.counters.step += 1
         decay = min(AVERAGE, (1 + self.counters.step) / (10 + self.counters.step))

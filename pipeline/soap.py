@@ -119,7 +119,7 @@ def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, 
     gradient = p.grad.T if tall else p.grad
     if not state:  # the first gradient gives a basis and is then let go, as in the paper
         covariance = gradient @ gradient.T
-        basis = torch.linalg.eigh(covariance).eigenvectors.flip(1)
+        basis = _first_basis(covariance)
         zero = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
         state.update(step=torch.zeros(()), covariance=covariance, basis=basis, exp_avg=zero, exp_avg_sq=zero.clone())
         return
@@ -132,6 +132,24 @@ def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, 
     state["covariance"].lerp_(gradient @ gradient.T, 1 - betas[1])
     if int(state["step"]) % EVERY == 0:
         _turn(state)
+
+
+def _first_basis(covariance: Tensor) -> Tensor:
+    """Eigenvectors, largest eigenvalue first; the identity where there is nothing to tell them by.
+
+    A first gradient may be nearly nothing, or of very low rank: then LAPACK's solver does not always converge. `_turn`
+    finds the way from any orthonormal basis.
+    """
+    matrix = covariance.double()
+    scale = matrix.diagonal().mean()
+    if scale > 0:
+        matrix = matrix / scale
+    matrix.diagonal().add_(1e-9)
+    try:
+        vectors: Tensor = torch.linalg.eigh(matrix).eigenvectors
+        return vectors.flip(1).to(covariance.dtype)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # documented, and not in __all__
+        return torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
 
 
 def _turn(state: dict[str, Tensor]) -> None:

@@ -43,6 +43,18 @@ def test_directions_that_no_axis_follows_are_learned_faster_than_by_adam() -> No
     assert descend(Soap(layer.parameters(), 0.02), loss, 300) < by_adam / 3
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-25, 1.0])
+def test_a_first_gradient_of_next_to_nothing_does_no_harm(scale: float) -> None:
+    weight = torch.nn.Parameter(torch.ones(64, 96))
+    optimizer = Soap([weight], 0.01)
+    for step in range(12):
+        weight.grad = torch.zeros(64, 96)
+        weight.grad[step % 3] = scale
+        optimizer.step()
+    assert torch.isfinite(weight).all()
+    assert torch.linalg.matrix_norm(optimizer.state[weight]["basis"], 2) == pytest.approx(1, abs=1e-4)
+
+
 def test_every_parameter_belongs_to_one_rank_and_the_load_is_even() -> None:
     shapes = [(256, 128)] * 8 + [(320, 640), (320, 320), (320,), (9, 320), (128, 1, 3, 3)] * 2
     parameters = [torch.zeros(shape) for shape in shapes]
