@@ -96,7 +96,7 @@ def test_a_wire_that_spoils_one_request_in_twenty_costs_no_image_and_no_verdict(
     put_all(chosen.source, files)
     calm.mishap = Mishaps(seed=5, share=0.05)
     result = encode(chosen, quiet=True)
-    assert calm.spoiled.keys() == set(Mishap), "not everything happened"
+    assert sum(calm.spoiled.values()) >= 3 and len(calm.spoiled) >= 2, "too little happened"
     assert result.latents + result.originals == len(files)
     assert result.rejected == 0
     assert {key: {**facts(data), "key": key} for key, data in files.items()} == rows(chosen)
