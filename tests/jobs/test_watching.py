@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real Ray head on which a real encode runs; summaries and log lines of runs."""
 
+import io
 import json
 import logging
 import os
@@ -206,14 +207,16 @@ def test_the_latest_runs_come_first_and_strangers_among_the_files_are_left_out(t
     assert latest(root, 0) == []
 
 
-def test_a_log_line_names_run_stage_and_key(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LOGGER, "propagate", True)
+def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(LOGGER, "handlers", [logging.StreamHandler(text)])  # jobs before this may have left theirs
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    monkeypatch.setattr(LOGGER, "isEnabledFor", lambda level: level >= logging.INFO)
     journal = Journal("run-1")
-    with caplog.at_level(logging.INFO, logger="maepress"):
-        journal.line("commit", shards=2, rows=30)
-        journal.add(Receipt(0, rejections=(Rejection("a b\n.jpg", "e", "read", "not an image"),)))
-        journal.add(Receipt(1, rejections=tuple(Rejection(str(n), "e", "fetch", "gone") for n in range(500))))
-    first, second, *others = caplog.messages
+    journal.line("commit", shards=2, rows=30)
+    journal.add(Receipt(0, rejections=(Rejection("a b\n.jpg", "e", "read", "not an image"),)))
+    journal.add(Receipt(1, rejections=tuple(Rejection(str(n), "e", "fetch", "gone") for n in range(500))))
+    first, second, *others = text.getvalue().splitlines()
     assert first == "run=run-1 stage=commit shards=2 rows=30"
     assert second == 'run=run-1 stage=read key="a b\\n.jpg" not an image'
     assert len(others) == 100  # 99 more, and a line that says where the rest is
