@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow lint format chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -22,8 +22,11 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1: on a real S3 server
 	@$(BIN)/python -m jobs.demo $(if $(filter-out 0,$(S3)),--s3)
 
-test: $(READY)  ## every test
+test: $(READY)  ## the tests, in about ten minutes on two cores
 	@$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the tests that take minutes each: jobs submitted to a cluster, targets on every kind of image, estimates, kills
+	@$(BIN)/python -m pytest -m slow
 
 chaos: $(READY)  ## 20 kills, of everything that can die: nothing may be lost or pressed twice
 	@$(BIN)/python -m tests.chaos

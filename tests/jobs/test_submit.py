@@ -21,6 +21,8 @@ from jobs.submitting import Cluster, environment, submission_id_of
 from tests.conftest import photo_like
 from tests.jobs.head import Head, ray_head
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2026, 11, 24)
 
 

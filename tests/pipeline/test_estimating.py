@@ -19,6 +19,8 @@ from pipeline.sandbox import Limits, shared
 from pipeline.storage import open_source
 from tests.conftest import photo_like
 
+pytestmark = pytest.mark.slow
+
 PRICES = Prices(
     storage={"disk": 0.02},
     requests=Requests(get=0.001, put=0.01, list=0.01),

@@ -18,6 +18,8 @@ from pipeline.storage import open_store
 from pipeline.transcoding import to_jpeg
 from tests.pipeline.sources import encoded, mixed, photo, put_all
 
+pytestmark = pytest.mark.slow
+
 KINDS = (
     *("photos/0/00.jpg", "photos/png/03.png", "photos-1.webp", "grey/1.png", "alpha/ä.png", "palette.png"),
     *("meta/rotated.jpg", "odd/cmyk.jpg", "odd/deep.png", "odd/moving.gif", "odd/tiny.png", "odd/noise.jpg"),
