@@ -102,8 +102,7 @@ class Job(Generic[Settings]):
         flags = vars(self.parser().parse(argv))
         output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
         config = flags.pop("config")
-        if not output.quiet and not sys.stderr.isatty():  # a terminal has the progress bar instead
-            to_standard_error()
+        to_standard_error(not output.quiet and not sys.stderr.isatty())  # a terminal has the progress bar instead
         return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
 
 

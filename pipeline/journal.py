@@ -45,14 +45,16 @@ class Journal:
                 LOGGER.warning("run=%s stage=commit more rejections are in the rejections table alone", self._run)
 
 
-def to_standard_error() -> None:
-    """Print the log on standard error, wherever that goes at the time of each line; twice is once."""
-    if not any(isinstance(handler, _StandardError) for handler in LOGGER.handlers):
+def to_standard_error(wanted: bool) -> None:
+    """Print the log on standard error, wherever that goes at the time of each line, or do so no longer."""
+    for handler in [h for h in LOGGER.handlers if isinstance(h, _StandardError)]:
+        LOGGER.removeHandler(handler)
+    LOGGER.propagate = not wanted
+    if wanted:
         handler = _StandardError()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
-        LOGGER.propagate = False
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,9 +45,12 @@ def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
         while not history.exists() or len(history.read_text().splitlines()) < 2:
             time.sleep(0.1)
         # The cluster is a child of this process, so that nobody else's workers are met here.
-        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
-        os.kill(workers[-1].pid, signal.SIGKILL)
-        killed.append(workers[-1].pid)
+        while not killed:
+            with suppress(psutil.Error):  # some other child that has just ended
+                everybody = psutil.Process().children(recursive=True)
+                workers = [p for p in everybody if "RayTrainWorker" in " ".join(p.cmdline())]
+                os.kill(workers[-1].pid, signal.SIGKILL)
+                killed.append(workers[-1].pid)
 
     threading.Thread(target=kill_a_worker_once_there_is_a_checkpoint, daemon=True).start()
     result = train(settings(images, out, tiny_model_folder, max_steps=160, validate_minutes=0.01), lines.append)
