@@ -28,6 +28,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from model.errors import MaepressError
+from pipeline.repeating import Repeating
 from pipeline.store import StorageError, Store
 from pipeline.tables import create_table, one_line, open_table
 
@@ -75,9 +76,9 @@ class Lease:
         self._me = Holder(run, job, socket.gethostname())
         self._seconds = seconds
         self._good_until = 0.0  # by this machine's monotonic clock
-        self._ended = threading.Event()
         self._renewing = threading.Lock()
-        self._thread = threading.Thread(target=self._go_on, name="maepress-lease", daemon=True)
+        # A renewal that fails is forgiven: `check` says it to the run before its next commit.
+        self._renewals = Repeating(lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError)
 
     def __enter__(self) -> "Lease":
         """Take it.
@@ -87,14 +88,13 @@ class Lease:
             StorageError: when the store cannot be written.
         """
         self._write(self._seconds)
-        self._thread.start()
+        self._renewals.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        self._renewals.stop()
         try:
             self._write(0.0)
         except MaepressError:  # it is another's by now, or the store is away: either way it ends by itself
@@ -109,13 +109,6 @@ class Lease:
         """
         if time.monotonic() >= self._good_until:
             self._write(self._seconds)
-
-    def _go_on(self) -> None:
-        while not self._ended.wait(self._seconds / 4):
-            try:
-                self._write(self._seconds)
-            except MaepressError:  # `check` says it to the run before its next commit
-                continue
 
     def _write(self, seconds: float) -> None:
         """Take, renew or (with 0 seconds) give back."""

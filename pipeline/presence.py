@@ -7,12 +7,12 @@ and removes the plans of runs that are not.
 """
 
 import json
-import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
 
 from pipeline.local_store import LocalStore
+from pipeline.repeating import Repeating
 from pipeline.store import StorageError, Store
 
 EVERY_SECONDS = 300.0
@@ -48,21 +48,20 @@ class Presence:
 
     def __init__(self, root: Store, run: str, every: float = EVERY_SECONDS) -> None:
         """Args: root: the archive's root. run: the run's name. every: seconds between two words."""
-        self._root, self._key, self._every = root, f"plans/{run}/{_FILE}", every
+        self._root, self._key = root, f"plans/{run}/{_FILE}"
         self._started = time.time()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, name="maepress-presence", daemon=True)
+        # A word that fails is forgiven: the store is away, and the job itself notices if that lasts.
+        self._words = Repeating(self._say, every, "maepress-presence", StorageError)
 
     def __enter__(self) -> "Presence":
         self._say()
-        self._thread.start()
+        self._words.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        self._words.stop()
         try:
             self._root.delete(self._key)
         except StorageError:
@@ -71,13 +70,6 @@ class Presence:
 
     def _say(self) -> None:
         self._root.put(self._key, json.dumps({"started": self._started, "seen": time.time()}).encode())
-
-    def _go_on(self) -> None:
-        while not self._ended.wait(self._every):
-            try:
-                self._say()
-            except StorageError:  # the store is away; the job itself notices if that lasts
-                continue
 
 
 def runs_seen(root: Store) -> list[RunSeen]:
