@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,21 @@ _NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS
 OWNER_SECRET = "maepress-owner-secret"
 _OWNER = ("maepress", OWNER_SECRET)
 _READER = ("reader", "maepress-reader-secret")
+
+
+@contextlib.contextmanager
+def variables_set(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables of this process (and so of its children) for the length of a `with` block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +70,8 @@ class S3Server:
     @contextlib.contextmanager
     def environment(self, *, reader: bool = False) -> Iterator[None]:
         """Set `variables` in this process (and so for its children) for the length of a `with` block."""
-        before = {name: os.environ.get(name) for name in _NAMES}
-        os.environ.update(self.variables(reader=reader))
-        try:
+        with variables_set(self.variables(reader=reader)):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
     def client(self) -> Any:
         """A plain botocore S3 client of the owner's."""

@@ -25,7 +25,7 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 from tests.proxy import Proxy
-from tests.s3 import S3Server, s3_server
+from tests.s3 import S3Server, s3_server, variables_set
 
 REPOSITORY = Path(__file__).parents[2]
 STORE_BYTES = 128 << 20
@@ -110,7 +110,7 @@ def stage() -> Iterator[Stage]:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(REPOSITORY),
         }
-        with _variables(variables):  # nodes and workers have the environment of this moment
+        with variables_set(variables):  # nodes and workers have the environment of this moment
             cluster = Cluster()
             stack.callback(cluster.shutdown)
             # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
@@ -160,17 +160,3 @@ def title(process: int) -> str:
 
 def _raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
