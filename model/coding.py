@@ -57,17 +57,22 @@ def places(number: int) -> list[Place]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rows:
-    """Quality of each image of a batch: `quality`, integers `[B]`, and `gain`, float `[B, 1, 1, M]`."""
+    """Quality of each image of a batch, made once for all of its tiles.
+
+    `quality`: integers `[B]`. `step`: with its fraction, float `[B]`. `gain`: quantisation steps a unit of y, float
+    `[B, 1, 1, M]`. `limits`: where the encoder rounds up, float `[SCALES, 2]` (`model.rounding`).
+    """
 
     quality: Tensor
     step: Tensor
     gain: Tensor
+    limits: Tensor
 
     @classmethod
     def of(cls, network: Network, steps: Sequence[float], device: torch.device) -> "Rows":
         """Rows of qualities with their fractions, `[B]`."""
         step = torch.tensor(steps, dtype=torch.float32, device=device)
-        return cls(torch.floor(step).long(), step, network.gain(step))
+        return cls(torch.floor(step).long(), step, network.gain(step), thresholds(network.prior.costs()))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,13 +96,12 @@ def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window)
     """
     wide, narrow = _features(network.means, z, rows, window), _features(network.scales, z, rows, window)
     symbols, indices, latent = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
-    limits = thresholds(network.prior.costs())
     for number in range(PASSES):
         means, scales = _Means(network, number, wide, latent), _Scales(network, number, narrow, symbols, rows)
         for place in places(number):
             gain = rows.gain[..., place[-1]]
             mean, index = means.at(place), scales.at(place)
-            fresh = to_symbols((y[place] - mean).mul_(gain), index, limits)
+            fresh = to_symbols((y[place] - mean).mul_(gain), index, rows.limits)
             symbols[place], indices[place] = fresh, index
             latent[place] = network.prior.reconstruct(fresh, index).div_(gain).add_(mean)
     return Quantised(symbols, indices, latent)
