@@ -1,4 +1,7 @@
-"""What an image cost and how near it came, on 8-bit RGB."""
+"""What an image cost and how near it came, on 8-bit RGB.
+
+Measured by other code than the codec's own (`model.fidelity`): MS-SSIM is pytorch-msssim's.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
-SMALLEST_MS_SSIM = 161
-"""Side in pixels from which MS-SSIM with its five scales is defined."""
+from model.fidelity import SMALLEST_MS_SSIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,3 @@ def compare(quality: int, size: int, original: NDArray[np.uint8], decoded: NDArr
         a, b = (torch.tensor(x, dtype=torch.float32).permute(2, 0, 1)[None] for x in (original, decoded))
         similarity = float(ms_ssim(a, b, data_range=255))
     return Point(quality, 8 * size / (height * width), 10 * math.log10(255**2 / max(error, 1e-9)), similarity)
-
-
-def decibels(similarity: float) -> float:
-    """MS-SSIM on a scale that is nearly linear in what is seen: -10 log10(1 - x)."""
-    return -10 * math.log10(max(1 - similarity, 1e-9))

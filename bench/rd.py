@@ -24,11 +24,12 @@ from rich.table import Table
 
 from bench.bdrate import Curve, average, bd_rate, common_range
 from bench.classic import CLASSICS, Cache
-from bench.fidelity import Point, compare, decibels
+from bench.fidelity import Point, compare
 from bench.plot import draw
 from model.codec import Codec
 from model.config import QUALITIES
 from model.errors import MaepressError
+from model.fidelity import decibels
 from model.picture import Picture
 
 ROOT = Path(__file__).resolve().parents[1]

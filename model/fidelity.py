@@ -54,6 +54,11 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(product.mean())
 
 
+def decibels(similarity: float) -> float:
+    """MS-SSIM on a scale that is nearly linear in what is seen and runs alongside PSNR: -10 log10(1 - x)."""
+    return -10 * math.log10(max(1 - similarity, 1e-9))
+
+
 class _Pyramid:
     """Two images, `[2, C, rows, W]` in float32, at scales 1, 1/2, 1/4 ...; any rows of any of them."""
 

@@ -18,7 +18,7 @@ STEPS = QUALITIES * FRACTIONS
 
 @dataclass(slots=True)
 class Search:
-    """Looks for the step (an eighth of a quality) whose value is just beyond the goal on the right side.
+    """Looks for the step (a quarter of a quality) whose value is just beyond the goal on the right side.
 
     Attributes:
         shape: expected value at every step, float `[STEPS]`, rising; only its differences count once something is

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.container import FRACTIONS
 from model.encoder import Encoder, Pressed
+from model.fidelity import decibels
 from model.picture import Picture
 from model.search import Search, curves, every_step
 from model.target import Target
@@ -107,8 +108,3 @@ class Targeting:
             return pressed.psnr
         assert pressed.ms_ssim is not None
         return decibels(pressed.ms_ssim)
-
-
-def decibels(similarity: float) -> float:
-    """MS-SSIM on a scale that runs nearly alongside PSNR."""
-    return -10 * math.log10(max(1 - similarity, 1e-9))

@@ -1,15 +1,14 @@
 """What must hold of a row of the archive."""
 
 import hashlib
-import math
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model import container
 from model.container import Colour
 from model.errors import MaepressError
+from model.fidelity import psnr
 from model.picture import Picture
 from pipeline.opening import Row
 from pipeline.reading import Reading, read
@@ -102,9 +101,3 @@ def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
     if alpha is None or decoded is None or not np.array_equal(alpha, decoded):
         return "its alpha plane is not the source's"
     return None
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images of one shape; infinite for equal ones."""
-    squared = float(np.mean(np.square(a.astype(np.int16) - b, dtype=np.int32)))
-    return math.inf if squared == 0 else 10 * math.log10(255**2 / squared)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.checking import psnr
+from model.fidelity import psnr
 
 
 @dataclass(frozen=True, slots=True)

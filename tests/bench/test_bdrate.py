@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bench.bdrate import average, bd_rate, common_range
-from bench.fidelity import compare, decibels
+from bench.fidelity import compare
+from model.fidelity import decibels
 
 CURVE = [(0.1, 28.0), (0.2, 30.5), (0.5, 34.0), (1.0, 37.2), (2.0, 41.0)]
 

@@ -10,10 +10,11 @@ from model.codec import Codec
 from model.config import QUALITIES
 from model.container import FRACTIONS
 from model.errors import MaepressError
+from model.fidelity import decibels
 from model.picture import Picture
 from model.search import STEPS, Search
 from model.target import Target
-from model.targeting import SLACK, TOLERANCE, decibels
+from model.targeting import SLACK, TOLERANCE
 from tests.conftest import photo_like
 
 

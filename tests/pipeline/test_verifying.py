@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from model.codec import Codec
+from model.fidelity import psnr
 from model.picture import Picture
 from pipeline.archive import Archive
-from pipeline.checking import problem_with, problem_with_picture, problem_with_psnr, psnr
+from pipeline.checking import problem_with, problem_with_picture, problem_with_psnr
 from pipeline.storage import StorageError, open_store
 from pipeline.verifying import VerifySettings, verify
 from tests.pipeline.making import add, image_file, original, pressed, transcoded
