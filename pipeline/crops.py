@@ -100,7 +100,7 @@ class CropPool:
         image = self._pool[int(self._rng.integers(len(self._pool)))]
         largest = min(image.size) / self._crop
         scale = max(self._rng.uniform(*self._scales), 1 / largest)
-        side = self._crop / scale
+        side = min(self._crop / scale, *image.size)  # the quotient may be a rounding error too wide
         x, y = self._rng.uniform(0, image.width - side), self._rng.uniform(0, image.height - side)
         if scale == 1:
             piece = image.crop((int(x), int(y), int(x) + self._crop, int(y) + self._crop))

@@ -58,6 +58,13 @@ def test_a_pool_smaller_than_the_archive_still_gets_to_see_every_image() -> None
     assert len(set(seen)) == 40
 
 
+def test_a_crop_as_large_as_its_image_fits_whatever_the_quotients_round_to() -> None:
+    for side in (98, 129, 196, 239):  # 64 / (1 / (98 / 64)) is above 98
+        files = {"only": _png(side, side + 1)}
+        pool = CropPool(["only"], files.__getitem__, crop=64, scales=(64 / side / 2, 64 / side / 2), seed=1)
+        assert pool.batch(8).shape == (8, 64, 64, 3)
+
+
 def test_without_a_usable_image_the_error_says_so() -> None:
     with pytest.raises(MaepressError, match="no image to train on"):
         _pool(["small", "broken"]).batch(1)
