@@ -3,8 +3,11 @@
 Claims steer Ray's scheduling; they limit nothing. All stages must be able to run at the same time on the smallest
 machine, or the last one waits until the first has no work left and nothing is committed before the end. So on CPUs an
 encoder claims most of a core, not all of it, and the short tasks around it share the rest; the operating system does
-the fine division. On GPUs the encoder needs little of a core, and the tasks, which decode images and code symbols, get
-the cores.
+the fine division.
+
+An encoder with a GPU claims no core at all, so that a machine with GPUs can offer none: then every task, which claims
+some of one, runs elsewhere, and no task can sit where an encoder is waiting for room. A machine that offers both is
+used for both.
 """
 
 from collections.abc import Mapping
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from model.errors import MaepressError
 
 _CPU_ENCODER, _CPU_TASK, _CPU_WRITER = 0.7, 0.1, 0.15
-_GPU_ENCODER, _GPU_TASK, _GPU_WRITER = 0.5, 0.5, 0.25
+_GPU_ENCODER, _GPU_TASK, _GPU_WRITER = 0.0, 0.5, 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pipeline import flow
 from pipeline.actors import parse_range
 from pipeline.archive import Archive, scan_shard
 from pipeline.decoding_settings import DecodeSettings
+from pipeline.device import own_device
 from pipeline.flow import cargo
 from pipeline.opening import Opener, Row, mae_file
 from pipeline.progress import Progress
@@ -173,7 +174,7 @@ class _Decoder:
 
     def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._opener = Opener(archive, "cuda" if torch.cuda.is_available() else "cpu")
+        self._opener = Opener(archive, own_device())
         self._wanted = wanted
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:

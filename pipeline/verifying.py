@@ -25,6 +25,7 @@ from pipeline import flow
 from pipeline.actors import parse_range
 from pipeline.archive import Archive, scan_shard
 from pipeline.checking import problem_with, problem_with_picture, problem_with_psnr
+from pipeline.device import own_device
 from pipeline.flow import cargo
 from pipeline.merging import merged
 from pipeline.opening import Opener, Row
@@ -209,7 +210,7 @@ class _SampleDecoder:
 
     def __init__(self, archive: Archive, source: Store | None, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._opener = Opener(archive, "cuda" if torch.cuda.is_available() else "cpu")
+        self._opener = Opener(archive, own_device())
         self._source = source
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
