@@ -7,7 +7,7 @@ from model.errors import MaepressError
 
 
 def own_device() -> str:
-    """"cuda" for an actor that holds a GPU or a part of one, "cpu" for one that holds none.
+    """The device of an actor: "cuda" if it holds a GPU or a part of one, "cpu" if it holds none.
 
     What torch sees does not decide: Ray 2.60 leaves every GPU of its machine visible to an actor that was given none
     (the variable RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO brings the old behaviour back), and an actor that was given one may
