@@ -6,6 +6,7 @@ symbols are known do means, latents and pixels follow, so that floating-point nu
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from model.coding import Rows
 from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.container import PASS_TAGS, Header, Tag
 from model.network import Network
+from model.parallel import each, pieces_at_once
 from model.passes import pass_of
 from model.pixels import latent_size, planes_of
 from model.render import render
@@ -59,8 +61,7 @@ class Decoder:
         symbols = np.zeros((len(sections), *shape), np.int16 if largest < 1 << 15 else np.int32)
         indices = np.zeros(symbols.shape, np.uint8)
         for number, tag in enumerate(PASS_TAGS):
-            for tile in grid.tiles():
-                self._indices(number, tile, z, symbols, indices)
+            each(partial(self._indices, number, z, symbols, indices), list(grid.tiles()), self._device)
             for i, s in enumerate(sections):
                 self._coder.decode_pass(s.get(tag, b""), number, indices[i], symbols[i])
                 positions, values = escaped[i]
@@ -73,10 +74,10 @@ class Decoder:
     def _indices(
         self,
         number: int,
-        tile: Window,
         z: NDArray[np.int8],
         symbols: NDArray[np.int16] | NDArray[np.int32],
         indices: NDArray[np.uint8],
+        tile: Window,
     ) -> None:
         """Write the scale indices of one pass in one tile."""
         # Even places begin where passes do; the scale path looks one position around, and at no neighbour of z.
@@ -113,12 +114,15 @@ class Decoder:
 
         latent = Field(grid, make)
         planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]
-        for number, line in enumerate(grid.lines):
-            for tile in line:
-                output = render(self._network, latent, grid, tile, self._rows)
-                for i, header in enumerate(self._headers):
-                    part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
-                    part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+
+        def walk(tile: Window) -> None:
+            output = render(self._network, latent, grid, tile, self._rows)
+            for i, header in enumerate(self._headers):
+                part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
+                part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+
+        for number, tiles in grid.steps(pieces_at_once(self._device)):
+            each(walk, tiles, self._device)
             latent.forget(number)
         return planes
 

@@ -7,6 +7,7 @@ memory holds 8-bit pixels, whole numbers, and floating-point numbers of a few li
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from model import coding, fidelity
 from model.coding import Rows
 from model.config import HYPER_STRIDE, LATENT_STRIDE
 from model.network import Network
+from model.parallel import each, pieces_at_once
 from model.picture import Picture
 from model.pixels import colour_of, latent_size, planes_of, to_network, window_of
 from model.render import render
@@ -88,6 +90,7 @@ class Encoder:
         shape = (len(members), *grid.whole.size, self._network.config.latent_channels)
         symbols: Symbols = np.zeros(shape, np.int16)
         indices = np.zeros(shape, np.uint8)
+        growing = Lock()  # no other thread's tile may be written to an array that is about to be replaced
         everyone = len(members) == len(self.pictures)
 
         def y(window: Window) -> Tensor:
@@ -108,28 +111,36 @@ class Encoder:
             found = coding.quantise(self._network, y(outer), z.window(zone.finer(HYPER_STRIDE)), rows, place)
             inner = tile.within(outer).slices
             own = found.symbols[inner]
-            if symbols.dtype == np.int16 and float(own.abs().amax()) >= 1 << 15:
-                symbols = symbols.astype(np.int32)
-            symbols[tile.slices] = own.to(torch.int32).cpu().numpy()
+            with growing:
+                if symbols.dtype == np.int16 and float(own.abs().amax()) >= 1 << 15:
+                    symbols = symbols.astype(np.int32)
+                symbols[tile.slices] = own.to(torch.int32).cpu().numpy()
             indices[tile.slices] = found.indices[inner].to(torch.uint8).cpu().numpy()
             return found.latent[inner]
 
         z, latent = Field(grid, hyper, HYPER_STRIDE), Field(grid, quantise)
-        errors = [0] * len(members)
         outputs = [np.empty_like(p.pixels) for p in pictures] if similarity else []
-        for number, line in enumerate(grid.lines):
-            for tile in line:
-                if not check:
-                    latent.tile(tile)
-                    continue
-                output = render(self._network, latent, grid, tile, rows)
-                place = tile.finer(LATENT_STRIDE).slices[1:]
-                for i, picture in enumerate(pictures):
-                    original = picture.pixels[place]
-                    planes = planes_of(output[i, : original.shape[0], : original.shape[1]], colour_of(picture))
-                    errors[i] += fidelity.squared_error(original, planes)
-                    if similarity:
-                        outputs[i][place] = planes
+
+        def walk(tile: Window) -> list[int]:
+            """Squared errors of a tile, a picture each."""
+            if not check:
+                latent.tile(tile)
+                return [0] * len(pictures)
+            output = render(self._network, latent, grid, tile, rows)
+            place = tile.finer(LATENT_STRIDE).slices[1:]
+            errors = []
+            for i, picture in enumerate(pictures):
+                original = picture.pixels[place]
+                planes = planes_of(output[i, : original.shape[0], : original.shape[1]], colour_of(picture))
+                errors.append(fidelity.squared_error(original, planes))
+                if similarity:
+                    outputs[i][place] = planes
+            return errors
+
+        errors = [0] * len(pictures)
+        for number, tiles in grid.steps(pieces_at_once(self._device)):
+            for found in each(walk, tiles, self._device):
+                errors = [a + b for a, b in zip(errors, found, strict=True)]
             latent.forget(number)
             if not self._keeps:
                 self._y.forget(number)

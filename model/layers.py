@@ -22,6 +22,10 @@ def depth_to_space(x: Tensor, r: int) -> Tensor:
     return x.reshape(b, h, w, r, r, c // (r * r)).permute(0, 1, 3, 2, 4, 5).reshape(b, h * r, w * r, c // (r * r))
 
 
+ROWS = 2048
+"""Positions that a CPU takes through a block together: with 2 x 128 channels what a core's cache holds."""
+
+
 class Block(nn.Module):
     """Residual block: depthwise 3x3, gated expansion, projection. It starts as the identity (its last layer is zero).
 
@@ -46,9 +50,23 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, H, W, C]` to the same shape and dtype."""
         t = self.compute_dtype
-        h = self.spatial(x.permute(0, 3, 1, 2)).to(t)
-        gate, value = F.linear(h.permute(0, 2, 3, 1), self.expand.weight.to(t), self.expand.bias.to(t)).chunk(2, -1)
-        return x + F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t)).to(x.dtype)
+        expand, project = (
+            (self.expand.weight.to(t), self.expand.bias.to(t)),
+            (self.project.weight.to(t), self.project.bias.to(t)),
+        )
+        sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            gate, value = F.linear(sums.to(t), *expand).chunk(2, -1)
+            return x + F.linear(F.relu(gate) * value, *project).to(x.dtype)
+        # All that follows looks at one position: a few rows at a time stay in the cache, and the sums' memory, which
+        # nobody needs again, becomes the output's. Twice as fast at 16,000 positions of 128 channels.
+        sums = sums.contiguous()
+        rows, out = x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1])
+        for begin in range(0, len(rows), ROWS):
+            part = out[begin : begin + ROWS]
+            gate, value = F.linear(part.to(t), *expand).chunk(2, -1)
+            torch.add(rows[begin : begin + ROWS], F.linear(gate.relu_().mul_(value), *project), out=part)
+        return sums
 
 
 def blocks(channels: int, count: int) -> nn.Sequential:

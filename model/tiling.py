@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Lock
 
 import torch
 
@@ -87,6 +88,13 @@ class Grid:
         for line in self.lines:
             yield from line
 
+    def steps(self, tiles: int) -> Iterator[tuple[int, list[Window]]]:
+        """The walk in steps of whole lines, each of at least so many tiles (but the last): its last line, its tiles."""
+        count = -(-tiles // len(self.lines[0]))
+        for begin in range(0, len(self.lines), count):
+            lines = self.lines[begin : begin + count]
+            yield begin + len(lines) - 1, [tile for line in lines for tile in line]
+
     def touching(self, window: Window) -> Iterator[Window]:
         """Tiles that share something with a window."""
         for top, bottom in _spans(self._rows, window.top, window.bottom):
@@ -101,7 +109,8 @@ class Grid:
 class Field:
     """Tensors `[B, rows, columns, C]` of the tiles of a grid, made when first asked for.
 
-    `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again.
+    `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again. Any
+    number of threads may ask; who asks first makes the tile, the others wait for it.
     """
 
     def __init__(self, grid: Grid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
@@ -110,12 +119,15 @@ class Field:
         self._make = make
         self._stride = stride
         self._tiles: dict[Window, torch.Tensor] = {}
+        self._locks: dict[Window, Lock] = {}
 
     def tile(self, tile: Window) -> torch.Tensor:
         """What a tile of the grid holds."""
-        if tile not in self._tiles:
-            self._tiles[tile] = self._make(tile)
-        return self._tiles[tile]
+        with self._locks.setdefault(tile, Lock()):
+            values = self._tiles.get(tile)
+            if values is None:
+                values = self._tiles[tile] = self._make(tile)
+            return values
 
     def window(self, window: Window) -> torch.Tensor:
         """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
@@ -135,7 +147,7 @@ class Field:
 
     def forget(self, line: int) -> None:
         """Drop all tiles of lines before that one."""
-        for tile in [t for t in self._tiles if self._grid.line_of(t) < line]:
+        for tile in [t for t in list(self._tiles) if self._grid.line_of(t) < line]:
             del self._tiles[tile]
 
 

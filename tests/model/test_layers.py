@@ -1,5 +1,6 @@
 """Building blocks: rearrangements have inverses, blocks start as the identity, bfloat16 stays in the branch."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -47,3 +48,19 @@ def test_bfloat16_is_confined_to_the_branch() -> None:
     assert rounded.dtype == torch.float32
     branch = (exact - x).abs().max()
     assert 0 < (rounded - exact).abs().max() < 0.05 * branch
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_block_that_only_infers_gives_what_it_gives_in_training_and_leaves_its_input_alone(
+    dtype: torch.dtype,
+) -> None:
+    block = Block(16)
+    torch.nn.init.normal_(block.project.weight)
+    set_compute_dtype(block, dtype)
+    x = torch.randn(2, 70, 40, 16)  # more positions than go through together
+    kept = x.clone()
+    trained = block(x)
+    with torch.inference_mode():
+        inferred = block(x)
+    assert torch.equal(x, kept)
+    torch.testing.assert_close(inferred, trained.detach(), rtol=1e-5, atol=1e-5)
