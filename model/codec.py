@@ -26,12 +26,14 @@ from model.coder import EntropyCoder, Latents
 from model.config import QUALITIES
 from model.container import FRACTIONS, Header, Tag
 from model.decoder import Decoder, Sections
+from model.dequantising import dequantised
 from model.encoder import Encoder, Pressed
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
 from model.picture import Picture
 from model.pixels import colour_of, latent_size
 from model.precision import best_dtype
+from model.prefix import Prefix, PrefixReader
 from model.target import Target
 from model.targeting import Targeting
 from model.tiling import TILE
@@ -67,6 +69,7 @@ class Codec:
         self._network = model.network
         self._device = torch.device(device)
         self._tile = tile
+        self._prefix_reader = PrefixReader(model.network, self.coder, self._device)
         set_compute_dtype(self._network, best_dtype(self._device))
 
     @classmethod
@@ -166,6 +169,33 @@ class Codec:
         """
         return self._in_batches(payloads, self._restore)
 
+    def latents(self, payloads: Sequence[bytes]) -> list[NDArray[np.float32]]:
+        """The latents y that the decoder's synthesis begins with, float32 `[h, w, M]` each, in order.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+            WrongModel: when another model pressed it.
+        """
+        return self._in_batches(payloads, self._dequantise)
+
+    def prefixes(self, payloads: Sequence[bytes]) -> list[Prefix]:
+        """What payloads begin with, z and the symbols of the first pass, without parsing the rest; in order.
+
+        Raises:
+            DamagedPayload: when a payload is not as it was written.
+            WrongModel: when another model pressed it.
+        """
+        return self._prefix_reader.read([self._parse(p) for p in payloads])
+
+    def sketches(self, payloads: Sequence[bytes]) -> list[NDArray[np.int8]]:
+        """The hyper-latents z of payloads, int8 `[ceil(h/4), ceil(w/4), Z]`, without parsing the rest; in order.
+
+        Raises:
+            DamagedPayload: when a payload is not as it was written.
+            WrongModel: when another model pressed it.
+        """
+        return [self._prefix_reader.sketch(*self._parse(p)) for p in payloads]
+
     def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]
         results: dict[int, Result] = {}
@@ -202,6 +232,12 @@ class Codec:
         """Payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
         return [replace(x, alpha=_alpha(*one)) for one, x in zip(parsed, numbers, strict=True)]
+
+    @torch.inference_mode()
+    def _dequantise(self, parsed: list[Parsed]) -> list[NDArray[np.float32]]:
+        """Payloads of one size in latents."""
+        numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
+        return dequantised(self._network, numbers, self._device, self._tile)
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.

@@ -223,6 +223,30 @@ class EntropyCoder:
         for strip, values in grouped:
             flat[strip.begin :][strip.places] = values
 
+    def decode_scan(self, data: bytes, indices: NDArray[np.uint8], symbols: Numbers) -> None:
+        """Put symbols, before escapes, where they belong: of a pass, or part of one, whose every latent is here.
+
+        Args:
+            data: the pass's stream.
+            indices: scale index of each latent of the pass, in the order of the scan, in any shape.
+            symbols: to write to, of the same shape, contiguous, zero; must hold what the model's tables hold.
+
+        Raises:
+            DamagedPayload: when the stream does not end where it should.
+        """
+        coder = _from_bytes(data)
+        keys = np.ascontiguousarray(indices).reshape(-1)
+        counts = np.bincount(keys, minlength=SCALES)
+        order = np.argsort(keys, kind="stable")[counts[0] :]
+        coded = [
+            coder.decode(self._model(index), int(count)) - self._limits[index]
+            for index, count in enumerate(counts)
+            if index and count
+        ]
+        _expect_end(coder)
+        if coded:
+            symbols.reshape(-1)[order] = np.concatenate(coded)
+
 
 def _to_bytes(coder: constriction.stream.stack.AnsCoder) -> bytes:
     return bytes(coder.get_compressed().astype("<u4").tobytes())
