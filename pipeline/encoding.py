@@ -145,7 +145,8 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
         stack.enter_context(Presence(archive.root, run))
         plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, aim))
         if plan.units:
-            archive.put_model(codec.fingerprint, folder)
+            if plan.objects:
+                archive.put_model(codec.fingerprint, folder)
             line = Line(source, archive, codec.fingerprint, codec.coder, run, settings)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
             stack.enter_context(line.watching(progress.encoded))

@@ -25,6 +25,7 @@ from pipeline import metrics, stages, travel
 from pipeline.archive import Archive
 from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
+from pipeline.device import own_device
 from pipeline.encoding_settings import EncodeSettings
 from pipeline.sandbox import shared
 from pipeline.shards import Receipt, Rejection
@@ -43,7 +44,14 @@ class Line:
     """The stages set up for one run. Uses the Ray that is connected, or starts one."""
 
     def __init__(
-        self, source: Store, archive: Archive, fingerprint: str, coder: EntropyCoder, run: str, settings: EncodeSettings
+        self,
+        source: Store,
+        archive: Archive,
+        fingerprint: str,
+        coder: EntropyCoder,
+        run: str,
+        settings: EncodeSettings,
+        encoder: "type[_Encoder] | None" = None,
     ) -> None:
         """Set up.
 
@@ -54,6 +62,7 @@ class Line:
             coder: the model's entropy coder.
             run: the run's name, for the rows.
             settings: target, limits and the crew.
+            encoder: the actors' class; another one than the line's own stands in for it where there is no GPU.
 
         Raises:
             MaepressError: when the cluster cannot hold a single encoder.
@@ -64,7 +73,8 @@ class Line:
         self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
         self._load = functools.partial(_load, source=source, settings=settings)
         self._counter = start_counter()
-        self._encoder = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
+        self._encoder = encoder or _Encoder
+        self._given = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
         self._press = functools.partial(_press, coder=coder, run=run, settings=settings)
         self._write = functools.partial(_write, archive=archive)
 
@@ -80,7 +90,7 @@ class Line:
                 yield pickle.loads(cell.as_buffer())
 
     def dataset(self, pieces: Iterable[Piece], stages: int = len(STAGES)) -> Dataset:
-        """A wave that is not running yet.
+        """A wave that is not running yet; one that only drops keys goes straight to the writer and starts no encoder.
 
         Args:
             pieces: of whole units.
@@ -91,22 +101,24 @@ class Line:
         task: dict[str, Any] = arrow | {"num_cpus": crew.task_cpus}
         encoders = ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start)
         actors: dict[str, Any] = arrow | {
-            "fn_constructor_args": self._encoder,
+            "fn_constructor_args": self._given,
             "compute": encoders,
             "num_cpus": crew.encoder_cpus,
             "num_gpus": crew.gpus,
         }
         steps: list[tuple[Any, int | None, dict[str, Any]]] = [
             (self._load, None, task),
-            (_Encoder, None, actors),
+            (self._encoder, 1, actors),  # a row, which is a piece: with GPUs Ray insists on a number
             (self._press, None, task),
             # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
             # wait until the encoders are done.
             (self._write, ROWS, task | {"num_cpus": crew.writer_cpus}),
         ]
+        wave = list(pieces)
+        steps = steps[:stages] if any(piece.objects for piece in wave) else steps[-1:stages]
         with DataContext.current(_context()):
-            made: Dataset = ray.data.from_arrow([travel.block(piece) for piece in pieces])
-            for work, rows, options in steps[:stages]:
+            made: Dataset = ray.data.from_arrow([travel.block(piece) for piece in wave])
+            for work, rows, options in steps:
                 made = made.map_batches(work, batch_size=rows, **options)
         return made
 
@@ -136,15 +148,19 @@ class _Encoder:
 
     def __init__(self, counter: Any, archive: Archive, fingerprint: str, target: Target, threads: int) -> None:
         torch.set_num_threads(threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows an actor the GPUs it holds and no others
-        self._codec = Codec.load(archive.get_model(fingerprint), device=device)
+        self._codec = Codec.load(archive.get_model(fingerprint), device=self.device())
         self._target = target
         self._counter = counter
 
-    @metrics.stage("analyse")
+    @staticmethod
+    def device() -> str:
+        """Where the networks run."""
+        return own_device()
+
     def __call__(self, table: pa.Table) -> pa.Table:
         return travel.each(table, self._analyse)
 
+    @metrics.stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
         done = stages.analyse(items, self._codec, self._target)
         images = [item for item in done if isinstance(item, stages.Analysed)]

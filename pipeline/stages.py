@@ -218,7 +218,7 @@ def write(
         drop: keys that leave `base`.
     """
     parts = list(pieces)
-    rows = pa.concat_tables([p.rows for p in parts])
+    rows = pa.concat_tables([IMAGES.empty_table(), *(p.rows for p in parts)])
     rejections = tuple(r for p in parts for r in p.rejections)
     if rows.num_rows == 0 and not drop:  # nothing to write; an older version of a refused key stays where it is
         return Receipt(unit, rejections=rejections)

@@ -3,7 +3,8 @@
     unit    int64           the unit the row belongs to
     base    string          the shard that the unit replaces, or null
     drop    large_binary    keys that leave that shard, pickled; null where there are none
-    cargo   large_binary    what the stage before made of the piece, pickled; null in rows of padding
+    cargo   large_binary    what the stage before made of the piece, pickled; null in rows of padding and of pieces without
+                            objects, which only drop keys: both pass every stage untouched
 
 Ray moves the bytes through shared memory, and no row can be split into blocks of its parts; pictures of all sizes share
 a cell without a tensor type that would have to fit them all. A pickle copies pixels once on either side, some ten
@@ -24,12 +25,13 @@ _CARGO = pa.field("cargo", pa.large_binary())
 def block(piece: Piece) -> pa.Table:
     """The row of a piece, its objects for cargo, followed by its padding."""
     rows = 1 + piece.padding
+    objects = pack(piece.objects) if piece.objects else None
     return pa.table(
         {
             "unit": pa.array([piece.unit] * rows, pa.int64()),
             "base": pa.array([piece.base] * rows, pa.string()),
             "drop": pa.array([pack(piece.drop) if piece.drop else None, *[None] * piece.padding], pa.large_binary()),
-            "cargo": pa.array([pack(piece.objects), *[None] * piece.padding], pa.large_binary()),
+            "cargo": pa.array([objects, *[None] * piece.padding], pa.large_binary()),
         }
     )
 

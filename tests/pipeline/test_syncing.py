@@ -90,6 +90,20 @@ def test_a_shard_all_of_whose_keys_are_gone_leaves_without_a_successor(tmp_path:
     assert rows(archive.url).keys() == {"b"} and len(archive.shards()) == 1
 
 
+@pytest.mark.timeout(120)
+def test_a_night_that_only_retires_starts_no_encoder_and_leaves_no_model(
+    places: tuple[Path, Path], tiny_model_folder: Path
+) -> None:
+    """Its encoders would wait for GPUs that this machine does not have."""
+    source, archive = places
+    for key in ("0/05.png", "1/10.png"):
+        (source / key).unlink()
+    shutil.rmtree(archive / "models")
+    result = run(source, archive, tiny_model_folder, gpus_per_actor=1)
+    assert result.done is not None and (result.plan.objects, result.done.retired) == (0, 2)
+    assert len(rows(archive)) == 28 and not (archive / "models").exists()
+
+
 def test_a_source_that_lost_too_much_is_not_believed_but_the_rest_of_the_work_is_done(
     places: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
