@@ -9,6 +9,8 @@ kill: whom, when, what came of it, and which promises were broken. Exit status 1
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +21,8 @@ from tests.chaos.stage import stage
 from tests.conftest import write_tiny_model
 from tests.proxy import Mishaps
 
+LOGS = Path("build/chaos")
+
 
 def main() -> int:
     """Run, print, say whether all promises were kept."""
@@ -28,7 +32,7 @@ def main() -> int:
     parser.add_argument("--mishaps", type=float, default=0.0, help="share of requests that the proxy spoils besides")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder, stage() as scene:
+    with tempfile.TemporaryDirectory() as folder, stage() as scene, _logs_kept(scene.folder):
         write_tiny_model(Path(folder))
         campaign = Campaign(scene, Path(folder), options.seed)
         scene.proxy.mishap = Mishaps(options.seed, options.mishaps)
@@ -39,12 +43,6 @@ def main() -> int:
         broken = [*campaign.verify(), *campaign.promises.clean_up()]
         requests, spoiled = scene.proxy.seen, sum(scene.proxy.spoiled.values())
         rows = len(campaign.photos.good)
-        if broken or any(outcome.broken for outcome in outcomes):
-            logs = Path("build/chaos")
-            logs.mkdir(parents=True, exist_ok=True)
-            for log in scene.folder.glob("run-*.log"):
-                (logs / log.name).write_bytes(log.read_bytes())
-            print(f"the logs of the runs are in {logs}", file=sys.stderr)
     _report(outcomes, options.seed)
     kills = sum(outcome.done is not None for outcome in outcomes)
     broken += [text for outcome in outcomes for text in outcome.broken]
@@ -57,6 +55,18 @@ def main() -> int:
     for text in broken:
         print(f"  {text}")
     return bool(broken)
+
+
+@contextmanager
+def _logs_kept(folder: Path) -> Iterator[None]:
+    """Copy what the runs printed out of the stage's folder, whatever way it ends."""
+    try:
+        yield
+    finally:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        for log in folder.glob("run-*.log"):
+            (LOGS / log.name).write_bytes(log.read_bytes())
+        print(f"what the runs printed is in {LOGS}", file=sys.stderr)
 
 
 def _progress(outcome: Outcome) -> None:

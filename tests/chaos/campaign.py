@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.job import MISTAKE
 from model.codec import Codec
 from pipeline.archive import Archive
 from pipeline.storage import open_store
@@ -84,8 +85,8 @@ class Campaign:
             first = _wait(driver)
         rows, broken = self.promises.remember()
         then = ["went on"] if first == 0 else ["died"] if first < 0 else [_last_line(log)]
-        if first > 2:
-            broken.append(f"the run ended with status {first}, see {log}")
+        if first > 0 and not (first == MISTAKE and plan.victim is Victim.SERVER):
+            broken.append(f"the run ended with status {first}, see {log.name}")
         runs = 0
         while first != 0 and runs < MOST_RUNS:
             runs += 1
@@ -99,7 +100,7 @@ class Campaign:
         if runs and first == 0:
             then.append("the same command went on")
         elif first:
-            broken.append(f"does not end well, see {log}")
+            broken.append(f"does not end well, see {log.name}")
         broken += self.promises.check(gone_stay=job == "encode")
         after, more = self.promises.remember()
         seconds = time.monotonic() - start
@@ -109,7 +110,7 @@ class Campaign:
         """Let `maepress verify` decode every payload, and say what it finds."""
         log = self._log()
         process = self._stage.start("verify", self._archive, "--sample", "all", "--source", self._source, log=log)
-        return [] if _wait(process) == 0 else [f"verify: {_last_line(log)}, see {log}"]
+        return [] if _wait(process) == 0 else [f"verify: {_last_line(log)}, see {log.name}"]
 
     def _arguments(self, job: str) -> list[str]:
         settings = {"shard-mib": 1, "commit-seconds": 0, "actors": "1:2", "model": str(self._model)}
