@@ -21,6 +21,9 @@ BLOCK_BYTES = 16 << 20
 ROWS_AN_ACTOR = 16
 """An actor takes seconds to start, most of them torch: one for each so many rows at most."""
 
+GPU_ROWS = 64
+"""Most rows that an actor with a GPU is given at once; Ray insists on a number. Without GPUs it is given a block."""
+
 
 def context() -> DataContext:
     """Ray Data's settings for such a flow: use as `with DataContext.current(context()):`."""
@@ -77,7 +80,7 @@ def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: Crew,
         fn_constructor_args=arguments,
         compute=_pool(workers, rows),
         batch_format="pyarrow",
-        batch_size=None,
+        batch_size=GPU_ROWS if workers.gpus else None,
         num_cpus=workers.encoder_cpus,
         num_gpus=workers.gpus,
     )
