@@ -1,8 +1,8 @@
 """Search along a rising curve whose shape is roughly known beforehand. No torch.
 
 Fidelity (in dB) and size (on a log scale) are smooth, rising functions of the quality, and a sample of the latents
-tells their shape: how the error and the entropy of a rounded latent change with the gain. Each trial tells how far off
-that is, and one to three trials land. What counts is only ever what a trial measured.
+tells their shape (`model.guess`). Each trial tells how far off that is, and mostly two land. What counts is only ever
+what a trial measured.
 """
 
 from dataclasses import dataclass, field
@@ -70,24 +70,19 @@ class Search:
         return low, high
 
     def _expected(self) -> NDArray[np.float64]:
-        """The shape, moved to go through what is known."""
-        if not self._known:
+        """The shape, moved to go through the known value nearest to the goal, and stretched to go through the next."""
+        nearest = sorted(self._known, key=lambda step: abs(self._known[step] - self.goal))
+        if not nearest:
             return self.shape
-        steps = sorted(self._known)
-        off = [self._known[s] - self.shape[s] for s in steps]
-        moved: NDArray[np.float64] = np.maximum.accumulate(self.shape + np.interp(np.arange(STEPS), steps, off))
+        origin, stretch = nearest[0], 1.0
+        if len(nearest) > 1:
+            rise = self.shape[nearest[1]] - self.shape[origin]
+            if rise:
+                stretch = (self._known[nearest[1]] - self._known[origin]) / rise
+        moved: NDArray[np.float64] = self._known[origin] + np.clip(stretch, 0.5, 2.0) * (
+            self.shape - self.shape[origin]
+        )
         return moved
-
-
-def curves(sample: NDArray[np.float32], gains: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rough squared error (of values 0..1) and bits a pixel at every quality, as if all means were zero."""
-    error, bits = [], []
-    for gain in gains:
-        scaled = np.abs(sample * gain)
-        rounded = np.floor(scaled + 0.4)
-        error.append(float(np.square((scaled - rounded) / gain).sum(1).mean()) / (16 * 16 * 3) + 1 / (12 * 255**2))
-        bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / (16 * 16))
-    return np.minimum.accumulate(np.array(error)), np.maximum.accumulate(np.array(bits))
 
 
 def every_step(values: NDArray[np.float64]) -> NDArray[np.float64]:

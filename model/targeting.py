@@ -1,7 +1,7 @@
 """Pressing pictures to a floor of fidelity or a limit of size.
 
 The latents y are made once; each trial is a quantisation, a reconstruction and a measurement of the whole picture.
-Where to begin is guessed from a sample of y (`model.search`).
+Where to begin is guessed from a sample of y (`model.guess`).
 """
 
 import math
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from model.container import FRACTIONS
 from model.encoder import Encoder, Pressed
 from model.fidelity import decibels
+from model.guess import LEAST_BYTES, guess
 from model.picture import Picture
-from model.search import Search, curves, every_step
+from model.search import Search, every_step
 from model.target import Target
 
 TOLERANCE = 0.15
@@ -24,9 +25,6 @@ SLACK = 0.02
 """How far below its limit, as a share of the bytes, a picture may land."""
 SAMPLE = 256
 """Positions of latents that a guess is made from."""
-OVERHEAD, RATE, GAIN, SIMILARITY = 80, 2.4, 0.6, 18.0
-"""Where to begin, from photographs of the training sets: bytes of the smallest payload, bits for each bit of the crude
-estimate, and by how many dB PSNR lies above the estimate and MS-SSIM below PSNR."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,16 +86,15 @@ class Targeting:
 
     def _search(self, y: NDArray[np.float32], picture: Picture) -> Search:
         """A search for one picture, of which some latents are y, float `[n, M]`."""
-        error, bits = curves(y, self._gains)
+        begin = guess(y, self._gains)
         if self._target.max_bpp is not None:
             pixels = picture.width * picture.height
             goal = math.log(self._target.max_bpp * pixels / 8)
-            return Search(every_step(np.log(OVERHEAD + RATE * bits * pixels / 8)), goal, False, SLACK)
-        psnr = every_step(GAIN - 10 * np.log10(error))
+            return Search(every_step(np.log(LEAST_BYTES + begin.bytes * pixels)), goal, False, SLACK)
         if self._target.min_psnr is not None:
-            return Search(psnr, self._target.min_psnr, True, TOLERANCE)
+            return Search(every_step(begin.psnr), self._target.min_psnr, True, TOLERANCE)
         assert self._target.min_ms_ssim is not None
-        return Search(psnr - SIMILARITY, decibels(self._target.min_ms_ssim), True, TOLERANCE)
+        return Search(every_step(begin.ms_ssim), decibels(self._target.min_ms_ssim), True, TOLERANCE)
 
     def _value(self, picture: Picture, pressed: Pressed) -> float:
         """What a search compares with its goal."""
