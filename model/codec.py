@@ -30,6 +30,7 @@ from model.dequantising import dequantised
 from model.encoder import Encoder, Pressed
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.layers import set_compute_dtype
+from model.parallel import each
 from model.picture import Picture
 from model.pixels import colour_of, latent_size
 from model.precision import best_dtype
@@ -96,15 +97,23 @@ class Codec:
             MaepressError: for a quality out of range, or a target that the model cannot reach; names the nearest.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
-        pressed = []
-        for picture, latents in zip(pictures, self.analyse(pictures, quality, check=False), strict=True):
-            extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
-            payload = self.coder.encode(latents, **extra)
-            if not latents.met:
-                without = len(payload) if not any(extra.values()) else len(self.coder.encode(latents))
-                raise MaepressError(_unreachable(picture, Target.of(quality), latents, without))
-            pressed.append(payload)
-        return pressed
+        target = Target.of(quality)
+        _expect_small(pictures)
+
+        def press(batch: list[int]) -> list[bytes]:
+            some = [pictures[i] for i in batch]
+            made = self._analyse(some, target, check=False)
+            return [self._payload(picture, x, target, metadata) for picture, x in zip(some, made, strict=True)]
+
+        return self._by_size([latent_size(p.height, p.width) for p in pictures], press)
+
+    def _payload(self, picture: Picture, latents: Latents, target: Target, metadata: bool) -> bytes:
+        extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
+        payload = self.coder.encode(latents, **extra)
+        if not latents.met:
+            without = len(payload) if not any(extra.values()) else len(self.coder.encode(latents))
+            raise MaepressError(_unreachable(picture, target, latents, without))
+        return payload
 
     def analyse(self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True) -> list[Latents]:
         """The first half of `compress`: everything up to whole numbers.
@@ -122,16 +131,10 @@ class Codec:
             MaepressError: for a quality out of range.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
-        target = Target.of(target)
-        for p in pictures:
-            if p.width * p.height > MAX_PIXELS:
-                raise UnsupportedImage(
-                    f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into parts"
-                )
-        results: dict[int, Latents] = {}
-        for batch in _batches([latent_size(p.height, p.width) for p in pictures], self._batch_latents()):
-            results |= zip(batch, self._analyse([pictures[i] for i in batch], target, check), strict=True)
-        return [results[i] for i in range(len(pictures))]
+        reach = Target.of(target)
+        _expect_small(pictures)
+        sizes = [latent_size(p.height, p.width) for p in pictures]
+        return self._by_size(sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check))
 
     @torch.inference_mode()
     def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
@@ -178,6 +181,12 @@ class Codec:
         """
         return self._in_batches(payloads, self._dequantise)
 
+    @torch.inference_mode()
+    def steps(self, qualities: Sequence[float]) -> NDArray[np.float32]:
+        """Quantisation steps of the channels of y at qualities with their fractions, float32 `[B, M]`."""
+        gain = self._network.gain(torch.tensor(qualities, dtype=torch.float32, device=self._device))
+        return (1 / gain[:, 0, 0]).cpu().numpy()
+
     def prefixes(self, payloads: Sequence[bytes]) -> list[Prefix]:
         """What payloads begin with, z and the symbols of the first pass, without parsing the rest; in order.
 
@@ -198,10 +207,17 @@ class Codec:
 
     def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]
+        sizes = [latent_size(h.height, h.width) for h, _ in parsed]
+        return self._by_size(sizes, lambda batch: decode([parsed[i] for i in batch]))
+
+    def _by_size(self, sizes: list[tuple[int, int]], work: Callable[[list[int]], list[Result]]) -> list[Result]:
+        """Results in order; `work` gets the positions of some of equal size, in several threads at once."""
+        cpu = self._device.type == "cpu"
+        batches = list(_batches(sizes, BATCH_LATENTS[self._device.type] // (torch.get_num_threads() if cpu else 1)))
         results: dict[int, Result] = {}
-        for batch in _batches([latent_size(h.height, h.width) for h, _ in parsed], self._batch_latents()):
-            results |= zip(batch, decode([parsed[i] for i in batch]), strict=True)
-        return [results[i] for i in range(len(payloads))]
+        for batch, made in zip(batches, each(work, batches, self._device), strict=True):
+            results |= zip(batch, made, strict=True)
+        return [results[i] for i in range(len(sizes))]
 
     def _parse(self, payload: bytes) -> Parsed:
         header, sections = container.read(payload)
@@ -248,8 +264,11 @@ class Codec:
         """
         return self._parse(payload)[0]
 
-    def _batch_latents(self) -> int:
-        return BATCH_LATENTS[self._device.type]
+
+def _expect_small(pictures: Sequence[Picture]) -> None:
+    for p in pictures:
+        if p.width * p.height > MAX_PIXELS:
+            raise UnsupportedImage(f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into parts")
 
 
 def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) -> str:
