@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = on_device([files[key] for key in train], options.crop, device)
     start = checkpoint.load(options.init).network if options.init != "scratch" else Network(CodecConfig())
     learner = Learner(
-        deepened(start, options.deepen).to(device), peak=options.learning_rate, decay_share=options.decay_share
+        deepened(start, options.deepen).to(device),
+        peak=options.learning_rate,
+        decay_share=options.decay_share,
+        seed=options.seed,
     )
     state = options.out / "state"
     if state.exists():

@@ -85,16 +85,20 @@ class Network(nn.Module):
         self.scales = ScalePath(config)
         self.prior = LatentPrior()
 
-    def forward(self, image: Tensor, quality: Tensor) -> Estimate:
+    def forward(self, image: Tensor, quality: Tensor, noise: Tensor | None = None) -> Estimate:
         """Rate and reconstruction of a training batch.
 
         Args:
             image: float `[B, H, W, 3]` in 0..1, sides multiples of 64.
             quality: integers `[B]`.
+            noise: what stands for the rounding of z in its rate, float `[B, H/64, W/64, Z]` uniform in -0.5..0.5; drawn
+                here when it is left out.
         """
         y = self.analysis(image)
         z = self.hyper_analysis(y * self.gain(quality), y, quality)
-        bits_z = self.hyper_prior(z + torch.empty_like(z).uniform_(-0.5, 0.5), quality)
+        if noise is None:
+            noise = torch.empty_like(z).uniform_(-0.5, 0.5)
+        bits_z = self.hyper_prior(z + noise, quality)
         state = self.begin(round_through(z).clamp(-HYPER_MAX, HYPER_MAX), quality, (y.shape[1], y.shape[2]))
         symbols = self._quantise(y, state, to_symbols_through)
         bits_y = self.prior((y - state.mean) * state.gain, symbols, state.indices)

@@ -18,6 +18,9 @@ BALANCE = 0.35
 MS_SSIM_WEIGHT = 5000.0
 """Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
 
+PATCH = 16
+"""Side in pixels of the patches that masked training hides."""
+
 
 @dataclass(slots=True)
 class Loss:
@@ -67,22 +70,18 @@ def rate_distortion(estimate: Estimate, target: Tensor, quality: Tensor, kind: D
     return Loss(total, bpp, (estimate.image - target).square().mean((1, 2, 3)))
 
 
-def hide_patches(image: Tensor, ratio: float, patch: int = 16) -> Tensor:
-    """Grey out random patches that the decoder must restore: masked training.
+def hide_patches(image: Tensor, hidden: Tensor) -> Tensor:
+    """Grey out patches that the decoder must restore: masked training.
 
     He et al., "Masked autoencoders are scalable vision learners", 2022.
 
     Args:
-        image: float `[B, H, W, 3]`, sides multiples of `patch`.
-        ratio: share of patches to hide, 0 (none) to 1.
-        patch: side of a patch in pixels.
+        image: float `[B, H, W, 3]`, sides multiples of `PATCH`.
+        hidden: which patches, bool `[B, H / PATCH, W / PATCH]`.
 
     Returns:
         the image with hidden patches set to 0.5.
     """
-    if ratio <= 0:
-        return image
     b, h, w, _ = image.shape
-    hidden = torch.rand(b, h // patch, 1, w // patch, 1, 1, device=image.device) < ratio
-    tiles = image.reshape(b, h // patch, patch, w // patch, patch, 3)
-    return torch.where(hidden, torch.full_like(tiles, 0.5), tiles).reshape(image.shape)
+    tiles = image.reshape(b, h // PATCH, PATCH, w // PATCH, PATCH, 3)
+    return torch.where(hidden[:, :, None, :, None, None], 0.5, tiles).reshape(image.shape)

@@ -1,4 +1,8 @@
-"""Training crops: random pieces of an archive's images, at random scales, from a bounded pool of decoded images."""
+"""Training crops: random pieces of an archive's images, at random scales, from bounded pools of decoded images.
+
+Every place in the batch has a pool of its own, with random numbers of its own, and every rank has some of the places.
+So a batch holds the same crops whatever the number of ranks.
+"""
 
 import hashlib
 import io
@@ -16,12 +20,14 @@ from model.errors import MaepressError
 logger = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 """Files that are images to learn from."""
-POOL_BYTES = 1 << 30
-"""Decoded images a worker keeps; an archive that fits is decoded once."""
+POOL_BYTES = 2 << 30
+"""Decoded images that all workers together keep."""
 CROPS_AN_IMAGE = 16
 """Crops drawn before one more image is read (into the pool, or in place of another once that is full)."""
-FIRST_IMAGES = 16
-"""Images read before the first crop is drawn."""
+FIRST_IMAGES = 2
+"""Images that each place reads before its first crop is drawn."""
+FEW_IMAGES = 8
+"""Places have images of their own where there are so many for each; else each has all, so that none comes too often."""
 
 
 def is_held_out(key: str, share: float) -> bool:
@@ -54,20 +60,23 @@ class CropPool:
         *,
         crop: int,
         scales: tuple[float, float],
-        seed: int,
-        pool_bytes: int = POOL_BYTES,
+        seed: Sequence[int],
+        pool_bytes: int,
+        others: Sequence[str] = (),
     ) -> None:
         """Nothing is read before the first crop.
 
         Args:
-            keys: this worker's images.
+            keys: this pool's images.
             fetch: reads the bytes of a key.
             crop: side of a crop in pixels.
             scales: smallest and largest factor by which images are shrunk (JPEG artefacts shrink away below 0.85).
-            seed: of this worker's own random numbers.
+            seed: of this pool's own random numbers.
             pool_bytes: most bytes of decoded pixels to keep.
+            others: images to go on with when not one of `keys` is usable.
         """
         self._keys, self._fetch, self._crop, self._scales, self._limit = list(keys), fetch, crop, scales, pool_bytes
+        self._others = list(others)
         self._rng = np.random.default_rng(seed)
         self._pool: list[Image.Image] = []
         self._bytes = 0
@@ -94,6 +103,8 @@ class CropPool:
                 return
             logger.info("not used for training: %s (%s)", key, "unreadable" if image is None else "too small")
             self._keys.remove(key)
+            if not self._keys:
+                self._keys, self._others = self._others, []
             self._upcoming = self._shuffled()
 
     def _one(self) -> NDArray[np.uint8]:
@@ -113,13 +124,13 @@ class CropPool:
             pixels = pixels.transpose(1, 0, 2)
         return pixels
 
-    def batch(self, count: int) -> Tensor:
-        """Float `[count, crop, crop, 3]` in 0..1.
+    def next(self) -> NDArray[np.uint8]:
+        """A crop, uint8 `[crop, crop, 3]`.
 
         Raises:
             MaepressError: when not one image is usable.
         """
-        self._credit += count
+        self._credit += 1
         while self._credit >= CROPS_AN_IMAGE:
             self._read_one()
             self._credit -= CROPS_AN_IMAGE
@@ -127,7 +138,55 @@ class CropPool:
             raise MaepressError(
                 f"no image to train on is readable and at least {self._crop} pixels wide and high: lower --crop"
             )
-        return torch.from_numpy(np.stack([self._one() for _ in range(count)])).to(torch.float32) / 255
+        return self._one()
+
+
+class Crops:
+    """A rank's share of every batch."""
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        fetch: Callable[[str], bytes],
+        *,
+        batch: int,
+        places: range,
+        crop: int,
+        scales: tuple[float, float],
+        seed: Sequence[int],
+    ) -> None:
+        """Nothing is read before the first batch.
+
+        Args:
+            keys: all images to learn from.
+            fetch: reads the bytes of a key.
+            batch: crops of a whole batch.
+            places: this rank's of them.
+            crop: side of a crop in pixels.
+            scales: smallest and largest factor by which images are shrunk.
+            seed: of the run, and where it goes on: a run must not see the same crops again.
+        """
+        own = len(keys) >= FEW_IMAGES * batch
+        self._pools = [
+            CropPool(
+                keys[place::batch] if own else keys,
+                fetch,
+                crop=crop,
+                scales=scales,
+                seed=[*seed, place],
+                pool_bytes=POOL_BYTES // batch,
+                others=keys if own else (),
+            )
+            for place in places
+        ]
+
+    def next(self) -> Tensor:
+        """The share of the next batch, float `[len(places), crop, crop, 3]` in 0..1.
+
+        Raises:
+            MaepressError: when not one image is usable.
+        """
+        return torch.from_numpy(np.stack([pool.next() for pool in self._pools])).to(torch.float32) / 255
 
 
 def validation_crop(image: Image.Image, side: int, scale: float = 1.0) -> Tensor:

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.config import QUALITIES
 from model.layers import set_compute_dtype
 from model.network import Estimate, Network
 from model.objective import Distortion, Loss, hide_patches, rate_distortion
 from model.precision import best_dtype
+from pipeline.draws import draw
 from pipeline.soap import Soap
 from pipeline.training_state import Counters, load_state, save_moments, save_state
 
@@ -58,6 +58,7 @@ class Learner:
         decay_share: float,
         distortion: Distortion = "mse",
         hide: float = 0.0,
+        seed: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -69,6 +70,7 @@ class Learner:
             decay_share: last share of the run over which the rate falls.
             distortion: what fidelity means.
             hide: share of patches to hide from the encoder.
+            seed: of qualities, noise and hidden patches.
             rank: of this process; it updates its share of the weights.
             world: number of ranks.
         """
@@ -77,14 +79,15 @@ class Learner:
         self.optimizer = Soap(network.parameters(), peak, rank=rank, world=world)
         self.counters = Counters()
         self._peak, self._decay_share, self._distortion, self._hide = peak, decay_share, distortion, hide
-        self._rank = rank
-        self.forward: nn.Module | Callable[[Tensor, Tensor], Estimate] = network
+        self._seed, self._rank, self._world = seed, rank, world
+        self.forward: nn.Module | Callable[[Tensor, Tensor, Tensor], Estimate] = network
 
     def step(self, image: Tensor, progress: float) -> tuple[Loss, float]:
         """Learn from a batch, each crop at a random quality.
 
         Args:
-            image: float `[B, H, W, 3]` in 0..1, sides multiples of 64, on the network's device.
+            image: this rank's share of the batch, float `[B, H, W, 3]` in 0..1, sides multiples of 64, on the network's
+                device; all ranks' are equal in number.
             progress: share of the run that is done, 0..1.
 
         Returns:
@@ -93,8 +96,18 @@ class Learner:
         rate = learning_rate(self._peak, self._decay_share, self.counters.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        quality = torch.randint(0, QUALITIES, (len(image),), device=image.device)
-        loss = rate_distortion(self.forward(hide_patches(image, self._hide), quality), image, quality, self._distortion)
+        drawn = draw(
+            self._seed,
+            self.counters.step,
+            image,
+            rank=self._rank,
+            world=self._world,
+            channels=self.network.config.hyper_channels,
+            hide=self._hide,
+        )
+        seen = hide_patches(image, drawn.hidden) if self._hide else image
+        estimate = self.forward(seen, drawn.quality, drawn.noise)
+        loss = rate_distortion(estimate, image, drawn.quality, self._distortion)
         loss.total.mean().backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):  # the same on every rank; one spoiled batch must not spoil the weights

@@ -1,6 +1,6 @@
 """Training: Ray Train starts the workers, each is one rank of a DDP group, rank 0 keeps the best model.
 
-    images --CropPool a worker--> crops --Network under DDP--> lambda * distortion + rate
+    images --Crops, dealt over the ranks--> crops --Network under DDP--> lambda * distortion + rate
            --AdamW--> weights --moving average--> validation --> best model
 
 This module is the driver's side; `pipeline.training_worker` is what a rank does.
@@ -59,6 +59,11 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
     """
     if settings.min_scale > settings.max_scale:
         raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
+    if settings.batch % settings.workers:
+        fits = max(1, settings.batch // settings.workers) * settings.workers
+        raise MaepressError(
+            f"--batch {settings.batch} cannot be dealt evenly to {settings.workers} workers: give --batch {fits}"
+        )
     if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
         raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
     if settings.init not in ("base", "scratch", "random"):

@@ -17,7 +17,7 @@ from model import checkpoint
 from model.config import CodecConfig
 from model.growth import deepened
 from model.network import Network, randomly_initialised
-from pipeline.crops import CropPool
+from pipeline.crops import Crops
 from pipeline.learner import Learner
 from pipeline.models import local_model
 from pipeline.storage import open_store
@@ -66,6 +66,7 @@ class Rank:
             decay_share=settings.decay_share,
             distortion=settings.distortion,
             hide=settings.hide,
+            seed=settings.seed,
             rank=self.rank,
             world=self.world,
         )
@@ -78,17 +79,21 @@ class Rank:
         if self.world > 1:
             self.learner.forward = DistributedDataParallel(self.learner.network)
         images = open_store(settings.images)
-        # A run that goes on must not see the same crops again, and no two ranks the same.
-        seed = settings.seed + self.counters.step * self.world + self.rank
-        torch.manual_seed(seed)
         scales = (settings.min_scale, settings.max_scale)
-        mine = config["train"][self.rank :: self.world] or config["train"]
-        self.pool = CropPool(mine, images.get, crop=settings.crop, scales=scales, seed=seed)
+        share = settings.batch // self.world
+        self.crops = Crops(
+            config["train"],
+            images.get,
+            batch=settings.batch,
+            places=range(self.rank * share, (self.rank + 1) * share),
+            crop=settings.crop,
+            scales=scales,
+            seed=[settings.seed, self.counters.step],
+        )
         self.validation = Validation(
             config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2
         )
         self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
-        self.share = max(1, settings.batch // self.world)
 
     def run(self) -> None:
         """Steps, with a validation and a checkpoint at the start, every few minutes and at the end."""
@@ -122,7 +127,7 @@ class Rank:
         return progress, bool(decision)
 
     def _step(self, progress: float) -> None:
-        image = self.pool.batch(self.share).to(self.device, non_blocking=True)
+        image = self.crops.next().to(self.device, non_blocking=True)
         loss, rate = self.learner.step(image, progress)
         if self.recorder is not None and self.counters.step % LOG_EVERY == 0:
             self.recorder.stepped(loss, rate, self.counters)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import MaepressError
-from pipeline.crops import CropPool, is_held_out, validation_crop
+from pipeline.crops import CropPool, Crops, is_held_out, validation_crop
 from tests.conftest import photo_like
 
 
@@ -22,15 +24,19 @@ FILES = {"a": _png(100, 160, 1), "b": _png(90, 70, 2), "small": _png(40, 200, 3)
 
 
 def _pool(keys: list[str], **more: object) -> CropPool:
-    settings = {"crop": 64, "scales": (1.0, 1.0), "seed": 5} | more
+    settings = {"crop": 64, "scales": (1.0, 1.0), "seed": [5], "pool_bytes": 1 << 20} | more
     return CropPool(keys, FILES.__getitem__, **settings)  # type: ignore[arg-type]
 
 
+def _drawn(pool: CropPool, count: int) -> NDArray[np.uint8]:
+    return np.stack([pool.next() for _ in range(count)])
+
+
 def test_crops_are_pieces_of_the_usable_images_and_others_are_passed_over() -> None:
-    batch = _pool(list(FILES)).batch(50)
+    batch = _drawn(_pool(list(FILES)), 50)
     assert batch.shape == (50, 64, 64, 3)
     levels = {name: np.unique(np.asarray(Image.open(io.BytesIO(FILES[name]))).reshape(-1, 3), axis=0) for name in "ab"}
-    for crop in (batch * 255).round().numpy().astype(np.uint8):
+    for crop in batch:
         colours = np.unique(crop.reshape(-1, 3), axis=0)
         assert any(set(map(tuple, colours)) <= set(map(tuple, known)) for known in levels.values()), (
             "a crop must come from one image, unscaled"
@@ -38,7 +44,7 @@ def test_crops_are_pieces_of_the_usable_images_and_others_are_passed_over() -> N
 
 
 def test_the_same_seed_draws_the_same_crops_and_another_seed_others() -> None:
-    first, again, other = (_pool(["a", "b"], seed=s).batch(8) for s in (1, 1, 2))
+    first, again, other = (_drawn(_pool(["a", "b"], seed=[s]), 8) for s in (1, 1, 2))
     assert (first == again).all()
     assert not (first == other).all()
 
@@ -51,23 +57,43 @@ def test_a_pool_smaller_than_the_archive_still_gets_to_see_every_image() -> None
         return FILES["a"]
 
     pool = CropPool(
-        [f"k{i}" for i in range(40)], fetch, crop=64, scales=(0.7, 1.0), seed=0, pool_bytes=3 * 100 * 160 * 5
+        [f"k{i}" for i in range(40)], fetch, crop=64, scales=(0.7, 1.0), seed=[0], pool_bytes=3 * 100 * 160 * 5
     )
-    for _ in range(60):
-        pool.batch(16)
+    _drawn(pool, 960)
     assert len(set(seen)) == 40
 
 
 def test_a_crop_as_large_as_its_image_fits_whatever_the_quotients_round_to() -> None:
     for side in (98, 129, 196, 239):  # 64 / (1 / (98 / 64)) is above 98
         files = {"only": _png(side, side + 1)}
-        pool = CropPool(["only"], files.__getitem__, crop=64, scales=(64 / side / 2, 64 / side / 2), seed=1)
-        assert pool.batch(8).shape == (8, 64, 64, 3)
+        scales = (64 / side / 2, 64 / side / 2)
+        pool = CropPool(["only"], files.__getitem__, crop=64, scales=scales, seed=[1], pool_bytes=1 << 20)
+        assert _drawn(pool, 8).shape == (8, 64, 64, 3)
 
 
 def test_without_a_usable_image_the_error_says_so() -> None:
     with pytest.raises(MaepressError, match="no image to train on"):
-        _pool(["small", "broken"]).batch(1)
+        _pool(["small", "broken"]).next()
+
+
+def test_a_pool_without_a_usable_image_of_its_own_takes_those_of_others() -> None:
+    pool = _pool(["small", "broken"], others=["broken", "a"])
+    assert _drawn(pool, 3).shape == (3, 64, 64, 3)
+
+
+@pytest.mark.parametrize("images", [5, 40], ids=["few images", "enough for places to have their own"])
+def test_a_batch_holds_the_same_crops_whatever_the_number_of_ranks(images: int) -> None:
+    files = {f"{i}.png": _png(80, 90, i) for i in range(images)}
+
+    def share(places: range, seed: int = 3) -> Crops:
+        return Crops(list(files), files.__getitem__, batch=4, places=places, crop=64, scales=(0.8, 1.0), seed=[seed, 0])
+
+    whole, parts, other = share(range(4)), [share(range(0, 2)), share(range(2, 4))], share(range(4), seed=4)
+    for _ in range(20):
+        batch = whole.next()
+        assert torch.equal(batch, torch.cat([part.next() for part in parts]))
+        assert not torch.equal(batch, other.next())
+        assert len({crop.numpy().tobytes() for crop in batch}) == 4
 
 
 def test_the_held_out_share_is_about_as_asked_and_stays_the_same() -> None:
