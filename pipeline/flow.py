@@ -31,6 +31,7 @@ def context() -> DataContext:
     made.target_max_block_size = BLOCK_BYTES
     made.enable_progress_bars = False
     made.print_on_execution_start = False
+    made.execution_no_progress_timeout_s = -1  # no end to waiting for a machine
     return made
 
 

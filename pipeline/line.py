@@ -32,10 +32,6 @@ from pipeline.shards import Receipt, Rejection
 from pipeline.store import Store
 from pipeline.units import ROWS, Piece
 
-_NO_PROGRESS_SECONDS = 7 * 24 * 3600
-"""How long Ray lets a dataset stand still: a job may wait days for spot machines, and a person can see that it does."""
-
-
 STAGES = ("load", "analyse", "press", "write")
 """In this order."""
 
@@ -127,7 +123,7 @@ def _context() -> DataContext:
     """Ray Data's settings for a wave."""
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+    context.execution_no_progress_timeout_s = -1  # a job may wait days for spot machines, and a person can see it wait
     context.target_max_block_size = None  # a row is a piece, sized by the plan: nothing to split
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -1,0 +1,79 @@
+"""Which machine does what, and when GPUs are asked for. The GPUs are claimed, and the encoders run on cores."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ray._raylet import GcsClient
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
+
+from jobs.job import users_mistake
+from pipeline.encoding import encode
+from pipeline.encoding_settings import EncodeSettings
+from pipeline.shards import Receipt
+from tests.cluster.conftest import IMAGES
+from tests.cluster.places import places, pressed
+from tests.nodes import Nodes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+WAIT_SECONDS = 20.0
+
+
+def gpus_asked_for(head: Nodes) -> float:
+    """GPUs that an autoscaler would be asked for now: of waiting tasks and actors, and those that Ray Data wants."""
+    state = get_cluster_resource_state(GcsClient(head.address))
+    waiting = sum(each.request.resources_bundle.get("GPU", 0) * each.count for each in state.pending_resource_requests)
+    wanted = sum(
+        each.request.resources_bundle.get("GPU", 0) * each.count
+        for constraint in state.cluster_resource_constraints
+        for each in constraint.resource_requests
+    )
+    return float(waiting + wanted)
+
+
+def test_encoders_work_where_gpus_are_and_everything_else_where_cores_are(
+    head: Nodes, settings: EncodeSettings, notes: Path
+) -> None:
+    cores, gpus = head.add(cpus=2).node_id, {head.add(gpus=1).node_id, head.add(gpus=1).node_id}
+    receipts = pressed(settings.model_copy(update={"actors": "2:2"}))
+    assert sum(receipt.latents for receipt in receipts) == IMAGES
+    found = places(notes)
+    assert found.pop("encode") <= gpus
+    assert found == {"load": {cores}, "press": {cores}, "write": {cores}}
+
+
+def test_gpus_are_asked_for_only_while_there_is_work_and_waiting_for_them_ends_nothing(
+    head: Nodes, settings: EncodeSettings, notes: Path
+) -> None:
+    head.add(cpus=2)
+    assert gpus_asked_for(head) == 0
+    receipts: list[Receipt] = []
+    job = threading.Thread(target=lambda: receipts.extend(pressed(settings)))
+    job.start()
+    deadline = time.monotonic() + 300
+    while gpus_asked_for(head) == 0:
+        assert time.monotonic() < deadline and job.is_alive()
+        time.sleep(0.2)
+    time.sleep(WAIT_SECONDS)
+    assert job.is_alive() and not receipts and "encode" not in places(notes)
+    assert gpus_asked_for(head) >= 1, "somebody still asks"
+    joined = head.add(gpus=1)
+    job.join(600)
+    assert sum(receipt.latents for receipt in receipts) == IMAGES
+    assert places(notes)["encode"] == {joined.node_id}
+    deadline = time.monotonic() + 60
+    while gpus_asked_for(head) > 0:
+        assert time.monotonic() < deadline, "GPUs are still asked for after the last piece"
+        time.sleep(0.2)
+
+
+def test_an_encoder_whose_gpu_torch_cannot_use_says_so_instead_of_working_on_a_core(
+    head: Nodes, settings: EncodeSettings
+) -> None:
+    head.add(cpus=2)
+    head.add(gpus=1)
+    with pytest.raises(Exception, match="offers a GPU") as failed:
+        encode(settings, quiet=True)
+    assert re.search(r"offers a GPU that its torch \S+ cannot use: install", str(users_mistake(failed.value)))

@@ -1,0 +1,99 @@
+"""A Ray cluster of several nodes on this machine, which may claim GPUs that are not there.
+
+What a node offers only steers where Ray places work: a node of this machine may claim any number of cores and GPUs, and
+whatever lands there runs on the cores that all of them share.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.s3 import variables_set
+
+REPOSITORY = Path(__file__).parents[1]
+STORE_BYTES = 128 << 20
+START_ATTEMPTS = 5
+_SETTINGS = {
+    # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
+    "idle_worker_killing_time_threshold_ms": 60_000,
+    # A node that is killed is missed after seconds, not after half a minute.
+    "health_check_initial_delay_ms": 5_000,
+    "health_check_period_ms": 1_000,
+    "health_check_failure_threshold": 20,
+}
+
+
+class Nodes:
+    """The nodes beside the head, which offers nothing.
+
+    Attributes:
+        address: what `ray.init` takes.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        _start(cluster, num_cpus=0, include_dashboard=False, _system_config=_SETTINGS)
+        self.address = str(cluster.address)
+
+    def add(self, cpus: int = 0, gpus: int = 0) -> Any:
+        """Let a node join; returns it. Its id, as tasks see it, is its attribute `node_id`."""
+        return _start(self._cluster, num_cpus=cpus, num_gpus=gpus)
+
+    def kill(self, node: Any) -> None:
+        """Kill all processes of a node at once, as when its machine is taken away."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        for process in [raylet, *raylet.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def remove_all(self) -> None:
+        """Take all nodes away but the head."""
+        for node in list(self._cluster.worker_nodes):
+            self._cluster.remove_node(node)
+
+
+@contextlib.contextmanager
+def nodes(**variables: str) -> Iterator[Nodes]:
+    """A head that this process is connected to; take it down at the end.
+
+    Args:
+        variables: for the environment of all workers.
+    """
+    if ray.is_initialized():  # another floor's
+        ray.shutdown()
+    # Not below pytest's folder: the path of a Unix socket has 107 bytes. RAY_TMPDIR keeps the file by which
+    # `ray.init()` finds a cluster away from other users of this machine.
+    folder = Path(tempfile.mkdtemp(prefix="nodes-"))
+    own = {"RAY_TMPDIR": str(folder), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(variables_set(own | {"XDG_CACHE_HOME": str(folder / "cache")} | variables))
+        cluster = Cluster()
+        stack.callback(cluster.shutdown)
+        made = Nodes(cluster)
+        stack.callback(ray.shutdown)
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+
+
+def _start(cluster: Cluster, **options: object) -> Any:
+    """Ray gives a node 30 seconds to start, which a busy machine may exceed: then again."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        before = {child.pid for child in psutil.Process().children()}
+        try:
+            return cluster.add_node(object_store_memory=STORE_BYTES, **options)
+        except Exception as e:  # Ray raises no narrower class here
+            for child in psutil.Process().children():  # Ray leaves what it has started
+                if child.pid not in before:
+                    child.kill()
+            if "timed out" not in str(e).lower() or attempt == START_ATTEMPTS:
+                raise
+    raise AssertionError  # not reached
