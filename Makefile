@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow lint format chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow lint format docs chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ bench-rd: $(READY)  ## rate and distortion against JPEG
 
 bench-speed: $(READY)  ## encode and decode speed beside JPEG, WebP, AVIF and JPEG XL; work and memory
 	@$(BIN)/python -m bench.speed
+
+docs: $(READY)  ## the documentation, as a site in build/docs
+	@$(BIN)/python -m sphinx -q -W -b html docs build/docs && echo "build/docs/index.html"
 
 lock: $(READY)  ## write the lock files from what is installed
 	@$(BIN)/python .ci/lock.py

@@ -30,7 +30,7 @@ def scale_of(index: Tensor) -> Tensor:
 
 
 def log_size(symbols: Tensor) -> Tensor:
-    """About 2 log2(1 + |s|), a multiple of 1/16 in 0..255/16, by table: integers in, integers out.
+    """About `2 log2(1 + |s|)`, a multiple of 1/16 in 0..255/16, by table: integers in, integers out.
 
     Args:
         symbols: whole numbers in any float dtype.

@@ -50,7 +50,7 @@ def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
     assert undeclared(floor, names(PROJECT["dependencies"]) | demo) == set()
 
 
-@pytest.mark.parametrize("folder", ["tests", "bench", ".ci"])
+@pytest.mark.parametrize("folder", ["tests", "bench", "docs", ".ci"])
 def test_every_import_of_tests_and_tools_is_declared_too(folder: str) -> None:
     extras = [r for group in PROJECT["optional-dependencies"].values() for r in group]
     assert undeclared(folder, names([*PROJECT["dependencies"], *extras])) == set()

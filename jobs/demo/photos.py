@@ -1,12 +1,15 @@
 """The demo's archive: photographs from scikit-image's and scikit-learn's wheels, cut and scaled into some 220 files.
 
+    python -m jobs.demo.photos FOLDER --count 40    # some of them, spread over all subjects, for the tutorial
+
 The same files come out every time: a photograph's name seeds its cuts. Beside the photographs there are the files that
 a real bucket has too: a scan in 16 bits, a CMYK print file, one upload that broke off.
 """
 
+import argparse
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,3 +110,20 @@ def _awkward() -> Iterator[DemoFile]:
     whole = _encode(coffee, "jpeg-90")
     yield DemoFile("mixed/upload/broken-off.jpg", whole[: len(whole) // 3])
     yield DemoFile("mixed/upload/not-an-image.jpg", b"<html><body>504 Gateway Timeout</body></html>\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write some of the files to a folder."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.demo.photos", description="photographs to try maepress on")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=40, help="about so many")
+    options = parser.parse_args(argv)
+    photos = [file for file in demo_files() if not file.key.startswith("mixed/")]
+    for file in photos[:: max(1, len(photos) // options.count)]:
+        place = options.folder / file.key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.data)
+
+
+if __name__ == "__main__":
+    main()
