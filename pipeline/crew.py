@@ -17,6 +17,8 @@ from model.errors import MaepressError
 
 _CPU_ENCODER, _CPU_TASK, _CPU_WRITER = 0.7, 0.1, 0.15
 _GPU_ENCODER, _GPU_TASK, _GPU_WRITER = 0.0, 0.5, 0.25
+_GPU_CALLS = 2
+"""So that one piece's copies and Python run while the GPU computes the other's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Crew:
         start: encoders to start with.
         gpus: GPUs that each holds.
         threads: torch threads of each.
+        calls: pieces that each works on at once.
         encoder_cpus: share of a core that an encoder claims.
         task_cpus: share of a core that a task of the other stages claims.
         writer_cpus: the same of a writing task. It differs from `task_cpus`, because Ray joins neighbouring stages of
@@ -40,6 +43,7 @@ class Crew:
     start: int
     gpus: float
     threads: int
+    calls: int
     encoder_cpus: float
     task_cpus: float
     writer_cpus: float
@@ -67,10 +71,10 @@ def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_
     if gpus:
         fits = max(1, int(gpus_here / gpus))
         least, most = actors or (1, fits)
-        return Crew(least, most, max(least, min(most, fits)), gpus, 1, _GPU_ENCODER, _GPU_TASK, _GPU_WRITER)
+        return Crew(least, most, max(least, min(most, fits)), gpus, 1, _GPU_CALLS, _GPU_ENCODER, _GPU_TASK, _GPU_WRITER)
     fits = max(1, int(cpus))
     least, most = actors or (1, fits)
     start = max(least, min(most, fits))
     # What asks for more encoders than there are cores gets smaller shares, so that tasks still fit beside them.
     share = min(_CPU_ENCODER, _CPU_ENCODER * cpus / start)
-    return Crew(least, most, start, 0.0, max(1, int(cpus // start)), share, _CPU_TASK, _CPU_WRITER)
+    return Crew(least, most, start, 0.0, max(1, int(cpus // start)), 1, share, _CPU_TASK, _CPU_WRITER)

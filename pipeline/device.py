@@ -1,5 +1,9 @@
 """Where an actor's networks run: on the GPU that Ray gave it, else on its cores."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+
 import ray
 import torch
 
@@ -25,3 +29,36 @@ def own_device() -> str:
             "torch for its driver there, or give --gpus-per-actor 0"
         )
     return "cuda"
+
+
+class Streams:
+    """Streams of a GPU for the threads of one process, so that one thread's copies pass another's kernels.
+
+    Streams are lent and come back, since PyTorch's allocator keeps memory for each one that was ever used: there are as
+    many as there were threads at once. Weights must be on the device, and their copies done, before the first is lent.
+    """
+
+    def __init__(self, device: str) -> None:
+        """Args: device: "cuda"; on "cpu" there is nothing to lend."""
+        self._device = device
+        self._idle: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Give the calling thread a stream that no other has, for the length of a `with` block.
+
+        What the block leaves on the GPU is not to be used outside: nothing waits for it.
+        """
+        if self._device == "cpu":
+            yield
+            return
+        try:
+            stream = self._idle.get_nowait()
+        except Empty:
+            stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.default_stream())  # where the weights were loaded
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            self._idle.put(stream)

@@ -25,7 +25,7 @@ from pipeline import metrics, stages, travel
 from pipeline.archive import Archive
 from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
-from pipeline.device import own_device
+from pipeline.device import Streams, own_device
 from pipeline.encoding_settings import EncodeSettings
 from pipeline.sandbox import shared
 from pipeline.shards import Receipt, Rejection
@@ -95,7 +95,13 @@ class Line:
         crew = self._crew
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
         task: dict[str, Any] = arrow | {"num_cpus": crew.task_cpus}
-        encoders = ActorPoolStrategy(min_size=crew.least, max_size=crew.most, initial_size=crew.start)
+        encoders = ActorPoolStrategy(
+            min_size=crew.least,
+            max_size=crew.most,
+            initial_size=crew.start,
+            max_concurrent_calls_per_actor=crew.calls,
+            enable_true_multi_threading=crew.calls > 1,
+        )
         actors: dict[str, Any] = arrow | {
             "fn_constructor_args": self._given,
             "compute": encoders,
@@ -144,7 +150,9 @@ class _Encoder:
 
     def __init__(self, counter: Any, archive: Archive, fingerprint: str, target: Target, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._codec = Codec.load(archive.get_model(fingerprint), device=self.device())
+        device = self.device()
+        self._streams = Streams(device)
+        self._codec = Codec.load(archive.get_model(fingerprint), device=device)
         self._target = target
         self._counter = counter
 
@@ -154,7 +162,8 @@ class _Encoder:
         return own_device()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return travel.each(table, self._analyse)
+        with self._streams.own():
+            return travel.each(table, self._analyse)
 
     @metrics.stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:

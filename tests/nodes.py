@@ -7,19 +7,22 @@ whatever lands there runs on the cores that all of them share.
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import ray
+from ray._private import services
 from ray.cluster_utils import Cluster
 
 from tests.s3 import variables_set
 
 REPOSITORY = Path(__file__).parents[1]
 STORE_BYTES = 128 << 20
-START_ATTEMPTS = 5
+START_SECONDS = 300
 _SETTINGS = {
     # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
     "idle_worker_killing_time_threshold_ms": 60_000,
@@ -85,15 +88,21 @@ def nodes(**variables: str) -> Iterator[Nodes]:
 
 
 def _start(cluster: Cluster, **options: object) -> Any:
-    """Ray gives a node 30 seconds to start, which a busy machine may exceed: then again."""
-    for attempt in range(1, START_ATTEMPTS + 1):
-        before = {child.pid for child in psutil.Process().children()}
-        try:
-            return cluster.add_node(object_store_memory=STORE_BYTES, **options)
-        except Exception as e:  # Ray raises no narrower class here
-            for child in psutil.Process().children():  # Ray leaves what it has started
-                if child.pid not in before:
-                    child.kill()
-            if "timed out" not in str(e).lower() or attempt == START_ATTEMPTS:
-                raise
-    raise AssertionError  # not reached
+    """A node that is up. Ray gives it 30 seconds, which a busy machine exceeds; starting again would keep it busy."""
+    look = services.get_node
+
+    def patient(*where: Any) -> Any:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return look(*where)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "get_node", patient)
+        node = cluster.add_node(wait=False, object_store_memory=STORE_BYTES, **options)
+    services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, START_SECONDS)
+    return node

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench.scaling import SECONDS, TRACE
 from pipeline.encoding_settings import EncodeSettings
 from tests.cluster.places import VARIABLE
 from tests.conftest import photo_like
@@ -18,7 +19,7 @@ IMAGES = 24
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Path]]:
     """A head that this process is connected to, and the folder of notes that all workers know."""
     folder = tmp_path_factory.mktemp("notes")
-    with nodes(**{VARIABLE: str(folder)}) as made:
+    with nodes(**{VARIABLE: str(folder), TRACE: str(folder), SECONDS: "0.5"}) as made:
         yield made, folder
 
 
@@ -32,7 +33,7 @@ def head(session: tuple[Nodes, Path]) -> Iterator[Nodes]:
 
 @pytest.fixture
 def notes(session: tuple[Nodes, Path]) -> Path:
-    """Where the stages leave word of where they worked; empty."""
+    """Where workers leave word of what they did; empty."""
     _, folder = session
     for file in folder.iterdir():
         file.unlink()

@@ -1,0 +1,145 @@
+"""What a second, a third and a fourth machine bring: images a second and efficiency on 1 to N nodes of equal size.
+
+    python -m bench.scaling --nodes 1 2 4
+
+The nodes are all on this machine and claim what they do not have: a core and a GPU each. So encoders that *sleep* for a
+fixed time an image stand in for real ones. Everything else is real: fetching, reading, entropy coding's task, writing,
+and all that Ray does. What is measured is whether the line keeps N encoders fed, and not how fast any of them is.
+
+The number of images grows with the nodes. Time runs from when the last encoder has begun (starting processes is no part
+of a cluster's steady work) to the end of the last image; images that were finished before are not counted.
+"""
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from jobs.cluster import quiet_data
+from model.codec import Codec
+from pipeline.archive import Archive
+from pipeline.encoding_settings import EncodeSettings
+from pipeline.line import Line, _Encoder
+from pipeline.local_store import LocalStore
+from pipeline.shards import Rejection
+from pipeline.stages import Analysed, Loaded
+from pipeline.units import ROWS, deal_new
+from tests.nodes import Nodes, nodes
+
+TRACE, SECONDS = "MAEPRESS_BENCH_TRACE", "MAEPRESS_BENCH_SECONDS"
+"""Variables that tell encoders where to write down when they worked, and how long an image takes them."""
+PIECE = 4
+"""Images that travel together."""
+
+
+class Sleeping(_Encoder):
+    """Spends a fixed time an image, and keeps its source."""
+
+    def __init__(self, *_: Any) -> None:
+        self._trace = Path(os.environ[TRACE], str(os.getpid()))
+        self._seconds = float(os.environ[SECONDS])
+
+    def _analyse(self, items: Sequence[Loaded | Rejection]) -> list[Analysed | Rejection]:
+        begun = time.time()
+        time.sleep(self._seconds * len(items))
+        with self._trace.open("a") as file:
+            file.write(f"{begun} {time.time()} {len(items)}\n")
+        return [item if isinstance(item, Rejection) else _kept(item) for item in items]
+
+
+def _kept(item: Loaded) -> Analysed:
+    reading = item.reading
+    facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
+    return Analysed(*facts, keep="stand-in")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What so many nodes did: images, in seconds of steady work."""
+
+    nodes: int
+    images: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
+
+
+def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
+    """Press `pieces` pieces a node on `count` nodes, which are there already.
+
+    Args:
+        head: the cluster, to which this process is connected.
+        count: its nodes; each has one GPU.
+        pieces: a node.
+        trace: the empty folder that the workers know as `TRACE`.
+    """
+    with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:
+        size = make(Path(folder) / "source", count * pieces * PIECE)
+        settings = EncodeSettings(
+            source=f"{folder}/source", archive=f"{folder}/archive", actors=f"{count}:{count}", gpus_per_actor=1
+        )
+        source, archive, codec = LocalStore(settings.source), Archive.create(settings.archive), Codec.load()
+        line = Line(source, archive, codec.fingerprint, codec.coder, "bench", settings, Sleeping)
+        for _ in line.run(deal_new(source.entries(), ROWS * PIECE * size)):
+            pass
+    encoders = [[tuple(map(float, line.split())) for line in file.read_text().splitlines()] for file in trace.iterdir()]
+    assert len(encoders) == count, f"{len(encoders)} encoders worked on {count} nodes"
+    everyone = max(begun for (begun, _, _), *_ in encoders)
+    after = [(begun, end, images) for encoder in encoders for begun, end, images in encoder if begun >= everyone]
+    return Measured(count, int(sum(images for *_, images in after)), max(end for _, end, _ in after) - everyone)
+
+
+def make(folder: Path, count: int) -> int:
+    """So many small images of equal bytes; returns the bytes of one."""
+    folder.mkdir()
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(file, "PNG")
+    for number in range(count):
+        (folder / f"{number:06d}.png").write_bytes(file.getvalue())
+    return len(file.getvalue())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure each number of nodes on a cluster of its own, and print the table."""
+    parser = argparse.ArgumentParser(prog="bench.scaling", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--nodes", type=int, nargs="*", default=[1, 2, 4], help="numbers of nodes; the first is the unit"
+    )
+    parser.add_argument("--pieces", type=int, default=40, help=f"pieces of {PIECE} images a node")
+    parser.add_argument("--seconds", type=float, default=0.25, help="what an image costs an encoder")
+    options = parser.parse_args(argv)
+    table = Table("nodes", "images", "seconds", "images/s", "efficiency", box=None)
+    first: Measured | None = None
+    for count in options.nodes:
+        with (
+            tempfile.TemporaryDirectory() as trace,
+            nodes(**{TRACE: trace, SECONDS: str(options.seconds)}) as head,
+        ):
+            quiet_data()
+            for _ in range(count):
+                head.add(cpus=1, gpus=1)
+            found = measure(head, count, options.pieces, Path(trace))
+        first = first or found
+        efficiency = found.rate / found.nodes / (first.rate / first.nodes)
+        cells = (f"{found.images}", f"{found.seconds:.1f}", f"{found.rate:.2f}", f"{efficiency:.2f}")
+        table.add_row(str(count), *cells)
+        print(f"{count} nodes: {found.rate:.2f} images/s, efficiency {efficiency:.2f}", file=sys.stderr, flush=True)
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""What more nodes bring, with encoders that sleep (`bench.scaling` says what that measures)."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.scaling import measure
+from tests.nodes import Nodes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+PIECES = 15
+
+
+def test_four_nodes_press_nearly_four_times_as_much_as_one(head: Nodes, notes: Path) -> None:
+    head.add(cpus=1, gpus=1)
+    one = measure(head, 1, PIECES, notes)
+    for file in notes.iterdir():
+        file.unlink()
+    for _ in range(3):
+        head.add(cpus=1, gpus=1)
+    four = measure(head, 4, PIECES, notes)
+    print(f"{one.rate:.2f} images/s on one node, {four.rate:.2f} on four")
+    assert four.rate >= 0.9 * 4 * one.rate
