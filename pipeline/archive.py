@@ -141,17 +141,20 @@ class Archive:
         files = files_of(open_table(self.rejections))
         return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
 
-    def row(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
+    def row(
+        self, key: str, columns: Sequence[str] | None = None, shards: Sequence[Shard] | None = None
+    ) -> dict[str, Any] | None:
         """One row, found through file and row-group statistics: a few small reads, however large the archive is.
 
         Args:
             key: the source's key.
             columns: to read, all when None.
+            shards: where to look, for callers that keep the table's log; as the table is now when None.
 
         Returns:
             Column to value, or None when the archive has no such key.
         """
-        for shard in self.shards():
+        for shard in self.shards() if shards is None else shards:
             if shard.first_key <= key <= shard.last_key:
                 found = _row_in(self.images, shard, key, columns)
                 if found is not None:

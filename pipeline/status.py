@@ -133,7 +133,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     query = QueryBuilder().register("images", table)
     (totals,) = _select(query, _TOTALS)
     (psnr,) = _select(query, _PSNR)
-    rejections = _open_rejections(archive)
+    rejections = Counter(open_rejections(archive).values())
     return ArchiveStatus(
         archive=archive.url,
         **totals,
@@ -163,8 +163,8 @@ def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, 
     return {row["name"]: row["n"] for row in _select(query, sql)}
 
 
-def _open_rejections(archive: Archive) -> Counter[str]:
-    """Refused keys by "stage: reason"; those whose key has become a row since are settled and do not count.
+def open_rejections(archive: Archive) -> dict[str, str]:
+    """Refused keys with "stage: reason", in order; those whose key has become a row since are settled and left out.
 
     Only shards whose range holds a refused key are looked at; rejections are few beside rows.
     """
@@ -180,7 +180,7 @@ def _open_rejections(archive: Archive) -> Counter[str]:
     for (key, encoded_at), _ in merged(archive.images, shards, ("key", "encoded_at")):
         if key in latest and latest[key][0] <= encoded_at:
             del latest[key]
-    return Counter(reason for _, reason in latest.values())
+    return {key: latest[key][1] for key in keys if key in latest}
 
 
 def any_between(keys: list[str], first: str, last: str) -> bool:

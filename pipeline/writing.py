@@ -54,7 +54,7 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
     Raises:
         ValueError: when the format cannot hold the picture or its metadata (an EXIF block above 64 KiB in a JPEG).
     """
-    image = _to_image(picture)
+    image = to_image(picture)
     options: dict[str, Any] = {}
     if picture.icc:
         options["icc_profile"] = picture.icc
@@ -81,6 +81,7 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
     return file.getvalue()
 
 
-def _to_image(picture: Picture) -> Image.Image:
+def to_image(picture: Picture) -> Image.Image:
+    """The picture's planes as Pillow's L, LA, RGB or RGBA, without its metadata."""
     planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     return Image.fromarray(planes[:, :, 0] if planes.shape[2] == 1 else planes)
