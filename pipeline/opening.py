@@ -32,7 +32,7 @@ class Opener:
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
         """Each row with its picture, or the reason why there is none; a damaged row does not disturb the others."""
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             yield from self._decode(chunk)
 
     def _decode(self, rows: list[Row]) -> Iterator[tuple[Row, Picture | str]]:
@@ -73,8 +73,8 @@ class Opener:
         return codec
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows of one model, of about CHUNK_PIXELS together."""
+def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows of one model, of about CHUNK_PIXELS together; sorted by model."""
     chunk: list[Row] = []
     pixels = 0
     for row in sorted(rows, key=lambda row: str(row["model"])):
