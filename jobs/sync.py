@@ -30,6 +30,8 @@ def _run(settings: "SyncSettings", output: Output) -> int:
     else:
         with ray_session():
             result = sync(settings, quiet=output.quiet)
+        if result.adapted:
+            output.line(result.adapted.described())
         if result.done:
             output.table("", in_words(result.done))
     output.result(result.to_dict())

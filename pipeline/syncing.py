@@ -8,6 +8,7 @@ It is an encode that may also take away and renew:
   tenth of itself over night is more likely broken than cleared out. Then none of them leaves, everything else is done,
   and the result says so. A listing that fails or is empty ends the run before anything is planned.
 - Rows that another model or another target pressed are pressed again when asked for, a bounded number or time a night.
+- Every so many nights, if asked to, the codec learns from the source first (`pipeline.adapting`).
 - Of two runs one gives way at once (`pipeline.lease`).
 """
 
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import TableNotFoundError
 
 from model.codec import Codec
+from pipeline.adapting import Trial, adapt_if_due, tonights_model
 from pipeline.archive import Archive
 from pipeline.encoding import Aim, EncodeResult, press, scope_of
 from pipeline.models import local_model
@@ -35,11 +37,13 @@ class SyncResult:
         plan: what was to be done.
         done: what was done; None for a dry run.
         retire_share: the limit that applied.
+        adapted: what came of adapting; None when it was not its night.
     """
 
     plan: Plan
     done: EncodeResult | None
     retire_share: float
+    adapted: Trial | None = None
 
     @property
     def warning(self) -> str | None:
@@ -55,7 +59,12 @@ class SyncResult:
         """The plan, what was done, and the warning, as JSON can hold them."""
         plan = {name: value for name, value in asdict(self.plan).items() if name not in ("due", "spare")}
         plan["withheld"] = self.plan.withheld
-        return {"plan": plan, "done": self.done and self.done.to_dict(), "warning": self.warning}
+        return {
+            "plan": plan,
+            "done": self.done and self.done.to_dict(),
+            "warning": self.warning,
+            "adapted": self.adapted and asdict(self.adapted),
+        }
 
 
 def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
@@ -79,9 +88,12 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
         stale_minutes=settings.repress_minutes,
     )
     if settings.dry_run:
+        settings = settings.model_copy(update={"model": tonights_model(settings)})
         return SyncResult(_plan(settings, aim), None, settings.retire_share)
+    trial = adapt_if_due(settings, quiet=quiet)
+    settings = settings.model_copy(update={"model": tonights_model(settings)})
     done, plan = press(settings, aim, quiet=quiet)
-    return SyncResult(plan, done, settings.retire_share)
+    return SyncResult(plan, done, settings.retire_share, trial)
 
 
 def _plan(settings: SyncSettings, aim: Aim) -> Plan:

@@ -21,4 +21,15 @@ class SyncSettings(EncodeSettings):
     repress_minutes: float | None = Field(
         None, gt=0, description="with repress: minutes after the start when no more of them are begun"
     )
+    adapt_nights: int = Field(
+        0, ge=0, description="let the codec learn from the source every so many nights, before pressing; 0 never"
+    )
+    adapt_minutes: float = Field(30.0, gt=0, description="with adapt-nights: minutes of training")
+    adapt_margin: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="with adapt-nights: the new model is used if it saves this share of the rate on held-out images",
+    )
+    adapt_workers: int = Field(2, ge=1, description="with adapt-nights: DDP workers")
     dry_run: bool = Field(False, description="only say what would be done")
