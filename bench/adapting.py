@@ -1,0 +1,78 @@
+"""What adapting to an archive's images is worth on others of its kind: BD-rate against the model that it began with.
+
+    python -m bench.adapting TRAIN TEST --minutes 10
+
+Trains as `maepress train TRAIN --init base` does, then presses the images of TEST, which training never sees, with both
+models at several qualities: real bytes of whole files, PSNR on 8-bit RGB.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jobs.cluster import ray_session
+from model.codec import Codec
+from model.picture import Picture
+from pipeline.crops import SUFFIXES
+from pipeline.evaluation.bdrate import bd_rate
+from pipeline.evaluation.curves import mean_curve, psnr_curve
+from pipeline.evaluation.points import Pixels, Point, compare
+from pipeline.training import TrainSettings, train
+
+QUALITIES = (8, 18, 28, 38, 48, 58)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(prog="bench.adapting", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--init", default="base", help="model to begin with and to compare with")
+    parser.add_argument("--out", help="where the adapted model stays; an earlier run's goes on")
+    parser.add_argument("--images", type=int, default=60, help="most images of TEST, evenly chosen")
+    options = parser.parse_args(argv)
+    files = sorted(f for f in options.test.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        print(f"no images in {options.test}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as scratch:
+        out = options.out or f"{scratch}/model"
+        settings = TrainSettings(
+            images=str(options.train), out=out, init=options.init, max_minutes=options.minutes, validate_minutes=1.0
+        )
+        with ray_session():
+            result = train(settings, print)
+        images = [np.asarray(Image.open(f).convert("RGB")) for f in files[:: -(-len(files) // options.images)]]
+        curves = [psnr_curve(mean_curve(_points(Codec.load(model), images))) for model in (options.init, out)]
+    table = Table("minutes", "steps", "loss", title="validation, on images of TRAIN that were held out")
+    for row in result.validation:
+        table.add_row(f"{row['minutes']:.1f}", f"{row['step']:.0f}", f"{row['loss']:.4f}")
+    points = Table("quality", "bpp before", "dB", "bpp after", "dB", title=f"{len(images)} images of TEST")
+    for quality, old, new in zip(QUALITIES, *curves, strict=True):
+        points.add_row(str(quality), f"{old[0]:.4f}", f"{old[1]:.2f}", f"{new[0]:.4f}", f"{new[1]:.2f}")
+    Console().print(table, points, f"BD-rate of the adapted model against {options.init}: {bd_rate(*curves):+.1f} %")
+    return 0
+
+
+def _points(codec: Codec, images: list[Pixels]) -> list[list[Point]]:
+    torch.set_num_threads(2)
+    return [[_point(codec, pixels, quality) for quality in QUALITIES] for pixels in track(images, codec.fingerprint)]
+
+
+def _point(codec: Codec, pixels: Pixels, quality: int) -> Point:
+    (payload,) = codec.compress([Picture(pixels)], quality)
+    return compare(quality, len(payload), pixels, codec.decompress([payload])[0].pixels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
