@@ -7,7 +7,8 @@ Where each image goes:
 - an `original`, and the JPEG of a `jxl`, come back byte for byte under their own key;
 - a pressed image in the format that its source had keeps its key (`same` asks for that; sources in formats that are not
   written here, such as GIF or AVIF, become PNG);
-- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png` cannot meet.
+- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png` cannot meet;
+- `mp4` puts the frames of videos together again, a file a video, and leaves everything else out (`pipeline.joining`).
 
 What fails is named and counted, and the rest goes on.
 """
@@ -25,12 +26,13 @@ from ray.data import DataContext
 
 from model.errors import MaepressError
 from model.picture import Picture
-from pipeline import flow
+from pipeline import flow, video
 from pipeline.actors import parse_range
 from pipeline.archive import Archive, scan_shard
 from pipeline.decoding_settings import DecodeSettings
 from pipeline.device import own_device
 from pipeline.flow import cargo
+from pipeline.joining import Film, films
 from pipeline.opening import Opener, Row, mae_file
 from pipeline.progress import Progress
 from pipeline.sandbox import TRANSCODING, shared
@@ -138,6 +140,11 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
     dest = open_target(settings.dest)
     tally = _Tally()
+    if settings.format == "mp4":
+        video.require_library()
+        for film in films(archive, selection, dest, settings.keys):
+            tally.add_film(film)
+        return tally.result(time.monotonic() - started)
     with Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress:
         for outcome in _outcomes(archive, selection, dest, settings):
             tally.add(outcome)
@@ -269,6 +276,10 @@ class _Tally:
         sums[_KINDS.get(outcome.status, "originals")] += 1
         sums["bytes_written"] += outcome.bytes_written
         sums["pixels"] += outcome.pixels
+
+    def add_film(self, film: Film) -> None:
+        kind = _Outcome(film.key, LATENT, film.payload_bytes, film.pixels, film.key, film.bytes_written, film.reason)
+        self.add(kind)
 
     def result(self, seconds: float) -> DecodeResult:
         failures = tuple(sorted(self._failures, key=lambda failure: failure.key))

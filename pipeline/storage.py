@@ -3,6 +3,7 @@
     store = open_source("s3://photos/2024")          # exists, readable, not empty; or one clear line
     for entry in store.entries(): ...                # byte order of keys, streamed
     for result in store.fetch(keys): ...             # Fetched(key, data, etag) or FetchFailed(key, reason)
+    clips = open_source("s3://clips#frames=30")      # every 30th frame of each video
     target = open_target("/backup/photos")           # made when missing, writable
 
 Credentials and the endpoint come from where each service's own tools take them (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
@@ -13,10 +14,12 @@ import os
 import re
 from urllib.parse import urlsplit
 
+from pipeline import video
 from pipeline.fsspec_store import FsspecStore
 from pipeline.local_store import LocalStore
 from pipeline.s3_store import S3Store
 from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store
+from pipeline.video_store import MARK, VideoStore
 
 __all__ = [
     "Entry",
@@ -56,10 +59,16 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 def open_source(url: str | os.PathLike[str]) -> Store:
     """A store to read from, checked to exist, to be readable and to hold at least one object.
 
+    With `#frames=30` or `#frames=scenes` behind the URL, videos are seen as folders of their frames.
+
     Raises:
         StorageError: one line saying which of these does not hold, within seconds.
     """
-    store = open_store(url)
+    place, mark, choice = os.fspath(url).partition(MARK)
+    store = open_store(place)
+    if mark:
+        video.require_library()
+        store = VideoStore(store, video.parse_choice(choice))
     store.check_readable()
     if next(store.entries(), None) is None:
         raise StorageError(f"{store.url} is empty: there is nothing to read")

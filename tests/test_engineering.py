@@ -46,8 +46,9 @@ def undeclared(folder: str, declared: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
-    demo = names(PROJECT["optional-dependencies"]["demo"]) if floor == "jobs" else set()
-    assert undeclared(floor, names(PROJECT["dependencies"]) | demo) == set()
+    extra = {"jobs": "demo", "pipeline": "video"}.get(floor)
+    optional = names(PROJECT["optional-dependencies"][extra]) if extra else set()
+    assert undeclared(floor, names(PROJECT["dependencies"]) | optional) == set()
 
 
 @pytest.mark.parametrize("folder", ["tests", "bench", "docs", ".ci"])
