@@ -66,9 +66,11 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
         )
     if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
         raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
+    if settings.width and settings.init not in ("scratch", "random"):
+        raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
     if settings.init not in ("base", "scratch", "random"):
         local_model(settings.init)  # a mistake in it is better met here than in every worker
-    train_keys, held_out = split(_keys(settings), settings.validation_share)
+    train_keys, held_out = split(image_keys(settings), settings.validation_share)
     out = open_target(settings.out)
     if not settings.resume:
         forget(settings.out)
@@ -135,8 +137,12 @@ def _cause(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _keys(settings: TrainSettings) -> list[str]:
-    """Keys of the images, sorted; of more than `max_images`, a random sample, drawn in one pass over the listing."""
+def image_keys(settings: TrainSettings) -> list[str]:
+    """Keys of the images, sorted; of more than `max_images`, a random sample, drawn in one pass over the listing.
+
+    Raises:
+        MaepressError: for fewer than two.
+    """
     random_numbers = random.Random(settings.seed)
     sample: list[str] = []
     seen = 0

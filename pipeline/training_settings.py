@@ -18,6 +18,12 @@ class TrainSettings(BaseModel):
     deepen: int = Field(
         0, ge=0, le=16, description="blocks to add to each stage of the transforms; they start as identities"
     )
+    width: int | None = Field(
+        None,
+        ge=16,
+        le=192,
+        description="with scratch or random: channels at an eighth of the image's sides; latents have 2.5 times as many",
+    )
     workers: int = Field(2, ge=1, description="DDP workers")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps")

@@ -31,7 +31,7 @@ LOG_EVERY = 50
 """Steps between two entries of the training log."""
 
 
-def _start(settings: TrainSettings) -> Network:
+def start_network(settings: TrainSettings) -> Network:
     """The network that training starts from."""
     torch.manual_seed(settings.seed)
     return deepened(_initial(settings), settings.deepen)
@@ -39,10 +39,15 @@ def _start(settings: TrainSettings) -> Network:
 
 def _initial(settings: TrainSettings) -> Network:
     if settings.init == "random":
-        return randomly_initialised(CodecConfig())
+        return randomly_initialised(_config(settings.width))
     if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
-        return Network(CodecConfig())
+        return Network(_config(settings.width))
     return checkpoint.load(local_model(settings.init)).network
+
+
+def _config(width: int | None) -> CodecConfig:
+    """The standard widths, or others in the same proportion between the two halves of the transforms."""
+    return CodecConfig() if width is None else CodecConfig(patch_channels=width, latent_channels=5 * width // 4 * 2)
 
 
 def work(config: dict[str, Any]) -> None:
@@ -61,7 +66,7 @@ class Rank:
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         self.learner = Learner(
-            _start(settings).to(self.device),
+            start_network(settings).to(self.device),
             peak=settings.learning_rate,
             decay_share=settings.decay_share,
             distortion=settings.distortion,
