@@ -10,14 +10,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
-from bench.bdrate import Curve
+from pipeline.evaluation.bdrate import Curve
 
 STYLES = {
     "JPEG 4:2:0": ("#8c8c8c", "-"),
     "WebP m4": ("#c98a2b", "-"),
     "AVIF s6": ("#7a5ba6", "-"),
+    "JPEG XL e7": ("#a65b83", "-"),
     "bmshj2018-hyperprior": ("#5b9bd5", "--"),
     "mbt2018-mean": ("#2f75b5", "--"),
+    "cheng2020-anchor": ("#1f4e79", "--"),
     "EVC-S": ("#4f9d69", "--"),
     "VTM": ("#404040", ":"),
 }

@@ -7,7 +7,6 @@ Images are Kodak's and some training photographs. Ratios hold within a run; mega
 """
 
 import argparse
-import io
 import os
 import sys
 import time
@@ -16,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,6 +32,8 @@ from model.passes import PASSES
 from model.picture import Picture
 from model.target import Target
 from model.tiling import Window
+from pipeline.evaluation.rivals import RIVALS
+from pipeline.evaluation.speed import TYPICAL
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 QUALITY = 40
@@ -69,13 +69,9 @@ def _codecs(images: list[Pixels], model: str) -> Table:
     for name in ("codec", "encode MP/s", "x AVIF", "x WebP", "decode MP/s", "bits a pixel"):
         table.add_column(name, justify="left" if name == "codec" else "right")
     rows: dict[str, tuple[float, float, float]] = {}
-    for name, encode, decode in (
-        ("JPEG q85", _pillow("JPEG", quality=85), _open),
-        ("WebP m4", _pillow("WEBP", quality=80, method=4), _open),
-        ("AVIF s6", _pillow("AVIF", quality=70, speed=6), _open),
-        ("JPEG XL e7", lambda x: imagecodecs.jpegxl_encode(x, effort=7, distance=1.0), imagecodecs.jpegxl_decode),
-    ):
-        rows[name] = _time(images, encode, decode)
+    for rival in RIVALS:
+        quality = TYPICAL[rival.name]
+        rows[rival.name] = _time(images, lambda x, r=rival, q=quality: r.encode(x, q), rival.decode)  # type: ignore[misc]
     _load(model, 1)
     rows["maepress, 1 thread"] = _time(images, _press, _unpress)
     torch.set_num_threads(2)
@@ -177,19 +173,6 @@ def _press(pixels: Pixels) -> bytes:
 
 def _unpress(payload: bytes) -> Pixels:
     return _codec[0].decompress([payload])[0].pixels
-
-
-def _pillow(kind: str, **options: int) -> Encode:
-    def encode(pixels: Pixels) -> bytes:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, kind, **options)
-        return file.getvalue()
-
-    return encode
-
-
-def _open(data: bytes) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def _time(images: list[Pixels], encode: Encode, decode: Decode) -> tuple[float, float, float]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.bdrate import average, bd_rate, common_range
-from bench.fidelity import compare
 from model.fidelity import decibels
+from pipeline.evaluation.bdrate import average, bd_rate, common_range
+from pipeline.evaluation.points import compare
 
 CURVE = [(0.1, 28.0), (0.2, 30.5), (0.5, 34.0), (1.0, 37.2), (2.0, 41.0)]
 

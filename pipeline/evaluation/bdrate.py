@@ -47,6 +47,17 @@ def average(curves: Sequence[Curve]) -> list[tuple[float, float]]:
     return [(float(rate), float(fidelity)) for rate, fidelity in points]
 
 
+def rate_at(curve: Curve, fidelity: float) -> float | None:
+    """Rate in bits a pixel at a fidelity, interpolated; None outside of the curve, or where it has but one point."""
+    try:
+        log_rate = _log_rate(curve)
+    except ValueError:
+        return None
+    if not log_rate.x[0] <= fidelity <= log_rate.x[-1]:
+        return None
+    return float(np.exp(log_rate(fidelity)))
+
+
 def _log_rate(curve: Curve) -> PchipInterpolator:
     """Log rate over fidelity; points that cost more than one of equal or better fidelity are left out."""
     best: list[tuple[float, float]] = []

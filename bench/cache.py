@@ -1,0 +1,35 @@
+"""Points of other codecs, kept between runs, since AVIF and JPEG XL take their time."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from pipeline.evaluation.points import Pixels, Point
+from pipeline.evaluation.rivals import Rival
+
+
+class Cache:
+    """Points by codec, library version, image content and quality, in a file in the system's temporary folder."""
+
+    def __init__(self) -> None:
+        self._path = Path(tempfile.gettempdir()) / "maepress-bench-rd.json"
+        self._points: dict[str, list[float | None]] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def measure(self, rival: Rival, pixels: Pixels, quality: int) -> Point:
+        """The point, from the file when it was measured before."""
+        what = f"{rival.name} {rival.version} {quality} {pixels.shape}"
+        key = hashlib.sha256(what.encode() + pixels.tobytes()).hexdigest()
+        if key not in self._points:
+            point = rival.measure(pixels, quality)
+            self._points[key] = [point.bpp, point.psnr, point.ms_ssim]
+        bpp, psnr, ms_ssim = self._points[key]
+        assert bpp is not None and psnr is not None
+        return Point(quality, bpp, psnr, ms_ssim)
+
+    def save(self) -> None:
+        """Write the file anew, at once or not at all."""
+        draft = self._path.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(self._points))
+        draft.replace(self._path)
