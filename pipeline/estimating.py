@@ -4,8 +4,9 @@
                                             --scale up by bytes-->    totals, each with a 95 % interval
 
 The sample is pressed by the pipeline's own stages, in this process, one object after the other, on one thread: seconds
-are processor time, the decoder's included, so that it does not matter what else the machine does. What is refused stays where it is, so it counts with all of its bytes; so does what is kept.
-Metadata counts once an image, though Parquet stores what many images share only once a row group.
+are processor time, the decoder's included, so that it does not matter what else the machine does. What is refused stays
+where it is, so it counts with all of its bytes; so does what is kept. Metadata counts once an image, though Parquet
+stores what many images share only once a row group.
 """
 
 import random
