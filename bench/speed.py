@@ -71,10 +71,10 @@ def _codecs(images: list[Pixels], model: str) -> Table:
         quality = TYPICAL[rival.name]
         rows[rival.name] = _time(images, lambda x, r=rival, q=quality: r.encode(x, q), rival.decode)  # type: ignore[misc]
     _load(model, 1)
-    rows["maepress, 1 thread"] = _time(images, _press, _unpress)
+    rows["ours, 1 thread"] = _time(images, _press, _unpress)
     torch.set_num_threads(2)
-    rows["maepress, 2 threads, one by one"] = _time(images, _press, _unpress)
-    rows["maepress, 2 threads, all at once"] = _all_at_once(images)
+    rows["ours, 2 threads"] = _time(images, _press, _unpress)
+    rows["ours, 2, together"] = _all_at_once(images)
     torch.set_num_threads(1)
     for name, (encoded, decoded, bits) in rows.items():
         ratios = [f"{encoded / rows[other][0]:.2f}" for other in ("AVIF s6", "WebP m4")]

@@ -11,6 +11,7 @@ For a pipeline the same in two halves: `analyse` runs the networks (on the GPU w
 integers; `coder.encode` turns those into bytes, in other processes if need be.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -214,6 +215,7 @@ class Codec:
         """Results in order; `work` gets the positions of some of equal size, in several threads at once."""
         cpu = self._device.type == "cpu"
         batches = list(_batches(sizes, BATCH_LATENTS[self._device.type] // (torch.get_num_threads() if cpu else 1)))
+        batches.sort(key=lambda batch: -math.prod(sizes[batch[0]]) * len(batch))  # a large one last would end alone
         results: dict[int, Result] = {}
         for batch, made in zip(batches, each(work, batches, self._device), strict=True):
             results |= zip(batch, made, strict=True)
