@@ -1,6 +1,6 @@
 """Every other scheme that fsspec knows: gs://, az://, memory:// ...
 
-Folder by folder through `ls`, so the names of one folder are in memory at a time.
+Folder by folder through `ls`, several folders at once; the names of these are in memory.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
-from pipeline.listing import Page, ordered, walk
+from pipeline.listing import Page
+from pipeline.lookahead import listed
 from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 _READERS = 16
@@ -43,7 +44,7 @@ class FsspecStore(Store):
     def entries(self) -> Iterator[Entry]:
         """See Store."""
         self.check_readable()
-        return ordered(walk(self._folder), self.url)
+        return listed(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store; the etag is asked for before and after, and must not have changed."""

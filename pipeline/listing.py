@@ -11,10 +11,14 @@ servers that stand on one (SeaweedFS), list in tree order. Two tools put that ri
 """
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.store import Entry, StorageError
+
+AHEAD = 16
+"""Folders of one level that a walk expects to list soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,8 @@ class Page:
     """A part of one folder's listing.
 
     Attributes:
-        files: objects of this folder, with their whole keys.
+        files: objects of this folder, with their whole keys; may hold those of whole sub-folders, which then are not in
+            `folders`.
         folders: prefixes of its sub-folders: whole keys that end with "/".
     """
 
@@ -30,38 +35,68 @@ class Page:
     folders: list[str]
 
 
-def walk(pages: Callable[[str], Iterable[Page]], prefix: str = "") -> Iterator[Entry]:
+def walk(
+    pages: Callable[[str], Iterable[Page]], prefix: str = "", expect: Callable[[str], None] | None = None
+) -> Iterator[Entry]:
     """Every entry below a prefix in byte order.
 
     Args:
         pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow each other in byte
             order of the names, folders with or without their "/" counted; inside a page any order will do.
         prefix: where to begin.
+        expect: told the next AHEAD folders of every level some time before they are listed, each at most once.
 
     Yields:
         Entries in strictly rising order of key.
     """
     held: list[tuple[str, Entry | None]] = []  # a heap of keys; None marks a folder
-    for page in pages(prefix):
-        for entry in page.files:
-            heapq.heappush(held, (entry.key, entry))
-        for folder in page.folders:
-            heapq.heappush(held, (folder, None))
-        # Whatever follows has a name above every name of this page. A folder's key may still be above a later name
-        # (`a/` above `a-b`): hold it.
-        bound = max((key.removesuffix("/") for key, _ in held), default="")
-        while held and held[0][0] <= bound:
+    coming = _Coming(expect)
+    for page in itertools.chain(pages(prefix), (None,)):  # None: nothing follows
+        bound = None
+        if page is not None:
+            for entry in page.files:
+                heapq.heappush(held, (entry.key, entry))
+            for folder in page.folders:
+                heapq.heappush(held, (folder, None))
+            coming.add(page.folders)
+            # Whatever follows has a name above every name of this page. A folder's key may still be above a later name
+            # (`a/` above `a-b`): hold it.
+            bound = max((key.removesuffix("/") for key, _ in held), default="")
+        while held and (bound is None or held[0][0] <= bound):
             key, found = heapq.heappop(held)
             if found is None:
-                yield from walk(pages, key)
+                coming.reached(key)
+                yield from walk(pages, key, expect)
             else:
                 yield found
-    while held:
-        key, found = heapq.heappop(held)
-        if found is None:
-            yield from walk(pages, key)
-        else:
-            yield found
+
+
+class _Coming:
+    """The sub-folders of a folder that were not reached yet: says of the next ones that they will be."""
+
+    def __init__(self, expect: Callable[[str], None] | None) -> None:
+        self._expect = expect
+        self._later: list[str] = []  # a heap
+        self._told: set[str] = set()
+
+    def add(self, folders: Iterable[str]) -> None:
+        if self._expect is not None:
+            for folder in folders:
+                heapq.heappush(self._later, folder)
+            self._tell(self._expect)
+
+    def reached(self, folder: str) -> None:
+        if self._expect is not None:
+            self._told.discard(folder)
+            while self._later and self._later[0] <= folder:  # it came so late that nobody was told
+                heapq.heappop(self._later)
+            self._tell(self._expect)
+
+    def _tell(self, expect: Callable[[str], None]) -> None:
+        while self._later and len(self._told) < AHEAD:
+            folder = heapq.heappop(self._later)
+            self._told.add(folder)
+            expect(folder)
 
 
 def ordered(entries: Iterable[Entry], url: str) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from pipeline.keys import check_key
 from pipeline.listing import Page, walk
-from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
 
 TEMPORARY = ".maepress-"
 """How the names of files that are still being written begin; listings leave them out."""
@@ -97,6 +97,19 @@ class LocalStore(Store):
     def exists(self, key: str) -> bool:
         """See Store."""
         return (self.root / key).is_file()
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store: files that still have their temporary name."""
+        for path in self.root.rglob(f"{TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been finished
+                facts = path.stat()
+                if stat.S_ISREG(facts.st_mode):
+                    name = path.relative_to(self.root).as_posix()
+                    yield Unfinished(name, facts.st_mtime, name)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        self.delete(unfinished.name)
 
     def check_readable(self) -> None:
         """See Store."""

@@ -33,7 +33,8 @@ _TRANSIENT_CODES = frozenset(
         "500",
     }
 )
-_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchUpload"})
+_UNSUPPORTED = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
 
 class Truncated(OSError):
@@ -51,8 +52,13 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the object (not the bucket) does not exist."""
+    """Whether the object or upload (not the bucket) does not exist."""
     return isinstance(error, ClientError) and _code(error) in _MISSING
+
+
+def is_unsupported(error: BaseException | None) -> bool:
+    """Whether the server does not know such requests at all."""
+    return isinstance(error, ClientError) and _code(error) in _UNSUPPORTED
 
 
 def reason(error: BaseException) -> str:

@@ -17,10 +17,11 @@ import fsspec.asyn
 import s3fs.core
 from botocore.exceptions import ClientError
 
-from pipeline.listing import Page, ordered, walk
+from pipeline.listing import Page
+from pipeline.lookahead import listed
 from pipeline.retry import ATTEMPTS, with_retries
-from pipeline.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, reason
-from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, is_unsupported, reason
+from pipeline.store import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
 
 CONCURRENCY = 32
 """Requests in flight for one `fetch`."""
@@ -72,16 +73,16 @@ class S3Store(Store):
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
 
     def entries_flat(self) -> Iterator[Entry]:
-        """The listing as the server gives it; the fewest requests, a thousand keys each.
+        """The listing as the server gives it: few requests, a thousand keys each, several folders at once.
 
         Raises:
             StorageError: at the first key out of order.
         """
-        return ordered((entry for page in self._pages("", delimiter="") for entry in page.files), self.url)
+        return listed(self._subtree, self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
         """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
-        return ordered(walk(lambda prefix: self._pages(prefix, delimiter="/")), self.url)
+        return listed(lambda prefix: self._pages(prefix, delimiter="/"), self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -122,6 +123,36 @@ class S3Store(Store):
         """See Store."""
         return fsspec.asyn.sync(_filesystem().loop, self._exists, key) is True
 
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store: multipart uploads, whose parts are stored and paid for until they are completed or aborted."""
+        more: dict[str, Any] = {}
+        start = len(self.prefix)
+        while True:
+            try:
+                answer = self._call("list_multipart_uploads", Bucket=self.bucket, Prefix=self.prefix, **more)
+            except StorageError as e:
+                if is_unsupported(e.__cause__):
+                    return
+                raise StorageError(
+                    f"the unfinished uploads below {self.url} cannot be listed ({reason(e.__cause__ or e)}): allow "
+                    "s3:ListBucketMultipartUploads, or let a lifecycle rule of the bucket abort them"
+                ) from e
+            uploads = answer.get("Uploads", ())
+            for found in uploads:
+                yield Unfinished(found["Key"][start:], found["Initiated"].timestamp(), found["UploadId"])
+            if not (uploads and answer.get("IsTruncated")):
+                return
+            more = {"KeyMarker": uploads[-1]["Key"], "UploadIdMarker": uploads[-1]["UploadId"]}
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        key = self.prefix + unfinished.key
+        try:
+            self._call("abort_multipart_upload", Bucket=self.bucket, Key=key, UploadId=unfinished.name)
+        except StorageError as e:
+            if e.__cause__ is None or not is_missing(e.__cause__):
+                raise
+
     def check_readable(self) -> None:
         """See Store."""
         self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
@@ -140,27 +171,46 @@ class S3Store(Store):
             return StorageError(f"access to {self.url}/{key} is forbidden: these credentials may not do that there")
         return explain(error.__cause__ or error, f"{self.url}/{key}")
 
+    def _subtree(self, prefix: str) -> Iterator[Page]:
+        """Everything below a prefix in flat pages, or its own level where its sub-folders fill pages of their own.
+
+        Flat pages come one after the other; sub-folders can be listed at once, but cost a request each. So they are
+        taken apart only where the first page does not get past the second of them.
+        """
+        page, more = self._page(prefix, "")
+        if more and 1 <= len({name for e in page.files if (name := _folder_of(e.key, prefix))}) <= 2:
+            yield from self._pages(prefix, delimiter="/")
+            return
+        yield page
+        while more:
+            page, more = self._page(prefix, "", more)
+            yield page
+
     def _pages(self, prefix: str, delimiter: str) -> Iterator[Page]:
-        more: dict[str, Any] = {}
+        page, more = self._page(prefix, delimiter)
+        yield page
+        while more:
+            page, more = self._page(prefix, delimiter, more)
+            yield page
+
+    def _page(self, prefix: str, delimiter: str, token: str | None = None) -> tuple[Page, str | None]:
+        """A page, and the token of the next one."""
         start = len(self.prefix)
-        while True:
-            answer = self._call(
-                "list_objects_v2",
-                Bucket=self.bucket,
-                Prefix=self.prefix + prefix,
-                Delimiter=delimiter,
-                MaxKeys=PAGE_KEYS,
-                **more,
-            )
-            files = [
-                Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
-                for found in answer.get("Contents", ())
-                if not found["Key"].endswith("/")  # the markers that consoles leave for empty folders
-            ]
-            yield Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
-            if not answer.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": answer["NextContinuationToken"]}
+        answer = self._call(
+            "list_objects_v2",
+            Bucket=self.bucket,
+            Prefix=self.prefix + prefix,
+            Delimiter=delimiter,
+            MaxKeys=PAGE_KEYS,
+            **({"ContinuationToken": token} if token else {}),
+        )
+        files = [
+            Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
+            for found in answer.get("Contents", ())
+            if not found["Key"].endswith("/")  # the markers that consoles leave for empty folders
+        ]
+        page = Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
+        return page, answer["NextContinuationToken"] if answer.get("IsTruncated") else None
 
     def _call(self, operation: str, attempts: int = ATTEMPTS, **arguments: Any) -> Any:
         async def call() -> Any:
@@ -205,6 +255,11 @@ class S3Store(Store):
                     return FetchFailed(key, reason(e), is_transient(e))
 
         return list(await asyncio.gather(*map(one, keys)))
+
+
+def _folder_of(key: str, prefix: str) -> str:
+    """The sub-folder of `prefix` that a key lies in; empty for none."""
+    return key[len(prefix) :].partition("/")[0] if "/" in key[len(prefix) :] else ""
 
 
 def _filesystem() -> Any:

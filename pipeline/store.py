@@ -64,6 +64,21 @@ class FetchFailed:
     transient: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a writer has begun and not ended; perhaps it still works, perhaps it is dead. No reader sees it.
+
+    Attributes:
+        key: of the object that it would become.
+        started: seconds since 1970, of the last sign that it is worked on where there is one.
+        name: what the store calls it: the id of an upload, the path of a temporary file.
+    """
+
+    key: str
+    started: float
+    name: str
+
+
 class Store(ABC):
     """A folder or bucket prefix.
 
@@ -126,6 +141,22 @@ class Store(ABC):
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What writers have begun below the root and not ended; nothing where a store has no such thing or cannot tell.
+
+        Raises:
+            StorageError: when that may not be listed.
+        """
+        return iter(())
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Remove what will never be finished, and what it occupies; gone is fine.
+
+        Raises:
+            StorageError: when that may not be done.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lists nothing unfinished")
 
     @abstractmethod
     def check_readable(self) -> None:

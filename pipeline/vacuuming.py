@@ -7,21 +7,18 @@ What is left behind and how it is told apart:
   not committed yet; so no file goes that is younger than the retention or than the oldest run that is alive
   (`pipeline.presence`). Should a run have slept through that, its commit notices (`pipeline.commits`).
 - Plans of runs that died.
-- On a local disk, files that were still being written.
+- What dead writers have begun: temporary files on a local disk, multipart uploads in a bucket.
 
 Models always stay: they are small, and rows are worth nothing without them.
 """
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from deltalake.exceptions import DeltaError
 
 from pipeline.archive import Archive
-from pipeline.local_store import TEMPORARY, LocalStore
 from pipeline.maintenance_settings import VacuumSettings
 from pipeline.naming import started_at
 from pipeline.presence import RunSeen, runs_seen
@@ -40,7 +37,7 @@ class VacuumResult:
         rejections: files of the rejections table.
         shard_bytes: of both.
         plans: runs whose plan was left behind.
-        unfinished: files that were never finished, on a local disk.
+        unfinished: files and uploads that were never finished.
         spared_for: runs that are alive; nothing younger than the oldest of them was removed.
     """
 
@@ -70,13 +67,15 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
     shards, shard_bytes = _remove_files(archive.images, age, settings.dry_run)
     rejections, rejection_bytes = _remove_files(archive.rejections, age, settings.dry_run)
     dead = [run for run in runs if not run.is_alive(now) and now - _last_word(run, now) > settings.hours * 3600]
-    unfinished = list(_unfinished(archive.root, now - age))
     if not settings.dry_run:
         for run in dead:
             for key in run.files:
                 archive.root.delete(key)
-        for path in unfinished:
-            path.unlink(missing_ok=True)
+    # Last, as it may be forbidden where everything else is allowed.
+    unfinished = [found for found in archive.root.unfinished() if found.started < now - age]
+    if not settings.dry_run:
+        for found in unfinished:
+            archive.root.discard(found)
     names = tuple(run.run for run in alive)
     return VacuumResult(shards, rejections, shard_bytes + rejection_bytes, len(dead), len(unfinished), names)
 
@@ -98,10 +97,3 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
 def _last_word(run: RunSeen, now: float) -> float:
     """When a run was last known to work; a folder that tells nothing counts as new."""
     return max(run.seen, started_at(run.run) or 0.0) or now
-
-
-def _unfinished(root: Store, before: float) -> Iterator[Path]:
-    if isinstance(root, LocalStore):
-        for path in root.root.rglob(f"{TEMPORARY}*"):
-            if path.is_file() and path.stat().st_mtime < before:
-                yield path

@@ -89,6 +89,7 @@ class Promises:
         logs = re.compile(r"(images|rejections|leases)/_delta_log/|runs/")
         left = [entry.key for entry in root.entries() if not logs.match(entry.key)]
         broken = [f"{key} is left over" for key in left if key not in needed]
+        broken += [f"an upload of {upload.key} is left over" for upload in root.unfinished()]
         return broken + [f"{key} is gone" for key in sorted(needed - set(left))]
 
     def end_lease(self) -> None:

@@ -1,11 +1,15 @@
 """Keys come in byte order, whatever order folders come in."""
 
 import random
-from collections.abc import Iterator
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from pipeline.listing import Page, ordered, walk
+from pipeline.lookahead import FOLDERS, REQUESTS, Lookahead, listed
 from pipeline.store import Entry, StorageError
 
 TRICKY = ["a", "a!", "a-b", "a-b/c", "a/", "a/b", "a/b-c", "a/b/c", "a.", "a0", "b", "é/ü", "é-", "~", "a/b/", "a-"]
@@ -31,12 +35,83 @@ def pages_of(keys: list[str], size: int, *, slash_counts: bool) -> object:
     return pages
 
 
+NAMES = ["a", "b", "a-", "a.b", "a!", "é", "0"]
+
+
+@pytest.mark.parametrize("slash_counts", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_folders_asked_for_ahead_change_nothing_of_the_order(size: int, slash_counts: bool) -> None:
+    """Some threads, as listing many folders has."""
+    rng = random.Random(size)
+    for _ in range(20):
+        keys = sorted({"/".join(rng.choices(NAMES, k=rng.randint(1, 4))) for _ in range(300)})
+        found = [entry.key for entry in listed(pages_of(keys, size, slash_counts=slash_counts), "s3://b")]  # type: ignore[arg-type]
+        assert found == sorted(keys, key=lambda key: key.encode())
+
+
+def tree(*counts: int) -> Callable[[str], Iterator[Page]]:
+    """Folders in folders, so many on each level, with as many files in each of the last."""
+
+    def pages(prefix: str) -> Iterator[Page]:
+        level = prefix.count("/")
+        names = [f"{prefix}{i:04d}" for i in range(counts[level])]
+        yield Page(entries(names), []) if level + 1 == len(counts) else Page([], [f"{name}/" for name in names])
+
+    return pages
+
+
+def test_many_folders_are_listed_at_once_but_not_all() -> None:
+    together = most = 0
+    lock = threading.Lock()
+
+    def slow(prefix: str) -> Iterator[Page]:
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        time.sleep(0.02)
+        with lock:
+            together -= 1
+        yield from tree(20, 20, 5)(prefix)
+
+    assert sum(1 for _ in listed(slow, "s3://b")) == 2000
+    assert 8 <= most <= REQUESTS
+
+
+def test_a_failure_ahead_is_told_in_its_turn_and_ends_the_listing() -> None:
+    def failing(prefix: str) -> Iterable[Page]:
+        if prefix == "0005/":
+            raise StorageError("s3://b is away")
+        return tree(20, 3)(prefix)
+
+    stream = listed(failing, "s3://b")
+    assert [next(stream).key[:4] for _ in range(15)] == [f"{i:04d}" for i in range(5) for _ in range(3)]
+    with pytest.raises(StorageError, match="is away"):
+        next(stream)
+
+
+def test_however_many_folders_there_are_few_are_held() -> None:
+    given_up = Counter[str]()
+
+    def counted(prefix: str) -> Iterator[Page]:
+        given_up[prefix] += 1
+        return tree(40, 40, 4, 2)(prefix)
+
+    with Lookahead(counted) as ahead:
+        count = 0
+        for _ in walk(ahead, expect=ahead.expect):
+            count += 1
+            assert len(ahead._begun) <= FOLDERS
+    assert count == 40 * 40 * 4 * 2
+    assert sum(given_up.values()) < 1.1 * len(given_up), "folders are asked for again and again"
+
+
 @pytest.mark.parametrize("slash_counts", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_a_walk_gives_every_key_once_in_byte_order(size: int, slash_counts: bool) -> None:
     rng = random.Random(size)
     for _ in range(200):
-        keys = {"/".join(rng.choices(["a", "b", "a-", "a.b", "a!", "é", "0"], k=rng.randint(1, 4))) for _ in range(12)}
+        keys = {"/".join(rng.choices(NAMES, k=rng.randint(1, 4))) for _ in range(12)}
         found = [entry.key for entry in walk(pages_of(sorted(keys), size, slash_counts=slash_counts))]  # type: ignore[arg-type]
         assert found == sorted(keys, key=lambda key: key.encode())
 

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -190,6 +193,36 @@ def test_plans_of_dead_runs_go_when_they_are_old(local: Archive) -> None:
     assert (result.plans, result.spared_for) == (2, ("20260101T000000-works",))
     left = {run.run.rpartition("-")[2] for run in runs_seen(local.root)}
     assert left == {"young", "works", "silent"}
+
+
+WRITER = """
+import os, signal, sys
+from pipeline.storage import open_store
+with open_store(sys.argv[1]).open_output("part-killed.parquet") as file:
+    file.write(bytes(40 << 20))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_has_begun_goes_once_it_is_old(archive: Archive) -> None:
+    killed = subprocess.run([sys.executable, "-c", WRITER, archive.images.url], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (begun,) = archive.root.unfinished()
+    assert begun.key.startswith("images/") and abs(begun.started - time.time()) < 600
+    assert vacuum(VacuumSettings(archive=archive.url, hours=1)).unfinished == 0  # perhaps its writer lives
+    later = {"archive": archive.url, "hours": 0.0}
+    assert vacuum(VacuumSettings.model_construct(**later, dry_run=True)).unfinished == 1
+    assert list(archive.root.unfinished()) == [begun]
+    assert vacuum(VacuumSettings.model_construct(**later, dry_run=False)).unfinished == 1
+    assert list(archive.root.unfinished()) == []
+    archive.root.discard(begun)  # gone is fine
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(archive: Archive) -> None:
+    with pytest.raises(ZeroDivisionError), archive.images.open_output("part-failed.parquet") as file:
+        file.write(bytes(40 << 20))
+        raise ZeroDivisionError
+    assert list(archive.root.unfinished()) == [] and not archive.images.exists("part-failed.parquet")
 
 
 # ---- compaction
