@@ -1,6 +1,6 @@
 """The production line: a wave of pieces through Ray Data, from load to write.
 
-    pieces --_load--> tasks --_Encoder--> actors --_press--> tasks --_write--> one receipt for each unit
+    pieces --load--> tasks --_Encoder--> actors --press--> tasks --write--> one receipt for each unit
 
 Rows are pieces, one a block, and stay in order (`preserve_order`). Since every unit is `ROWS` rows long, the writer
 takes `ROWS` rows at a time and has a whole unit; it checks that. Ray repeats the work of any task or actor that dies.
@@ -21,13 +21,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from model.codec import Codec
 from model.coder import EntropyCoder
 from model.target import Target
-from pipeline import metrics, stages, travel
+from pipeline import metrics, stages, tasks, travel
 from pipeline.archive import Archive
 from pipeline.counting import Counts, start_counter, watching
 from pipeline.crew import gather
 from pipeline.device import Streams, own_device
 from pipeline.encoding_settings import EncodeSettings
-from pipeline.sandbox import shared
 from pipeline.shards import Receipt, Rejection
 from pipeline.store import Store
 from pipeline.units import ROWS, Piece
@@ -67,12 +66,12 @@ class Line:
             ray.init()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
-        self._load = functools.partial(_load, source=source, settings=settings)
+        self._load = functools.partial(tasks.load, source=source, settings=settings)
         self._counter = start_counter()
         self._encoder = encoder or _Encoder
         self._given = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
-        self._press = functools.partial(_press, coder=coder, run=run, settings=settings)
-        self._write = functools.partial(_write, archive=archive)
+        self._press = functools.partial(tasks.press, coder=coder, run=run, settings=settings)
+        self._write = functools.partial(tasks.write, archive=archive)
 
     def watching(self, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
         """Show how far the encoders of this line are, for the length of a `with` block."""
@@ -137,14 +136,6 @@ def _context() -> DataContext:
     return context
 
 
-@metrics.stage("load")
-def _load(table: pa.Table, source: Store, settings: EncodeSettings) -> pa.Table:
-    sandbox = shared(settings.limits())
-    return travel.each(
-        table, lambda objects: stages.load(objects, source, sandbox, settings.max_pixels, settings.max_bytes)
-    )
-
-
 class _Encoder:
     """An actor with a model."""
 
@@ -172,16 +163,3 @@ class _Encoder:
         pixels = sum(image.width * image.height for image in images)
         self._counter.add.remote(Counts(len(items), sum(len(image.source) for image in images), pixels))
         return done
-
-
-@metrics.stage("press")
-def _press(table: pa.Table, coder: EntropyCoder, run: str, settings: EncodeSettings) -> pa.Table:
-    sandbox, target = shared(settings.limits()), settings.target()
-    return travel.each(table, lambda items: stages.press(items, coder, target, sandbox, run))
-
-
-@metrics.stage("write")
-def _write(table: pa.Table, archive: Archive) -> pa.Table:
-    unit, base, drop, pieces = travel.whole_unit(table)
-    receipt = stages.write(unit, base, pieces, archive, drop)
-    return pa.table({"receipt": pa.array([pickle.dumps(receipt)], pa.large_binary())})

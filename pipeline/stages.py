@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from model.codec import Codec, Latents
-from model.coder import EntropyCoder
+from model.coder import EntropyCoder, Latents
 from model.picture import Picture
 from model.target import Target
 from pipeline.archive import Archive
@@ -30,6 +29,9 @@ from pipeline.shards import Receipt, Rejection, write_shard
 from pipeline.store import Entry, FetchFailed, Store, too_large
 from pipeline.target_settings import named
 from pipeline.transcoding import JPEG_START
+
+if TYPE_CHECKING:  # it brings torch, which only encoders need
+    from model.codec import Codec
 
 _COUNTED = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
 """The columns that a receipt sums up."""
@@ -117,7 +119,7 @@ def load(
     return results
 
 
-def analyse(items: Sequence[Loaded | Rejection], codec: Codec, target: Target) -> list[Analysed | Rejection]:
+def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec puts equal sizes together by itself."""
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
     latents = iter(_analyse_all(pictures, codec, target))
@@ -137,7 +139,7 @@ def analyse(items: Sequence[Loaded | Rejection], codec: Codec, target: Target) -
     return results
 
 
-def _analyse_all(pictures: Sequence[Picture], codec: Codec, target: Target) -> list[Latents | str]:
+def _analyse_all(pictures: Sequence[Picture], codec: "Codec", target: Target) -> list[Latents | str]:
     """Latents of each, or why there are none: one picture too large for the memory must not take others with it."""
     try:
         return list(codec.analyse(pictures, target))

@@ -3,8 +3,8 @@
     unit    int64           the unit the row belongs to
     base    string          the shard that the unit replaces, or null
     drop    large_binary    keys that leave that shard, pickled; null where there are none
-    cargo   large_binary    what the stage before made of the piece, pickled; null in rows of padding and of pieces without
-                            objects, which only drop keys: both pass every stage untouched
+    cargo   large_binary    what the stage before made of the piece, pickled; null in rows of padding and in pieces that
+                            only drop keys: both pass every stage untouched
 
 Ray moves the bytes through shared memory, and no row can be split into blocks of its parts; pictures of all sizes share
 a cell without a tensor type that would have to fit them all. A pickle copies pixels once on either side, some ten
