@@ -46,6 +46,9 @@ class ArchiveImages(IterableDataset[Any]):
 
     Attributes:
         archive: where they are.
+        version: of its table.
+        content: what samples hold.
+        columns: of the row that samples have beside their key.
         wanted: which rows.
         groups: the row groups with such rows, in order of first key.
         rows: images of one epoch, over all ranks.
@@ -94,8 +97,8 @@ class ArchiveImages(IterableDataset[Any]):
         unknown = [name for name in columns if name not in IMAGES.names]
         if unknown:
             raise MaepressError(f"an archive has no column {unknown[0]!r}: it has {', '.join(IMAGES.names)}")
-        self._content: Content = content
-        self._columns = tuple(columns)
+        self.content: Content = content
+        self.columns = tuple(columns)
         able = STATUSES if content == "image" else (LATENT,)
         self.wanted = Wanted(keys, able if statuses is None else tuple(statuses))
         self._transform, self._shuffle, self._seed, self._buffer = transform, shuffle, seed, buffer_bytes
@@ -103,7 +106,8 @@ class ArchiveImages(IterableDataset[Any]):
         self._rank = rank if rank is not None else dist.get_rank() if started else 0
         self._world = world if world is not None else dist.get_world_size() if started else 1
         self._equal = equal
-        self.groups = row_groups(self.archive, self.wanted)
+        self.version = self.archive.version()
+        self.groups = row_groups(self.archive, self.wanted, self.version)
         self.rows = sum(group.rows for group in self.groups)
         if not self.rows:
             raise MaepressError(
@@ -124,6 +128,14 @@ class ArchiveImages(IterableDataset[Any]):
             DamagedPayload: naming the key of an image that does not decode.
             StorageError: when a shard is gone or damaged.
         """
+        samples = Samples(self.archive, self.content)
+        for rows in self.batches(DECODED_AT_ONCE):
+            for row, array in zip(rows, samples.arrays(rows), strict=True):
+                sample = sample_of(row, array, self.content, self.columns)
+                yield sample if self._transform is None else self._transform(sample)
+
+    def batches(self, count: int) -> Iterator[list[Row]]:
+        """This worker's rows, not decoded, so many together (the last may be fewer)."""
         worker = get_worker_info()
         part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
         epoch = int(self._epoch)
@@ -134,19 +146,15 @@ class ArchiveImages(IterableDataset[Any]):
             total -= total % self._world
         begin, end = bounds(total, self._rank, self._world)
         mine = bounds(end - begin, part, parts)
-        rows = self._rows(stretch(groups, begin + mine[0], begin + mine[1]))
+        rows = iter(self._rows(stretch(groups, begin + mine[0], begin + mine[1])))
         if self._shuffle:
             rng = np.random.default_rng((self._seed, epoch, self._rank, part))
             rows = shuffled_rows(rows, rng, self._buffer)
-        samples = Samples(self.archive, self._content)
-        rows = iter(rows)
-        while some := list(islice(rows, DECODED_AT_ONCE)):
-            for row, array in zip(some, samples.arrays(some), strict=True):
-                sample = sample_of(row, array, self._content, self._columns)
-                yield sample if self._transform is None else self._transform(sample)
+        while some := list(islice(rows, count)):
+            yield some
 
     def _rows(self, spans: Sequence[Any]) -> Iterator[Row]:
-        names = list(dict.fromkeys([*COLUMNS, *self._columns]))
+        names = list(dict.fromkeys([*COLUMNS, *self.columns]))
         for table in read_spans(self.archive.images, spans, self.wanted, names):
             for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
                 yield from batch.to_pylist()
