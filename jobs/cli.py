@@ -22,6 +22,7 @@ NAMES = (
     "estimate",
     "evaluate",
     "browse",
+    "probe",
     "tune",
     "submit",
     "compress",
