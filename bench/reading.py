@@ -1,0 +1,97 @@
+"""What an image costs a training loop: its JPEG decoded, or its latents read: `python -m bench.reading ARCHIVE SOURCE`.
+
+ARCHIVE was pressed from SOURCE, a folder of JPEGs. Processor time of one thread an image, the least of some rounds, all
+in one run, for the same images: Pillow from the JPEG's bytes, payloads from the archive's rows, and a cache on disk, in
+random order. The cache's row says what it cost to make, once, and its bytes beside those of the JPEGs.
+"""
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.archive import Archive
+from pipeline.dataset import DECODED_AT_ONCE
+from pipeline.learning.cache import LatentCache, write
+from pipeline.learning.samples import COLUMNS, Content, Samples
+from pipeline.opening import Row
+from pipeline.schema import LATENT
+
+ROUNDS, MOST, SIDE = 3, 96, 224
+RESIZED = (SIDE, SIDE)
+
+
+def least(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Processor seconds of the best round."""
+    spent = []
+    for _ in range(rounds):
+        before = time.process_time()
+        work()
+        spent.append(time.process_time() - before)
+    return min(spent)
+
+
+def by_pillow(source: bytes, *, draft: bool = False, resize: bool = True) -> np.ndarray:
+    image = Image.open(io.BytesIO(source))
+    if draft:
+        image.draft("RGB", RESIZED)
+    image = image.convert("RGB")
+    return np.asarray(image.resize(RESIZED, Image.Resampling.BILINEAR) if resize else image)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    archive, source = Archive.open(sys.argv[1]), Path(sys.argv[2])
+    rows: list[Row] = [row for batch in archive.scan(COLUMNS) for row in batch.to_pylist() if row["status"] == LATENT]
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)]
+    files = [(source / row["key"]).read_bytes() for row in rows]
+    order = np.random.default_rng(0).permutation(len(rows)).tolist()
+    found: dict[str, float] = {
+        "Pillow: decode": least(lambda: [by_pillow(file, resize=False) for file in files]),
+        f"Pillow: decode, resize to {SIDE}": least(lambda: [by_pillow(file) for file in files]),
+        f"Pillow: draft, resize to {SIDE}": least(lambda: [by_pillow(file, draft=True) for file in files]),
+    }
+    notes: dict[str, str] = {}
+
+    def read(samples: Samples) -> None:
+        for start in range(0, len(rows), DECODED_AT_ONCE):
+            samples.arrays(rows[start : start + DECODED_AT_ONCE])
+
+    contents: tuple[Content, ...] = ("sketch", "prefix", "latents", "image")
+    for content in contents:
+        samples = Samples(archive, content)
+        samples.arrays(rows[:1])  # loads the model
+        rounds = ROUNDS if content in ("sketch", "prefix") else 1
+        found[f"archive: {content}"] = least(lambda samples=samples: read(samples), rounds)  # type: ignore[misc]
+        if content == "image":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            grids = samples.grids(rows)
+            write(folder, ((row["key"], {}, grid) for row, grid in zip(rows, grids, strict=True)), {})
+            cache = LatentCache(folder)
+            name = f"cache: {content}"
+            found[name] = least(lambda cache=cache: [cache[number] for number in order])  # type: ignore[misc]
+            share = cache.nbytes / sum(map(len, files))
+            made = found[f"archive: {content}"] / len(rows) * 1e3
+            notes[name] = f"once {made:.2f} ms an image to make; {share:.2f} x the JPEGs' bytes"
+    base = found[f"Pillow: decode, resize to {SIDE}"]
+    pixels = sum(row["width"] * row["height"] for row in rows)
+    payloads = sum(len(row["payload"]) for row in rows)
+    print(
+        f"{len(rows)} images, {pixels / 1e6:.1f} MP, JPEG {sum(map(len, files)) / 1e6:.2f} MB, "
+        f"payloads {payloads / 1e6:.2f} MB"
+    )
+    print(f"{'':32}{'ms an image':>12}{'MP/s a core':>13}{'speed':>8}")
+    for name, seconds in found.items():
+        ms, speed = seconds / len(rows) * 1e3, base / seconds
+        print(f"{name:32}{ms:>12.3f}{pixels / 1e6 / seconds:>13.1f}{speed:>7.2f}x  {notes.get(name, '')}".rstrip())
+
+
+if __name__ == "__main__":
+    main()
