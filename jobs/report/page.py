@@ -63,7 +63,10 @@ def render(found: Evaluation) -> str:
 def _summary(found: Evaluation) -> list[str]:
     """Ours against each measured codec, in words."""
     rates = [(name.rsplit(" ", 1)[0], found.deltas[name].of_mean) for name in found.curves if name in found.deltas]
-    return [f"{abs(rate):.0f}{GAP}% {'smaller' if rate < 0 else 'larger'} than {family}{APOSTROPHE}s" for family, rate in rates]
+    return [
+        f"{abs(rate):.0f}{GAP}% {'smaller' if rate < 0 else 'larger'} than {family}{APOSTROPHE}s"
+        for family, rate in rates
+    ]
 
 
 def _marks(found: Evaluation) -> dict[str, str]:

@@ -106,6 +106,7 @@ class _Viewer:
         self._templates.globals |= {"link": link, "home": _home, "archive": redact(catalogue.archive.url)}
         self._static = {
             "viewer.css": (text_of(WEB / "base.css") + text_of(HERE / "viewer.css"), "text/css"),
+            "icon.svg": (text_of(HERE / "icon.svg"), "image/svg+xml"),
             "viewer.js": (text_of(WEB / "compare.js") + text_of(HERE / "viewer.js"), "text/javascript"),
         }
 
