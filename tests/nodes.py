@@ -22,7 +22,8 @@ from tests.s3 import variables_set
 
 REPOSITORY = Path(__file__).parents[1]
 STORE_BYTES = 128 << 20
-START_SECONDS = 300
+START_ATTEMPTS = 20
+START_SECONDS = 200
 _SETTINGS = {
     # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
     "idle_worker_killing_time_threshold_ms": 60_000,
@@ -88,7 +89,12 @@ def nodes(**variables: str) -> Iterator[Nodes]:
 
 
 def _start(cluster: Cluster, **options: object) -> Any:
-    """A node that is up. Ray gives it 30 seconds, which a busy machine exceeds; starting again would keep it busy."""
+    """A node that is up.
+
+    A raylet waits 15 seconds for its agents to import what they need, which takes longer on a machine that does much
+    else, and then dies: then again. Ray itself gives a node 30 seconds, dead or not.
+    """
+    before = set(psutil.Process().children(recursive=True))
     look = services.get_node
 
     def patient(*where: Any) -> Any:
@@ -97,12 +103,31 @@ def _start(cluster: Cluster, **options: object) -> Any:
             try:
                 return look(*where)
             except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
+                if time.monotonic() > deadline or _has_died("raylet", before):
+                    raise _DiedEarly from None
                 time.sleep(0.5)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "get_node", patient)
-        node = cluster.add_node(wait=False, object_store_memory=STORE_BYTES, **options)
-    services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, START_SECONDS)
-    return node
+    for attempt in range(START_ATTEMPTS):
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(services, "get_node", patient)
+                node = cluster.add_node(wait=False, object_store_memory=STORE_BYTES, **options)
+            services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, START_SECONDS)
+            return node
+        except _DiedEarly:
+            for child in set(psutil.Process().children(recursive=True)) - before:  # Ray leaves what it has started
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+                    child.wait()
+            if attempt == START_ATTEMPTS - 1:
+                raise
+    raise AssertionError  # not reached
+
+
+class _DiedEarly(Exception):
+    """A raylet ended before it was up."""
+
+
+def _has_died(name: str, before: set[psutil.Process]) -> bool:
+    fresh = [child for child in psutil.Process().children() if child not in before]
+    return any(child.name() == name and child.status() == psutil.STATUS_ZOMBIE for child in fresh)

@@ -67,7 +67,15 @@ def test_the_head_works_on_nothing_and_workers_start_from_zero() -> None:
         assert kind["min_workers"] == 0
         assert kind["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert sum(kind["max_workers"] for kind in workers.values()) <= config["max_workers"]
-    assert workers["gpu"]["resources"]["CPU"] < workers["cpu"]["resources"]["CPU"]
+
+
+def test_machines_with_gpus_offer_no_core_so_that_only_encoders_fit() -> None:
+    assert cluster()["available_node_types"]["gpu"]["resources"] == {"CPU": 0, "GPU": 1}
+    for name in ("rayjob.yaml", "raycronjob.yaml"):
+        spec = manifest(name)["spec"]
+        groups = {g["groupName"]: g for g in spec.get("jobTemplate", spec)["rayClusterSpec"]["workerGroupSpecs"]}
+        assert groups["gpu"]["rayStartParams"]["num-cpus"] == "0"
+        assert "num-cpus" not in groups["cpu"]["rayStartParams"], "as many as the pod has"
 
 
 def test_no_key_and_no_secret_is_in_any_file() -> None:

@@ -26,7 +26,7 @@ def settings(folder: Path, out: str, init: Path, **more: Any) -> TrainSettings:
         for i in range(40):
             Image.fromarray(photo_like(96, 128, seed=i)).save(images / f"{i:02d}.png")
     values = {"images": str(images), "out": str(folder / out), "init": str(init), "batch": 4, "crop": 64}
-    limits = {"max_steps": 16, "validate_minutes": EVERY_STEP, "validation_share": 0.1, "learning_rate": 2e-3}
+    limits = {"max_steps": 10, "validate_minutes": EVERY_STEP, "validation_share": 0.1, "learning_rate": 2e-3}
     return TrainSettings(**values | limits | more)
 
 
@@ -44,8 +44,8 @@ def test_four_workers_on_two_nodes_learn_what_one_learns(head: Nodes, tmp_path: 
     other = curve(train(settings(tmp_path, "other", tiny_model_folder, workers=4, seed=1)))
     print([f"{b / a - 1:+.1e}" for a, b in zip(one, four, strict=True)])
     assert one[-1] < 0.9 * one[0]
-    assert four == pytest.approx(one, rel=2e-3)
-    assert other != pytest.approx(one, rel=2e-3), "other crops would not have been noticed"
+    assert four == pytest.approx(one, rel=5e-3)
+    assert other != pytest.approx(one, rel=5e-3), "other crops would not have been noticed"
 
 
 def test_a_node_that_is_taken_away_costs_the_steps_since_the_last_checkpoint(
@@ -67,9 +67,9 @@ def test_a_node_that_is_taken_away_costs_the_steps_since_the_last_checkpoint(
     thread.start()
     result = train(settings(tmp_path, "out", tiny_model_folder, workers=4))
     thread.join()
-    assert 4 <= killed_at[0] < 16
-    assert len(curve(result)) == 17, "a row a step: none is missing and none is there twice"
-    assert json.loads(history.read_text().splitlines()[-1])["step"] == result.steps == 16
+    assert 4 <= killed_at[0] < 10
+    assert len(curve(result)) == 11, "a row a step: none is missing and none is there twice"
+    assert json.loads(history.read_text().splitlines()[-1])["step"] == result.steps == 10
     whole = curve(train(settings(tmp_path, "whole", tiny_model_folder, workers=4)))
-    assert curve(result)[: killed_at[0]] == pytest.approx(whole[: killed_at[0]], rel=2e-3)
+    assert curve(result)[: killed_at[0]] == pytest.approx(whole[: killed_at[0]], rel=5e-3)
     assert curve(result)[-1] < 0.95 * curve(result)[0]

@@ -190,3 +190,18 @@ def test_what_is_no_transcode_is_called_damaged(sandbox: Sandbox) -> None:
     for data in (jxl[: len(jxl) // 2], b"", b"noise" * 40):
         with pytest.raises(DamagedPayload):
             sandbox.to_jpeg(data)
+
+
+def test_its_processor_time_counts_what_the_child_does_and_not_what_others_do(sandbox: Sandbox) -> None:
+    photo = image_file("PNG", size=(2000, 1500))
+    begun = sandbox.processor_seconds()
+    time.sleep(0.2)
+    waited = sandbox.processor_seconds()
+    for _ in range(3):
+        sandbox.read(photo, max_pixels=MAX_PIXELS)
+    child = child_of(sandbox).cpu_times()
+    worked = sandbox.processor_seconds()
+    assert waited - begun < 0.1
+    assert 0.02 < worked - waited < child.user + child.system + 5
+    sandbox.close()  # an ended child's time stays
+    assert sandbox.processor_seconds() >= worked
