@@ -9,9 +9,14 @@ The bound: the same stage functions in a loop in this process, one thread, a pie
 part an image; so many cores can do no more than cores / sum of the parts. Nothing of Ray is in it. The S3 server works
 on the same cores, as do the children that decode images. Starting (workers that import torch, a model that is loaded)
 is measured by a line over a few images and subtracted: it is paid once a job.
+
+Beside the clock stands processor time: of this process and all that it started (Ray, workers, their children, the S3
+server) against that of the parts. It says how much more work the line does than the parts, whatever else the machine is
+busy with; where it is near 1 and the share of the bound is not, cores were idle.
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import sys
@@ -21,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import torch
 from PIL import Image
@@ -47,6 +53,28 @@ PARTS = ("fetch", "read", "encode", "code", "write")
 PIECE, FEW = 8, 2
 LINE_STAGES = {"read": 1, "encode": 2, "code": 3, "write": 4}
 """How many stages of the line end with a part; its first one both fetches and reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds by the clock, and of processor time."""
+
+    clock: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def now(cls) -> "Spent":
+        """Since some moment in the past."""
+        return cls(time.perf_counter(), _processor_seconds())
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.clock + other.clock, self.cpu + other.cpu)
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.clock - other.clock, self.cpu - other.cpu)
+
+    def __truediv__(self, count: int) -> "Spent":
+        return Spent(self.clock / count, self.cpu / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
         parts = _parts(settings, options.sample)
         with ray_session():
-            table, bound = _table(size), 0.0
+            table, bound = _table(size), Spent()
             for part in PARTS[: PARTS.index(options.until) + 1]:
                 bound += parts[part]
-                seconds = _line(settings, part) - _line(few, part)
-                _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, seconds, size)
+                spent = _line(settings, part) - _line(few, part)
+                _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, spent, size)
             if options.until == PARTS[-1]:
-                _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
+                _row(table, "encode: +plan, +commits", Spent(), bound, _encode(settings) - _encode(few), size)
     Console(width=120).print(table)
     return 0
 
@@ -124,46 +152,56 @@ def _upload(files: Sequence[Path], store: Store) -> int:
     return pixels
 
 
-def _parts(settings: EncodeSettings, sample: int) -> dict[str, float]:
-    """Seconds an image of each part, by itself in this process."""
+def _processor_seconds() -> float:
+    """Of this process, of all that it started and that live, and of those among these that ended."""
+    seconds = 0.0
+    here = psutil.Process()
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            seconds += sum(process.cpu_times()[:4])  # user, system, and both of children that ended
+    return seconds
+
+
+def _parts(settings: EncodeSettings, sample: int) -> dict[str, Spent]:
+    """What an image costs in each part, by itself in this process."""
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     sandbox, target = shared(settings.limits()), settings.target()
-    spent = dict.fromkeys(PARTS, 0.0)
+    spent = dict.fromkeys(PARTS, Spent())
     pressed = []
     entries = list(itertools.islice(source.entries(), sample))
     for warm in (True, False):  # the first piece alone, for caches and children
         for start in range(0, PIECE if warm else len(entries), PIECE):
             piece = entries[start : start + PIECE]
-            clock = [time.perf_counter()]
+            clock = [Spent.now()]
             source.fetch([entry.key for entry in piece])
-            clock.append(time.perf_counter())
+            clock.append(Spent.now())
             loaded = stages.load(piece, source, sandbox, settings.max_pixels, settings.max_bytes)
-            clock.append(time.perf_counter())
+            clock.append(Spent.now())
             analysed = stages.analyse(loaded, codec, target)
-            clock.append(time.perf_counter())
+            clock.append(Spent.now())
             done = stages.press(analysed, codec.coder, target, sandbox, "parts")
-            clock.append(time.perf_counter())
+            clock.append(Spent.now())
             if warm:
                 continue
             pressed.append(done)
             fetch, load, encoding, coding = (b - a for a, b in itertools.pairwise(clock))
-            for part, seconds in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
-                spent[part] += seconds
-    begin = time.perf_counter()
+            for part, took in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
+                spent[part] += took
+    begin = Spent.now()
     stages.write(0, None, pressed, archive)
-    spent["write"] = time.perf_counter() - begin
-    return {part: seconds / len(entries) for part, seconds in spent.items()}
+    spent["write"] = Spent.now() - begin
+    return {part: took / len(entries) for part, took in spent.items()}
 
 
-def _line(settings: EncodeSettings, last: str) -> float:
-    """Seconds of the line up to a part, from its first task to its last row; nothing is committed."""
+def _line(settings: EncodeSettings, last: str) -> Spent:
+    """What the line takes up to a part, from its first task to its last row; nothing is committed."""
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     archive.put_model(codec.fingerprint, Path(settings.model))
     manifest = Manifest(archive.root, f"bench-{last}")
     plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, Aim()))
     pieces: list[Piece] = [piece for part in plan.due for piece in manifest.read(part)]
     line = Line(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
-    begin = time.perf_counter()
+    begin = Spent.now()
     if last == "fetch":
         dataset = line.dataset(pieces, 0).map_batches(
             _fetch, fn_kwargs={"source": source}, batch_format="pyarrow", batch_size=None, num_cpus=0.1
@@ -174,9 +212,9 @@ def _line(settings: EncodeSettings, last: str) -> float:
         dataset = dataset.map_batches(_drop, batch_format="pyarrow", batch_size=None, num_cpus=0.1)
     for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         pass
-    seconds = time.perf_counter() - begin
+    spent = Spent.now() - begin
     manifest.remove()
-    return seconds
+    return spent
 
 
 def _fetch(table: pa.Table, source: Store) -> pa.Table:
@@ -187,26 +225,28 @@ def _drop(table: pa.Table) -> pa.Table:
     return pa.table({"rows": [table.num_rows]})
 
 
-def _encode(settings: EncodeSettings) -> float:
-    begin = time.perf_counter()
+def _encode(settings: EncodeSettings) -> Spent:
+    begin = Spent.now()
     encode(settings, quiet=True)
-    return time.perf_counter() - begin
+    return Spent.now() - begin
 
 
 def _table(size: Size) -> Table:
     title = f"{size.images} images, {size.megapixels:.0f} MP, {size.cores} cores, S3 to S3"
     table = Table(title=title, box=None)
-    for heading in ("stages", "ms alone", "s", "images/s", "MP/s", "images/s a core", "bound", "of the bound"):
+    headings = ("stages", "ms alone", "s", "images/s", "MP/s", "images/s a core", "bound", "of the bound")
+    for heading in (*headings, "CPU ms", "of the parts"):
         table.add_column(heading, justify="left" if heading == "stages" else "right")
     return table
 
 
-def _row(table: Table, name: str, alone: float, parts: float, seconds: float, size: Size) -> None:
-    """One more line: `alone` and the sum of `parts` in seconds an image, `seconds` of the whole line."""
-    rate, bound = size.images / seconds, size.cores / parts
-    numbers = (rate, size.megapixels / seconds, rate / size.cores, bound)
-    cells = [f"{number:.1f}" for number in numbers]
-    table.add_row(name, f"{alone * 1e3:.1f}", f"{seconds:.1f}", *cells, f"{rate / bound:.2f}")
+def _row(table: Table, name: str, alone: Spent, parts: Spent, spent: Spent, size: Size) -> None:
+    """One more line: `alone` and the sum of `parts` for an image, `spent` by the whole line."""
+    rate, bound = size.images / spent.clock, size.cores / parts.clock
+    numbers = (rate, size.megapixels / spent.clock, rate / size.cores, bound)
+    cells = [f"{alone.clock * 1e3:.1f}", f"{spent.clock:.1f}", *(f"{number:.1f}" for number in numbers)]
+    cpu = spent.cpu / size.images
+    table.add_row(name, *cells, f"{rate / bound:.2f}", f"{cpu * 1e3:.1f}", f"{cpu / parts.cpu:.2f}")
 
 
 if __name__ == "__main__":

@@ -196,13 +196,14 @@ class S3Store(Store):
     def _page(self, prefix: str, delimiter: str, token: str | None = None) -> tuple[Page, str | None]:
         """A page, and the token of the next one."""
         start = len(self.prefix)
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
         answer = self._call(
             "list_objects_v2",
             Bucket=self.bucket,
             Prefix=self.prefix + prefix,
             Delimiter=delimiter,
             MaxKeys=PAGE_KEYS,
-            **({"ContinuationToken": token} if token else {}),
+            **more,
         )
         files = [
             Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
