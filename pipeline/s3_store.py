@@ -208,7 +208,7 @@ class S3Store(Store):
         files = [
             Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
             for found in answer.get("Contents", ())
-            if not found["Key"].endswith("/")  # the markers that consoles leave for empty folders
+            if found["Size"] or not found["Key"].endswith("/")  # consoles leave markers for empty folders
         ]
         page = Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
         return page, answer["NextContinuationToken"] if answer.get("IsTruncated") else None

@@ -115,13 +115,14 @@ def test_a_listing_goes_on_after_a_failure_in_its_middle(
     store: S3Store, wire: Wire, monkeypatch: pytest.MonkeyPatch, s3: S3Server
 ) -> None:
     with s3.environment():
-        for i in range(9):
-            store.put(f"l{i}", b"")
+        for i in range(30):
+            store.put(f"l{i:02d}", b"")
     monkeypatch.setattr("pipeline.s3_store.PAGE_KEYS", 2)
     entries = store.entries()
     found = [next(entries).key]
     wire.failures += ["cut", "busy"]
-    assert found + [entry.key for entry in entries] == ["k", *(f"l{i}" for i in range(9))]
+    assert found + [entry.key for entry in entries] == ["k", *(f"l{i:02d}" for i in range(30))]
+    assert wire.failures == []
 
 
 def test_a_busy_server_ends_a_check_soon_and_says_so(store: S3Store, wire: Wire) -> None:

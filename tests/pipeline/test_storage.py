@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.keys import problem_with
 from pipeline.local_store import LocalStore
 from pipeline.s3_store import S3Store
 from pipeline.storage import Fetched, FetchFailed, StorageError, open_source, open_store, open_target, storage_options
+from tests.proxy import Answer, Proxy, Request
 from tests.s3 import S3Server
 
 TRICKY = ["a!", "a-b", "a.b/c", "a/x", "a/z-", "a/z/1", "b/1", "zz+ %?#.jpg", "é/ü"]
@@ -107,6 +109,24 @@ def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.Mo
         store.put(key, b"")
     assert [entry.key for entry in store.entries()] == keys
     assert list(store.entries_flat()) == list(store.entries_by_folder())
+
+
+def test_a_key_that_ends_with_a_slash_is_an_object_unless_it_is_empty(
+    bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server at hand keeps nothing under such keys; Amazon's does. So the answer says that it did."""
+
+    def as_amazon(request: Request, answer: Answer) -> Answer:
+        return Answer(answer.head, re.sub(rb"(full/</Key>.*?<Size>)0", rb"\g<1>5", answer.body, flags=re.DOTALL))
+
+    store = S3Store(bucket)
+    for key in ("a", "empty/", "full/", "z"):
+        store.put(key, b"")
+    with Proxy(s3.endpoint) as proxy:
+        proxy.after = as_amazon
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        for entries in (store.entries_flat(), store.entries_by_folder()):
+            assert [(entry.key, entry.size) for entry in entries] == [("a", 0), ("full/", 5), ("z", 0)]
 
 
 def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
