@@ -23,7 +23,7 @@ from pipeline.learning.samples import COLUMNS, Content, Samples
 from pipeline.opening import Row
 from pipeline.schema import LATENT
 
-ROUNDS, MOST, SIDE = 3, 96, 224
+ROUNDS, MOST, SIDE = 3, 64, 224
 RESIZED = (SIDE, SIDE)
 
 

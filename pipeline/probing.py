@@ -31,7 +31,7 @@ from pipeline.crops import is_held_out
 from pipeline.dataset import ArchiveImages
 from pipeline.learning.cache import LatentCache, write
 from pipeline.learning.fitting import Grids, answers, fit
-from pipeline.learning.heads import ClassHead, Trunk, multiply_adds
+from pipeline.learning.heads import ClassHead, Trunk
 from pipeline.learning.report import Report, report
 from pipeline.learning.samples import Grid
 from pipeline.probing_settings import FOLDER, ProbeSettings
@@ -42,6 +42,8 @@ __all__ = ["Outcome", "ProbeResult", "ProbeSettings", "probe"]
 WIDTH, DEPTH, DROPOUT = 64, 2, 0.2
 STRIDES = {"sketch": HYPER_STRIDE * LATENT_STRIDE, "prefix": LATTICE * LATENT_STRIDE, "latents": LATENT_STRIDE}
 """Pixels between neighbouring positions."""
+HALVINGS = {"sketch": 0, "prefix": 1, "latents": 2}
+"""Every head ends up with a position every 64 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _learn(
     learned = sorted(set(labelled) - set(asked))
     torch.manual_seed(settings.seed)
     examples = _Labelled(cache, classes, learned, mirror, settings.seed)
-    head = ClassHead(Trunk(examples[0][0].shape[2], WIDTH, DEPTH, DROPOUT), len(names))
+    head = ClassHead(Trunk(examples[0][0].shape[2], WIDTH, DEPTH, DROPOUT, HALVINGS[settings.content]), len(names))
     clock = _Clock()
     fit(head, examples, settings.epochs, settings.seed, say)
     spent = clock.lap()
@@ -246,7 +248,7 @@ def _learn(
     scores = report(unseen.classes, answers(head, unseen), names)
     positions = sum(math.prod(cache.grid(number).numbers.shape[:2]) for number in labelled) / len(labelled)
     numbers = head.trunk.stem.in_features
-    return Outcome(scores, numbers, multiply_adds(head, round(positions)), cache.nbytes, *read, *spent)
+    return Outcome(scores, numbers, head.trunk.multiply_adds(round(positions)), cache.nbytes, *read, *spent)
 
 
 class _Clock:

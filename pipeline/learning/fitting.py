@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.learning.heads import IGNORED, Head
 
 BATCH = 32
-LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.1
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises; afterwards it falls along a cosine."""
 LEAST_SIDE = 0.75

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.fidelity import decibels
-from pipeline.evaluation.bdrate import average, bd_rate, common_range
+from pipeline.evaluation.bdrate import average, bd_rate, common_range, rate_at
 from pipeline.evaluation.points import compare
 
 CURVE = [(0.1, 28.0), (0.2, 30.5), (0.5, 34.0), (1.0, 37.2), (2.0, 41.0)]
@@ -66,3 +66,11 @@ def test_fidelity_is_of_8_bit_images_and_rate_of_the_whole_file() -> None:
     assert point.ms_ssim is not None and 0.999 < point.ms_ssim < 1
     assert compare(40, 1000, original[:100], original[:100]).ms_ssim is None
     assert decibels(0.99) == pytest.approx(20)
+
+
+def test_the_rate_at_a_fidelity_lies_on_the_curve_and_nowhere_beyond_it() -> None:
+    assert rate_at(CURVE, 34.0) == pytest.approx(0.5)
+    between = rate_at(CURVE, 35.0)
+    assert between is not None and 0.5 < between < 1.0
+    assert rate_at(CURVE, 41.1) is None
+    assert rate_at(CURVE[:1], 28.0) is None

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.learning.fitting import Grids, answers, fit, piece, together
-from pipeline.learning.heads import IGNORED, ClassHead, DenseHead, Trunk, multiply_adds
+from pipeline.learning.heads import IGNORED, ClassHead, DenseHead, Trunk
 
 
 def grids(count: int, seed: int = 0) -> list[Grids]:
@@ -47,8 +47,8 @@ def test_a_dense_head_learns_a_label_a_position_and_passes_over_those_without() 
 def test_what_is_around_a_padded_image_changes_nothing() -> None:
     torch.manual_seed(0)
     small = grids(1)[0][:3, :3]
-    for head in (ClassHead(Trunk(6, 8, 2, 0.0), 3), DenseHead(Trunk(6, 8, 2, 0.0), 3)):
-        for layer in head.trunk.blocks:
+    for head in (ClassHead(Trunk(6, 8, 2, 0.0, 1), 3), DenseHead(Trunk(6, 8, 2, 0.0), 3)):
+        for layer in (*head.trunk.blocks, *head.trunk.narrow):
             torch.nn.init.normal_(layer.project.weight)
         head.eval()
         alone, padded = together([(small, 0)]), together([(small, 0), (np.zeros((9, 9, 6), np.float32), 0)])
@@ -65,7 +65,9 @@ def test_a_piece_of_a_dense_example_takes_its_labels_along() -> None:
         assert all(a <= b for a, b in zip(part.shape, grid.shape, strict=True))
 
 
-def test_multiply_adds_count_the_layers() -> None:
-    head = ClassHead(Trunk(10, 8, 1, 0.0), 2)
-    block = 9 * 8 + 8 * 16 + 8 * 8
-    assert multiply_adds(head, 5) == 5 * (10 * 8 + block)
+def test_multiply_adds_count_the_layers_at_their_own_positions() -> None:
+    def block(width: int) -> int:
+        return 9 * width + width * 2 * width + width * width
+
+    assert Trunk(10, 8, 1, 0.0).multiply_adds(20) == 20 * (10 * 8 + block(8))
+    assert Trunk(10, 8, 1, 0.0, 1).multiply_adds(20) == 20 * (10 * 4 + block(4)) + 5 * (16 * 8 + block(8))
