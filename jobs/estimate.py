@@ -28,7 +28,7 @@ def _run(settings: "EstimateSettings", output: Output) -> int:
 
 
 def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
-    from pipeline.progress import size
+    from pipeline.progress import duration, size
 
     def of_bytes(interval: "Interval") -> tuple[str, str]:
         low, high = (f"{value / found.source_bytes:.0%}" for value in (interval.low, interval.high))
@@ -37,6 +37,10 @@ def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
 
     def of_numbers(interval: "Interval", unit: str) -> tuple[str, str]:
         return f"{interval.value:,.3g} {unit}", f"{interval.low:,.3g} to {interval.high:,.3g}"
+
+    def of_hours(interval: "Interval") -> tuple[str, str]:
+        value, low, high = (duration(3600 * hours) for hours in (interval.value, interval.low, interval.high))
+        return value, f"{low} to {high}"
 
     shares = ", ".join(f"{status} {share:.0%}" for status, share in found.shares.items() if share)
     rows: list[tuple[Cell, ...]] = [
@@ -47,7 +51,7 @@ def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
         *((f"as {name}, same PSNR", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
         ("saved", *of_bytes(found.saved_bytes)),
         ("work", *of_numbers(found.core_hours, "core-hours")),
-        (f"time on {found.machine}", *of_numbers(found.hours, "hours")),
+        (f"time on {found.machine}", *of_hours(found.hours)),
         ("cost, once", *of_numbers(found.cost, "dollars")),
         (f"{found.storage}, a month", f"{found.month_now:,.3g} dollars now", None),
         ("saved a month", *of_numbers(found.month_saved, "dollars")),
