@@ -55,7 +55,7 @@ class Streams:
         try:
             stream = self._idle.get_nowait()
         except Empty:
-            stream = torch.cuda.Stream()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.default_stream())  # where the weights were loaded
         try:
             with torch.cuda.stream(stream):
