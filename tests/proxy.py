@@ -88,6 +88,7 @@ class Proxy:
         before: called with each request before the server hears of it; runs in the proxy's thread and holds it up.
         after: called with each request and its answer before the client hears of it; returns the answer to give.
         stall_seconds: how long `Mishap.STALL` says nothing.
+        delay_seconds: before each request is passed on, as the way to a distant server takes.
         seen: number of requests.
         spoiled: number of requests by mishap.
     """
@@ -99,6 +100,7 @@ class Proxy:
         self._host, self._port = urlsplit(server).hostname, urlsplit(server).port
         self.mishap = mishap
         self.stall_seconds = stall_seconds
+        self.delay_seconds = 0.0
         self.before: Callable[[Request], None] = lambda request: None
         self.after: Callable[[Request, Answer], Answer] = _change_nothing
         self.seen = 0
@@ -160,6 +162,8 @@ class Proxy:
         if mishap in (Mishap.STALL, Mishap.RESET):
             writer.transport.abort()
             return False
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
         self.before(request)
         answer = self.after(request, await self._ask(request.method, head + raw))
         if mishap is Mishap.LOST:

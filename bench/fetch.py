@@ -1,0 +1,70 @@
+"""How many requests one fetch should have in flight: pieces of images from a real S3 server, a few milliseconds away.
+
+    python -m bench.fetch                           # 20 objects of 100 kB a piece, 0 and 40 ms to the server
+    python -m bench.fetch --objects 128 --kb 16 --milliseconds 80
+
+A piece is fetched by one task, and a machine runs several tasks. Time is that of a piece by the clock, the least of
+some. More requests hide more of the way to the server until its and our processors are busy; then they bring nothing.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.s3_store import S3Store
+from pipeline.store import Fetched
+from tests.proxy import Proxy
+from tests.s3 import s3_server, variables_set
+
+IN_FLIGHT = (1, 2, 4, 8, 16, 32, 64, 128)
+PIECES = 3
+
+
+def main() -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fetch", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--objects", type=int, default=20, help="of a piece")
+    parser.add_argument("--kb", type=int, default=100, help="of an object")
+    parser.add_argument("--milliseconds", type=float, nargs="*", default=[0.0, 40.0], help="to the server")
+    options = parser.parse_args()
+    table = Table(title=f"pieces of {options.objects} objects of {options.kb} kB", box=None, title_justify="left")
+    for heading in ("in flight", *(f"{delay:g} ms away: ms a piece" for delay in options.milliseconds)):
+        table.add_column(heading, justify="right")
+    with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder, s3_server(Path(folder)) as server:
+        with server.environment():
+            store = S3Store(server.bucket)
+            keys = [f"{number:04d}.jpg" for number in range(options.objects)]
+            for key in keys:
+                store.put(key, os.urandom(1000 * options.kb))
+        with Proxy(server.endpoint) as proxy, variables_set(server.variables() | {"AWS_ENDPOINT_URL": proxy.endpoint}):
+            for count in IN_FLIGHT:
+                cells = []
+                for delay in options.milliseconds:
+                    proxy.delay_seconds = delay / 1e3
+                    cells.append(f"{1e3 * _piece(store, keys, count):.0f}")
+                table.add_row(str(count), *cells)
+    Console(width=120).print(table)
+    return 0
+
+
+def _piece(store: S3Store, keys: list[str], in_flight: int) -> float:
+    """Seconds of a piece, the least of some."""
+    least = float("inf")
+    with patch("pipeline.s3_store.CONCURRENCY", in_flight):
+        for _ in range(PIECES + 1):  # the first opens connections
+            begin = time.perf_counter()
+            found = store.fetch(keys)
+            least = min(least, time.perf_counter() - begin)
+            assert all(isinstance(one, Fetched) for one in found)
+    return least
+
+
+if __name__ == "__main__":
+    sys.exit(main())
