@@ -25,7 +25,7 @@ from pipeline.learning.samples import Grid, Samples
 
 FILE = "grids.arrow"
 _ABOUT = b"maepress"
-_COLUMNS = {
+_COLUMNS: dict[str, pa.DataType] = {
     "key": pa.string(),
     "facts": pa.string(),
     "rows": pa.int32(),
@@ -49,7 +49,7 @@ class LatentCache(Dataset[dict[str, Any]]):
         self._folder = Path(folder)
         path = self._folder / FILE
         self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        self.keys: list[str] = self._table["key"].to_pylist()
+        self.keys = [str(key) for key in self._table["key"].to_pylist()]
         self.nbytes = path.stat().st_size
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table["key"].chunks)])
 
@@ -95,8 +95,9 @@ class LatentCache(Dataset[dict[str, Any]]):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """`key`, the columns that were kept, and `latents`, float32 `[rows, columns, C]`."""
-        facts, grid = self._read(number)
-        return json.loads(facts) | {"key": self.keys[number], "latents": grid.values()}
+        text, grid = self._read(number)
+        facts: dict[str, Any] = json.loads(text)
+        return facts | {"key": self.keys[number], "latents": grid.values()}
 
     def grid(self, number: int) -> Grid:
         """The grid as whole numbers, not copied out of the file."""

@@ -33,6 +33,9 @@ class Trunk(nn.Module):
     learned by heart. Blocks (`model.layers`) gate: they can make energies of signed coefficients.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, channels: int, width: int, depth: int, dropout: float, halvings: int = 0) -> None:
         """A trunk that knows nothing.
 

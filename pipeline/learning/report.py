@@ -67,8 +67,8 @@ def report(truth: NDArray[np.int64], answers: NDArray[np.int64], names: Sequence
     f1 = 2 * right / np.maximum(answered + support, 1)
 
     def average(weights: NDArray[np.int64]) -> Score:
-        means = (float(np.average(values, weights=weights)) for values in (precision, recall, f1))
-        return Score(*means, int(support.sum()))
+        means = [float(np.average(values, weights=weights)) for values in (precision, recall, f1)]
+        return Score(means[0], means[1], means[2], int(support.sum()))
 
     scores = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
     classes = {name: Score(*score) for name, score in zip(names, scores, strict=True)}

@@ -38,11 +38,11 @@ class Grid:
     """An array as whole numbers, a quarter of the memory.
 
     Attributes:
-        numbers: int8 `[rows, columns, C]`; int16 where one of them needs it.
+        numbers: int8 `[rows, columns, C]`; int16 where one of them needs it; uint8 of pixels.
         scale: float32 `[C]`; the array is their product.
     """
 
-    numbers: NDArray[np.int8] | NDArray[np.int16]
+    numbers: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.uint8]
     scale: NDArray[np.float32]
 
     def values(self) -> NDArray[np.float32]:
