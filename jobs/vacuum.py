@@ -27,7 +27,7 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
         ("files of rejections", f"{result.rejections:,}"),
         ("bytes of both", size(result.shard_bytes)),
         ("plans of dead runs", f"{result.plans:,}"),
-        ("unfinished files", f"{result.unfinished:,}"),
+        ("unfinished files and uploads", f"{result.unfinished:,}"),
     ]
     if result.spared_for:
         rows.append(("files spared for running jobs", ", ".join(result.spared_for)))
