@@ -35,7 +35,7 @@ class Streams:
     """Streams of a GPU for the threads of one process, so that one thread's copies pass another's kernels.
 
     Streams are lent and come back, since PyTorch's allocator keeps memory for each one that was ever used: there are as
-    many as there were threads at once. Weights must be on the device, and their copies done, before the first is lent.
+    many as there were threads at once.
     """
 
     def __init__(self, device: str) -> None:

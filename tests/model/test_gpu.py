@@ -29,10 +29,10 @@ def test_every_device_reads_what_another_pressed_to_the_same_numbers(
     encoder: str, tiny_codec: Codec, on_gpu: Codec
 ) -> None:
     payloads = (tiny_codec if encoder == "cpu" else on_gpu).compress(pictures(), QUALITY)
-    for a, b in zip(tiny_codec.restore(payloads), on_gpu.restore(payloads), strict=True):
-        assert np.array_equal(a.symbols, b.symbols) and np.array_equal(a.z, b.z)
-    for a, b in zip(tiny_codec.decompress(payloads), on_gpu.decompress(payloads), strict=True):
-        assert np.abs(a.pixels.astype(int) - b.pixels.astype(int)).max() <= 1
+    for here, there in zip(tiny_codec.restore(payloads), on_gpu.restore(payloads), strict=True):
+        assert np.array_equal(here.symbols, there.symbols) and np.array_equal(here.z, there.z)
+    for one, other in zip(tiny_codec.decompress(payloads), on_gpu.decompress(payloads), strict=True):
+        assert np.abs(one.pixels.astype(int) - other.pixels.astype(int)).max() <= 1
 
 
 def test_two_threads_with_a_stream_each_press_the_same_as_one(on_gpu: Codec) -> None:
