@@ -143,7 +143,7 @@ def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: Non
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maepress-probe-")))
         say("reading latents")
         folder = settings.cache or temporary / "latents"
-        cache = LatentCache.of(folder, archive, content=settings.content, keys=settings.keys)
+        cache = LatentCache.of(folder, archive, content=settings.content, keys=settings.keys, done=_counted(say))
         read = clock.lap()
         labels = {key: found for key in cache.keys if (found := label(key)) is not None}
         names = _checked_classes(labels, settings)
@@ -154,7 +154,7 @@ def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: Non
             say("decoding pixels")
             clock.lap()
             side = math.isqrt(latents.numbers // 3)
-            write(temporary / "pixels", _patches(archive, settings, side), {})
+            write(temporary / "pixels", _patches(archive, settings, side), {}, _counted(say))
             read = clock.lap()
             pixels = _learn(
                 LatentCache(temporary / "pixels"), classes, names, settings, read, lambda x: mirrored(x, side), say
@@ -170,6 +170,16 @@ def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: Non
         latents,
         pixels,
     )
+
+
+def _counted(say: Callable[[str], None]) -> Callable[[int], None]:
+    """Tells every thousandth image."""
+
+    def done(count: int) -> None:
+        if count % 1000 == 0:
+            say(f"{count:,} images")
+
+    return done
 
 
 def labeller(rule: str) -> Callable[[str], str | None]:

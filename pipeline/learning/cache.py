@@ -65,6 +65,7 @@ class LatentCache(Dataset[dict[str, Any]]):
         content: Content = "prefix",
         keys: str = "*",
         columns: Sequence[str] = (),
+        done: Callable[[int], None] = lambda count: None,
     ) -> "LatentCache":
         """The cache of an archive's latents in a local folder, made unless it is there from the same archive version.
 
@@ -74,6 +75,7 @@ class LatentCache(Dataset[dict[str, Any]]):
             content: sketch, prefix or latents.
             keys: only keys that match this glob.
             columns: more columns of the row to keep.
+            done: told the number of images so far, where the cache is made.
 
         Raises:
             MaepressError: as `ArchiveImages` does.
@@ -87,7 +89,7 @@ class LatentCache(Dataset[dict[str, Any]]):
             "columns": list(columns),
         }
         if _about(Path(folder) / FILE) != about:
-            write(folder, grids_of(images), about)
+            write(folder, grids_of(images), about, done)
         return cls(folder)
 
     def __len__(self) -> int:
