@@ -49,7 +49,8 @@ def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
     for name in found.curves:
         delta = found.deltas.get(name)
         saved = [f"{floor.saved:.1%}" for floor in found.floors if floor.codec == name]
-        rows.append((name, signed(delta and delta.of_mean), signed(delta and delta.ms_ssim), *saved))
+        rates = (None, None) if delta is None else (signed(delta.of_mean), signed(delta.ms_ssim))
+        rows.append((name, *rates, *saved))
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
@@ -55,9 +55,18 @@ def opened(browser: Browser, url: str, width: int, scheme: Literal["light", "dar
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     sight = Sight(page)
-    page.on("console", lambda m: sight.complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: sight.complaints.append(str(e)))
-    page.on("dialog", lambda d: (sight.complaints.append(f"a dialog: {d.message}"), d.dismiss()))
+
+    def logged(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            sight.complaints.append(message.text)
+
+    def asked(dialog: Dialog) -> None:
+        sight.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", logged)
+    page.on("pageerror", lambda error: sight.complaints.append(str(error)))
+    page.on("dialog", asked)
     page.goto(url, wait_until="load", timeout=PATIENCE)
     yield sight
     context.close()

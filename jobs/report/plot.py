@@ -75,7 +75,7 @@ def _drawn(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _step(span: float) -> float:
     """A round distance of grid lines, some six of them."""
     rough = max(span, 1e-6) / 6
-    power = 10 ** math.floor(math.log10(rough))
+    power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
 
 

@@ -201,6 +201,7 @@ class _Viewer:
         if _matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         made = await self._studio.get(row, tag, wanted)
+        headers["etag"] = made.tag
         if "download" in request.query_params:
             headers["content-disposition"] = _attachment(row, made)
         return Response(made.data, media_type=made.media_type, headers=headers)

@@ -7,7 +7,6 @@ there is a newer one is looked up every few seconds.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from pipeline.archive import Archive
 from pipeline.shards import Shard
 from pipeline.status import ArchiveStatus, open_rejections, status
 from pipeline.status_settings import StatusSettings
-from pipeline.tables import files_of
+from pipeline.tables import files_of, open_table
 
 REFRESH_SECONDS = 5.0
 MOST_FOLDERS = 500
@@ -76,19 +75,18 @@ class Catalogue:
             MaepressError: in one line, when there is none.
         """
         self.archive = Archive.open(url)
-        self._lock = threading.Lock()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
         self._now: _Snapshot | None = None
-        self._status: tuple[float, ArchiveStatus] | None = None
+        self._status: tuple[tuple[int, int], ArchiveStatus] | None = None
 
     def status(self) -> ArchiveStatus:
         """Totals of the whole archive, rejections included."""
-        with self._lock:
-            known = self._status
-        if known is None or time.monotonic() - known[0] > 6 * REFRESH_SECONDS:
-            known = (time.monotonic(), status(StatusSettings(archive=self.archive.url, versions=0)))
-            with self._lock:
-                self._status = known
-        return known[1]
+        # Counted once a version of both tables: a large archive takes its time.
+        now = (self._snapshot().table.version(), open_table(self.archive.rejections).version())
+        with self._counting:
+            if self._status is None or self._status[0] != now:
+                self._status = (now, status(StatusSettings(archive=self.archive.url, versions=0)))
+            return self._status[1]
 
     def rejections(self) -> dict[str, str]:
         """Refused keys with "stage: reason"."""
@@ -171,8 +169,3 @@ def _below(prefix: str) -> str:
 def _quoted(text: str) -> str:
     """A literal of standard SQL, in which a quote is doubled and nothing else means anything."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def names(rows: Sequence[Row]) -> list[str]:
-    """The keys of rows."""
-    return [row["key"] for row in rows]

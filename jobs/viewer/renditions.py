@@ -73,11 +73,13 @@ class Rendition:
     """A whole file.
 
     Attributes:
+        tag: its entity tag, of the row that it was made from.
         data: its bytes.
         media_type: as HTTP names it.
         suffix: for a file name, with its dot.
     """
 
+    tag: str
     data: bytes
     media_type: str
     suffix: str
@@ -116,7 +118,7 @@ class Studio:
             return found
         task = self._making.get(tag)
         if task is None:
-            task = self._making[tag] = asyncio.ensure_future(self._make(row["key"], tag, wanted))
+            task = self._making[tag] = asyncio.ensure_future(self._make(row["key"], wanted))
             task.add_done_callback(lambda done: self._made(tag, done))
         return await asyncio.shield(task)  # one who goes away must not take it from the others
 
@@ -125,32 +127,32 @@ class Studio:
         if not done.cancelled():
             done.exception()  # looked at, though everybody who asked may have gone
 
-    async def _make(self, key: str, tag: str, wanted: Wanted) -> Rendition:
-        loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(self._pool, self._work, key, wanted)
-        self._cache.put(tag, made)
+    async def _make(self, key: str, wanted: Wanted) -> Rendition:
+        made = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, key, wanted)
+        self._cache.put(made)
         return made
 
     def _work(self, key: str, wanted: Wanted) -> Rendition:
         row = self._catalogue.content(key)
         if row is None:
             raise NotFound(f"the archive has no image {key!r}")
+        tag = tag_of(row, wanted)  # of what is read now: a commit may have come since it was asked for
         if wanted.from_source:
-            return _drawn(_read(self._source_bytes(row)), wanted)
+            return _drawn(_read(self._source_bytes(row)), wanted, tag)
         if wanted.kind == "mae":
             if row["status"] != LATENT:
                 raise NotShown(f"{key!r} was not pressed: ask for format=source")
-            return Rendition(mae_file(row), _MEDIA["mae"], ".mae")
+            return Rendition(tag, mae_file(row), _MEDIA["mae"], ".mae")
         if row["status"] == LATENT:
             if wanted.kind == "source":
                 raise NotShown(f"{key!r} was pressed, its source's own bytes are not in the archive")
-            return _drawn(self._decoded(row), wanted)
+            return _drawn(self._decoded(row), wanted, tag)
         data = shared(TRANSCODING).to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
         if wanted.kind == "source":
             name = row["source_format"]
             media = f"image/{name}" if name in _SOURCE_MEDIA else "application/octet-stream"
-            return Rendition(data, media, "")
-        return _drawn(_read(data), wanted)
+            return Rendition(tag, data, media, "")
+        return _drawn(_read(data), wanted, tag)
 
     def _decoded(self, row: Row) -> Picture:
         with self._opening:  # two threads must not load one model twice
@@ -190,14 +192,14 @@ def _read(data: bytes) -> Picture:
     return reading.picture
 
 
-def _drawn(picture: Picture, wanted: Wanted) -> Rendition:
+def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
     """A picture as a file: whole, with its metadata, or upright and no wider than asked for."""
     kind: Any = wanted.kind
     if kind not in ("webp", "png", "jpeg"):
         raise NotShown(f"format={kind} is not for this image")
     if wanted.width is None:
         kind = format_for(picture, kind)
-        return Rendition(write_picture(picture, kind), _MEDIA[kind], SUFFIXES[kind])
+        return Rendition(tag, write_picture(picture, kind), _MEDIA[kind], SUFFIXES[kind])
     image = _upright(picture)
     if image.width > wanted.width:
         height = max(1, round(image.height * wanted.width / image.width))
@@ -209,7 +211,7 @@ def _drawn(picture: Picture, wanted: Wanted) -> Rendition:
     options |= {"png": {"compress_level": 3}, "jpeg": {"quality": 88}, "webp": {"quality": 84, "method": 3}}[kind]
     file = io.BytesIO()
     image.save(file, kind.upper(), **options)
-    return Rendition(file.getvalue(), _MEDIA[kind], SUFFIXES[kind])
+    return Rendition(tag, file.getvalue(), _MEDIA[kind], SUFFIXES[kind])
 
 
 def _upright(picture: Picture) -> Image.Image:
@@ -233,10 +235,10 @@ class _Cache:
             self._files.move_to_end(tag)
         return found
 
-    def put(self, tag: str, made: Rendition) -> None:
-        if len(made.data) > self._most // 4 or tag in self._files:
+    def put(self, made: Rendition) -> None:
+        if len(made.data) > self._most // 4 or made.tag in self._files:
             return
-        self._files[tag] = made
+        self._files[made.tag] = made
         self._bytes += len(made.data)
         while self._bytes > self._most:
             _, dropped = self._files.popitem(last=False)

@@ -11,7 +11,8 @@ def draw(entries: Iterable[Entry], most: int, seed: int) -> tuple[list[Entry], i
 
     Vitter's algorithm R: the n-th object takes a random place, and the sample keeps those that fall into it.
     """
-    rng, sample, count = random.Random(seed), [], 0
+    rng, count = random.Random(seed), 0
+    sample: list[Entry] = []
     for entry in entries:
         if not entry.size:
             continue

@@ -84,8 +84,8 @@ def show(choice: Choice, pixels: Pixels, quality: int, press: Callable[[Pixels, 
     point, pressed = press(pixels, quality)
     jpeg_point, jpeg = _jpeg_of_size(pixels, round(point.bpp * pixels.shape[0] * pixels.shape[1] / 8))
     row, column = worst_place(pixels, pressed)
-    pieces = [window(x, SIDE, SIDE, row, column) for x in (pixels, pressed, jpeg)]
-    return View(choice, *pieces, pieces[0].shape == pixels.shape, point, jpeg_point)
+    original, ours, theirs = (window(x, SIDE, SIDE, row, column) for x in (pixels, pressed, jpeg))
+    return View(choice, original, ours, theirs, original.shape == pixels.shape, point, jpeg_point)
 
 
 def worst_place(original: Pixels, decoded: Pixels) -> tuple[int, int]:

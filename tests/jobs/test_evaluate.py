@@ -16,6 +16,7 @@ from pipeline.evaluation.rivals import RIVALS
 from tests.browser import chromium, opened
 from tests.conftest import photo_like
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine measures for minutes
 EVIL = "<img src=x onerror=alert(1)>.png"
 KEYS = [EVIL, "large.png", "plain.jpg"]
 CODECS = ["maepress", *(rival.name for rival in RIVALS)]
