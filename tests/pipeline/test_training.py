@@ -79,6 +79,7 @@ def test_mistakes_are_one_clear_line(images: Path, tmp_path: Path, tiny_model_fo
 
     assert "swap" in attempt(min_scale=0.9, max_scale=0.5)
     assert "--crop 192" in attempt(distortion="ms-ssim")
+    assert "--batch 4" in attempt(batch=5)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes((images / "0.png").read_bytes())
     assert "at least two" in attempt(images=str(tmp_path / "one"))
