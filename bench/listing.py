@@ -3,70 +3,59 @@
     python -m bench.listing                        # 200,000 keys, 80 ms an answer
     python -m bench.listing --keys 1000000 --milliseconds 20
 
-The store's code is the real one but for the last step: answers are made up, as a server would give them, after a pause.
-Three buckets with the same number of keys: in many small folders, in few large ones, in two levels of folders. "Flat"
-is the way of Amazon S3 (whole keys in byte order), "by folder" that of servers that sort the parts of a path.
+Answers are made up, as a server would give them, after a pause; what asks for them is the code that asks S3. Buckets
+with the same number of keys: in many small folders, in few large ones, in two levels of folders, in none. "Flat" is the
+way of servers that sort whole keys, as Amazon's do, "by folder" that of servers that sort the parts of a path.
 """
 
 import argparse
 import itertools
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.listing import Page, ordered, walk
-from pipeline.s3_store import PAGE_KEYS, S3Store
+from pipeline.flat_listing import FlatListing, Request
+from pipeline.listing import Page, walk
+from pipeline.lookahead import listed
 from pipeline.store import Entry
+from tests.sorted_server import SortedServer
 
-SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "folders of 200": lambda keys: (keys // 200, 200),
-    "folders of 2,500": lambda keys: (keys // 2500, 2500),
-    "40 x n folders of 500": lambda keys: (40, keys // 20_000, 500),
+URL = "s3://made-up"
+SHAPES: dict[str, Callable[[int], str]] = {
+    "folders of 200": lambda number: f"{number // 200:06d}/{number:09d}",
+    "folders of 2,500": lambda number: f"{number // 2500:06d}/{number:09d}",
+    "40 x n folders of 500": lambda number: f"{number // 500 % 40:02d}/{number // 20_000:06d}/{number:09d}",
+    "no folders": lambda number: f"{number:09d}",
 }
-"""Number of names on each level."""
+"""The key of a number."""
 
 
-class MadeUp(S3Store):
-    """A bucket with so many names in every folder of a level."""
+class Distant(SortedServer):
+    """Answers after a while."""
 
-    def __init__(self, counts: Sequence[int], seconds: float) -> None:
-        super().__init__("s3://made-up")
-        self._counts, self._seconds = counts, seconds
-        self._lock = threading.Lock()
-        self.requests = 0
+    seconds = 0.0
 
-    def _page(self, prefix: str, delimiter: str, token: str | None = None) -> tuple[Page, str | None]:
-        with self._lock:
-            self.requests += 1
-        time.sleep(self._seconds)
-        level, start = prefix.count("/"), int(token or 0)
-        names: Iterator[str]
-        if delimiter or level + 1 == len(self._counts):
-            names = (f"{i:06d}" for i in range(start, min(start + PAGE_KEYS, self._counts[level])))
-            total = self._counts[level]
-        else:
-            total = 1
-            for count in self._counts[level:]:
-                total *= count
-            names = (self._name(i, level) for i in range(start, min(start + PAGE_KEYS, total)))
-        more = str(start + PAGE_KEYS) if start + PAGE_KEYS < total else None
-        if delimiter and level + 1 < len(self._counts):
-            return Page([], [f"{prefix}{name}/" for name in names]), more
-        return Page([Entry(prefix + name, 1, "e") for name in names], []), more
+    def page(self, wanted: Request) -> tuple[Page, str | None]:
+        """See SortedServer."""
+        time.sleep(self.seconds)
+        return super().page(wanted)
 
-    def one_by_one(self, delimiter: str) -> Iterator[Entry]:
-        """The same entries, a request after the other."""
-        return ordered(walk(lambda prefix: self._pages(prefix, delimiter)), self.url)
+    def below(self, prefix: str) -> Iterator[Page]:
+        """Everything below a prefix."""
+        return self._all(Request(prefix))
 
-    def _name(self, number: int, level: int) -> str:
-        parts = []
-        for count in reversed(self._counts[level:]):
-            number, part = divmod(number, count)
-            parts.append(f"{part:06d}")
-        return "/".join(reversed(parts))
+    def _all(self, wanted: Request) -> Iterator[Page]:
+        page, more = self.page(wanted)
+        yield page
+        while more:
+            page, more = self.page(wanted._replace(token=more))
+            yield page
+
+    def folder(self, prefix: str) -> Iterator[Page]:
+        """A folder's own level."""
+        return self._all(Request(prefix, "/"))
 
 
 def main() -> None:
@@ -78,13 +67,15 @@ def main() -> None:
     table = Table(title=f"{options.keys:,} keys, {options.milliseconds:g} ms an answer", box=None, title_justify="left")
     for heading in ("bucket", "listed", "requests", "s", "at once: requests", "s", "keys/s", "times as fast"):
         table.add_column(heading, justify="left" if heading in ("bucket", "listed") else "right")
-    for (name, shape), way in itertools.product(SHAPES.items(), ("flat", "by folder")):
-        store = MadeUp(shape(options.keys), options.milliseconds / 1e3)
-        keys, before = _timed(store.one_by_one("" if way == "flat" else "/"))
-        requests, store.requests = store.requests, 0
-        same, after = _timed(store.entries_flat() if way == "flat" else store.entries_by_folder())
+    for (name, key), way in itertools.product(SHAPES.items(), ("flat", "by folder")):
+        server = Distant(map(key, range(options.keys)))
+        server.seconds = options.milliseconds / 1e3
+        flat = way == "flat"
+        keys, before = _timed(walk(server.below if flat else server.folder))
+        requests, server.asked = server.asked, 0
+        same, after = _timed(listed(FlatListing(server.page, URL) if flat else server.folder, URL))
         assert keys == same
-        cells = [f"{requests:,}", f"{before:.1f}", f"{store.requests:,}", f"{after:.1f}", f"{keys / after:,.0f}"]
+        cells = [f"{requests:,}", f"{before:.1f}", f"{server.asked:,}", f"{after:.1f}", f"{keys / after:,.0f}"]
         table.add_row(name, way, *cells, f"{before / after:.1f}")
     Console(width=120).print(table)
 

@@ -49,21 +49,22 @@ def walk(
     Yields:
         Entries in strictly rising order of key.
     """
-    held: list[tuple[str, Entry | None]] = []  # a heap of keys; None marks a folder
+    held: list[tuple[str, int, Entry | None]] = []  # a heap of keys, None marks a folder; the number settles ties
+    numbers = itertools.count()
     coming = _Coming(expect)
     for page in itertools.chain(pages(prefix), (None,)):  # None: nothing follows
         bound = None
         if page is not None:
             for entry in page.files:
-                heapq.heappush(held, (entry.key, entry))
+                heapq.heappush(held, (entry.key, next(numbers), entry))
             for folder in page.folders:
-                heapq.heappush(held, (folder, None))
+                heapq.heappush(held, (folder, next(numbers), None))
             coming.add(page.folders)
             # Whatever follows has a name above every name of this page. A folder's key may still be above a later name
             # (`a/` above `a-b`): hold it.
-            bound = max((key.removesuffix("/") for key, _ in held), default="")
+            bound = max((key if found else key.removesuffix("/") for key, _, found in held), default="")
         while held and (bound is None or held[0][0] <= bound):
-            key, found = heapq.heappop(held)
+            key, _, found = heapq.heappop(held)
             if found is None:
                 coming.reached(key)
                 yield from walk(pages, key, expect)

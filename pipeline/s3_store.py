@@ -17,6 +17,7 @@ import fsspec.asyn
 import s3fs.core
 from botocore.exceptions import ClientError
 
+from pipeline.flat_listing import FlatListing, Request
 from pipeline.listing import Page
 from pipeline.lookahead import listed
 from pipeline.retry import ATTEMPTS, with_retries
@@ -73,16 +74,16 @@ class S3Store(Store):
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
 
     def entries_flat(self) -> Iterator[Entry]:
-        """The listing as the server gives it: few requests, a thousand keys each, several folders at once.
+        """The listing as the server gives it: few requests, a thousand keys each, several stretches at once.
 
         Raises:
             StorageError: at the first key out of order.
         """
-        return listed(self._subtree, self.url)
+        return listed(FlatListing(self._page, self.url), self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
         """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
-        return listed(lambda prefix: self._pages(prefix, delimiter="/"), self.url)
+        return listed(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -171,39 +172,28 @@ class S3Store(Store):
             return StorageError(f"access to {self.url}/{key} is forbidden: these credentials may not do that there")
         return explain(error.__cause__ or error, f"{self.url}/{key}")
 
-    def _subtree(self, prefix: str) -> Iterator[Page]:
-        """Everything below a prefix in flat pages, or its own level where its sub-folders fill pages of their own.
-
-        Flat pages come one after the other; sub-folders can be listed at once, but cost a request each. So they are
-        taken apart only where the first page does not get past the second of them.
-        """
-        page, more = self._page(prefix, "")
-        if more and 1 <= len({name for e in page.files if (name := _folder_of(e.key, prefix))}) <= 2:
-            yield from self._pages(prefix, delimiter="/")
-            return
-        yield page
-        while more:
-            page, more = self._page(prefix, "", more)
+    def _folder(self, prefix: str) -> Iterator[Page]:
+        """One folder's own level."""
+        more: str | None = None
+        while True:
+            page, more = self._page(Request(prefix, "/", token=more))
             yield page
+            if not more:
+                return
 
-    def _pages(self, prefix: str, delimiter: str) -> Iterator[Page]:
-        page, more = self._page(prefix, delimiter)
-        yield page
-        while more:
-            page, more = self._page(prefix, delimiter, more)
-            yield page
-
-    def _page(self, prefix: str, delimiter: str, token: str | None = None) -> tuple[Page, str | None]:
+    def _page(self, wanted: Request) -> tuple[Page, str | None]:
         """A page, and the token of the next one."""
         start = len(self.prefix)
-        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        where: dict[str, Any] = {"StartAfter": self.prefix + wanted.after} if wanted.after else {}
+        if wanted.token:
+            where = {"ContinuationToken": wanted.token}
         answer = self._call(
             "list_objects_v2",
             Bucket=self.bucket,
-            Prefix=self.prefix + prefix,
-            Delimiter=delimiter,
+            Prefix=self.prefix + wanted.prefix,
+            Delimiter=wanted.delimiter,
             MaxKeys=PAGE_KEYS,
-            **more,
+            **where,
         )
         files = [
             Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
@@ -256,11 +246,6 @@ class S3Store(Store):
                     return FetchFailed(key, reason(e), is_transient(e))
 
         return list(await asyncio.gather(*map(one, keys)))
-
-
-def _folder_of(key: str, prefix: str) -> str:
-    """The sub-folder of `prefix` that a key lies in; empty for none."""
-    return key[len(prefix) :].partition("/")[0] if "/" in key[len(prefix) :] else ""
 
 
 def _filesystem() -> Any:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from pipeline.flat_listing import FlatListing
 from pipeline.listing import Page, ordered, walk
 from pipeline.lookahead import FOLDERS, REQUESTS, Lookahead, listed
 from pipeline.store import Entry, StorageError
+from tests.sorted_server import SortedServer
 
 TRICKY = ["a", "a!", "a-b", "a-b/c", "a/", "a/b", "a/b-c", "a/b/c", "a.", "a0", "b", "é/ü", "é-", "~", "a/b/", "a-"]
 
@@ -104,6 +106,34 @@ def test_however_many_folders_there_are_few_are_held() -> None:
             assert len(ahead._begun) <= FOLDERS
     assert count == 40 * 40 * 4 * 2
     assert sum(given_up.values()) < 1.1 * len(given_up), "folders are asked for again and again"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+def test_a_flat_listing_cut_into_ranges_gives_every_key_once_in_byte_order(size: int) -> None:
+    rng = random.Random(size)
+    names = [*NAMES, "a", "a/", "b0", "b.\U0010ffff", "c", "d", "zz"]  # some parts hold a slash, or end with one
+    for _ in range(60):
+        depth, count = rng.randint(1, 4), rng.choice([3, 30, 300])
+        keys = {"/".join(rng.choices(names, k=rng.randint(1, depth))) for _ in range(count)}
+        found = [entry.key for entry in listed(FlatListing(SortedServer(keys, size).page, "s3://b"), "s3://b")]
+        assert found == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        (lambda i: f"{i:06d}", 1.0),
+        (lambda i: f"{i // 3:05d}/{i:06d}", 1.8),
+        (lambda i: f"{i // 200:05d}/{i:06d}", 1.4),
+        (lambda i: f"photos/{i // 25_000}/{i // 900 % 20:02d}/{i:06d}", 1.6),
+        (lambda i: f"{i // 50_000}/{i:06d}", 1.1),
+    ],
+    ids=["no folders", "of 3", "of 200", "levels", "of 50,000"],
+)
+def test_cutting_a_flat_listing_costs_few_requests(key: Callable[[int], str], most: float) -> None:
+    server = SortedServer(map(key, range(100_000)))
+    assert sum(1 for _ in listed(FlatListing(server.page, "s3://b"), "s3://b")) == 100_000
+    assert server.asked <= most * 100
 
 
 @pytest.mark.parametrize("slash_counts", [True, False])

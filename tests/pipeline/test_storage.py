@@ -129,10 +129,9 @@ def test_a_key_that_ends_with_a_slash_is_an_object_unless_it_is_empty(
             assert [(entry.key, entry.size) for entry in entries] == [("a", 0), ("full/", 5), ("z", 0)]
 
 
-def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.s3_store.PAGE_KEYS", 3)
+def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str) -> None:
     store = S3Store(bucket)
-    for key in ("0/b", "1/b", "a-b", "a/b"):
+    for key in ("a-b", "a/b"):
         store.put(key, b"")
     with pytest.raises(StorageError, match="not in key order"):
         list(store.entries_flat())
