@@ -100,7 +100,7 @@ class Studio:
         self._catalogue, self._source = catalogue, source
         self._opener, self._opening = Opener(catalogue.archive), threading.Lock()
         self._pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
-        self._cache = _Cache(cache_bytes)
+        self._cache = Cache(cache_bytes)
         self._making: dict[str, asyncio.Task[Rendition]] = {}
 
     def close(self) -> None:
@@ -222,20 +222,23 @@ def _upright(picture: Picture) -> Image.Image:
     return image
 
 
-class _Cache:
+class Cache:
     """Files that were asked for last, up to a number of bytes. Used on the event loop alone."""
 
     def __init__(self, most: int) -> None:
+        """Args: most: bytes."""
         self._most, self._bytes = most, 0
         self._files: OrderedDict[str, Rendition] = OrderedDict()
 
     def get(self, tag: str) -> Rendition | None:
+        """A file that is still there."""
         found = self._files.get(tag)
         if found is not None:
             self._files.move_to_end(tag)
         return found
 
     def put(self, made: Rendition) -> None:
+        """Keep a file, and drop those asked for longest ago; one larger than a quarter of the cache is not kept."""
         if len(made.data) > self._most // 4 or made.tag in self._files:
             return
         self._files[made.tag] = made

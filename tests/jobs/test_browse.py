@@ -2,7 +2,11 @@
 
 import http.client
 import io
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -272,6 +276,18 @@ def test_the_border_between_source_and_pressed_moves_by_key_and_pointer(
         page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)
         assert 15 < border() < 35
         assert sight.complaints == []
+
+
+def test_the_command_says_where_it_listens_and_ends_at_an_interrupt(served: Served) -> None:
+    words = [sys.executable, "-m", "jobs", "browse", str(served.folder / "archive"), "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as viewer:
+        assert viewer.stdout is not None
+        said = re.match(r"http://127\.0\.0\.1:(\d+)/  \(Ctrl-C ends it\)\n", viewer.stdout.readline())
+        assert said is not None
+        assert Served(int(said[1]), served.folder).get("/").status == 200
+        viewer.send_signal(signal.SIGINT)
+        assert viewer.wait(60) == 0
+        assert viewer.stderr is not None and viewer.stderr.read().strip() == ""
 
 
 def test_mistakes_are_answered_in_one_line(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
