@@ -25,8 +25,8 @@ RANGE_PAGES = 4
 _LARGE = 3
 """Sub-folders of which less than so many fill a page are large."""
 
-_BEFORE_SLASH, _AFTER_SLASH = ".\U0010ffff", "0"
-"""What stands before and behind everything that begins with "/"."""
+_LAST, _AFTER_SLASH = "\U0010ffff", "0"
+"""No character is above the one; the other comes after "/"."""
 
 
 class Request(NamedTuple):
@@ -53,12 +53,11 @@ class _Range(str):
     end: str
 
     @classmethod
-    def of(cls, folders: list[str], prefix: str, last: str) -> "_Range":
-        """Folders that follow each other below `prefix`, of which keys up to `last` are known already."""
+    def of(cls, folders: list[str], prefix: str, before: str) -> "_Range":
+        """Folders that follow each other below `prefix`, and the greatest key before them, or nearly."""
         made = cls(folders[0])
         made.prefix = prefix
-        # The greatest key before the first one, or nearly: what lies between is told by comparing.
-        made.after = max(last, folders[0][:-1] + _BEFORE_SLASH)
+        made.after = before
         made.end = folders[-1][:-1] + _AFTER_SLASH
         return made
 
@@ -96,9 +95,10 @@ class FlatListing:
             yield from self._all(Request(name, token=more))
             return
         run = max(1, RANGE_PAGES * len(page.files) * folders // len(nested))
-        last = page.files[-1].key
-        for level in self._all(Request(name, "/", after=last)):
-            yield Page(level.files, list(_cut(level, name, last, run)))
+        before = page.files[-1].key
+        for level in self._all(Request(name, "/", after=before)):
+            ranges, before = _cut(level, name, before, run)
+            yield Page(level.files, ranges)
 
     def _in_range(self, found: _Range) -> Iterator[Page]:
         for page in self._all(Request(found.prefix, after=found.after)):
@@ -123,13 +123,28 @@ class FlatListing:
         return page, more
 
 
-def _cut(level: Page, prefix: str, last: str, run: int) -> Iterator[str]:
-    """Ranges of at most `run` folders that follow each other without a file between them."""
+def _cut(level: Page, prefix: str, before: str, run: int) -> tuple[list[str], str]:
+    """Ranges of at most `run` folders that follow each other without a file between them.
+
+    Args:
+        level: a page of a folder's own level.
+        prefix: the folder.
+        before: the greatest key before this page, or nearly.
+        run: folders of a range.
+
+    Returns:
+        The ranges, and `before` of the next page.
+    """
+    ranges: list[str] = []
     names = sorted([*((folder, True) for folder in level.folders), *((e.key, False) for e in level.files)])
     for is_folder, members in groupby(names, key=lambda name: name[1]):
-        folders = [name for name, _ in members] if is_folder else []
-        for at in range(0, len(folders), run):
-            yield _Range.of(folders[at : at + run], prefix, last)
+        found = [name for name, _ in members]
+        for at in range(0, len(found) if is_folder else 0, run):
+            ranges.append(_Range.of(found[at : at + run], prefix, before))
+            before = found[min(at + run, len(found)) - 1] + _LAST
+        if not is_folder:
+            before = found[-1]
+    return ranges, before
 
 
 def _folder_of(key: str, prefix: str) -> str:

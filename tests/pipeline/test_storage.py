@@ -111,6 +111,16 @@ def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.Mo
     assert list(store.entries_flat()) == list(store.entries_by_folder())
 
 
+def test_a_flat_listing_of_many_small_folders_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a page of 7 keys it is cut into ranges, which the server is asked for by the key before them."""
+    monkeypatch.setattr("pipeline.s3_store.PAGE_KEYS", 7)
+    store = S3Store(bucket)
+    keys = sorted([*(f"{i:02d}/{j}" for i in range(30) for j in range(2)), "29/ä/b", "30-file"])
+    for key in keys:
+        store.put(key, b"")
+    assert [entry.key for entry in store.entries_flat()] == keys
+
+
 def test_a_key_that_ends_with_a_slash_is_an_object_unless_it_is_empty(
     bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
