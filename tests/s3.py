@@ -177,9 +177,11 @@ def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: P
     """Until a write and a read work: the gateway answers before the volumes behind it do."""
     deadline = time.monotonic() + READY_SECONDS
     client = server.client()
+    # Which of the two it says depends on how much the gateway has heard from the filer yet.
+    there = (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists)
     while True:
         try:
-            with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # by an earlier run on the same folder
+            with contextlib.suppress(*there):  # made by an earlier server on the same folder
                 client.create_bucket(Bucket=_BUCKET)
             client.put_object(Bucket=_BUCKET, Key=".ready", Body=b"x")
             client.get_object(Bucket=_BUCKET, Key=".ready")["Body"].read()
