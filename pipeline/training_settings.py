@@ -22,7 +22,7 @@ class TrainSettings(BaseModel):
         None,
         ge=16,
         le=192,
-        description="with scratch or random: channels at an eighth of the image's sides; latents have 2.5 times as many",
+        description="with scratch or random: channels at an eighth of the image's sides; 2.5 times as many latents",
     )
     workers: int = Field(2, ge=1, description="DDP workers")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")

@@ -11,9 +11,9 @@ from model.errors import MaepressError
 from model.target import Target
 from pipeline.estimating import RIVALS, Trial, attempt, estimate, scale_up
 from pipeline.estimating_settings import EstimateSettings
+from pipeline.evaluation.rivals import bytes_at
 from pipeline.prices import Machine, Prices, Requests, read_prices
 from pipeline.reading import MAX_PIXELS
-from pipeline.evaluation.rivals import bytes_at
 from pipeline.sampling import Sample, draw
 from pipeline.sandbox import Limits, shared
 from pipeline.storage import open_source
