@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow lint format docs chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow test-cluster lint format docs chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ test: $(READY)  ## the tests, in about ten minutes on two cores
 
 test-slow: $(READY)  ## the tests that take minutes each: jobs submitted to a cluster, targets on every kind of image, estimates, kills
 	@$(BIN)/python -m pytest -m slow
+
+test-cluster: $(READY)  ## clusters of several nodes made on this machine: who works where, scaling, training over nodes
+	@$(BIN)/python -m pytest -m cluster
 
 chaos: $(READY)  ## 20 kills, of everything that can die: nothing may be lost or pressed twice
 	@$(BIN)/python -m tests.chaos

@@ -7,7 +7,7 @@ import pytest
 from bench.scaling import measure
 from tests.nodes import Nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 PIECES = 15
 
 

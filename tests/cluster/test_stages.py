@@ -17,7 +17,7 @@ from tests.cluster.conftest import IMAGES
 from tests.cluster.places import places, pressed
 from tests.nodes import Nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 WAIT_SECONDS = 20.0
 
 

@@ -13,7 +13,7 @@ from pipeline.training import TrainResult, TrainSettings, train
 from tests.conftest import photo_like
 from tests.nodes import Nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 EVERY_STEP = 1e-4
 """Minutes between validations, less than any step takes."""
 
