@@ -13,8 +13,8 @@ from model.quality import tradeoff
 
 Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
 DISTORTIONS: tuple[str, ...] = get_args(Distortion)
-BALANCE = 0.35
-"""Losses are divided by lambda^0.35: without it the highest qualities own the gradient, with 0.5 the lowest do."""
+BALANCE = 0.45
+"""Losses are divided by lambda^0.45: without it the highest qualities own the gradient; at 0.5 all losses are equal."""
 MS_SSIM_WEIGHT = 5000.0
 """Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
 

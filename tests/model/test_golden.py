@@ -15,6 +15,7 @@ from model import checkpoint, container
 from model.codec import Codec
 from model.container import Tag
 from model.layers import set_compute_dtype
+from model.target import Target
 from tests.expected.make import FOLDER, digest, pictures
 
 SYMBOLS: dict[str, str] = json.loads((FOLDER / "symbols.json").read_text())
@@ -68,5 +69,8 @@ def test_what_is_written_today_is_what_was_written_then() -> None:
         (latents,) = codec.analyse([picture], quality)
         (again,) = codec.restore([codec.coder.encode(latents)])
         golden = codec.restore([payload(name)])[0]
+        if isinstance(quality, Target):  # a search may settle on a step beside it
+            assert latents.met and abs(latents.header.step - golden.header.step) <= 1, name
+            continue
         # bfloat16 rounds a symbol the other way here and there: one in the smallest picture.
         assert np.mean(again.symbols != golden.symbols) < 0.02, name
