@@ -1,7 +1,7 @@
 """What Ray's tasks run for the line: one function a stage, on tables whose rows are pieces.
 
-Nothing here imports torch. A task's process imports what its function's module imports; without torch it is ready
-2 s of processor time earlier and 200 MB smaller, and a node has as many of them as cores.
+Nothing here imports torch. A task's process imports what its function's module imports: without torch 170 MB in 0.9 s
+of processor time, with it 400 MB in 2.5 s, and a node has as many of them as its cores take.
 """
 
 import pickle
