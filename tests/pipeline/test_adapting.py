@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> Path:
 
 def run(source: Path, archive: Path, model: Path, **settings: Any) -> SyncResult:
     places = {"source": str(source), "archive": str(archive), "model": str(model)}
-    defaults = {"adapt_nights": 3, "adapt_minutes": 0.1, "adapt_workers": 1, "actors": "1:1"}
+    defaults = {"adapt_nights": 3, "adapt_minutes": 0.3, "adapt_margin": 0.01, "adapt_workers": 1, "actors": "1:1"}
     return sync(SyncSettings(**(places | defaults | settings)), quiet=True)
 
 
@@ -45,7 +45,7 @@ def test_a_model_that_wins_presses_until_its_time_is_over_and_renews_what_the_ol
     run(source, archive, tiny_model_folder, adapt_nights=0)
     assert models_of(archive) == {configured}
     first = run(source, archive, tiny_model_folder, repress=True)
-    assert first.adapted is not None and first.adapted.won and first.adapted.bd_rate < -3
+    assert first.adapted is not None and first.adapted.won and first.adapted.bd_rate < -1
     assert first.adapted.before == configured
     assert models_of(archive) == {first.adapted.candidate}
     assert sorted(path.name for path in (archive / "models").iterdir()) == sorted([configured, first.adapted.candidate])
