@@ -21,11 +21,11 @@ from rich.table import Table
 
 from jobs.cluster import ray_session
 from model.codec import Codec
-from model.picture import Picture
 from pipeline.crops import SUFFIXES
 from pipeline.evaluation.bdrate import bd_rate
 from pipeline.evaluation.curves import mean_curve, psnr_curve
-from pipeline.evaluation.points import Pixels, Point, compare
+from pipeline.evaluation.points import Pixels, Point
+from pipeline.evaluation.subject import press_with
 from pipeline.training import TrainSettings, train
 
 QUALITIES = (8, 18, 28, 38, 48, 58)
@@ -66,12 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _points(codec: Codec, images: list[Pixels]) -> list[list[Point]]:
     torch.set_num_threads(2)
-    return [[_point(codec, pixels, quality) for quality in QUALITIES] for pixels in track(images, codec.fingerprint)]
-
-
-def _point(codec: Codec, pixels: Pixels, quality: int) -> Point:
-    (payload,) = codec.compress([Picture(pixels)], quality)
-    return compare(quality, len(payload), pixels, codec.decompress([payload])[0].pixels)
+    return [
+        [press_with(codec, pixels, quality)[0] for quality in QUALITIES] for pixels in track(images, codec.fingerprint)
+    ]
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ from rich.table import Table
 
 from model import checkpoint
 from model.codec import Codec
+from model.config import QUALITIES
+from model.encoder import Encoder
 from model.fidelity import decibels, ms_ssim
 from model.guess import AT, LEAST_BYTES, estimate
 from model.picture import Picture
-from model.pixels import latent_size
 from model.targeting import SAMPLE
+from model.tiling import TILE
 from pipeline.crops import SUFFIXES
 
 SIDE, SHRINK = 640, 0.7
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     model = checkpoint.load(options.model)
     with torch.inference_mode():
-        gains = model.network.gain(torch.tensor(range(64)))[:, 0, 0].numpy()
+        gains = model.network.gain(torch.arange(QUALITIES))[:, 0, 0].numpy()
     codec = Codec(model)
     chosen = random.Random(0).sample(files, min(options.count, len(files)))
     off = np.array([_off(codec, model, gains, _shrunk(f)) for f in chosen])  # [images, qualities, 3]
@@ -73,12 +75,8 @@ def _off(
 ) -> list[tuple[float, float, float]]:
     """How far each quality's PSNR, MS-SSIM and bytes lie from the bare estimate."""
     with torch.inference_mode():
-        height, width = latent_size(picture.height, picture.width)
-        padded = np.pad(
-            picture.pixels, ((0, 16 * height - picture.height), (0, 16 * width - picture.width), (0, 0)), "edge"
-        )
-        y = model.network.analysis(torch.from_numpy(padded[None]).float() / 255).reshape(-1, gains.shape[1])
-    bare = estimate(y[:: max(1, len(y) // SAMPLE)].numpy(), gains)
+        sample = Encoder(model.network, [picture], torch.device("cpu"), TILE).sample(SAMPLE)[0]
+    bare = estimate(sample, gains)
     found = []
     for quality in AT:
         (made,) = codec.analyse([picture], quality)

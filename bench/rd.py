@@ -27,12 +27,11 @@ from bench.plot import draw
 from model.codec import Codec
 from model.config import QUALITIES
 from model.errors import MaepressError
-from model.picture import Picture
 from pipeline.evaluation.curves import Delta, deltas, mean_curve, psnr_curve
-from pipeline.evaluation.points import Pixels, Point, compare
+from pipeline.evaluation.points import Pixels, Point
 from pipeline.evaluation.published import digest, published_for
 from pipeline.evaluation.rivals import RIVALS
-from pipeline.evaluation.subject import OURS
+from pipeline.evaluation.subject import OURS, press_with
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) / "kodak"
@@ -57,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     qualities = sorted({round(q) for q in np.linspace(0, QUALITIES - 1, options.points)})
-    points = {OURS: _measure(OURS, images, qualities, lambda pixels, q: _press(codec, pixels, q))} | _rivals(images)
+    points = {OURS: _measure(OURS, images, qualities, lambda pixels, q: press_with(codec, pixels, q)[0])} | _rivals(
+        images
+    )
     published = published_for(map(digest, images))
     others = published.curves if published else {}
 
@@ -93,12 +94,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _measure(name: str, images: list[Pixels], qualities: Sequence[int], measure: Measure) -> list[list[Point]]:
     steps = track(images, description=f"{name:12}", console=Console(stderr=True))
     return [[measure(pixels, quality) for quality in qualities] for pixels in steps]
-
-
-def _press(codec: Codec, pixels: Pixels, quality: int) -> Point:
-    (payload,) = codec.compress([Picture(pixels)], quality)
-    (decoded,) = codec.decompress([payload])
-    return compare(quality, len(payload), pixels, decoded.pixels)
 
 
 def _rivals(images: list[Pixels]) -> Points:

@@ -7,7 +7,6 @@ Images are Kodak's and some training photographs. Ratios hold within a run; mega
 """
 
 import argparse
-import io
 import os
 import sys
 import time
@@ -31,7 +30,7 @@ from model.passes import PASSES
 from model.picture import Picture
 from model.target import Target
 from model.tiling import Window
-from pipeline.evaluation.rivals import AVIF, RIVALS
+from pipeline.evaluation.rivals import AVIF, RIVALS, pillow
 from pipeline.evaluation.speed import TYPICAL
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -72,7 +71,8 @@ def _codecs(images: list[Pixels], model: str) -> Table:
     for rival in RIVALS:
         quality = TYPICAL[rival.name]
         rows[rival.name] = _time(images, lambda x, r=rival, q=quality: r.encode(x, q), rival.decode)  # type: ignore[misc]
-    rows[AVIF_ALL] = _time(images, _avif, AVIF.decode)
+    avif = pillow("AVIF", speed=6)  # by itself in all threads
+    rows[AVIF_ALL] = _time(images, lambda x: avif(x, TYPICAL[AVIF.name]), AVIF.decode)
     _load(model, 1)
     rows["ours, 1 thread"] = _time(images, _press, _unpress)
     torch.set_num_threads(2)
@@ -162,13 +162,6 @@ def _load(model: str, threads: int) -> Codec:
     torch.set_num_threads(threads)
     _codec[:] = [Codec.load(model)]
     return _codec[0]
-
-
-def _avif(pixels: Pixels) -> bytes:
-    """As Pillow does it by itself: in all threads."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "AVIF", quality=TYPICAL[AVIF.name], speed=6)
-    return file.getvalue()
 
 
 def _press(pixels: Pixels) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pipeline.texts import checked_by
 
 
 def parse_range(text: str) -> tuple[int, int] | None:
@@ -19,10 +19,5 @@ def parse_range(text: str) -> tuple[int, int] | None:
     return int(least), int(most)
 
 
-def _checked(text: str) -> str:
-    parse_range(text)
-    return text
-
-
-ActorRange = Annotated[str, AfterValidator(_checked)]
+ActorRange = Annotated[str, checked_by(parse_range)]
 """The type of a settings field that holds such a range."""

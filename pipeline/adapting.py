@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import fsspec
-
 from model.codec import Codec
 from model.errors import MaepressError
 from pipeline.archive import Archive
@@ -23,6 +21,7 @@ from pipeline.lease import Lease
 from pipeline.local_store import LocalStore
 from pipeline.models import local_model
 from pipeline.naming import new_run
+from pipeline.places import remove
 from pipeline.store import Store
 from pipeline.syncing_settings import SyncSettings
 from pipeline.training import TrainSettings, train
@@ -66,45 +65,47 @@ class Trial:
         return f"adapting: model {self.candidate} needs {self.bd_rate:+.1f} % rate on held-out images; it {verdict}"
 
 
-def tonights_model(settings: SyncSettings) -> str:
-    """URL of the model that a sync presses with: the last one that won, or the one that the settings name."""
-    archive = Archive(settings.archive)
-    if not settings.adapt_nights:
-        return settings.model
-    configured = Codec.load(local_model(settings.model)).fingerprint
-    trial = last_trial(archive.root, configured)
-    return _url(settings, archive, configured, trial)
+def tonights_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, Trial | None]:
+    """The model that a sync presses with: the last one that won, or the one that the settings name.
 
-
-def adapt_if_due(settings: SyncSettings, *, quiet: bool = False) -> Trial | None:
-    """Train for the set minutes, when the last trial is the set number of nights ago; the note is written last.
+    When the last trial is the set number of nights ago, another comes first: training for the set minutes, the note
+    last. A dry run tries nothing.
 
     Args:
         settings: of the sync.
         quiet: say nothing of the training.
 
     Returns:
-        what came of it; None when it was not due.
+        its URL, and what came of a trial; None when it was not due.
 
     Raises:
         MaepressError: when training fails for good, or another sync holds the archive.
     """
     if not settings.adapt_nights:
-        return None
+        return settings.model, None
     archive = Archive(settings.archive)
     configured = Codec.load(local_model(settings.model)).fingerprint
     last = last_trial(archive.root, configured)
-    if last and time.time() - last.at < (settings.adapt_nights - EARLY) * NIGHT:
-        return None
+    model = settings.model
+    if last and last.current != configured:
+        model = _place(archive.root.child(f"models/{last.current}"))
+    if settings.dry_run or (last and time.time() - last.at < (settings.adapt_nights - EARLY) * NIGHT):
+        return model, None
+    trial = _try(settings, model, configured, last.current if last else configured, quiet=quiet)
+    return (_place(archive.root.child(f"models/{trial.candidate}")) if trial.won else model), trial
+
+
+def _try(settings: SyncSettings, model: str, configured: str, before: str, *, quiet: bool) -> Trial:
+    """Train from a model, judge, and write the note."""
     archive = Archive.create(settings.archive)
     with Lease(archive.root, new_run(), "sync"):
         workshop = _place(archive.root.child(WORKSHOP))
-        _clear(workshop)  # of a trial that was killed
+        remove(workshop)  # of a trial that was killed
         result = train(
             TrainSettings(
                 images=settings.source,
                 out=workshop,
-                init=_url(settings, archive, configured, last),
+                init=model,
                 max_minutes=settings.adapt_minutes,
                 workers=settings.adapt_workers,
                 gpus_per_worker=settings.gpus_per_actor or 0.0,
@@ -112,13 +113,11 @@ def adapt_if_due(settings: SyncSettings, *, quiet: bool = False) -> Trial | None
             ),
             *((lambda line: None,) if quiet else ()),
         )
-        trial = _judged(
-            configured, last.current if last else configured, result.fingerprint, result.validation, settings
-        )
+        trial = _judged(configured, before, result.fingerprint, result.validation, settings)
         if trial.won:
             archive.put_model(trial.candidate, local_model(workshop))
         archive.root.put(NOTE, json.dumps(asdict(trial), indent=1).encode())
-        _clear(workshop)
+        remove(workshop)
     return trial
 
 
@@ -149,18 +148,6 @@ def _curve(row: dict[str, float]) -> list[tuple[float, float]]:
     return [(row[name], row[f"psnr/{name.removeprefix('bpp/')}"]) for name in row if name.startswith("bpp/")]
 
 
-def _url(settings: SyncSettings, archive: Archive, configured: str, trial: Trial | None) -> str:
-    if trial is None or trial.current == configured:
-        return settings.model
-    return _place(archive.root.child(f"models/{trial.current}"))
-
-
 def _place(store: Store) -> str:
     """A store's URL; of a local one, its path."""
     return str(store.root) if isinstance(store, LocalStore) else store.url
-
-
-def _clear(place: str) -> None:
-    filesystem, root = fsspec.core.url_to_fs(place)
-    if filesystem.exists(root):
-        filesystem.rm(root, recursive=True)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
 from PIL import Image
 
 from model.errors import MaepressError
@@ -21,6 +20,7 @@ from pipeline.opening import Opener, Row
 from pipeline.schema import LATENT
 from pipeline.selecting import Selection
 from pipeline.storage import StorageError, Store
+from pipeline.writing import to_image
 
 COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
 
@@ -83,7 +83,7 @@ def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Sto
     try:
         with tempfile.TemporaryFile() as file:
             count = video.write(file, shown())
-            size = file.tell()
+            size = file.seek(0, io.SEEK_END)  # the writer has gone back to what it could only know at the end
             file.seek(0)
             with dest.open_output(name) as out:
                 shutil.copyfileobj(file, out)
@@ -96,9 +96,8 @@ def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Sto
 
 def _picture(row: Row, opener: Opener) -> Image.Image:
     if row["status"] != LATENT:
-        return Image.open(io.BytesIO(row["payload"])).convert("RGB")
+        return Image.open(io.BytesIO(row["payload"]))
     ((_, picture),) = opener.pictures([row])
     if not isinstance(picture, Picture):
         raise StorageError(f"{row['key']}: {picture}")
-    pixels = picture.pixels
-    return Image.fromarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
+    return to_image(picture)

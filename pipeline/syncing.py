@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import TableNotFoundError
 
 from model.codec import Codec
-from pipeline.adapting import Trial, adapt_if_due, tonights_model
+from pipeline.adapting import Trial, tonights_model
 from pipeline.archive import Archive
 from pipeline.encoding import Aim, EncodeResult, press, scope_of
 from pipeline.models import local_model
@@ -87,11 +87,10 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
         stale_objects=settings.repress_objects,
         stale_minutes=settings.repress_minutes,
     )
+    model, trial = tonights_model(settings, quiet=quiet)
+    settings = settings.model_copy(update={"model": model})
     if settings.dry_run:
-        settings = settings.model_copy(update={"model": tonights_model(settings)})
         return SyncResult(_plan(settings, aim), None, settings.retire_share)
-    trial = adapt_if_due(settings, quiet=quiet)
-    settings = settings.model_copy(update={"model": tonights_model(settings)})
     done, plan = press(settings, aim, quiet=quiet)
     return SyncResult(plan, done, settings.retire_share, trial)
 

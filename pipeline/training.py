@@ -13,8 +13,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import fsspec
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -23,6 +21,7 @@ from model import checkpoint
 from model.errors import MaepressError
 from pipeline.crops import SUFFIXES, split
 from pipeline.models import local_model
+from pipeline.places import ray_storage, remove
 from pipeline.storage import open_source, open_target
 from pipeline.training_board import new_board, relayed
 from pipeline.training_settings import TrainSettings
@@ -76,7 +75,6 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
         forget(settings.out)
     board = new_board()
     gpu = settings.gpus_per_worker > 0
-    filesystem, root = fsspec.core.url_to_fs(settings.out)
     trainer = TorchTrainer(
         work,
         train_loop_config={
@@ -93,8 +91,7 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
         ),
         run_config=RunConfig(
             name=RUN,
-            storage_path=root,
-            storage_filesystem=PyFileSystem(FSSpecHandler(filesystem)),  # type: ignore[abstract]  # the stubs are wrong
+            **ray_storage(settings.out),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
@@ -123,10 +120,8 @@ def _for_workers(settings: TrainSettings) -> TrainSettings:
 
 def forget(out: str) -> None:
     """Remove an earlier run's checkpoints, history and logs; its model stays until a better one replaces it."""
-    filesystem, root = fsspec.core.url_to_fs(out)
     for name in (RUN, HISTORY, LOGS):
-        if filesystem.exists(f"{root}/{name}"):
-            filesystem.rm(f"{root}/{name}", recursive=True)
+        remove(f"{out}/{name}")
 
 
 def _cause(error: BaseException) -> str:

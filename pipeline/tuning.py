@@ -15,10 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import fsspec
 import torch
 import yaml
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -27,6 +25,7 @@ from model.errors import MaepressError
 from pipeline.crops import Crops, split
 from pipeline.device import own_device
 from pipeline.learner import Learner
+from pipeline.places import ray_storage
 from pipeline.storage import open_store, open_target
 from pipeline.training import TrainSettings, image_keys
 from pipeline.training_worker import start_network
@@ -115,7 +114,6 @@ def _space(settings: TuneSettings) -> dict[str, Any]:
 def _run(
     settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], say: Callable[[str], None]
 ) -> list[Trial]:
-    filesystem, root = fsspec.core.url_to_fs(settings.out)
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
     results = tune.Tuner(
         tune.with_resources(
@@ -131,8 +129,7 @@ def _run(
         ),
         run_config=tune.RunConfig(
             name=LOGS,
-            storage_path=root,
-            storage_filesystem=PyFileSystem(FSSpecHandler(filesystem)),  # type: ignore[abstract]  # the stubs are wrong
+            **ray_storage(settings.out),
             callbacks=[_Says(say), *_loggers(settings)],
             verbose=0,
         ),

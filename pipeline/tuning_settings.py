@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.texts import checked_by
 
 
 def choices(text: str) -> tuple[int, ...]:
@@ -15,6 +17,18 @@ def choices(text: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ValueError("give whole numbers with commas between them, such as 8,16,32")
     return tuple(int(part) for part in parts)
+
+
+def sides(text: str) -> tuple[int, ...]:
+    """The same, all multiples of 64.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    found = choices(text)
+    if any(side % 64 for side in found):
+        raise ValueError("crops have sides that are multiples of 64, such as 128,192")
+    return found
 
 
 def bounds(text: str) -> tuple[float, float]:
@@ -32,25 +46,9 @@ def bounds(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _checked_choices(text: str) -> str:
-    choices(text)
-    return text
-
-
-def _checked_sides(text: str) -> str:
-    if any(side % 64 for side in choices(text)):
-        raise ValueError("crops have sides that are multiples of 64, such as 128,192")
-    return text
-
-
-def _checked_bounds(text: str) -> str:
-    bounds(text)
-    return text
-
-
-Choices = Annotated[str, AfterValidator(_checked_choices)]
-Sides = Annotated[str, AfterValidator(_checked_sides)]
-Bounds = Annotated[str, AfterValidator(_checked_bounds)]
+Choices = Annotated[str, checked_by(choices)]
+Sides = Annotated[str, checked_by(sides)]
+Bounds = Annotated[str, checked_by(bounds)]
 
 
 class TuneSettings(BaseModel):

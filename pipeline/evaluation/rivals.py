@@ -43,7 +43,9 @@ class Rival:
         return compare(quality, len(data), pixels, self.decode(data))
 
 
-def _pillow(kind: str, **options: Any) -> Encode:
+def pillow(kind: str, **options: Any) -> Encode:
+    """How Pillow encodes in a format, with these options of its `save`."""
+
     def encode(pixels: Pixels, quality: int) -> bytes:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, kind, quality=quality, **options)
@@ -85,22 +87,22 @@ def jxl_distance(quality: int) -> float:
 
 JPEG = Rival(
     "JPEG 4:2:0",
-    _pillow("JPEG", subsampling="4:2:0", optimize=True),
+    pillow("JPEG", subsampling="4:2:0", optimize=True),
     _opened,
     _version("libjpeg_turbo"),
     (5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 93, 96, 98),
-    _pillow("JPEG", subsampling="4:4:4", optimize=True),
+    pillow("JPEG", subsampling="4:4:4", optimize=True),
 )
 WEBP = Rival(
-    "WebP m4", _pillow("WEBP", method=4), _opened, _version("webp"), (2, 10, 20, 35, 50, 65, 75, 82, 88, 92, 96, 98)
+    "WebP m4", pillow("WEBP", method=4), _opened, _version("webp"), (2, 10, 20, 35, 50, 65, 75, 82, 88, 92, 96, 98)
 )
 AVIF = Rival(
     "AVIF s6",
-    _pillow("AVIF", speed=6, max_threads=1),
+    pillow("AVIF", speed=6, max_threads=1),
     _opened,
     _version("avif"),
     (20, 30, 40, 50, 58, 66, 74, 80, 86, 91, 95),
-    _pillow("AVIF", speed=6, max_threads=1, subsampling="4:4:4"),
+    pillow("AVIF", speed=6, max_threads=1, subsampling="4:4:4"),
 )
 JPEG_XL = Rival(
     "JPEG XL e7", _jxl_encode, _jxl_decode, "libjxl by imagecodecs", (10, 25, 40, 55, 66, 75, 83, 89, 94, 98)

@@ -116,9 +116,14 @@ def read_pixels(entry: Entry, plan: Plan) -> tuple[Pixels, float] | Skipped:
 
 
 def press(pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
-    """A point of the model, from a whole payload and what it decodes to."""
-    (payload,) = _codec[0].compress([Picture(pixels)], quality)
-    (decoded,) = _codec[0].decompress([payload])
+    """A point of this process's model, and what it decodes to."""
+    return press_with(_codec[0], pixels, quality)
+
+
+def press_with(codec: Codec, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
+    """A point of a model, from a whole payload, and what that decodes to."""
+    (payload,) = codec.compress([Picture(pixels)], quality)
+    (decoded,) = codec.decompress([payload])
     return compare(quality, len(payload), pixels, decoded.pixels), decoded.pixels
 
 
