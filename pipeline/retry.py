@@ -11,7 +11,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-ATTEMPTS = 6
+ATTEMPTS = 8
+"""They span some 16 seconds on average, and 32 at most: a server that starts again is waited for."""
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 20.0
 

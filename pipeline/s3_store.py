@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import fsspec.asyn
 import s3fs.core
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from pipeline.flat_listing import FlatListing, Request
 from pipeline.listing import Page
@@ -30,7 +30,7 @@ CONCURRENCY = 32
 CHECK_ATTEMPTS = 3
 """Attempts at a check before a job begins, which should be answered within seconds."""
 
-FILE_ATTEMPTS = 9
+FILE_ATTEMPTS = 11
 """Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times longer each time."""
 
 PART_BYTES = 16 << 20
@@ -263,8 +263,11 @@ def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
         "retries": {"total_max_attempts": 1},
         "max_pool_connections": 2 * CONCURRENCY,
     }
-    # By itself s3fs takes an InternalError for final. Only plain answers: what it has translated it has tried enough.
-    s3fs.core.set_custom_error_handler(lambda e: isinstance(e, ClientError) and is_transient(e))
+    # By itself s3fs takes an InternalError and a refused connection for final. Only these: what it has translated it
+    # has tried enough.
+    s3fs.core.set_custom_error_handler(
+        lambda e: isinstance(e, (ClientError, EndpointConnectionError)) and is_transient(e)
+    )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     client = {"region_name": region} if region else {}
     made = s3fs.S3FileSystem(

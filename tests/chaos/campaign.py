@@ -101,6 +101,11 @@ class Campaign:
             then.append("the same command went on")
         elif first:
             broken.append(f"does not end well, see {log.name}")
+        if first == 0 and self.promises.hidden():
+            log = self._log()
+            if _wait(self._stage.start(job, *self._arguments(job), log=log)):
+                broken.append(f"does not end well, see {log.name}")
+            then.append("the next run took what the outage had hidden")
         broken += self.promises.check(gone_stay=job == "encode")
         after, more = self.promises.remember()
         seconds = time.monotonic() - start

@@ -76,6 +76,10 @@ class Promises:
         broken += [f"{key} is refused" for key in sorted(verdicts - self.photos.broken.keys())]
         return broken
 
+    def hidden(self) -> set[str]:
+        """Keys that an outage hid from all attempts of a run: the next run has to take them without being asked."""
+        return {refused.key for refused in self.archive.rejections_by_key() if refused.stage == OUTAGE}
+
     def clean_up(self) -> list[str]:
         """Let hours pass for what dead runs left, vacuum, and look for what should not be there any more."""
         root = self.archive.root

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pipeline.retry import ATTEMPTS
 from pipeline.s3_store import S3Store
 from pipeline.storage import Fetched, FetchFailed, StorageError
 from tests.s3 import S3Server
@@ -102,7 +103,7 @@ def test_a_store_that_never_recovers_is_to_blame_and_not_the_object(
     (got,) = store.fetch(["k"])
     assert isinstance(got, FetchFailed) and got.transient
     assert re.search(says, got.reason)
-    assert wire.connections in (6, 12)  # the HTTP client itself repeats a request that was reset
+    assert wire.connections in (ATTEMPTS, 2 * ATTEMPTS)  # the HTTP client itself repeats a request that was reset
 
 
 def test_an_object_that_is_not_there_is_not_asked_for_again(store: S3Store, wire: Wire) -> None:
