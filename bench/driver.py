@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import ray
 from PIL import Image
 
 from pipeline.encoding import encode
 from pipeline.encoding_settings import EncodeSettings
+from pipeline.starting import start_ray
 
 SIDE = 48
 A_FOLDER = 500
@@ -56,7 +56,7 @@ def make(folder: Path, count: int) -> None:
 
 def pressed(count: int, folder: str, model: str) -> str:
     """Press them in this process; one line about it."""
-    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    start_ray(address="local", include_dashboard=False, log_to_driver=False)
     settings = EncodeSettings(source=f"{folder}/source", archive=f"{folder}/archive", model=model)
     result = encode(settings, quiet=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -54,9 +54,11 @@ def _start_here() -> None:
     """Start Ray on this machine. It gives itself 30 seconds, which a busy machine may exceed: then again."""
     import ray
 
+    from pipeline.starting import start_ray
+
     for attempt in range(START_ATTEMPTS):
         try:
-            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            start_ray(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
             return
         except Exception as e:  # Ray raises no narrower class here
             if "timed out during startup" not in str(e):

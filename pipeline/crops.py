@@ -26,6 +26,12 @@ CROPS_AN_IMAGE = 16
 """Crops drawn before one more image is read (into the pool, or in place of another once that is full)."""
 FIRST_IMAGES = 2
 """Images that each place reads before its first crop is drawn."""
+GRID = 16
+"""Crops that are not shrunk begin at multiples of it: the grid of JPEG's blocks, 4:2:0 or not.
+
+The codec meets an archive's JPEGs on that grid, whose pixels show what was rounded away within a block, and which
+crops from anywhere would hide.
+"""
 FEW_IMAGES = 8
 """Places have images of their own where there are so many for each; else each has all, so that none comes too often."""
 
@@ -114,13 +120,13 @@ class CropPool:
         side = min(self._crop / scale, *image.size)  # the quotient may be a rounding error too wide
         x, y = self._rng.uniform(0, image.width - side), self._rng.uniform(0, image.height - side)
         if scale == 1:
-            piece = image.crop((int(x), int(y), int(x) + self._crop, int(y) + self._crop))
+            piece = _on_grid(image, x, y, self._crop, self._crop)
         else:
             piece = image.resize((self._crop, self._crop), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
         pixels = np.asarray(piece)
         if self._rng.integers(2):
             pixels = pixels[:, ::-1]
-        if self._rng.integers(2):
+        if scale != 1 and self._rng.integers(2):  # JPEG rounds rows and columns differently
             pixels = pixels.transpose(1, 0, 2)
         return pixels
 
@@ -189,12 +195,18 @@ class Crops:
         return torch.from_numpy(np.stack([pool.next() for pool in self._pools])).to(torch.float32) / 255
 
 
+def _on_grid(image: Image.Image, x: float, y: float, width: int, height: int) -> Image.Image:
+    """So much of the image as it is, from the point of the grid above and left of (x, y)."""
+    left, top = (int(n) // GRID * GRID for n in (x, y))
+    return image.crop((left, top, left + width, top + height))
+
+
 def validation_crop(image: Image.Image, side: int, scale: float = 1.0) -> Tensor:
     """The centre of the image shrunk by `scale`, float `[1, H, W, 3]` in 0..1; sides: multiples of 64 up to `side`."""
     w, h = (max(64, min(side, int(n * scale)) // 64 * 64) for n in image.size)
     x, y = (image.width - w / scale) / 2, (image.height - h / scale) / 2
     if scale == 1:
-        crop = image.crop((int(x), int(y), int(x) + w, int(y) + h))
+        crop = _on_grid(image, x, y, w, h)
     else:
         crop = image.resize((w, h), Image.Resampling.BICUBIC, box=(x, y, x + w / scale, y + h / scale))
     return torch.from_numpy(np.array(crop)[None]).to(torch.float32) / 255

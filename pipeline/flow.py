@@ -13,6 +13,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.crew import Crew, gather
+from pipeline.starting import start_ray
 from pipeline.travel import pack, unpack
 
 BLOCK_BYTES = 16 << 20
@@ -42,7 +43,7 @@ def crew(actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
         MaepressError: when the cluster has not the GPUs that an actor should hold.
     """
     if not ray.is_initialized():
-        ray.init()
+        start_ray()
     return gather(
         ray.cluster_resources(),  # type: ignore[no-untyped-call]
         actors,

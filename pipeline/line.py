@@ -28,6 +28,7 @@ from pipeline.crew import gather
 from pipeline.device import Streams, own_device
 from pipeline.encoding_settings import EncodeSettings
 from pipeline.shards import Receipt, Rejection
+from pipeline.starting import start_ray
 from pipeline.store import Store
 from pipeline.units import ROWS, Piece
 
@@ -63,7 +64,7 @@ class Line:
             MaepressError: when the cluster cannot hold a single encoder.
         """
         if not ray.is_initialized():
-            ray.init()
+            start_ray()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
         self._load = functools.partial(tasks.load, source=source, settings=settings)

@@ -11,13 +11,13 @@ from tests.chaos.stage import Stage
 from tests.s3 import OWNER_SECRET
 
 KILLS = [
-    ("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0)),
-    ("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0)),
+    pytest.param("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0), id="unanswered"),
+    pytest.param("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0), id="node", marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("job", "kill"), KILLS, ids=[kill.victim.name.lower() for _, kill in KILLS])
+@pytest.mark.parametrize(("job", "kill"), KILLS)
 def test_whatever_is_killed_nothing_is_lost_or_pressed_twice(campaign: Campaign, job: str, kill: Kill) -> None:
     outcome = campaign.kill_once(kill, job)
     assert outcome.done is not None, "it came too late"

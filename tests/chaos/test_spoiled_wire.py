@@ -16,6 +16,7 @@ from pipeline.sandbox import Limits, Sandbox
 from pipeline.schema import OUTAGE
 from pipeline.shards import Rejection
 from pipeline.stages import Loaded, load
+from pipeline.starting import start_ray
 from pipeline.storage import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
@@ -39,7 +40,7 @@ def behind(proxy: Proxy) -> Iterator[None]:
     """A Ray whose workers know that way only."""
     if ray.is_initialized():  # another module's, whose workers know another server
         ray.shutdown()
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

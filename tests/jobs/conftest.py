@@ -10,6 +10,7 @@ import torch
 from jobs.cluster import quiet_data
 from model.checkpoint import serialise
 from model.network import Network
+from pipeline.starting import start_ray
 from tests.conftest import TINY
 
 
@@ -19,7 +20,7 @@ def ray_here() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
+    start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
     quiet_data()
     yield
     ray.shutdown()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from pipeline.starting import start_ray
 from tests.s3 import S3Server, s3_server
 
 
@@ -47,6 +48,6 @@ def local_ray(s3: S3Server) -> Iterator[None]:
     """A Ray whose workers see the S3 server: they have the environment of the moment when it was started."""
     if ray.is_initialized():  # another floor's, from before the server
         ray.shutdown()
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()

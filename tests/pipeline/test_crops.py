@@ -43,6 +43,18 @@ def test_crops_are_pieces_of_the_usable_images_and_others_are_passed_over() -> N
         )
 
 
+def test_crops_that_are_not_shrunk_lie_on_the_grid_of_jpeg_blocks() -> None:
+    row, column = np.mgrid[:150, :230].astype(np.uint8) % 16
+    image = Image.fromarray(np.stack([row, column, row], -1))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    pool = CropPool(["k"], lambda key: buffer.getvalue(), crop=64, scales=(1.0, 1.0), seed=[3], pool_bytes=1 << 20)
+    crops = _drawn(pool, 60)
+    assert (crops[:, 0, :, 0] == 0).all(), "rows begin at a multiple of 16"
+    assert {tuple(crop[0, ::63, 1]) for crop in crops} == {(0, 15), (15, 0)}, "columns, too, as they are or mirrored"
+    assert validation_crop(image, 64)[0, 0, 0].tolist() == [0, 0, 0]
+
+
 def test_the_same_seed_draws_the_same_crops_and_another_seed_others() -> None:
     first, again, other = (_drawn(_pool(["a", "b"], seed=[s]), 8) for s in (1, 1, 2))
     assert (first == again).all()
