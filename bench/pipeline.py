@@ -5,18 +5,16 @@
 The line runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; what is
 left out is left out of Ray's plan, too. The last row is a whole encode, with listing, plan and commits.
 
-The bound: the same stage functions in a loop in this process, one thread, a piece at a time, give the seconds of each
-part an image; so many cores can do no more than cores / sum of the parts. Nothing of Ray is in it. The S3 server works
-on the same cores, as do the children that decode images. Starting (workers that import torch, a model that is loaded)
-is measured by a line over a few images and subtracted: it is paid once a job.
+The bound: the same stage functions in a loop in this process, one thread, a piece at a time, over images from all of
+the listing, give the seconds of each part an image; so many cores can do no more than cores / sum of the parts. Nothing
+of Ray is in it. The S3 server works on the same cores, as do the children that decode images. Starting (workers that
+import torch, a model that is loaded) is measured by a line over a few images and subtracted: it is paid once a job.
 
-Beside the clock stands processor time: of this process and all that it started (Ray, workers, their children, the S3
-server) against that of the parts. It says how much more work the line does than the parts, whatever else the machine is
-busy with; where it is near 1 and the share of the bound is not, cores were idle.
+Beside the clock stands processor time, of the whole machine, against that of the parts. It says how much more work the
+line does than the parts (Ray, the S3 server); where it is near 1 and the share of the bound is not, cores were idle.
 """
 
 import argparse
-import contextlib
 import itertools
 import os
 import sys
@@ -153,13 +151,9 @@ def _upload(files: Sequence[Path], store: Store) -> int:
 
 
 def _processor_seconds() -> float:
-    """Of this process, of all that it started and that live, and of those among these that ended."""
-    seconds = 0.0
-    here = psutil.Process()
-    for process in (here, *here.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += sum(process.cpu_times()[:4])  # user, system, and both of children that ended
-    return seconds
+    """Of everything on this machine: Ray's workers come and go, and whoever ends takes its own account along."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def _parts(settings: EncodeSettings, sample: int) -> dict[str, Spent]:
@@ -168,7 +162,8 @@ def _parts(settings: EncodeSettings, sample: int) -> dict[str, Spent]:
     sandbox, target = shared(settings.limits()), settings.target()
     spent = dict.fromkeys(PARTS, Spent())
     pressed = []
-    entries = list(itertools.islice(source.entries(), sample))
+    every = list(source.entries())
+    entries = every[:: max(1, len(every) // sample)]  # of all, as the images' sizes differ along the listing
     for warm in (True, False):  # the first piece alone, for caches and children
         for start in range(0, PIECE if warm else len(entries), PIECE):
             piece = entries[start : start + PIECE]
