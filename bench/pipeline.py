@@ -5,10 +5,10 @@
 The line runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; what is
 left out is left out of Ray's plan, too. The last row is a whole encode, with listing, plan and commits.
 
-The bound: the same stage functions in a loop in this process, one thread, a piece at a time, over images from all of
-the listing, give the seconds of each part an image; so many cores can do no more than cores / sum of the parts. Nothing
-of Ray is in it. The S3 server works on the same cores, as do the children that decode images. Starting (workers that
-import torch, a model that is loaded) is measured by a line over a few images and subtracted: it is paid once a job.
+The bound: the same stage functions in a loop, a process of one thread on every core, a piece at a time, over images
+from all of the listing, give the seconds of each part an image; so many cores can do no more than cores / sum of the
+parts. Nothing of Ray is in it. The S3 server works on the same cores, as do the children that decode images. Starting
+(workers, a model that is loaded) is measured by a line over a few images and subtracted: it is paid once a job.
 
 Beside the clock stands processor time, of the whole machine, against that of the parts. It says how much more work the
 line does than the parts (Ray, the S3 server); where it is near 1 and the share of the bound is not, cores were idle.
@@ -16,11 +16,13 @@ line does than the parts (Ray, the S3 server); where it is near 1 and the share 
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,22 +59,16 @@ LINE_STAGES = {"read": 1, "encode": 2, "code": 3, "write": 4}
 class Spent:
     """Seconds by the clock, and of processor time."""
 
-    clock: float = 0.0
-    cpu: float = 0.0
+    clock: float
+    cpu: float
 
     @classmethod
     def now(cls) -> "Spent":
         """Since some moment in the past."""
         return cls(time.perf_counter(), _processor_seconds())
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(self.clock + other.clock, self.cpu + other.cpu)
-
     def __sub__(self, other: "Spent") -> "Spent":
         return Spent(self.clock - other.clock, self.cpu - other.cpu)
-
-    def __truediv__(self, count: int) -> "Spent":
-        return Spent(self.clock / count, self.cpu / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             shard_mib=options.shard_mib,
         )
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
-        parts = _parts(settings, options.sample)
+        parts = _parts(settings, options.sample, size.cores)
         with ray_session():
-            table, bound = _table(size), Spent()
+            table, bound = _table(size), 0.0
             for part in PARTS[: PARTS.index(options.until) + 1]:
                 bound += parts[part]
                 spent = _line(settings, part) - _line(few, part)
                 _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, spent, size)
             if options.until == PARTS[-1]:
-                _row(table, "encode: +plan, +commits", Spent(), bound, _encode(settings) - _encode(few), size)
+                _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
     Console(width=120).print(table)
     return 0
 
@@ -127,7 +123,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=64, help="images that the parts are measured on")
     parser.add_argument("--until", choices=PARTS, default=PARTS[-1], help="the last stage; later ones are left out")
     parser.add_argument("--quality", type=int, default=40)
-    parser.add_argument("--shard-mib", type=int, default=16)
+    parser.add_argument("--shard-mib", type=int, default=64)
     parser.add_argument("--model", default=str(BASE), help="a model's folder; the shipped one when left out")
     return parser.parse_args(argv)
 
@@ -156,35 +152,44 @@ def _processor_seconds() -> float:
     return float(times.user + times.nice + times.system)
 
 
-def _parts(settings: EncodeSettings, sample: int) -> dict[str, Spent]:
-    """What an image costs in each part, by itself in this process."""
+def _parts(settings: EncodeSettings, sample: int, cores: int) -> dict[str, float]:
+    """Seconds that an image costs a core in each part, while a process on every core does the same."""
+    apart = [settings.model_copy(update={"archive": f"{settings.archive}-{n}"}) for n in range(cores)]
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        measured = list(pool.map(_alone, apart, [sample] * cores))
+    return {part: sum(one[part] for one in measured) / cores for part in PARTS}
+
+
+def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
+    """Seconds that an image costs this process in each part."""
+    torch.set_num_threads(1)
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     sandbox, target = shared(settings.limits()), settings.target()
-    spent = dict.fromkeys(PARTS, Spent())
+    spent = dict.fromkeys(PARTS, 0.0)
     pressed = []
     every = list(source.entries())
     entries = every[:: max(1, len(every) // sample)]  # of all, as the images' sizes differ along the listing
     for warm in (True, False):  # the first piece alone, for caches and children
         for start in range(0, PIECE if warm else len(entries), PIECE):
             piece = entries[start : start + PIECE]
-            clock = [Spent.now()]
+            clock = [time.perf_counter()]
             source.fetch([entry.key for entry in piece])
-            clock.append(Spent.now())
+            clock.append(time.perf_counter())
             loaded = stages.load(piece, source, sandbox, settings.max_pixels, settings.max_bytes)
-            clock.append(Spent.now())
+            clock.append(time.perf_counter())
             analysed = stages.analyse(loaded, codec, target)
-            clock.append(Spent.now())
+            clock.append(time.perf_counter())
             done = stages.press(analysed, codec.coder, target, sandbox, "parts")
-            clock.append(Spent.now())
+            clock.append(time.perf_counter())
             if warm:
                 continue
             pressed.append(done)
             fetch, load, encoding, coding = (b - a for a, b in itertools.pairwise(clock))
             for part, took in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
                 spent[part] += took
-    begin = Spent.now()
+    begin = time.perf_counter()
     stages.write(0, None, pressed, archive)
-    spent["write"] = Spent.now() - begin
+    spent["write"] = time.perf_counter() - begin
     return {part: took / len(entries) for part, took in spent.items()}
 
 
@@ -235,13 +240,13 @@ def _table(size: Size) -> Table:
     return table
 
 
-def _row(table: Table, name: str, alone: Spent, parts: Spent, spent: Spent, size: Size) -> None:
+def _row(table: Table, name: str, alone: float, parts: float, spent: Spent, size: Size) -> None:
     """One more line: `alone` and the sum of `parts` for an image, `spent` by the whole line."""
-    rate, bound = size.images / spent.clock, size.cores / parts.clock
+    rate, bound = size.images / spent.clock, size.cores / parts
     numbers = (rate, size.megapixels / spent.clock, rate / size.cores, bound)
-    cells = [f"{alone.clock * 1e3:.1f}", f"{spent.clock:.1f}", *(f"{number:.1f}" for number in numbers)]
+    cells = [f"{alone * 1e3:.1f}", f"{spent.clock:.1f}", *(f"{number:.1f}" for number in numbers)]
     cpu = spent.cpu / size.images
-    table.add_row(name, *cells, f"{rate / bound:.2f}", f"{cpu * 1e3:.1f}", f"{cpu / parts.cpu:.2f}")
+    table.add_row(name, *cells, f"{rate / bound:.2f}", f"{cpu * 1e3:.1f}", f"{cpu / parts:.2f}")
 
 
 if __name__ == "__main__":
