@@ -6,7 +6,7 @@ The line runs with its first stage alone, then with one more, and so on: fetch, 
 left out is left out of Ray's plan, too. The last row is a whole encode, with listing, plan and commits.
 
 The bound: the same stage functions in a loop, a process of one thread on every core, a piece at a time, over images
-from all of the listing, give the seconds of each part an image; so many cores can do no more than cores / sum of the
+from all of the listing, give the seconds of each part a megapixel; so many cores can do no more than cores / sum of the
 parts. Nothing of Ray is in it. The S3 server works on the same cores, as do the children that decode images. Starting
 (workers, a model that is loaded) is measured by a line over a few images and subtracted: it is paid once a job.
 
@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             shard_mib=options.shard_mib,
         )
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
-        parts = _parts(settings, options.sample, size.cores)
+        an_image = size.megapixels / size.images
+        parts = {k: v * an_image for k, v in _parts(settings, options.sample, size.cores).items()}
         with ray_session():
             table, bound = _table(size), 0.0
             for part in PARTS[: PARTS.index(options.until) + 1]:
@@ -153,7 +154,7 @@ def _processor_seconds() -> float:
 
 
 def _parts(settings: EncodeSettings, sample: int, cores: int) -> dict[str, float]:
-    """Seconds that an image costs a core in each part, while a process on every core does the same."""
+    """Seconds that a megapixel costs a core in each part, while a process on every core does the same."""
     apart = [settings.model_copy(update={"archive": f"{settings.archive}-{n}"}) for n in range(cores)]
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
         measured = list(pool.map(_alone, apart, [sample] * cores))
@@ -161,7 +162,7 @@ def _parts(settings: EncodeSettings, sample: int, cores: int) -> dict[str, float
 
 
 def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
-    """Seconds that an image costs this process in each part."""
+    """Seconds that a megapixel costs this process in each part."""
     torch.set_num_threads(1)
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     sandbox, target = shared(settings.limits()), settings.target()
@@ -169,6 +170,7 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
     pressed = []
     every = list(source.entries())
     entries = every[:: max(1, len(every) // sample)]  # of all, as the images' sizes differ along the listing
+    megapixels = 0.0
     for warm in (True, False):  # the first piece alone, for caches and children
         for start in range(0, PIECE if warm else len(entries), PIECE):
             piece = entries[start : start + PIECE]
@@ -184,13 +186,15 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
             if warm:
                 continue
             pressed.append(done)
+            readings = [item.reading for item in loaded if isinstance(item, stages.Loaded)]
+            megapixels += sum(reading.width * reading.height for reading in readings) / 1e6
             fetch, load, encoding, coding = (b - a for a, b in itertools.pairwise(clock))
             for part, took in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
                 spent[part] += took
     begin = time.perf_counter()
     stages.write(0, None, pressed, archive)
     spent["write"] = time.perf_counter() - begin
-    return {part: took / len(entries) for part, took in spent.items()}
+    return {part: took / megapixels for part, took in spent.items()}
 
 
 def _line(settings: EncodeSettings, last: str) -> Spent:

@@ -28,6 +28,7 @@ from rich.table import Table
 from jobs.cluster import quiet_data
 from model.codec import Codec
 from pipeline.archive import Archive
+from pipeline.device import Streams
 from pipeline.encoding_settings import EncodeSettings
 from pipeline.line import Line, _Encoder
 from pipeline.local_store import LocalStore
@@ -48,6 +49,7 @@ class Sleeping(_Encoder):
     def __init__(self, *_: Any) -> None:
         self._trace = Path(os.environ[TRACE], str(os.getpid()))
         self._seconds = float(os.environ[SECONDS])
+        self._streams = Streams("cpu")
 
     def _analyse(self, items: Sequence[Loaded | Rejection]) -> list[Analysed | Rejection]:
         begun = time.time()

@@ -30,7 +30,9 @@ class Recorder:
         self._writer = SummaryWriter(str(self._logs))
         self._board = board
         goes_on = counters.step > 0 and self._store.exists(HISTORY)
-        self._lines = self._store.get(HISTORY).decode().splitlines() if goes_on else []
+        lines = self._store.get(HISTORY).decode().splitlines() if goes_on else []
+        # A run that died may have got further than the checkpoint that this one goes on from.
+        self._lines = [line for line in lines if json.loads(line)["step"] <= counters.step]
 
     def stepped(self, loss: Loss, rate: float, counters: Counters) -> None:
         """Log a training step."""
