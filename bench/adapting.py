@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or f"{scratch}/model"
         settings = TrainSettings(
-            images=str(options.train), out=out, init=options.init, max_minutes=options.minutes, validate_minutes=1.0
+            images=str(options.train), out=out, init=options.init, max_minutes=options.minutes, validate_minutes=2.0
         )
         with ray_session():
             result = train(settings, print)
