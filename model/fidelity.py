@@ -21,8 +21,9 @@ def squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
     """Sum of squared differences, exact, of two 8-bit arrays of one shape `[H, W, C]`."""
     total, rows = 0, max(1, _STRIP // max(1, a[0].size))
     for top in range(0, a.shape[0], rows):
-        difference = np.subtract(a[top : top + rows], b[top : top + rows], dtype=np.float64).reshape(-1)
-        total += int(np.dot(difference, difference))
+        difference = np.subtract(a[top : top + rows], b[top : top + rows], dtype=np.float64)
+        lines = difference.reshape(len(difference), -1)
+        total += int(np.vecdot(lines, lines).sum())  # one long `dot` would wake threads of BLAS, which then spin
     return total
 
 
