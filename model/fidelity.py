@@ -1,5 +1,6 @@
 """How near one 8-bit picture is to another: PSNR and MS-SSIM, in pieces, for images of any size."""
 
+import functools
 import math
 
 import numpy as np
@@ -15,6 +16,8 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _STRIP = 1 << 17
 """Pixels that are looked at together."""
+_KEPT = 2
+"""The scale that is kept whole, 1.5 bytes a pixel of the two images; the coarser ones are made from it."""
 
 
 def squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
@@ -75,7 +78,7 @@ class _Pyramid:
     def measure(self, level: int) -> tuple[Tensor, Tensor]:
         """Means over a scale of contrast-structure and of the whole similarity, each float64 `[C]`."""
         height, width = self._sizes[level]
-        rows, valid = max(_WINDOW, (_STRIP >> 2 * level) // self._sizes[0][1] << level), height - _WINDOW + 1
+        rows, valid = self._at_once(level), height - _WINDOW + 1
         sums = torch.zeros(2, self._pair[0].shape[2], dtype=torch.float64)
         for top in range(0, valid, rows):
             a, b = self.rows(level, top, min(top + rows, valid) + _WINDOW - 1)
@@ -84,7 +87,21 @@ class _Pyramid:
         return contrast, whole
 
     def rows(self, level: int, top: int, bottom: int) -> Tensor:
-        """Rows of a scale. Scales halve by 2x2 means; odd sides get a border of zeros, as the field's packages do."""
+        """Rows of a scale."""
+        return self._kept[:, :, top:bottom] if level == _KEPT else self._made(level, top, bottom)
+
+    @functools.cached_property
+    def _kept(self) -> Tensor:
+        height, rows = self._sizes[_KEPT][0], self._at_once(_KEPT)
+        return torch.cat([self._made(_KEPT, top, min(top + rows, height)) for top in range(0, height, rows)], 2)
+
+    def _at_once(self, level: int) -> int:
+        """Rows of a scale that are looked at together."""
+        width: int = self._sizes[0][1]
+        return max(_WINDOW, (_STRIP >> 2 * level) // width << level)
+
+    def _made(self, level: int, top: int, bottom: int) -> Tensor:
+        """Rows as 2x2 means of the scale before; odd sides get a border of zeros, as the packages of the field do."""
         if level == 0:
             pair = np.stack([x[top:bottom] for x in self._pair])
             return torch.from_numpy(pair).permute(0, 3, 1, 2).to(torch.float32)
@@ -97,16 +114,15 @@ class _Pyramid:
 
     def _similarity(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over positions, float64 `[C]`."""
-        maps = self._blur(torch.stack([a, b, a * a, b * b, a * b]))
-        mean_a, mean_b, aa, bb, ab = maps
+        mean_a, mean_b, both, ab = (self._blur(x) for x in (a, b, a * a + b * b, a * b))
         product, squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
-        contrast = (2 * (ab - product) + _C2) / (aa + bb - squares + _C2)
+        contrast = (2 * (ab - product) + _C2) / (both - squares + _C2)
         whole = contrast * (2 * product + _C1) / (squares + _C1)
         return contrast.sum((1, 2), dtype=torch.float64), whole.sum((1, 2), dtype=torch.float64)
 
     def _blur(self, x: Tensor) -> Tensor:
-        """Gaussian window over `[N, C, H, W]`, without borders: sums of shifted views, which beat a convolution."""
-        for dim in (3, 2):
+        """Gaussian window over `[C, H, W]`, without borders: sums of shifted views, which beat a convolution."""
+        for dim in (2, 1):
             size = x.shape[dim] - _WINDOW + 1
             out = x.narrow(dim, 0, size) * self._window[0]
             for i, weight in enumerate(self._window[1:], 1):
