@@ -1,7 +1,5 @@
 """Training with real Ray Train and real DDP, on a model small enough for seconds."""
 
-import os
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -46,11 +44,11 @@ def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
             time.sleep(0.1)
         # The cluster is a child of this process, so that nobody else's workers are met here.
         while not killed:
-            with suppress(psutil.Error):  # some other child that has just ended
-                everybody = psutil.Process().children(recursive=True)
-                workers = [p for p in everybody if "RayTrainWorker" in " ".join(p.cmdline())]
-                os.kill(workers[-1].pid, signal.SIGKILL)
-                killed.append(workers[-1].pid)
+            for process in reversed(psutil.Process().children(recursive=True)):
+                with suppress(psutil.Error):  # some other child that has ended
+                    if not killed and "RayTrainWorker" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed.append(process.pid)
 
     threading.Thread(target=kill_a_worker_once_there_is_a_checkpoint, daemon=True).start()
     result = train(settings(images, out, tiny_model_folder, max_steps=160, validate_minutes=0.01), lines.append)
