@@ -36,7 +36,9 @@ def settings(images: Path, out: Path, init: Path, **more: object) -> TrainSettin
 def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
     images: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
-    out, killed, lines = tmp_path / "m", [], []
+    out = tmp_path / "m"
+    killed: list[int] = []
+    lines: list[str] = []
 
     def kill_a_worker_once_there_is_a_checkpoint() -> None:
         history = out / "validation.jsonl"
