@@ -87,7 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         print(f"no images below {options.data} (give --data FOLDER or set MAEPRESS_DATA)", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)
     with (
         tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder,
         s3_server(Path(folder)) as server,
