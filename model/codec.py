@@ -30,7 +30,7 @@ from model.decoder import Decoder, Sections
 from model.dequantising import dequantised
 from model.encoder import Encoder, Pressed
 from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
-from model.layers import set_compute_dtype
+from model.network import finalise
 from model.parallel import each
 from model.picture import Picture
 from model.pixels import colour_of, latent_size
@@ -38,7 +38,7 @@ from model.precision import best_dtype
 from model.prefix import Prefix, PrefixReader
 from model.target import Target
 from model.targeting import Targeting
-from model.tiling import TILE
+from model.tiling import TILE, side_for
 
 Parsed = tuple[Header, Sections]
 """A payload's header and sections."""
@@ -72,7 +72,7 @@ class Codec:
         self._device = torch.device(device)
         self._tile = tile
         self._prefix_reader = PrefixReader(model.network, self.coder, self._device)
-        set_compute_dtype(self._network, best_dtype(self._device))
+        finalise(self._network, best_dtype(self._device))
 
     @classmethod
     def load(cls, folder: str | Path = "base", *, device: str = "cpu") -> "Codec":
@@ -140,7 +140,7 @@ class Codec:
     @torch.inference_mode()
     def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
         """Pictures of one size in latents."""
-        encoder = Encoder(self._network, pictures, self._device, self._tile)
+        encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0].height, pictures[0].width))
         everyone = range(len(pictures))
         if target.quality is not None:
             made = encoder.press(everyone, [float(target.quality)] * len(pictures), check=check)
@@ -236,7 +236,15 @@ class Codec:
         return header, sections
 
     def _decoder(self, parsed: list[Parsed]) -> Decoder:
-        return Decoder(self._network, self.coder, [header for header, _ in parsed], self._device, self._tile)
+        headers = [header for header, _ in parsed]
+        return Decoder(
+            self._network, self.coder, headers, self._device, self._side(headers[0].height, headers[0].width)
+        )
+
+    def _side(self, height: int, width: int) -> int:
+        """Side of the tiles for images of so many pixels, where this thread works on them."""
+        threads = torch.get_num_threads() if self._device.type == "cpu" else 1
+        return side_for(*latent_size(height, width), threads, self._tile)
 
     @torch.inference_mode()
     def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
@@ -255,7 +263,8 @@ class Codec:
     def _dequantise(self, parsed: list[Parsed]) -> list[NDArray[np.float32]]:
         """Payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
-        return dequantised(self._network, numbers, self._device, self._tile)
+        header = parsed[0][0]
+        return dequantised(self._network, numbers, self._device, self._side(header.height, header.width))
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.

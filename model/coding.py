@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from model import steps
 from model.config import HYPER_STRIDE, CodecConfig
-from model.hyperprior import MeanContext, Means
+from model.entropy_model import EntropyModel
+from model.hyperprior import Means
 from model.network import Network
-from model.passes import PASSES, lattice
-from model.rounding import thresholds, to_symbols
-from model.scale_path import ScaleContext, ScalePath, to_index
+from model.passes import PASSES
+from model.scale_path import ScalePath
+from model.steps import Coded
 from model.tiling import Window
 
 CONTEXT_REACH = PASSES - 1
@@ -46,45 +47,31 @@ def zone_of_means(window: Window, whole: Window) -> Window:
     return window.grown(MEANS_REACH, whole).coarser(HYPER_STRIDE)
 
 
-Place = tuple[slice, slice, slice, slice]
-
-
-def places(number: int) -> list[Place]:
-    """Slices of `[B, h, w, M]` that a pass codes."""
-    every = slice(None)
-    return [(every, slice(a, None, 2), slice(b, None, 2), slice(g, None, 4)) for a, b, g in lattice(number)]
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Rows:
     """Quality of each image of a batch, made once for all of its tiles.
 
     `quality`: integers `[B]`. `step`: with its fraction, float `[B]`. `gain`: quantisation steps a unit of y, float
-    `[B, 1, 1, M]`. `limits`: where the encoder rounds up, float `[SCALES, 2]` (`model.rounding`).
+    `[B, 1, 1, M]`.
     """
 
     quality: Tensor
     step: Tensor
     gain: Tensor
-    limits: Tensor
 
     @classmethod
     def of(cls, network: Network, steps: Sequence[float], device: torch.device) -> "Rows":
         """Rows of qualities with their fractions, `[B]`."""
         step = torch.tensor(steps, dtype=torch.float32, device=device)
-        return cls(torch.floor(step).long(), step, network.gain(step), thresholds(network.prior.costs()))
+        return cls(torch.floor(step).long(), step, network.gain(step))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Quantised:
-    """Of a window, each `[B, h, w, M]` in float32: whole numbers, and the latents that they stand for."""
-
-    symbols: Tensor
-    indices: Tensor
-    latent: Tensor
+def entropy_model(network: Network) -> EntropyModel:
+    """The network's, made ready if its weights are final (`model.network.finalise`), or else now."""
+    return network.entropy_model or EntropyModel(network.means, network.scales, network.prior)
 
 
-def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window) -> Quantised:
+def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window) -> Coded:
     """Round latents, pass by pass. Right but for a margin of `CONTEXT_REACH`.
 
     Args:
@@ -94,21 +81,21 @@ def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window)
         rows: the qualities.
         window: where y is, in latents from the corner of z; it begins at even places.
     """
+    model = entropy_model(network)
     wide, narrow = _features(network.means, z, rows, window), _features(network.scales, z, rows, window)
-    symbols, indices, latent = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
-    for number in range(PASSES):
-        means, scales = _Means(network, number, wide, latent), _Scales(network, number, narrow, symbols, rows)
-        for place in places(number):
-            gain = rows.gain[..., place[-1]]
-            mean, index = means.at(place), scales.at(place)
-            fresh = to_symbols((y[place] - mean).mul_(gain), index, rows.limits)
-            symbols[place], indices[place] = fresh, index
-            latent[place] = network.prior.reconstruct(fresh, index).div_(gain).add_(mean)
-    return Quantised(symbols, indices, latent)
+    y, coded = y.contiguous(), Coded.nothing(y)
+    for number, places in enumerate(model.places):
+        of_means = model.mean_features(number, wide, coded.latent)
+        of_scales = model.scale_features(number, narrow, coded.sizes, rows.quality)
+        sum_rows = model.sum_rows(number, rows.quality)
+        for place in places:
+            mean, sums = model.means(number, place, of_means), model.sums(number, place, of_scales, sum_rows)
+            steps.quantise(y, mean, sums, rows.gain, model.tables, place, coded)
+    return coded
 
 
 def scale_indices(network: Network, number: int, z: Tensor, symbols: Tensor, rows: Rows, window: Window) -> Tensor:
-    """Scale indices of one pass, whole numbers 0..63 `[B, h, w, M]` in float32; only that pass's places mean anything.
+    """Scale indices of one pass, uint8 `[B, h, w, M]`, 0 at the places of other passes.
 
     Exact on every device. Right but for a margin of 1, of z none.
 
@@ -118,12 +105,15 @@ def scale_indices(network: Network, number: int, z: Tensor, symbols: Tensor, row
         z: hyper-latents around the window, whole numbers `[B, zh, zw, Z]`.
         symbols: of the passes before, whole numbers `[B, h, w, M]`, zero elsewhere.
         rows: the qualities.
-        window: where the symbols are, in latents from the corner of z.
+        window: where the symbols are, in latents from the corner of z; it begins at even places.
     """
-    scales = _Scales(network, number, _features(network.scales, z, rows, window), symbols.to(torch.float32), rows)
+    model = entropy_model(network)
+    narrow = _features(network.scales, z, rows, window)
+    features = model.scale_features(number, narrow, steps.sizes_of(symbols, model.tables), rows.quality)
     indices = torch.zeros(symbols.shape, dtype=torch.uint8, device=symbols.device)
-    for place in places(number):
-        indices[place] = scales.at(place).to(torch.uint8)
+    sum_rows = model.sum_rows(number, rows.quality)
+    for place in model.places[number]:
+        steps.scale_indices(model.sums(number, place, features, sum_rows), place, indices)
     return indices
 
 
@@ -138,47 +128,17 @@ def latents(network: Network, z: Tensor, symbols: Tensor, indices: Tensor, rows:
         rows: the qualities.
         window: where they are, in latents from the corner of z; it begins at even places.
     """
+    model = entropy_model(network)
     wide = _features(network.means, z, rows, window)
     latent = torch.zeros(symbols.shape, device=symbols.device)
-    for number in range(PASSES):
-        means = _Means(network, number, wide, latent)
-        for place in places(number):
-            index = indices[place].to(torch.float32)
-            moved = network.prior.reconstruct(symbols[place].to(torch.float32), index)
-            latent[place] = moved.div_(rows.gain[..., place[-1]]).add_(means.at(place))
+    for number, places in enumerate(model.places):
+        features = model.mean_features(number, wide, latent)
+        for place in places:
+            mean = model.means(number, place, features)
+            steps.dequantise(symbols, indices, mean, rows.gain, model.tables, place, latent)
     return latent
 
 
 def _features(part: Means | ScalePath, z: Tensor, rows: Rows, window: Window) -> Tensor:
     features: Tensor = part.features(z.to(torch.float32), rows.quality)[window.slices]
-    return features
-
-
-class _Means:
-    """Means of one pass, at the places that it codes."""
-
-    def __init__(self, network: Network, number: int, wide: Tensor, latent: Tensor) -> None:
-        self._layer, self._hidden = network.means.first, wide
-        if number:
-            context = network.means.later[number - 1]
-            assert isinstance(context, MeanContext)
-            self._layer, self._hidden = context.out, context.hidden(wide, latent)
-
-    def at(self, place: Place) -> Tensor:
-        layer = self._layer
-        return F.linear(self._hidden[place[:3]], layer.weight[place[3]], layer.bias[place[3]])
-
-
-class _Scales:
-    """Scale indices of one pass, at the places that it codes."""
-
-    def __init__(self, network: Network, number: int, narrow: Tensor, symbols: Tensor, rows: Rows) -> None:
-        self._quality = rows.quality
-        self._layer, self._hidden = network.scales.out, narrow
-        if number:
-            context = network.scales.later[number - 1]
-            assert isinstance(context, ScaleContext)
-            self._layer, self._hidden = context.out, context.hidden(narrow, symbols, rows.quality)
-
-    def at(self, place: Place) -> Tensor:
-        return to_index(self._layer(self._hidden[place[:3]], self._quality, place[3]))
+    return features.contiguous()

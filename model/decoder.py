@@ -79,7 +79,7 @@ class Decoder:
         indices: NDArray[np.uint8],
         tile: Window,
     ) -> None:
-        """Write the scale indices of one pass in one tile."""
+        """Write the scale indices of one pass in one tile, where they are still zero."""
         # Even places begin where passes do; the scale path looks one position around, and at no neighbour of z.
         outer = tile.grown(2, self._grid.whole)
         zone = outer.coarser(HYPER_STRIDE)
@@ -91,9 +91,7 @@ class Decoder:
             self._rows,
             outer.within(zone.finer(HYPER_STRIDE)),
         )
-        inner = found[tile.within(outer).slices].cpu().numpy()
-        for place in coding.places(number):
-            indices[tile.slices][place] = inner[place]
+        indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # zero at places of other passes
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
         """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` gave."""

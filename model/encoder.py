@@ -112,10 +112,10 @@ class Encoder:
             inner = tile.within(outer).slices
             own = found.symbols[inner]
             with growing:
-                if symbols.dtype == np.int16 and float(own.abs().amax()) >= 1 << 15:
+                if symbols.dtype == np.int16 and int(own.abs().amax()) >= 1 << 15:
                     symbols = symbols.astype(np.int32)
-                symbols[tile.slices] = own.to(torch.int32).cpu().numpy()
-            indices[tile.slices] = found.indices[inner].to(torch.uint8).cpu().numpy()
+                symbols[tile.slices] = own.cpu().numpy()
+            indices[tile.slices] = found.indices[inner].cpu().numpy()
             return found.latent[inner]
 
         z, latent = Field(grid, hyper, HYPER_STRIDE), Field(grid, quantise)

@@ -49,19 +49,24 @@ class FixedLinear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.knots = nn.Parameter(torch.zeros(KNOTS, outputs)) if by_quality else None
 
-    def forward(self, x: Tensor, quality: Tensor | None = None, outputs: slice = slice(None)) -> Tensor:
+    def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Multiples of 2^-4 up to 255/16 in size, `[..., I]`, to exact sums `[..., O]`, multiples of 2^-11.
 
         Args:
             x: activations.
             quality: integers `[B]`, for a layer that has a bias row a quality.
-            outputs: which of them to compute.
         """
-        weight = round_to(self.weight[outputs].clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
-        y = F.linear(x, weight, round_to(self.bias[outputs], ACCUMULATOR_BITS))
-        if self.knots is not None and quality is not None:
-            y += interpolate(round_to(self.knots[:, outputs], ACCUMULATOR_BITS - 3), quality)
+        weight, bias, knots = self.rounded()
+        y = F.linear(x, weight, bias)
+        if knots is not None and quality is not None:
+            y += interpolate(knots, quality)
         return y
+
+    def rounded(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weight, bias and knots on their grids: what counts."""
+        weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
+        knots = None if self.knots is None else round_to(self.knots, ACCUMULATOR_BITS - 3)
+        return weight, round_to(self.bias, ACCUMULATOR_BITS), knots
 
     def is_exact(self) -> bool:
         """Whether no input can carry a partial sum past what float32 holds."""
@@ -83,7 +88,7 @@ class FixedNeighbours(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, H, W, C]` multiples of 2^-4 in 0..255/16 to exact sums, multiples of 2^-11, same shape."""
-        weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
+        weight = self.rounded()
         h, w = x.shape[1:3]
         padded = F.pad(x, (0, 0, 1, 1, 1, 1))
         total = torch.zeros_like(x)
@@ -91,3 +96,7 @@ class FixedNeighbours(nn.Module):
             row, column = divmod(i, 3)
             total.addcmul_(padded[:, row : row + h, column : column + w], weight[i])
         return total
+
+    def rounded(self) -> Tensor:
+        """Weights on their grid, `[9, C]`: what counts."""
+        return round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)

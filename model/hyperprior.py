@@ -79,7 +79,7 @@ class Means(nn.Module):
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
         """From z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
-        x = self.block1(torch.relu(depth_to_space(self.up1(z / 4), 2)))
-        x = depth_to_space(self.up2(x), 2) + self.rows(quality)
-        out: Tensor = self.block2(torch.relu(x))
+        x = self.block1(depth_to_space(self.up1(z / 4), 2).relu_())
+        x = depth_to_space(self.up2(x), 2).add_(self.rows(quality))
+        out: Tensor = self.block2(x.relu_())
         return out

@@ -24,7 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import HYPER_STRIDE, CodecConfig
+from model.entropy_model import EntropyModel
 from model.hyperprior import HyperAnalysis, Means
+from model.layers import set_compute_dtype
 from model.passes import PASSES, pass_map
 from model.priors import HyperPrior, LatentPrior
 from model.quality import KNOT_SPACING, KNOTS, QualityRows, tradeoff
@@ -71,6 +73,9 @@ class Network(nn.Module):
     """All learned parts.
 
     Training calls it; encoding calls `analyse`; decoding calls `begin`, `advance`, `reconstruct`, `synthesise`.
+
+    Attributes:
+        entropy_model: made ready for coding with weights that stay (`finalise`), or None.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -84,6 +89,7 @@ class Network(nn.Module):
         self.means = Means(config)
         self.scales = ScalePath(config)
         self.prior = LatentPrior()
+        self.entropy_model: EntropyModel | None = None
 
     def forward(self, image: Tensor, quality: Tensor, noise: Tensor | None = None) -> Estimate:
         """Rate and reconstruction of a training batch.
@@ -170,9 +176,7 @@ class Network(nn.Module):
 
     def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
         """Latents `[B, h, w, M]` to images, uint8 `[B, 16h, 16w, 3]`."""
-        image = self.synthesis(latent, quality)
-        levels: Tensor = image.mul_(255).add_(0.5).floor_().clamp_(0, 255)
-        return levels.to(torch.uint8)
+        return self.synthesis.levels(latent, quality)
 
 
 @dataclass(slots=True)
@@ -191,6 +195,17 @@ class State:
     narrow: Tensor
     mean: Tensor
     indices: Tensor
+
+
+def finalise(network: Network, dtype: torch.dtype) -> None:
+    """Make a network ready for coding: its weights will not change again.
+
+    Args:
+        network: on its device.
+        dtype: of the blocks' matrix products.
+    """
+    set_compute_dtype(network, dtype, final=True)
+    network.entropy_model = EntropyModel(network.means, network.scales, network.prior)
 
 
 def randomly_initialised(config: CodecConfig) -> Network:

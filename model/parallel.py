@@ -5,8 +5,11 @@ on two cores), two threads with a picture or a tile each nearly twice. So work t
 piece, and only a single piece shares its operators.
 """
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -40,8 +43,23 @@ def each(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch
     def alone(piece: Piece) -> Result:
         return work(piece)
 
-    try:
-        with ThreadPoolExecutor(threads, "codec", torch.set_num_threads, (1,)) as pool:
-            return list(pool.map(alone, pieces))
-    finally:
-        torch.set_num_threads(threads)  # for threads yet to come, which begin with what was set last by any
+    return list(_pool(threads).map(alone, pieces))
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept, threads and all: a new thread's memory is new as well, and the system hands it out page by page."""
+    begun = Barrier(threads)
+
+    def begin(_: int) -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # here torch takes over, once a thread, what any thread set last
+        begun.wait()
+
+    pool = ThreadPoolExecutor(threads, "codec")
+    list(pool.map(begin, range(threads)))
+    torch.set_num_threads(threads)  # for threads yet to come
+    return pool
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child process has its parent's pool, but not its threads

@@ -6,30 +6,53 @@ every position has known channels after every pass. Compared with a checkerboard
 half, of the latents is coded without neighbours.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 PASSES = 3
+GROUPS = 4
+"""Channels c, c + 4, c + 8 ... are coded alike."""
 
 
 def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Pass 0, 1 or 2 of each latent, uint8 `[h, w, M]`."""
-    group = np.arange(channels) % 4
+    group = np.arange(channels) % GROUPS
     odd_row = (np.arange(height)[:, None] + group // 2) % 2  # [h, M]
     odd_column = (np.arange(width)[:, None] + group % 2) % 2  # [w, M]
     both, either = odd_row[:, None] & odd_column[None], odd_row[:, None] ^ odd_column[None]
     return (both + 2 * either).astype(np.uint8)
 
 
-def lattice(number: int) -> list[tuple[int, int, int]]:
-    """The same map as steps: a pass codes `[a::2, b::2, group::4]` for each of these (a, b, group)."""
-    corner = pass_map(2, 2, 4)
-    return [(a, b, g) for a in range(2) for b in range(2) for g in range(4) if corner[a, b, g] == number]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a pass codes together: one position of every 2x2 cell, there the channels of one group."""
+
+    a: int
+    b: int
+    group: int
+
+    @property
+    def channels(self) -> slice:
+        """Of M channels those of the group."""
+        return slice(self.group, None, GROUPS)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice, slice]:
+        """Where it is in an array `[B, h, w, M]`."""
+        return slice(None), slice(self.a, None, 2), slice(self.b, None, 2), self.channels
+
+
+def lattice(number: int) -> list[Place]:
+    """The same map as steps: the places that a pass codes."""
+    corner = pass_map(2, 2, GROUPS)
+    return [Place(a, b, g) for a in range(2) for b in range(2) for g in range(GROUPS) if corner[a, b, g] == number]
 
 
 def pass_of(positions: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """The same map at some positions in the scan of `[h, w, M]` latents."""
     place, channel = np.divmod(positions, shape[2])
     row, column = np.divmod(place, shape[1])
-    passes: NDArray[np.uint8] = pass_map(2, 2, 4)[row % 2, column % 2, channel % 4]
+    passes: NDArray[np.uint8] = pass_map(2, 2, GROUPS)[row % 2, column % 2, channel % GROUPS]
     return passes

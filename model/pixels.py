@@ -31,11 +31,11 @@ def window_of(picture: Picture, window: Window) -> NDArray[np.uint8]:
 
 
 def to_network(parts: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
-    """A batch of equal size, float32 `[B, H, W, 3]` in 0..1."""
+    """A batch of equal size, uint8 `[B, H, W, 3]`."""
     # A copy: arrays of Pillow's are read-only, and torch warns of those. Pinned, nobody waits while it goes to a GPU.
     batch = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
     np.stack(parts, out=batch.numpy())
-    return batch.to(device, non_blocking=True).to(torch.float32) / 255
+    return batch.to(device, non_blocking=True)
 
 
 def planes_of(output: NDArray[np.uint8], colour: Colour) -> NDArray[np.uint8]:

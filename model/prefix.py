@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from model import escapes
 from model.coder import EntropyCoder
+from model.coding import entropy_model
 from model.config import HYPER_STRIDE
 from model.container import Header, Tag
 from model.grouping import Numbers
 from model.network import Network
-from model.passes import lattice, pass_of
+from model.passes import GROUPS, pass_of
 from model.pixels import latent_size
-from model.scale_path import to_index
+from model.steps import scale_indices
 
-GROUPS = 4
-"""At one position the first pass codes every fourth channel."""
 LATTICE = 2
 """Positions from one latent of the first pass to the next in its channel."""
 BATCH = 1 << 11
@@ -90,19 +89,21 @@ class PrefixReader:
     @torch.inference_mode()
     def _indices(self, z: NDArray[np.int8], qualities: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Scale indices of the first pass, uint8 `[N, 4, 4, ceil(M/4)]`, of z `[N, Z]`, 4 x 4 positions each."""
-        scales, channels = self._network.scales, self._network.config.latent_channels
+        model, channels = entropy_model(self._network), self._network.config.latent_channels
         out = np.zeros((len(z), HYPER_STRIDE, HYPER_STRIDE, -(-channels // GROUPS)), np.uint8)
         for start in range(0, len(z), BATCH):
             part = torch.from_numpy(z[start : start + BATCH]).to(self._device, torch.float32)[:, None, None]
             quality = torch.from_numpy(qualities[start : start + BATCH]).to(self._device)
             if bool((quality == quality[0]).all()):
                 quality = quality[:1]  # one row for all positions instead of one each
-            features = scales.features(part, quality)
-            for a, b, group in lattice(0):
-                place = (slice(None), slice(a, None, LATTICE), slice(b, None, LATTICE))
-                found = to_index(scales.out(features[place], quality, slice(group, None, GROUPS)))
-                # A channel that is not there keeps index 0, which is not coded.
-                out[start : start + BATCH][place][..., : found.shape[-1]] = found.to(torch.uint8).cpu().numpy()
+            features = self._network.scales.features(part, quality)
+            indices = torch.zeros(*features.shape[:3], channels, dtype=torch.uint8, device=self._device)
+            rows = model.sum_rows(0, quality)
+            for place in model.places[0]:
+                scale_indices(model.sums(0, place, features, rows), place, indices)
+                found = indices[place.slices].cpu().numpy()
+                here = (*place.slices[:3], slice(found.shape[-1]))  # a channel that is not there keeps 0: not coded
+                out[start : start + BATCH][here] = found
         return out
 
     def _prefix(

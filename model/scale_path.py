@@ -21,7 +21,8 @@ from model.tables import LOG_STEP, SCALE_MIN, SCALES
 
 INDEX_BITS = 2
 """A scale index is the last layer's output in units of 2^-2."""
-_LOG_SIZES = torch.tensor([min(255, round(32 * math.log2(1 + n))) for n in range(256)]) / 2**ACTIVATION_BITS
+LOG_SIZES = tuple(min(255, round(32 * math.log2(1 + n))) for n in range(256))
+"""Log-sizes of 0, 1 ... 255, in sixteenths; of all larger numbers the last."""
 
 
 def scale_of(index: Tensor) -> Tensor:
@@ -35,7 +36,8 @@ def log_size(symbols: Tensor) -> Tensor:
     Args:
         symbols: whole numbers in any float dtype.
     """
-    return torch.take(_LOG_SIZES.to(symbols.device), symbols.detach().abs().clamp_(max=255).long())
+    table = torch.tensor(LOG_SIZES, device=symbols.device) / 2**ACTIVATION_BITS
+    return torch.take(table, symbols.detach().abs().clamp_(max=len(LOG_SIZES) - 1).long())
 
 
 class ScaleContext(nn.Module):

@@ -20,6 +20,11 @@ from model.config import HYPER_STRIDE
 TILE = 64
 """Side of a tile in latents, 1024 pixels: small enough for a CPU's caches, large enough that the halo costs little."""
 
+LEAST_TILE = 16
+"""Side below which tiles would be mostly halo."""
+HALO = 6
+"""What the transforms reach beyond a tile, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -129,12 +134,23 @@ class Field:
                 values = self._tiles[tile] = self._make(tile)
             return values
 
+    def _make_unless_begun(self, tile: Window) -> None:
+        lock = self._locks.setdefault(tile, Lock())
+        if lock.acquire(blocking=False):
+            try:
+                if tile not in self._tiles:
+                    self._tiles[tile] = self._make(tile)
+            finally:
+                lock.release()
+
     def window(self, window: Window) -> torch.Tensor:
         """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
         tiles = list(self._grid.touching(window))
         place = window.coarser(self._stride)
         if len(tiles) == 1:
             return self.tile(tiles[0])[place.within(tiles[0].coarser(self._stride)).slices]
+        for tile in tiles:  # first what nobody makes yet: threads beside each other do not queue for the same tile
+            self._make_unless_begun(tile)
         out: torch.Tensor | None = None
         for tile in tiles:
             values, own = self.tile(tile), tile.coarser(self._stride)
@@ -149,6 +165,31 @@ class Field:
         """Drop all tiles of lines before that one."""
         for tile in [t for t in list(self._tiles) if self._grid.line_of(t) < line]:
             del self._tiles[tile]
+
+
+def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
+    """Side of the tiles with which so many threads are soonest done with an image: a small one is cut for them.
+
+    What is weighed is that a tile is computed with a halo, and that threads which find no tile left wait.
+
+    Args:
+        height: of the image in latents.
+        width: of the image in latents.
+        threads: that tiles are dealt to.
+        most: largest side, a multiple of 4; smaller ones down to `LEAST_TILE` are tried.
+    """
+
+    def duration(side: int) -> int:
+        grid = Grid(height, width, side)
+        grown = [tile.grown(HALO, grid.whole).size for tile in grid.tiles()]
+        rounds: int = -(-len(grown) // threads)
+        return rounds * max(rows * columns for rows, columns in grown)
+
+    if threads == 1 or height * width >= 4 * threads * most**2:
+        return most
+    sides = [most, *range(most - HYPER_STRIDE, LEAST_TILE - 1, -HYPER_STRIDE)]
+    best: int = min(sides, key=duration)
+    return best
 
 
 def _cuts(length: int, side: int) -> list[int]:

@@ -10,6 +10,8 @@ Both start as one orthonormal linear transform and its inverse (`model.dct`). Th
 only the blocks' branches may run in bfloat16 (`model.layers.Block`).
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import PATCH, CodecConfig
@@ -37,10 +39,18 @@ class Analysis(nn.Module):
         self.coarse = blocks(config.latent_channels, config.analysis_blocks[1])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Float `[B, H, W, 3]` in 0..1, sides multiples of 16, to y, float `[B, H/16, W/16, M]`."""
-        x: Tensor = self.fine(self.stem(space_to_depth(image - 0.5, PATCH)))
+        """Float `[B, H, W, 3]` in 0..1, or uint8, sides multiples of 16, to y, float `[B, H/16, W/16, M]`."""
+        x: Tensor = self.fine(self._stem(image))
         y: Tensor = self.coarse(self.down(space_to_depth(x, 2)))
         return y
+
+    def _stem(self, image: Tensor) -> Tensor:
+        if image.dtype != torch.uint8:
+            out: Tensor = self.stem(space_to_depth(image - 0.5, PATCH))
+            return out
+        # The same without passes over the image that scale and shift it: the weights do.
+        weight, bias = self.stem.weight, self.stem.bias
+        return F.linear(space_to_depth(image, PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
 
 
 class Synthesis(nn.Module):
@@ -58,7 +68,17 @@ class Synthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """Float y `[B, h, w, M]` and integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
+        return depth_to_space(self.tail(self._features(y, quality)), PATCH) + 0.5
+
+    def levels(self, y: Tensor, quality: Tensor) -> Tensor:
+        """The same in 8-bit levels, rounded and clipped, uint8."""
+        weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
+        levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
+        return depth_to_space(levels.to(torch.uint8), PATCH)
+
+    def _features(self, y: Tensor, quality: Tensor) -> Tensor:
+        """What the last layer sees."""
         x = self.coarse(y * (1 + self.coarse_rows(quality)))
         x = depth_to_space(self.up(x), 2)
-        x = self.fine(x * (1 + self.fine_rows(quality)))
-        return depth_to_space(self.tail(x), PATCH) + 0.5
+        out: Tensor = self.fine(x * (1 + self.fine_rows(quality)))
+        return out

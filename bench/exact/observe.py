@@ -21,7 +21,7 @@ from PIL import Image
 from model import checkpoint, codec
 from model.codec import Codec, Latents
 from model.config import LATENT_STRIDE
-from model.layers import set_compute_dtype
+from model.network import finalise
 from model.picture import Picture
 from model.tiling import TILE
 
@@ -96,7 +96,7 @@ def observe(
     rows, columns = (-(-side // LATENT_STRIDE) for side in pictures[0].pixels.shape[:2])
     loaded = checkpoint.load(model)
     ours = Codec(loaded, tile=arrangement.tile)
-    set_compute_dtype(loaded.network, torch.bfloat16 if arrangement.bfloat16 else torch.float32)
+    finalise(loaded.network, torch.bfloat16 if arrangement.bfloat16 else torch.float32)
     try:
         torch.set_num_threads(arrangement.threads)
         codec.BATCH_LATENTS["cpu"] = arrangement.batch * rows * columns

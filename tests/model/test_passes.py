@@ -38,7 +38,7 @@ def test_the_lattice_and_single_positions_tell_the_same_order() -> None:
     passes = pass_map(*shape)
     stepped = np.full(shape, 9, np.uint8)
     for number in range(PASSES):
-        for a, b, group in lattice(number):
-            stepped[a::2, b::2, group::4] = number
+        for place in lattice(number):
+            stepped[None][place.slices] = number
     assert np.array_equal(stepped, passes)
     assert np.array_equal(pass_of(np.arange(passes.size), shape), passes.reshape(-1))

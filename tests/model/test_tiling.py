@@ -1,5 +1,8 @@
 """Images in tiles: the same whole numbers and pixels as in one piece, whatever the tiles."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from model.codec import Codec
 from model.coder import Latents
 from model.layers import set_compute_dtype
 from model.picture import Picture
-from model.tiling import Field, Grid, Window
+from model.tiling import TILE, Field, Grid, Window, side_for
 from tests.conftest import photo_like
 
 ONE_PIECE = 1 << 12
@@ -96,3 +99,24 @@ def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
     field.forget(1)
     assert torch.equal(field.window(Window(0, 0, 30, 21)), truth)
     assert len(made) == len(list(grid.tiles())) + len(grid.lines[0])
+
+
+def test_a_small_image_is_cut_for_threads_that_would_have_nothing_to_do() -> None:
+    assert side_for(48, 32, threads=1) == TILE
+    assert len(list(Grid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
+    assert len(list(Grid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
+    assert side_for(3, 2, threads=8) == TILE
+    assert side_for(1000, 1000, threads=2) == TILE
+
+
+def test_threads_do_not_queue_for_a_tile_while_another_is_free() -> None:
+    grid, entered = Grid(4, 8, 4), Barrier(2, timeout=20)
+
+    def make(tile: Window) -> torch.Tensor:
+        entered.wait()  # both tiles at once, or never
+        return torch.zeros(1, *tile.size, 1)
+
+    field = Field(grid, make)
+    with ThreadPoolExecutor(2) as pool:
+        shapes = list(pool.map(lambda _: field.window(grid.whole).shape, range(2)))
+    assert shapes == [(1, 4, 8, 1)] * 2
