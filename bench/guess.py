@@ -1,13 +1,15 @@
-"""The tables of `model.guess` for a model, from photographs that are not the test's.
+"""What `model.guess` expects of a model's curves, from photographs that are not the test's.
 
-    python -m bench.guess IMAGES                # a folder of photographs, some of which are taken
+    python -m bench.guess IMAGES                # a folder of photographs, some of which are taken; says how far off
+    python -m bench.guess IMAGES --write        # and keeps it beside the shipped weights
     python -m bench.guess IMAGES --model MODEL
 
-Of each table the median over the photographs is printed, and the spread (half of the range from the 16th to the 84th
-percentile): how far off a first trial is.
+How far off: half of the range from the 16th to the 84th percentile, of the bare estimate and of what is expected of the
+other half of the photographs, before anything is measured and after one trial at a middle quality.
 """
 
 import argparse
+import json
 import random
 import sys
 from collections.abc import Sequence
@@ -18,14 +20,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from model import checkpoint
 from model.codec import Codec
 from model.config import QUALITIES
 from model.encoder import Encoder
-from model.fidelity import decibels, ms_ssim
-from model.guess import AT, LEAST_BYTES, estimate
+from model.fidelity import decibels
+from model.guess import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
 from model.picture import Picture
 from model.targeting import SAMPLE
 from model.tiling import TILE
@@ -33,14 +36,19 @@ from pipeline.crops import SUFFIXES
 
 SIDE, SHRINK = 640, 0.7
 """Longest side that is looked at; factor by which all are shrunk at least, so that JPEG's artefacts vanish."""
+TRIED = 5
+"""Knot of the trial."""
+Measured = tuple[Estimate, NDArray[np.float64]]
+"""Of an image: the bare estimate, and the truth at the knots, float `[measures, K]`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure, print, perhaps write."""
     parser = argparse.ArgumentParser(prog="bench.guess", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("images", type=Path)
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--write", action="store_true", help=f"write {PRIORS.name}")
     options = parser.parse_args(argv)
     files = sorted(f for f in options.images.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
@@ -48,19 +56,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(1)
     model = checkpoint.load(options.model)
-    with torch.inference_mode():
-        gains = model.network.gain(torch.arange(QUALITIES))[:, 0, 0].numpy()
     codec = Codec(model)
     chosen = random.Random(0).sample(files, min(options.count, len(files)))
-    off = np.array([_off(codec, model, gains, _shrunk(f)) for f in chosen])  # [images, qualities, 3]
-    table = Table("table", *map(str, AT), title=f"model {codec.fingerprint}, {len(chosen)} photographs, by quality")
-    names = ("PSNR_ABOVE", "MS_SSIM_ABOVE", "BYTES_TIMES")
-    for name, values in zip(names, off.transpose(2, 1, 0), strict=True):
-        low, middle, high = np.percentile(values, (16, 50, 84), axis=1)
-        table.add_row(name, *(f"{v:.2f}" for v in middle))
-        table.add_row("spread", *(f"{v:.2f}" for v in (high - low) / 2))
+    measured = [_measure(codec, model, _shrunk(f)) for f in track(chosen, "measuring")]
+    halves = measured[::2], measured[1::2]
+    title = f"model {codec.fingerprint}, {len(chosen)} photographs: half of the spread, by quality"
+    table = Table("", *(f"{q:.0f}" for q in KNOTS), title=title)
+    for number, measure in enumerate(MEASURES):
+        rows: dict[str, list[NDArray[np.float64]]] = {}
+        for learned, asked in (halves, halves[::-1]):
+            priors = {measure: Prior.of(_rows(learned, number))}
+            for bare, truth in asked:
+                expected = Expectation(bare, measure, priors)
+                steps = knot_steps()
+                off = truth[number] - bare.of(measure)[steps]
+                rows.setdefault("bare", []).append(off)
+                rows.setdefault("expected", []).append(truth[number] - expected.given({})[steps])
+                given = expected.given({steps[TRIED]: truth[number][TRIED]})
+                rows.setdefault("tried", []).append(truth[number] - given[steps])
+        for name, values in rows.items():
+            low, high = np.percentile(values, (16, 84), axis=0)
+            table.add_row(f"{measure} {name}", *(f"{v:.2f}" for v in (high - low) / 2))
     Console().print(table)
+    if options.write:
+        found = {m: Prior.of(_rows(measured, i)) for i, m in enumerate(MEASURES)}
+        written = {
+            m: {"mean": p.mean.round(4).tolist(), "covariance": p.covariance.round(5).tolist()}
+            for m, p in found.items()
+        }
+        PRIORS.write_text(json.dumps(written) + "\n")
     return 0
+
+
+def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:
+    """How far curves lie from their estimates, and their features, a row an image."""
+    measure, steps = MEASURES[number], knot_steps()
+    return np.array([[*(truth[number] - bare.of(measure)[steps]), *bare.features()] for bare, truth in measured])
 
 
 def _shrunk(file: Path) -> Picture:
@@ -70,22 +101,19 @@ def _shrunk(file: Path) -> Picture:
     return Picture(np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
 
 
-def _off(
-    codec: Codec, model: checkpoint.Checkpoint, gains: NDArray[np.float32], picture: Picture
-) -> list[tuple[float, float, float]]:
-    """How far each quality's PSNR, MS-SSIM and bytes lie from the bare estimate."""
-    with torch.inference_mode():
-        sample = Encoder(model.network, [picture], torch.device("cpu"), TILE).sample(SAMPLE)[0]
-    bare = estimate(sample, gains)
+@torch.inference_mode()
+def _measure(codec: Codec, model: checkpoint.Checkpoint, picture: Picture) -> Measured:
+    gains = model.network.gain(torch.arange(QUALITIES))[:, 0, 0].numpy()
+    encoder = Encoder(model.network, [picture], torch.device("cpu"), TILE)
+    bare = estimate(encoder.sample(SAMPLE)[0], gains, picture.width * picture.height)
     found = []
-    for quality in AT:
-        (made,) = codec.analyse([picture], quality)
+    for quality in KNOTS:
+        (made,) = encoder.press([0], [quality], check=True, similarity=True)
         assert made.psnr is not None
-        (decoded,) = codec.decompress([payload := codec.coder.encode(made)])
-        similarity = decibels(ms_ssim(picture.pixels, decoded.pixels))
-        size = (len(payload) - LEAST_BYTES) / (picture.width * picture.height)
-        found.append((made.psnr - bare.psnr[quality], similarity - bare.ms_ssim[quality], size / bare.bytes[quality]))
-    return found
+        assert made.ms_ssim is not None
+        size = len(codec.coder.encode(codec._latents(picture, made)))
+        found.append((made.psnr, decibels(made.ms_ssim), float(np.log(size))))
+    return bare, np.array(found).T
 
 
 if __name__ == "__main__":

@@ -1,17 +1,26 @@
-"""Where a search for a quality begins: what a sample of an image's latents tells of its size and fidelity. No torch.
+"""What a sample of an image's latents, and what was measured since, tell of its size and fidelity. No torch.
 
-As if the transform were orthonormal and all means zero: the error is that of rounding the sample, the bits are those of
-its logarithms, and MS-SSIM's loss is the error of each place over its contrast, `error / (2 variance + C2)` (Wang et
-al. 2003, with equal means). How far the truth lies from that changes slowly with the quality and is tabulated, as the
-median over photographs: `python -m bench.guess` prints the tables. They only save trials; what holds is measured.
+Bare estimates hold as if the transform were orthonormal and all means zero: the error is that of rounding the sample,
+the bits are those of its logarithms, and MS-SSIM's loss is the error of each place over its contrast, `error / (2
+variance + C2)` (Wang et al. 2003, with equal means). How far a curve lies from its estimate is, over photographs, about
+normally distributed and smooth in the quality: a mean and a covariance over some qualities, which
+`python -m bench.guess` works out. Given trials of an image, the expectation of a normal distribution says how its curve
+goes on: the higher it lies here the flatter it may be there. That only saves trials; what holds is measured.
 """
 
+import functools
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.config import LATENT_STRIDE, QUALITIES
+from model.container import FRACTIONS
+from model.search import STEPS, every_step
 
 VALUES = 3 * LATENT_STRIDE**2
 """Samples of the image, three a pixel, that a place of latents stands for."""
@@ -20,33 +29,46 @@ C2 = 0.001
 LOCAL_MEANS = 3
 """First so many latents of a place are its means, not its contrast."""
 ROUNDED_UP_FROM = 0.6
-AT = (4, 12, 20, 28, 36, 44, 52, 60)
-"""Qualities of the tables."""
-PSNR_ABOVE = (5.36, 6.34, 7.00, 7.41, 7.44, 7.26, 6.57, 4.10)
-"""dB by which PSNR lies above the estimate."""
-MS_SSIM_ABOVE = (4.36, 5.60, 6.86, 7.94, 8.74, 9.51, 9.97, 9.27)
-"""dB (`model.fidelity.decibels`) by which MS-SSIM lies above the estimate."""
-BYTES_TIMES = (1.80, 2.02, 2.30, 2.47, 2.57, 2.53, 2.42, 2.28)
-"""Bytes of a payload for each byte of the estimate."""
 LEAST_BYTES = 80
 """Of the smallest payload."""
+KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
+"""Qualities at which curves are described; linear in between."""
+FEATURES_AT = 20
+"""Quality whose bare PSNR and bytes say what kind of image it is."""
+MEASURES = ("psnr", "ms_ssim", "bytes")
+PRIORS = Path(__file__).parent / "weights" / "guess.json"
+_NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "bytes": 0.004}
+"""Standard deviation of what lines between knots leave, in the measure's units."""
+
+Curve = NDArray[np.float64]
+"""A value at every step, `[STEPS]`."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Guess:
-    """Of an image at every quality, float `[QUALITIES]`, rising: `psnr` and `ms_ssim` in dB, `bytes` a pixel."""
+class Estimate:
+    """Of an image at every step, float `[STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`."""
 
-    psnr: NDArray[np.float64]
-    ms_ssim: NDArray[np.float64]
-    bytes: NDArray[np.float64]
+    psnr: Curve
+    ms_ssim: Curve
+    log_bytes: Curve
+
+    def features(self) -> NDArray[np.float64]:
+        """What kind of image it is, `[2]`."""
+        at = FEATURES_AT * FRACTIONS
+        return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1]])
+
+    def of(self, measure: str) -> Curve:
+        """The curve of one of `MEASURES`."""
+        return {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "bytes": self.log_bytes}[measure]
 
 
-def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32]) -> Guess:
+def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32], pixels: int) -> Estimate:
     """The bare estimate.
 
     Args:
         sample: latents of some places, float `[n, M]`.
         gains: quantisation steps a unit of them at every quality, float `[QUALITIES, M]`.
+        pixels: of the image.
     """
     variance = np.square(sample[:, LOCAL_MEANS:]).sum(1) / VALUES
     rounding = 1 / (12 * 255**2)  # of the output to 8 bits
@@ -58,24 +80,79 @@ def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32]) -> Guess:
         error.append(float(errors.mean()))
         loss.append(float((errors / (2 * variance + C2)).mean()))
         bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / LATENT_STRIDE**2)
-    return Guess(_rising(-10 * np.log10(error)), _rising(-10 * np.log10(loss)), _rising(np.array(bits) / 8))
-
-
-def guess(sample: NDArray[np.float32], gains: NDArray[np.float32]) -> Guess:
-    """The estimate, put right by the tables; arguments as for `estimate`."""
-    bare = estimate(sample, gains)
-    return Guess(
-        _rising(bare.psnr + _at_every_quality(PSNR_ABOVE)),
-        _rising(bare.ms_ssim + _at_every_quality(MS_SSIM_ABOVE)),
-        _rising(bare.bytes * _at_every_quality(BYTES_TIMES)),
+    size = np.log(LEAST_BYTES + np.array(bits) / 8 * pixels)
+    return Estimate(
+        *(every_step(np.maximum.accumulate(x)) for x in (-10 * np.log10(error), -10 * np.log10(loss), size))
     )
 
 
-def _at_every_quality(table: tuple[float, ...]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = np.interp(np.arange(QUALITIES), AT, table)
-    return values
+@dataclass(frozen=True, eq=False, slots=True)
+class Prior:
+    """How far photographs' curves lie from their estimates: at `KNOTS`, and then their features.
+
+    Attributes:
+        mean: float `[K + 2]`.
+        covariance: float `[K + 2, K + 2]`.
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float64]) -> "Prior":
+        """Of measured curves, a row each; the median stands for the mean, since some images are like no other."""
+        mean = np.median(rows, axis=0)
+        return cls(mean, (rows - mean).T @ (rows - mean) / len(rows))
+
+    def given(self, features: NDArray[np.float64]) -> "Prior":
+        """Of images of that kind, at the knots alone."""
+        k = len(KNOTS)
+        pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(2), self.covariance[k:, :k]).T
+        mean = self.mean[:k] + pull @ (features - self.mean[k:])
+        return Prior(mean, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
 
 
-def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    rising: NDArray[np.float64] = np.maximum.accumulate(values)
-    return rising
+class Expectation:
+    """One measure of one image at every step, as far as it is known."""
+
+    def __init__(self, bare: Estimate, measure: str, priors: Mapping[str, Prior] | None = None) -> None:
+        """Before anything is measured.
+
+        Args:
+            bare: estimate of the image.
+            measure: one of `MEASURES`.
+            priors: of all measures; without them those of the shipped model.
+        """
+        self._bare, self._noise = bare.of(measure), _NOISE[measure]
+        self._prior = (priors or shipped_priors())[measure].given(bare.features())
+
+    def given(self, known: Mapping[int, float]) -> Curve:
+        """The curve, rising, through the measured value at each known step."""
+        mean, covariance = self._prior.mean, self._prior.covariance
+        steps = list(known)
+        if steps:
+            weights = _weights()[steps]
+            off = np.array([known[s] for s in steps]) - self._bare[steps]
+            spread = weights @ covariance @ weights.T + self._noise**2 * np.eye(len(steps))
+            mean = mean + covariance @ weights.T @ np.linalg.solve(spread, off - weights @ mean)
+        rising: Curve = np.maximum.accumulate(self._bare + _weights() @ mean)
+        return rising
+
+
+@functools.cache
+def shipped_priors() -> dict[str, Prior]:
+    """Of the shipped model; models that began as it lie near."""
+    written: dict[str, dict[str, Any]] = json.loads(PRIORS.read_text())
+    return {m: Prior(np.array(written[m]["mean"]), np.array(written[m]["covariance"])) for m in MEASURES}
+
+
+@functools.cache
+def _weights() -> NDArray[np.float64]:
+    """What each knot weighs at each step, `[STEPS, K]`."""
+    steps = np.arange(STEPS) / FRACTIONS
+    return np.stack([np.interp(steps, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)
+
+
+def knot_steps() -> list[int]:
+    """Steps of the knots."""
+    return [round(q * FRACTIONS) for q in KNOTS]

@@ -6,24 +6,35 @@ tensors, for GPUs, and tests hold the two to the same bits. Arrays are contiguou
 The machine code is kept beside this file or in the user's cache folder, where one can be written.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 Array = Any
 """A numpy array, which in here is indexed number by number."""
 Where = tuple[int, int, int, int]
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    try:
-        kernel: Callable[..., None] = numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # no folder to keep machine code in
-        kernel = numba.njit(**_OPTIONS)(function)
-    return kernel
+    """The function as machine code, from its first call on."""
+
+    @functools.cache
+    def kernel() -> Callable[..., None]:
+        import numba  # half a second, which only those pay who code
+
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+        try:
+            made: Callable[..., None] = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder to keep machine code in
+            made = numba.njit(**options)(function)
+        return made
+
+    def call(*arrays: Array) -> None:
+        kernel()(*arrays)
+
+    return call
 
 
 def _neighbours(sizes: Array, weight: Array, out: Array) -> None:

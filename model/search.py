@@ -1,10 +1,11 @@
 """Search along a rising curve whose shape is roughly known beforehand. No torch.
 
 Fidelity (in dB) and size (on a log scale) are smooth, rising functions of the quality, and a sample of the latents
-tells their shape (`model.guess`). Each trial tells how far off that is, and mostly two land. What counts is only ever
-what a trial measured.
+tells where about they lie (`model.guess`). Each trial tells more, and mostly two or three land. What counts is only
+ever what a trial measured.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,8 @@ from model.config import QUALITIES
 from model.container import FRACTIONS
 
 STEPS = QUALITIES * FRACTIONS
+EXPECTED_TRIALS = 6
+"""After so many the bracket is halved."""
 
 
 @dataclass(slots=True)
@@ -21,14 +24,13 @@ class Search:
     """Looks for the step (a quarter of a quality) whose value is just beyond the goal on the right side.
 
     Attributes:
-        shape: expected value at every step, float `[STEPS]`, rising; only its differences count once something is
-            measured.
+        expect: given what was measured at some steps, the expected value at every step, float `[STEPS]`, rising.
         goal: what to reach.
         above: whether the value must be at least the goal (else at most).
         tolerance: how far on the right side it may be.
     """
 
-    shape: NDArray[np.float64]
+    expect: Callable[[Mapping[int, float]], NDArray[np.float64]]
     goal: float
     above: bool
     tolerance: float
@@ -42,6 +44,8 @@ class Search:
             return None
         if high - low <= 1:
             return None
+        if len(self._known) >= EXPECTED_TRIALS:
+            return (low + high) // 2  # like nothing that was expected
         aim = self.goal + (0.5 if self.above else -0.5) * self.tolerance
         expected = self._expected()
         reaching = (
@@ -70,19 +74,12 @@ class Search:
         return low, high
 
     def _expected(self) -> NDArray[np.float64]:
-        """The shape, moved to go through the known value nearest to the goal, and stretched to go through the next."""
-        nearest = sorted(self._known, key=lambda step: abs(self._known[step] - self.goal))
-        if not nearest:
-            return self.shape
-        origin, stretch = nearest[0], 1.0
-        if len(nearest) > 1:
-            rise = self.shape[nearest[1]] - self.shape[origin]
-            if rise:
-                stretch = (self._known[nearest[1]] - self._known[origin]) / rise
-        moved: NDArray[np.float64] = self._known[origin] + np.clip(stretch, 0.5, 2.0) * (
-            self.shape - self.shape[origin]
-        )
-        return moved
+        """The expected curve, moved to go through the known value nearest to the goal."""
+        expected = self.expect(self._known)
+        if self._known:
+            nearest = min(self._known, key=lambda step: abs(self._known[step] - self.goal))
+            expected = expected + (self._known[nearest] - expected[nearest])
+        return expected
 
 
 def every_step(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from model.container import FRACTIONS
 from model.encoder import Encoder, Pressed
 from model.fidelity import decibels
-from model.guess import LEAST_BYTES, guess
+from model.guess import Expectation, estimate
 from model.picture import Picture
-from model.search import Search, every_step
+from model.search import Search
 from model.target import Target
 
 TOLERANCE = 0.15
@@ -86,15 +86,14 @@ class Targeting:
 
     def _search(self, y: NDArray[np.float32], picture: Picture) -> Search:
         """A search for one picture, of which some latents are y, float `[n, M]`."""
-        begin = guess(y, self._gains)
+        bare = estimate(y, self._gains, picture.width * picture.height)
         if self._target.max_bpp is not None:
-            pixels = picture.width * picture.height
-            goal = math.log(self._target.max_bpp * pixels / 8)
-            return Search(every_step(np.log(LEAST_BYTES + begin.bytes * pixels)), goal, False, SLACK)
+            goal = math.log(self._target.max_bpp * picture.width * picture.height / 8)
+            return Search(Expectation(bare, "bytes").given, goal, False, SLACK)
         if self._target.min_psnr is not None:
-            return Search(every_step(begin.psnr), self._target.min_psnr, True, TOLERANCE)
+            return Search(Expectation(bare, "psnr").given, self._target.min_psnr, True, TOLERANCE)
         assert self._target.min_ms_ssim is not None
-        return Search(every_step(begin.ms_ssim), decibels(self._target.min_ms_ssim), True, TOLERANCE)
+        return Search(Expectation(bare, "ms_ssim").given, decibels(self._target.min_ms_ssim), True, TOLERANCE)
 
     def _value(self, picture: Picture, pressed: Pressed) -> float:
         """What a search compares with its goal."""
