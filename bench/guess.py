@@ -34,8 +34,9 @@ from model.targeting import SAMPLE
 from model.tiling import TILE
 from pipeline.crops import SUFFIXES
 
-SIDE, SHRINK = 640, 0.7
-"""Longest side that is looked at; factor by which all are shrunk at least, so that JPEG's artefacts vanish."""
+SIDE, LEAST_SCALE = 640, 0.4
+"""Longest side that is looked at, in the middle; images are shrunk by up to this factor, for archives hold soft ones
+and sharp ones."""
 TRIED = 5
 """Knot of the trial."""
 Measured = tuple[Estimate, NDArray[np.float64]]
@@ -58,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = checkpoint.load(options.model)
     codec = Codec(model)
     chosen = random.Random(0).sample(files, min(options.count, len(files)))
-    measured = [_measure(codec, model, _shrunk(f)) for f in track(chosen, "measuring")]
+    scales = np.random.default_rng(0).uniform(LEAST_SCALE, 1, len(chosen))
+    pictures = (_shrunk(f, scale) for f, scale in zip(chosen, scales, strict=True))
+    measured = [_measure(codec, model, p) for p in track(pictures, "measuring", len(chosen))]
     halves = measured[::2], measured[1::2]
     title = f"model {codec.fingerprint}, {len(chosen)} photographs: half of the spread, by quality"
     table = Table("", *(f"{q:.0f}" for q in KNOTS), title=title)
@@ -94,11 +97,13 @@ def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:
     return np.array([[*(truth[number] - bare.of(measure)[steps]), *bare.features()] for bare, truth in measured])
 
 
-def _shrunk(file: Path) -> Picture:
-    image = Image.open(file).convert("RGB")
-    scale = min(SHRINK, SIDE / max(image.size))
+def _shrunk(file: Path, scale: float) -> Picture:
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
     size = (max(16, round(image.width * scale)), max(16, round(image.height * scale)))
-    return Picture(np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = max(0, image.width - SIDE) // 2, max(0, image.height - SIDE) // 2
+    return Picture(np.asarray(image.crop((left, top, min(image.width, left + SIDE), min(image.height, top + SIDE)))))
 
 
 @torch.inference_mode()

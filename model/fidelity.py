@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.compiled import Array, compiled
+
 SMALLEST_MS_SSIM = 161
 """Side in pixels from which MS-SSIM with its five scales is defined; smaller pictures are mirrored up to it."""
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -73,7 +75,7 @@ class _Pyramid:
             h, w = self._sizes[-1]
             self._sizes.append(((h + 1) // 2, (w + 1) // 2))
         window = torch.exp(-((torch.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
-        self._window = (window / window.sum()).tolist()
+        self._window = (window / window.sum()).numpy()
 
     def measure(self, level: int) -> tuple[Tensor, Tensor]:
         """Means over a scale of contrast-structure and of the whole similarity, each float64 `[C]`."""
@@ -104,28 +106,82 @@ class _Pyramid:
         """Rows as 2x2 means of the scale before; odd sides get a border of zeros, as the packages of the field do."""
         if level == 0:
             pair = np.stack([x[top:bottom] for x in self._pair])
-            return torch.from_numpy(pair).permute(0, 3, 1, 2).to(torch.float32)
+            return torch.from_numpy(pair).permute(0, 3, 1, 2).contiguous().to(torch.float32)
         height, width = self._sizes[level - 1]
         odd = height % 2
         begin, end = 2 * top - odd, 2 * bottom - odd
         above = self.rows(level - 1, max(begin, 0), min(end, height))
         border = (width % 2, width % 2, max(0, -begin), max(0, end - height))
-        return F.avg_pool2d(F.pad(above, border), 2)
+        padded = F.pad(above, border) if any(border) else above.contiguous()
+        out = torch.empty(*padded.shape[:2], padded.shape[2] // 2, padded.shape[3] // 2)
+        _halve(padded.flatten(0, 1).numpy(), out.flatten(0, 1).numpy())
+        return out
 
     def _similarity(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over positions, float64 `[C]`."""
-        mean_a, mean_b, both, ab = (self._blur(x) for x in (a, b, a * a + b * b, a * b))
-        product, squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
-        contrast = (2 * (ab - product) + _C2) / (both - squares + _C2)
-        whole = contrast * (2 * product + _C1) / (squares + _C1)
-        return contrast.sum((1, 2), dtype=torch.float64), whole.sum((1, 2), dtype=torch.float64)
+        sums = torch.zeros(2, len(a), dtype=torch.float64)
+        for plane in range(len(a)):
+            pair = (np.ascontiguousarray(x[plane].numpy()) for x in (a, b))
+            _add_similarity(*pair, self._window, sums[:, plane].numpy())
+        return sums[0], sums[1]
 
-    def _blur(self, x: Tensor) -> Tensor:
-        """Gaussian window over `[C, H, W]`, without borders: sums of shifted views, which beat a convolution."""
-        for dim in (2, 1):
-            size = x.shape[dim] - _WINDOW + 1
-            out = x.narrow(dim, 0, size) * self._window[0]
-            for i, weight in enumerate(self._window[1:], 1):
-                out.add_(x.narrow(dim, i, size), alpha=weight)
-            x = out
-        return x
+
+@compiled
+def _halve(x: Array, out: Array) -> None:
+    """2x2 means, float32 `[N, 2 H, 2 W]` to `[N, H, W]`."""
+    for n in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            upper, lower, row = x[n, 2 * r], x[n, 2 * r + 1], out[n, r]
+            even, odd = upper[0::2], upper[1::2]
+            even_below, odd_below = lower[0::2], lower[1::2]
+            for c in range(len(row)):
+                row[c] = np.float32(0.25) * (even[c] + odd[c] + even_below[c] + odd_below[c])
+
+
+@compiled
+def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
+    """Add a plane's contrast-structure and whole similarity, summed over positions, to `sums`, float64 `[2]`.
+
+    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits the nearest cache.
+
+    Args:
+        a: float32 `[H, W]`.
+        b: the same.
+        window: weights of the Gaussian, float32 `[11]`.
+        sums: added to.
+    """
+    taps, width = len(window), a.shape[1] - len(window) + 1
+    blurred = np.zeros((taps, 4, width), np.float32)
+    values = np.zeros((4, a.shape[1]), np.float32)
+    maps = np.zeros((4, width), np.float32)
+    contrasts, wholes = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    c1, c2, two = np.float32(_C1), np.float32(_C2), np.float32(2)
+    for r in range(a.shape[0]):
+        row_a, row_b = a[r], b[r]
+        for x in range(a.shape[1]):
+            values[0, x], values[1, x] = row_a[x], row_b[x]
+            values[2, x], values[3, x] = row_a[x] * row_a[x] + row_b[x] * row_b[x], row_a[x] * row_b[x]
+        for m in range(4):
+            out = blurred[r % taps, m]
+            out[:] = 0
+            for t in range(taps):  # slices: a compiler vectorises what the loop itself indexes
+                weight, shifted = window[t], values[m, t : t + width]
+                for x in range(width):
+                    out[x] += weight * shifted[x]
+        if r < taps - 1:
+            continue
+        maps[:] = 0
+        for t in range(taps):
+            for m in range(4):
+                weight, out, line = window[t], maps[m], blurred[(r + 1 + t) % taps, m]
+                for x in range(width):
+                    out[x] += weight * line[x]
+        mean_a, mean_b, both, ab = maps[0], maps[1], maps[2], maps[3]
+        for x in range(width):
+            product = mean_a[x] * mean_b[x]
+            of_means = mean_a[x] * mean_a[x] + mean_b[x] * mean_b[x]
+            contrast = (two * (ab[x] - product) + c2) / (both[x] - of_means + c2)
+            contrasts[x] = contrast
+            wholes[x] = contrast * (two * product + c1) / (of_means + c1)
+        sums[0] += contrasts.sum()
+        sums[1] += wholes.sum()

@@ -1,43 +1,18 @@
-"""What coding does to single numbers on a CPU, one pass over memory each; compiled by Numba when first called.
+"""What coding does to single numbers on a CPU, one pass over memory each.
 
-As tensors' operators the same takes some twenty passes. The functions of the same names in `model.steps` are these as
-tensors, for GPUs, and tests hold the two to the same bits. Arrays are contiguous and without the batch axis.
-
-The machine code is kept beside this file or in the user's cache folder, where one can be written.
+As tensors' operators the same takes some twenty passes. `model.steps` has it as tensors, too, for GPUs, and tests hold
+the two to the same bits. Arrays are contiguous and without the batch axis.
 """
-
-import functools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = Any
-"""A numpy array, which in here is indexed number by number."""
+from model.compiled import Array, compiled
+
 Where = tuple[int, int, int, int]
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as machine code, from its first call on."""
-
-    @functools.cache
-    def kernel() -> Callable[..., None]:
-        import numba  # half a second, which only those pay who code
-
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-        try:
-            made: Callable[..., None] = numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep machine code in
-            made = numba.njit(**options)(function)
-        return made
-
-    def call(*arrays: Array) -> None:
-        kernel()(*arrays)
-
-    return call
-
-
-def _neighbours(sizes: Array, weight: Array, out: Array) -> None:
+@compiled
+def neighbours(sizes: Array, weight: Array, out: Array) -> None:
     """Sums over 3x3 neighbours, rounded and clipped to 8 bits.
 
     Args:
@@ -63,7 +38,8 @@ def _neighbours(sizes: Array, weight: Array, out: Array) -> None:
                 out[r, c, k] = np.float32(min(max(rounded, np.int32(0)), np.int32(255)))
 
 
-def _sizes(symbols: Array, table: Array, out: Array) -> None:
+@compiled
+def sizes(symbols: Array, table: Array, out: Array) -> None:
     """Log-sizes of whole numbers `[h, w, M]` by table, uint8 `[256]`.
 
     They go inside a border of 1, uint8 `[h + 2, w + 2, M]`.
@@ -74,7 +50,8 @@ def _sizes(symbols: Array, table: Array, out: Array) -> None:
                 out[r + 1, c + 1, k] = table[min(abs(int(symbols[r, c, k])), 255)]
 
 
-def _scale_indices(sums: Array, where: Where, indices: Array) -> None:
+@compiled
+def scale_indices(sums: Array, where: Where, indices: Array) -> None:
     """Round sums down and clip them to indices, at a place.
 
     Args:
@@ -91,7 +68,8 @@ def _scale_indices(sums: Array, where: Where, indices: Array) -> None:
             i += 1
 
 
-def _quantise(
+@compiled
+def quantise(
     y: Array,
     mean: Array,
     sums: Array,
@@ -140,7 +118,8 @@ def _quantise(
             i += 1
 
 
-def _dequantise(
+@compiled
+def dequantise(
     symbols: Array, indices: Array, mean: Array, gain: Array, offsets: Array, where: Where, latent: Array
 ) -> None:
     """Latents that whole numbers `[h, w, M]` stand for, at a place; arguments as for `quantise`."""
@@ -155,7 +134,3 @@ def _dequantise(
                 moved = np.float32(whole) - offsets[int(indices[r, c, k]), min(whole, 2)]
                 latent[r, c, k] = (-moved if symbol < 0 else moved) / gain[k] + mean[i, n]
             i += 1
-
-
-neighbours, sizes, scale_indices = _compiled(_neighbours), _compiled(_sizes), _compiled(_scale_indices)
-quantise, dequantise = _compiled(_quantise), _compiled(_dequantise)
