@@ -47,6 +47,7 @@ class EntropyModel:
         tables: what is looked up for a number.
     """
 
+    @torch.no_grad()
     def __init__(self, means: Means, scales: ScalePath, prior: LatentPrior) -> None:
         """Copies of the weights of a network's parts."""
         device = scales.out.weight.device

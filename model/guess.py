@@ -37,6 +37,8 @@ FEATURES_AT = 20
 """Quality whose bare PSNR and bytes say what kind of image it is."""
 MEASURES = ("psnr", "ms_ssim", "bytes")
 PRIORS = Path(__file__).parent / "weights" / "guess.json"
+_LOOKED_AT = [*range(0, QUALITIES, 4), QUALITIES - 1]
+"""Qualities that estimates are made at; lines in between."""
 _NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "bytes": 0.004}
 """Standard deviation of what lines between knots leave, in the measure's units."""
 
@@ -73,7 +75,7 @@ def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32], pixels: in
     variance = np.square(sample[:, LOCAL_MEANS:]).sum(1) / VALUES
     rounding = 1 / (12 * 255**2)  # of the output to 8 bits
     error, loss, bits = [], [], []
-    for gain in gains:
+    for gain in gains[_LOOKED_AT]:
         scaled = np.abs(sample * gain)
         missed = (scaled - np.floor(scaled + 1 - ROUNDED_UP_FROM)) / gain
         errors = np.square(missed).sum(1) / VALUES + rounding
@@ -81,9 +83,13 @@ def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32], pixels: in
         loss.append(float((errors / (2 * variance + C2)).mean()))
         bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / LATENT_STRIDE**2)
     size = np.log(LEAST_BYTES + np.array(bits) / 8 * pixels)
-    return Estimate(
-        *(every_step(np.maximum.accumulate(x)) for x in (-10 * np.log10(error), -10 * np.log10(loss), size))
-    )
+    return Estimate(*map(_curve, (-10 * np.log10(error), -10 * np.log10(loss), size)))
+
+
+def _curve(values: NDArray[np.float64]) -> Curve:
+    """Of values at the qualities that were looked at."""
+    every_quality = np.interp(np.arange(QUALITIES), _LOOKED_AT, values)
+    return every_step(np.maximum.accumulate(every_quality))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,7 +8,7 @@ piece, and only a single piece shares its operators.
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Barrier
 from typing import TypeVar
 
@@ -43,7 +43,9 @@ def each(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch
     def alone(piece: Piece) -> Result:
         return work(piece)
 
-    return list(_pool(threads).map(alone, pieces))
+    begun = [_pool(threads).submit(alone, piece) for piece in pieces]
+    wait(begun)  # whatever fails, nothing goes on behind the caller's back
+    return [one.result() for one in begun]
 
 
 @functools.cache

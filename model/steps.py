@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import kernels
+from model.fixed_point import WEIGHT_BITS
 from model.passes import GROUPS, Place
 from model.rounding import to_symbols
 from model.tables import SCALES
@@ -67,7 +68,7 @@ def neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
     b, h, w, m = sizes.shape[0], sizes.shape[1] - 2, sizes.shape[2] - 2, sizes.shape[3]
     if sizes.device.type != "cpu":
         return _neighbours(sizes, weight)
-    out, units = torch.empty(b, h, w, m), (weight * 128).to(torch.int32)
+    out, units = torch.empty(b, h, w, m), (weight * 2**WEIGHT_BITS).to(torch.int32)
     for i in range(b):
         kernels.neighbours(sizes[i].numpy(), units.numpy(), out[i].numpy())
     return out
