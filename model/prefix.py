@@ -24,7 +24,7 @@ from model.grouping import Numbers
 from model.network import Network
 from model.passes import GROUPS, pass_of
 from model.pixels import latent_size
-from model.steps import scale_indices
+from model.steps import to_indices
 
 LATTICE = 2
 """Positions from one latent of the first pass to the next in its channel."""
@@ -97,13 +97,12 @@ class PrefixReader:
             if bool((quality == quality[0]).all()):
                 quality = quality[:1]  # one row for all positions instead of one each
             features = self._network.scales.features(part, quality)
-            indices = torch.zeros(*features.shape[:3], channels, dtype=torch.uint8, device=self._device)
             rows = model.sum_rows(0, quality)
             for place in model.places[0]:
-                scale_indices(model.sums(0, place, features, rows), place, indices)
-                found = indices[place.slices].cpu().numpy()
-                here = (*place.slices[:3], slice(found.shape[-1]))  # a channel that is not there keeps 0: not coded
-                out[start : start + BATCH][here] = found
+                found = to_indices(model.sums(0, place, features, rows))
+                here = out[start : start + BATCH][place.slices[:3]]
+                # A channel that is not there keeps index 0, which is not coded.
+                here[..., : found.shape[-1]] = found.view(*here.shape[:3], -1).cpu().numpy()
         return out
 
     def _prefix(

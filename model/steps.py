@@ -100,6 +100,11 @@ def scale_indices(sums: Tensor, place: Place, indices: Tensor) -> None:
         kernels.scale_indices(sums[i].numpy(), _where(place), indices[i].numpy())
 
 
+def to_indices(sums: Tensor) -> Tensor:
+    """Sums rounded down and clipped, uint8."""
+    return sums.floor().clamp_(0, SCALES - 1).to(torch.uint8)
+
+
 def quantise(y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: StepTables, place: Place, out: Coded) -> None:
     """Round latents, and note all that follows from that.
 
@@ -166,7 +171,7 @@ def _sizes_of(symbols: Tensor, tables: StepTables) -> Tensor:
 
 def _scale_indices(sums: Tensor, place: Place, indices: Tensor) -> None:
     here = indices[place.slices]
-    here.copy_(sums.floor().clamp_(0, SCALES - 1).view(here.shape))
+    here.copy_(to_indices(sums).view(here.shape))
 
 
 def _quantise(
