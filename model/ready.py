@@ -28,7 +28,7 @@ class ReadyBranch:
         (wide, wide_bias), project_ = ((w.detach().to(dtype), b.detach().to(dtype)) for w, b in layers)
         self._plain = (*zip(wide.chunk(2), wide_bias.chunk(2), strict=True), project_)
         self._laid_out: list[tuple[Tensor, Tensor]] = []
-        if _has_fused():
+        if _has_fused(dtype):
             reorder = torch.ops.mkldnn._reorder_linear_weight
             self._laid_out = [(reorder(w.contiguous(), ROWS), b.contiguous()) for w, b in self._plain]
 
@@ -59,5 +59,8 @@ class ReadyBranch:
         return type(None), ()
 
 
-def _has_fused() -> bool:
-    return torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _has_fused(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the operators, and this processor what they take in that dtype."""
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
