@@ -15,7 +15,7 @@ from bench.exact.observe import Arrangement, Observation, load
 from model.errors import MaepressError
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("numpy", "pillow", "constriction", "safetensors", "google-crc32c")
+NEEDED = ("numba", "numpy", "pillow", "constriction", "safetensors", "google-crc32c")
 """What the codec imports beside torch."""
 
 
