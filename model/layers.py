@@ -56,7 +56,7 @@ class Block(nn.Module):
             branch = F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t))
             return x + branch.to(x.dtype)
         sums = sums.contiguous()
-        ready = self.ready or ReadyBranch(self.expand, self.project, self.compute_dtype)
+        ready = self.ready or ReadyBranch(self.expand, self.project, self.compute_dtype, final=False)
         ready.add(x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1]))
         return sums
 

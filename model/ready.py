@@ -21,14 +21,21 @@ class ReadyBranch:
     A copy or a pickle of it is None: weights of a copied network may change.
     """
 
-    def __init__(self, expand: nn.Linear, project: nn.Linear, dtype: torch.dtype) -> None:
-        """Layers `C -> 2C` and `C -> C` on a CPU, and the arithmetic of their products."""
+    def __init__(self, expand: nn.Linear, project: nn.Linear, dtype: torch.dtype, *, final: bool = True) -> None:
+        """Take over the weights.
+
+        Args:
+            expand: `C -> 2C`, on a CPU.
+            project: `C -> C`, on a CPU.
+            dtype: of their products.
+            final: it is used often enough to lay the weights out for it.
+        """
         self._dtype = dtype
         layers = (expand.weight, expand.bias), (project.weight, project.bias)
-        (wide, wide_bias), project_ = ((w.detach().to(dtype), b.detach().to(dtype)) for w, b in layers)
-        self._plain = (*zip(wide.chunk(2), wide_bias.chunk(2), strict=True), project_)
+        (wide, wide_bias), last = ((w.detach().to(dtype), b.detach().to(dtype)) for w, b in layers)
+        self._plain = (*zip(wide.chunk(2), wide_bias.chunk(2), strict=True), last)
         self._laid_out: list[tuple[Tensor, Tensor]] = []
-        if _has_fused(dtype):
+        if final and _has_fused(dtype):
             reorder = torch.ops.mkldnn._reorder_linear_weight
             self._laid_out = [(reorder(w.contiguous(), ROWS), b.contiguous()) for w, b in self._plain]
 
