@@ -16,7 +16,7 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.cache
     def kernel() -> Callable[..., None]:
-        import numba  # half a second, which only those pay who code
+        import numba  # slow to load, which only those should pay who code
 
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
