@@ -1,5 +1,6 @@
 """Several pictures and tiles at once: the same results in the same order."""
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
@@ -48,6 +49,31 @@ def test_what_a_piece_raises_is_raised_and_the_threads_stay_as_they_were() -> No
     with pytest.raises(KeyError, match="1"):
         each(work, range(4), CPU)
     assert torch.get_num_threads() == 3
+
+
+def doubled() -> list[int]:
+    return each(lambda piece: 2 * piece, range(5), CPU)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    assert doubled() == [0, 2, 4, 6, 8]  # the parent keeps threads, which a fork leaves behind
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(doubled).get(timeout=60) == [0, 2, 4, 6, 8]
+
+
+def test_when_a_piece_fails_the_others_have_ended_before_it_is_raised() -> None:
+    ended: list[int] = []
+
+    def work(piece: int) -> None:
+        if piece == 0:
+            raise KeyError(piece)
+        time.sleep(0.1)
+        ended.append(piece)
+
+    with pytest.raises(KeyError):
+        each(work, range(3), CPU)
+    assert sorted(ended) == [1, 2]
 
 
 def test_a_tile_is_made_once_however_many_threads_ask_for_it() -> None:
