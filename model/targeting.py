@@ -62,22 +62,23 @@ class Targeting:
         """
         searches = self._searches(encoder)
         kept: dict[int, Pressed] = {}
+        checked = self._floor  # for a limit from the second trial on: the first seldom lands
         while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
-            made = self._try(encoder, list(members), list(members.values()))
+            made = self._try(encoder, list(members), list(members.values()), check=checked)
+            checked = self._floor or check
             for (i, step), pressed in zip(members.items(), made, strict=True):
                 searches[i].record(step, self._value(encoder.pictures[i], pressed))
                 if searches[i].nearest() == step:
                     kept[i] = pressed
-        if check and not self._floor:  # once, of what is kept: a reconstruction costs more than a trial's quantisation
-            steps = [kept[i].step for i in range(len(searches))]
-            kept = dict(enumerate(encoder.press(range(len(steps)), steps, check=True)))
+        if check and (rest := [i for i, pressed in kept.items() if pressed.psnr is None]):
+            kept |= zip(rest, encoder.press(rest, [kept[i].step for i in rest], check=True), strict=True)
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
-    def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int]) -> list[Pressed]:
+    def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Pressed]:
         return encoder.press(
             members,
             [step / FRACTIONS for step in steps],
-            check=self._floor,
+            check=check,
             similarity=self._target.min_ms_ssim is not None,
         )
 
