@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.guess", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("images", type=Path)
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--write", action="store_true", help=f"write {PRIORS.name}")
     options = parser.parse_args(argv)
     files = sorted(f for f in options.images.rglob("*") if f.suffix.lower() in SUFFIXES)

@@ -140,7 +140,7 @@ class Codec:
     @torch.inference_mode()
     def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
         """Pictures of one size in latents."""
-        encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0].height, pictures[0].width))
+        encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
             made = encoder.press(everyone, [float(target.quality)] * len(pictures), check=check)
@@ -237,14 +237,12 @@ class Codec:
 
     def _decoder(self, parsed: list[Parsed]) -> Decoder:
         headers = [header for header, _ in parsed]
-        return Decoder(
-            self._network, self.coder, headers, self._device, self._side(headers[0].height, headers[0].width)
-        )
+        return Decoder(self._network, self.coder, headers, self._device, self._side(headers[0]))
 
-    def _side(self, height: int, width: int) -> int:
-        """Side of the tiles for images of so many pixels, where this thread works on them."""
+    def _side(self, image: Picture | Header) -> int:
+        """Side of the tiles for an image, where this thread works on it."""
         threads = torch.get_num_threads() if self._device.type == "cpu" else 1
-        return side_for(*latent_size(height, width), threads, self._tile)
+        return side_for(*latent_size(image.height, image.width), threads, self._tile)
 
     @torch.inference_mode()
     def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
@@ -263,8 +261,7 @@ class Codec:
     def _dequantise(self, parsed: list[Parsed]) -> list[NDArray[np.float32]]:
         """Payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
-        header = parsed[0][0]
-        return dequantised(self._network, numbers, self._device, self._side(header.height, header.width))
+        return dequantised(self._network, numbers, self._device, self._side(parsed[0][0]))
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.

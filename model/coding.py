@@ -109,7 +109,8 @@ def scale_indices(network: Network, number: int, z: Tensor, symbols: Tensor, row
     """
     model = entropy_model(network)
     narrow = _features(network.scales, z, rows, window)
-    features = model.scale_features(number, narrow, steps.sizes_of(symbols, model.tables), rows.quality)
+    sizes = steps.sizes_of(symbols, model.tables) if number else None  # nothing is known before the first pass
+    features = model.scale_features(number, narrow, sizes, rows.quality)
     indices = torch.zeros(symbols.shape, dtype=torch.uint8, device=symbols.device)
     sum_rows = model.sum_rows(number, rows.quality)
     for place in model.places[number]:

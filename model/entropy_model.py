@@ -91,17 +91,19 @@ class EntropyModel:
         """Means at a place, `[B, N, n]`."""
         return F.linear(_rows(place, features), *self._mean_outs[number][place.group])
 
-    def scale_features(self, number: int, narrow: Tensor, sizes: Tensor, quality: Tensor) -> Tensor:
+    def scale_features(self, number: int, narrow: Tensor, sizes: Tensor | None, quality: Tensor) -> Tensor:
         """What a pass's scale indices are read from, `[B, h, w, C]`.
 
         Args:
             number: of the pass.
             narrow: features of z.
-            sizes: of the symbols of the passes before, uint8 `[B, h + 2, w + 2, M]`, zero elsewhere and in the border.
+            sizes: of the symbols of the passes before, uint8 `[B, h + 2, w + 2, M]`, zero elsewhere and in the border;
+                the first pass looks at none.
             quality: integers `[B]`.
         """
         if not number:
             return narrow
+        assert sizes is not None
         near = neighbours(sizes, self._near_weights[number - 1])
         join, of_near = self._scale_joins[number - 1]
         joined = F.linear(narrow, join.weight)

@@ -49,13 +49,8 @@ class MeanContext(nn.Module):
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
         """Features `[B, h, w, W]` and known latents `[B, h, w, M]` to means `[B, h, w, M]`."""
-        means: Tensor = self.out(self.hidden(features, known))
+        means: Tensor = self.out(self.block(self.join(torch.cat([features, known], -1))))
         return means
-
-    def hidden(self, features: Tensor, known: Tensor) -> Tensor:
-        """All but the last layer, which looks at one position."""
-        hidden: Tensor = self.block(self.join(torch.cat([features, known], -1)))
-        return hidden
 
 
 class Means(nn.Module):

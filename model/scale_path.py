@@ -23,6 +23,7 @@ INDEX_BITS = 2
 """A scale index is the last layer's output in units of 2^-2."""
 LOG_SIZES = tuple(min(255, round(32 * math.log2(1 + n))) for n in range(256))
 """Log-sizes of 0, 1 ... 255, in sixteenths; of all larger numbers the last."""
+_ACTIVATIONS = torch.tensor(LOG_SIZES) / 2**ACTIVATION_BITS
 
 
 def scale_of(index: Tensor) -> Tensor:
@@ -36,8 +37,7 @@ def log_size(symbols: Tensor) -> Tensor:
     Args:
         symbols: whole numbers in any float dtype.
     """
-    table = torch.tensor(LOG_SIZES, device=symbols.device) / 2**ACTIVATION_BITS
-    return torch.take(table, symbols.detach().abs().clamp_(max=len(LOG_SIZES) - 1).long())
+    return torch.take(_ACTIVATIONS.to(symbols.device), symbols.detach().abs().clamp_(max=len(LOG_SIZES) - 1).long())
 
 
 class ScaleContext(nn.Module):
@@ -52,12 +52,9 @@ class ScaleContext(nn.Module):
 
     def forward(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
         """Features `[B, h, w, S]` and whole numbers `[B, h, w, M]` to scale indices, whole numbers 0..63 in float32."""
-        return to_index(self.out(self.hidden(features, symbols, quality), quality))
-
-    def hidden(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
-        """All but the last layer, which looks at one position."""
         near = clip_activation(self.near(log_size(symbols)))
-        return clip_activation(self.join(torch.cat([features, near], -1), quality))
+        hidden = clip_activation(self.join(torch.cat([features, near], -1), quality))
+        return to_index(self.out(hidden, quality))
 
 
 class ScalePath(nn.Module):

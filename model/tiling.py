@@ -128,20 +128,22 @@ class Field:
 
     def tile(self, tile: Window) -> torch.Tensor:
         """What a tile of the grid holds."""
-        with self._locks.setdefault(tile, Lock()):
+        values = self._made(tile, wait=True)
+        assert values is not None
+        return values
+
+    def _made(self, tile: Window, *, wait: bool) -> torch.Tensor | None:
+        """A tile, made if it is not there; None if another thread is at it and we do not wait."""
+        lock = self._locks.setdefault(tile, Lock())
+        if not lock.acquire(blocking=wait):
+            return None
+        try:
             values = self._tiles.get(tile)
             if values is None:
                 values = self._tiles[tile] = self._make(tile)
             return values
-
-    def _make_unless_begun(self, tile: Window) -> None:
-        lock = self._locks.setdefault(tile, Lock())
-        if lock.acquire(blocking=False):
-            try:
-                if tile not in self._tiles:
-                    self._tiles[tile] = self._make(tile)
-            finally:
-                lock.release()
+        finally:
+            lock.release()
 
     def window(self, window: Window) -> torch.Tensor:
         """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
@@ -150,7 +152,7 @@ class Field:
         if len(tiles) == 1:
             return self.tile(tiles[0])[place.within(tiles[0].coarser(self._stride)).slices]
         for tile in tiles:  # first what nobody makes yet: threads beside each other do not queue for the same tile
-            self._make_unless_begun(tile)
+            self._made(tile, wait=False)
         out: torch.Tensor | None = None
         for tile in tiles:
             values, own = self.tile(tile), tile.coarser(self._stride)

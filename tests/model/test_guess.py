@@ -21,7 +21,7 @@ def test_fine_steps_leave_the_error_of_even_rounding() -> None:
     # Rounding up from 0.6: a third of (0.6^3 + 0.4^3) steps squared, and that of the output's 8 bits.
     step = 1 / GAINS[:, 0]
     expected = -10 * np.log10((0.6**3 + 0.4**3) / 3 * step**2 + 1 / (12 * 255**2))
-    np.testing.assert_allclose(guessed().psnr, every_step(expected), atol=0.06)
+    np.testing.assert_allclose(guessed().psnr, every_step(expected), atol=0.05)
 
 
 def test_where_there_is_more_contrast_the_same_error_costs_less_similarity() -> None:

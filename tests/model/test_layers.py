@@ -50,11 +50,13 @@ def test_bfloat16_is_confined_to_the_branch() -> None:
     assert 0 < (rounded - exact).abs().max() < 0.05 * branch
 
 
-@pytest.mark.parametrize("final", [False, True])
-def test_a_block_that_only_infers_gives_what_it_gives_in_training_and_leaves_its_input_alone(final: bool) -> None:
+@pytest.mark.parametrize(("dtype", "final"), [(torch.float32, False), (torch.bfloat16, False), (torch.float32, True)])
+def test_a_block_that_only_infers_gives_what_it_gives_in_training_and_leaves_its_input_alone(
+    dtype: torch.dtype, final: bool
+) -> None:
     block = Block(16)
     torch.nn.init.normal_(block.project.weight)
-    set_compute_dtype(block, torch.float32, final=final)
+    set_compute_dtype(block, dtype, final=final)
     x = torch.randn(2, 70, 40, 16)  # more positions than go through together
     kept = x.clone()
     trained = block(x)
