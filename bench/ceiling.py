@@ -11,24 +11,16 @@ import math
 import sys
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model import checkpoint
-from model.config import LATENT_STRIDE, PATCH, CodecConfig
-from model.dct import dct_rows, hadamard_rows
-from model.layers import depth_to_space, space_to_depth
+from model.leftover import leftover
+from model.pixels import latent_size, to_network, window_of
+from model.tiling import Window
 from pipeline.reading import Reading, read
 
+CPU = torch.device("cpu")
 HEADINGS = "projection dB", "transforms dB", "error in chroma", "image"
-
-
-def project(image: Tensor, config: CodecConfig) -> Tensor:
-    """The part of float `[B, H, W, 3]` that the starting transform keeps."""
-    dct, frequencies = dct_rows(config.patch_channels)
-    rows = hadamard_rows(frequencies, config.latent_channels)
-    y = space_to_depth(space_to_depth(image - 0.5, PATCH) @ dct.T, 2) @ rows.T
-    return depth_to_space(depth_to_space(y @ rows, 2) @ dct, PATCH) + 0.5
 
 
 def decibels(image: Tensor, other: Tensor) -> float:
@@ -52,11 +44,12 @@ def main() -> None:
             reading = read(file.read())
         if not isinstance(reading, Reading) or reading.picture is None or reading.picture.pixels.shape[2] != 3:
             raise SystemExit(f"{path}: not an 8-bit colour image")
-        image = torch.tensor(reading.picture.pixels).float().div(255)[None]
-        padding = (0, -image.shape[2] % LATENT_STRIDE, 0, -image.shape[1] % LATENT_STRIDE)
-        image = F.pad(image.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
-        output = network.synthesis(network.analysis(image), quality)
-        kept = decibels(image, project(image, network.config))
+        picture = reading.picture
+        whole = Window(0, 0, *latent_size(picture.height, picture.width))
+        places = to_network([window_of(picture, w) for w in whole.places()], CPU)
+        kept = -10 * math.log10(float(leftover(places, network.config)[:, 0].mean()))
+        levels = to_network([window_of(picture, whole)], CPU)
+        image, output = levels / 255, network.synthesis(network.analysis(levels), quality)
         print(f"{kept:13.2f}  {decibels(image, output):13.2f}  {chroma_share(image - output):15.0%}  {path}")
 
 

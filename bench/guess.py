@@ -5,7 +5,8 @@
     python -m bench.guess IMAGES --model MODEL
 
 How far off: half of the range from the 16th to the 84th percentile, of the bare estimate and of what is expected of the
-other half of the photographs, before anything is measured and after one trial at a middle quality.
+other half of the photographs, before anything is measured and after one trial at a middle quality. Then what that comes
+to: trials a search, simulated on the other half's curves.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,9 @@ from model.encoder import Encoder
 from model.fidelity import decibels
 from model.guess import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
 from model.picture import Picture
-from model.targeting import SAMPLE
+from model.search import STEPS
+from model.target import Target
+from model.targeting import SAMPLE, search_for
 from model.tiling import TILE
 from pipeline.crops import SUFFIXES
 
@@ -39,8 +43,25 @@ SIDE, LEAST_SCALE = 640, 0.4
 and sharp ones."""
 TRIED = 5
 """Knot of the trial."""
-Measured = tuple[Estimate, NDArray[np.float64]]
-"""Of an image: the bare estimate, and the truth at the knots, float `[measures, K]`."""
+GOALS = (
+    *(("psnr", Target(min_psnr=floor)) for floor in (34, 36, 38, 40)),
+    *(("ms_ssim", Target(min_ms_ssim=floor)) for floor in (0.96, 0.98, 0.99)),
+    *(("bytes", Target(max_bpp=limit)) for limit in (0.4, 0.8, 1.6)),
+)
+"""What is searched for, and on which curve."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Measured:
+    """An image: the bare estimate, the truth at the knots, float `[measures, K]`, and how large it is."""
+
+    bare: Estimate
+    truth: NDArray[np.float64]
+    pixels: int
+
+
+Halves = tuple[tuple[Sequence[Measured], Sequence[Measured]], ...]
+"""Those that an expectation is learned from, and those that are asked, then the other way round."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,25 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     scales = np.random.default_rng(0).uniform(LEAST_SCALE, 1, len(chosen))
     pictures = (_shrunk(f, scale) for f, scale in zip(chosen, scales, strict=True))
     measured = [_measure(codec, model, p) for p in track(pictures, "measuring", len(chosen))]
-    halves = measured[::2], measured[1::2]
-    title = f"model {codec.fingerprint}, {len(chosen)} photographs: half of the spread, by quality"
-    table = Table("", *(f"{q:.0f}" for q in KNOTS), title=title)
-    for number, measure in enumerate(MEASURES):
-        rows: dict[str, list[NDArray[np.float64]]] = {}
-        for learned, asked in (halves, halves[::-1]):
-            priors = {measure: Prior.of(_rows(learned, number))}
-            for bare, truth in asked:
-                expected = Expectation(bare, measure, priors)
-                steps = knot_steps()
-                off = truth[number] - bare.of(measure)[steps]
-                rows.setdefault("bare", []).append(off)
-                rows.setdefault("expected", []).append(truth[number] - expected.given({})[steps])
-                given = expected.given({steps[TRIED]: truth[number][TRIED]})
-                rows.setdefault("tried", []).append(truth[number] - given[steps])
-        for name, values in rows.items():
-            low, high = np.percentile(values, (16, 84), axis=0)
-            table.add_row(f"{measure} {name}", *(f"{v:.2f}" for v in (high - low) / 2))
-    Console().print(table)
+    halves = (measured[::2], measured[1::2]), (measured[1::2], measured[::2])
+    Console().print(_spreads(f"model {codec.fingerprint}, {len(chosen)} photographs", halves), _trials(halves))
     if options.write:
         found = {m: Prior.of(_rows(measured, i)) for i, m in enumerate(MEASURES)}
         written = {
@@ -91,10 +95,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _spreads(title: str, halves: Halves) -> Table:
+    """How far off, by quality."""
+    table = Table("", *(f"{q:.0f}" for q in KNOTS), title=f"{title}: half of the spread, by quality")
+    steps = knot_steps()
+    for number, measure in enumerate(MEASURES):
+        rows: dict[str, list[NDArray[np.float64]]] = {}
+        for learned, asked in halves:
+            priors = {measure: Prior.of(_rows(learned, number))}
+            for image in asked:
+                expected, truth = Expectation(image.bare, measure, priors), image.truth[number]
+                rows.setdefault("bare", []).append(truth - image.bare.of(measure)[steps])
+                rows.setdefault("expected", []).append(truth - expected.given({})[steps])
+                rows.setdefault("tried", []).append(truth - expected.given({steps[TRIED]: truth[TRIED]})[steps])
+        for name, values in rows.items():
+            low, high = np.percentile(values, (16, 84), axis=0)
+            table.add_row(f"{measure} {name}", *(f"{v:.2f}" for v in (high - low) / 2))
+    return table
+
+
+def _trials(halves: Halves) -> Table:
+    """What a search needs on curves that go in lines between the knots; some cannot reach their goal."""
+    table = Table("", "trials", "one", "two", "more", title="trials a search, simulated")
+    for measure, target in GOALS:
+        number = MEASURES.index(measure)
+        counts = np.array(
+            [
+                _search(image, number, target, {measure: Prior.of(_rows(learned, number))})
+                for learned, asked in halves
+                for image in asked
+            ]
+        )
+        shares = [np.mean(counts == 1), np.mean(counts == 2), np.mean(counts > 2)]
+        table.add_row(target.described(), f"{counts.mean():.2f}", *(f"{share:.0%}" for share in shares))
+    return table
+
+
+def _search(image: Measured, number: int, target: Target, priors: dict[str, Prior]) -> int:
+    """Trials until it ends."""
+    bare, knots = image.bare.of(MEASURES[number]), knot_steps()
+    curve = bare + np.interp(np.arange(STEPS), knots, image.truth[number] - bare[knots])
+    search = search_for(target, image.bare, image.pixels, priors)
+    trials = 0
+    while (step := search.propose()) is not None:
+        search.record(step, curve[step])
+        trials += 1
+    return trials
+
+
 def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:
     """How far curves lie from their estimates, and their features, a row an image."""
     measure, steps = MEASURES[number], knot_steps()
-    return np.array([[*(truth[number] - bare.of(measure)[steps]), *bare.features()] for bare, truth in measured])
+    return np.array([[*(m.truth[number] - m.bare.of(measure)[steps]), *m.bare.features()] for m in measured])
 
 
 def _shrunk(file: Path, scale: float) -> Picture:
@@ -118,7 +170,7 @@ def _measure(codec: Codec, model: checkpoint.Checkpoint, picture: Picture) -> Me
         assert made.ms_ssim is not None
         size = len(codec.coder.encode(codec._latents(picture, made)))
         found.append((made.psnr, decibels(made.ms_ssim), float(np.log(size))))
-    return bare, np.array(found).T
+    return Measured(bare, np.array(found).T, picture.width * picture.height)
 
 
 if __name__ == "__main__":

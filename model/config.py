@@ -11,6 +11,8 @@ PATCH = 8
 """Side in pixels of the patch that the first layer transforms."""
 LATENT_STRIDE = 16
 """Pixels between neighbouring latents."""
+PLACE = 3 * LATENT_STRIDE**2
+"""Numbers of the image, three a pixel, that a place of latents stands for."""
 HYPER_STRIDE = 4
 """Latents between neighbouring hyper-latents."""
 PLAIN = 16

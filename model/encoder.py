@@ -17,6 +17,8 @@ from torch import Tensor
 from model import coding, fidelity
 from model.coding import Rows
 from model.config import HYPER_STRIDE, LATENT_STRIDE
+from model.guess import Sample
+from model.leftover import leftover
 from model.network import Network
 from model.parallel import each, pieces_at_once
 from model.picture import Picture
@@ -26,6 +28,7 @@ from model.tiling import Field, Grid, Window
 
 KEPT_LATENTS = 1 << 26
 """Most values of y (256 MB, of an image of 54 megapixels at 320 channels) that are kept for the next quality."""
+_CPU = torch.device("cpu")
 Symbols = NDArray[np.int16] | NDArray[np.int32]
 
 
@@ -66,13 +69,17 @@ class Encoder:
         height, width = self._grid.whole.size
         self._keeps = len(pictures) * height * width * network.config.latent_channels <= KEPT_LATENTS
 
-    def sample(self, positions: int) -> NDArray[np.float32]:
-        """Latents y at about so many positions spread over the tile in the middle, float32 `[B, n, M]`."""
+    def sample(self, positions: int) -> list[Sample]:
+        """About so many positions spread over the tile in the middle, of each picture."""
         line = self._grid.lines[len(self._grid.lines) // 2]
-        y = self._y.tile(line[len(line) // 2])
-        y = y.reshape(y.shape[0], -1, y.shape[3])
-        sample: NDArray[np.float32] = y[:, :: max(1, y.shape[1] // positions)].cpu().numpy()
-        return sample
+        tile = line[len(line) // 2]
+        y = self._y.tile(tile).flatten(1, 2)
+        chosen = slice(None, None, max(1, y.shape[1] // positions))
+        places = tile.places()[chosen]
+        return [
+            Sample(own, leftover(to_network([window_of(p, w) for w in places], _CPU), self._network.config).numpy())
+            for own, p in zip(y[:, chosen].cpu().numpy(), self.pictures, strict=True)
+        ]
 
     def press(
         self, members: Sequence[int], steps: Sequence[float], *, check: bool, similarity: bool = False

@@ -4,8 +4,10 @@ Bare estimates hold as if the transform were orthonormal and all means zero: the
 the bits are those of its logarithms, and MS-SSIM's loss is the error of each place over its contrast, `error / (2
 variance + C2)` (Wang et al. 2003, with equal means). How far a curve lies from its estimate is, over photographs, about
 normally distributed and smooth in the quality: a mean and a covariance over some qualities, which
-`python -m bench.guess` works out. Given trials of an image, the expectation of a normal distribution says how its curve
-goes on: the higher it lies here the flatter it may be there. That only saves trials; what holds is measured.
+`python -m bench.guess` works out. What kind of image it is narrows this: above all how much of it no latent can hold,
+which bounds its fidelity (`model.leftover`). Given trials of an image, the expectation of a normal distribution says
+how its curve goes on: the higher it lies here the flatter it may be there. That only saves trials; what holds is
+measured.
 """
 
 import functools
@@ -18,12 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import LATENT_STRIDE, QUALITIES
+from model.config import LATENT_STRIDE, PLACE, QUALITIES
 from model.container import FRACTIONS
 from model.search import STEPS, every_step
 
-VALUES = 3 * LATENT_STRIDE**2
-"""Samples of the image, three a pixel, that a place of latents stands for."""
 C2 = 0.001
 """Constant of SSIM's contrast and structure, for values 0..1: 0.03^2, rounded."""
 LOCAL_MEANS = 3
@@ -35,6 +35,10 @@ KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
 """Qualities at which curves are described; linear in between."""
 FEATURES_AT = 20
 """Quality whose bare PSNR and bytes say what kind of image it is."""
+FEATURES = 4
+"""Numbers that say so: those two, and two ceilings."""
+LEAST_LEFTOVER = 1e-6
+"""Below it (60 dB) nobody sees what is left over."""
 MEASURES = ("psnr", "ms_ssim", "bytes")
 PRIORS = Path(__file__).parent / "weights" / "guess.json"
 _LOOKED_AT = [*range(0, QUALITIES, 4), QUALITIES - 1]
@@ -47,43 +51,62 @@ Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Sample:
+    """Some places of an image.
+
+    Attributes:
+        latents: y, float32 `[n, M]`.
+        leftover: what no latent holds of each, float32 `[n, 2]` (`model.leftover`).
+    """
+
+    latents: NDArray[np.float32]
+    leftover: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Estimate:
-    """Of an image at every step, float `[STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`."""
+    """Of an image at every step, float `[STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`.
+
+    Attributes:
+        ceilings: PSNR in dB that what is left over allows, in all colours and in luma, float `[2]`.
+    """
 
     psnr: Curve
     ms_ssim: Curve
     log_bytes: Curve
+    ceilings: NDArray[np.float64]
 
     def features(self) -> NDArray[np.float64]:
-        """What kind of image it is, `[2]`."""
+        """What kind of image it is, `[FEATURES]`."""
         at = FEATURES_AT * FRACTIONS
-        return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1]])
+        return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1], *self.ceilings])
 
     def of(self, measure: str) -> Curve:
         """The curve of one of `MEASURES`."""
         return {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "bytes": self.log_bytes}[measure]
 
 
-def estimate(sample: NDArray[np.float32], gains: NDArray[np.float32], pixels: int) -> Estimate:
+def estimate(sample: Sample, gains: NDArray[np.float32], pixels: int) -> Estimate:
     """The bare estimate.
 
     Args:
-        sample: latents of some places, float `[n, M]`.
+        sample: some places of the image.
         gains: quantisation steps a unit of them at every quality, float `[QUALITIES, M]`.
         pixels: of the image.
     """
-    variance = np.square(sample[:, LOCAL_MEANS:]).sum(1) / VALUES
+    variance = np.square(sample.latents[:, LOCAL_MEANS:]).sum(1) / PLACE
     rounding = 1 / (12 * 255**2)  # of the output to 8 bits
     error, loss, bits = [], [], []
     for gain in gains[_LOOKED_AT]:
-        scaled = np.abs(sample * gain)
+        scaled = np.abs(sample.latents * gain)
         missed = (scaled - np.floor(scaled + 1 - ROUNDED_UP_FROM)) / gain
-        errors = np.square(missed).sum(1) / VALUES + rounding
+        errors = np.square(missed).sum(1) / PLACE + rounding
         error.append(float(errors.mean()))
         loss.append(float((errors / (2 * variance + C2)).mean()))
         bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / LATENT_STRIDE**2)
     size = np.log(LEAST_BYTES + np.array(bits) / 8 * pixels)
-    return Estimate(*map(_curve, (-10 * np.log10(error), -10 * np.log10(loss), size)))
+    ceilings = -10 * np.log10(sample.leftover.mean(0, dtype=np.float64) + LEAST_LEFTOVER)
+    return Estimate(_curve(-10 * np.log10(error)), _curve(-10 * np.log10(loss)), _curve(size), ceilings)
 
 
 def _curve(values: NDArray[np.float64]) -> Curve:
@@ -97,8 +120,8 @@ class Prior:
     """How far photographs' curves lie from their estimates: at `KNOTS`, and then their features.
 
     Attributes:
-        mean: float `[K + 2]`.
-        covariance: float `[K + 2, K + 2]`.
+        mean: float `[K + FEATURES]`.
+        covariance: float `[K + FEATURES, K + FEATURES]`.
     """
 
     mean: NDArray[np.float64]
@@ -113,7 +136,7 @@ class Prior:
     def given(self, features: NDArray[np.float64]) -> "Prior":
         """Of images of that kind, at the knots alone."""
         k = len(KNOTS)
-        pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(2), self.covariance[k:, :k]).T
+        pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(FEATURES), self.covariance[k:, :k]).T
         mean = self.mean[:k] + pull @ (features - self.mean[k:])
         return Prior(mean, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
 

@@ -5,7 +5,7 @@ Where to begin is guessed from a sample of y (`model.guess`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.container import FRACTIONS
 from model.encoder import Encoder, Pressed
 from model.fidelity import decibels
-from model.guess import Expectation, estimate
+from model.guess import Estimate, Expectation, Prior, Sample, estimate
 from model.picture import Picture
 from model.search import Search
 from model.target import Target
@@ -83,18 +83,12 @@ class Targeting:
         )
 
     def _searches(self, encoder: Encoder) -> list[Search]:
-        return [self._search(y, picture) for y, picture in zip(encoder.sample(SAMPLE), encoder.pictures, strict=True)]
+        return [self._search(*each) for each in zip(encoder.sample(SAMPLE), encoder.pictures, strict=True)]
 
-    def _search(self, y: NDArray[np.float32], picture: Picture) -> Search:
-        """A search for one picture, of which some latents are y, float `[n, M]`."""
-        bare = estimate(y, self._gains, picture.width * picture.height)
-        if self._target.max_bpp is not None:
-            goal = math.log(self._target.max_bpp * picture.width * picture.height / 8)
-            return Search(Expectation(bare, "bytes").given, goal, False, SLACK)
-        if self._target.min_psnr is not None:
-            return Search(Expectation(bare, "psnr").given, self._target.min_psnr, True, TOLERANCE)
-        assert self._target.min_ms_ssim is not None
-        return Search(Expectation(bare, "ms_ssim").given, decibels(self._target.min_ms_ssim), True, TOLERANCE)
+    def _search(self, sample: Sample, picture: Picture) -> Search:
+        """A search for one picture."""
+        pixels = picture.width * picture.height
+        return search_for(self._target, estimate(sample, self._gains, pixels), pixels)
 
     def _value(self, picture: Picture, pressed: Pressed) -> float:
         """What a search compares with its goal."""
@@ -105,3 +99,21 @@ class Targeting:
             return pressed.psnr
         assert pressed.ms_ssim is not None
         return decibels(pressed.ms_ssim)
+
+
+def search_for(target: Target, bare: Estimate, pixels: int, priors: Mapping[str, Prior] | None = None) -> Search:
+    """A search for a floor or a limit, of which nothing is measured yet.
+
+    Args:
+        target: what to reach; no quality.
+        bare: estimate of the picture.
+        pixels: of it.
+        priors: what is expected of pictures, by measure; without them what the shipped model's curves are like.
+    """
+    if target.max_bpp is not None:
+        size = math.log(target.max_bpp * pixels / 8)
+        return Search(Expectation(bare, "bytes", priors).given, size, False, SLACK)
+    if target.min_psnr is not None:
+        return Search(Expectation(bare, "psnr", priors).given, target.min_psnr, True, TOLERANCE)
+    assert target.min_ms_ssim is not None
+    return Search(Expectation(bare, "ms_ssim", priors).given, decibels(target.min_ms_ssim), True, TOLERANCE)

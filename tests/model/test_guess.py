@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from model.guess import VALUES, Estimate, Expectation, Prior, estimate, knot_steps
+from model.config import PLACE
+from model.guess import Estimate, Expectation, Prior, Sample, estimate, knot_steps
 from model.search import STEPS, every_step
 
-CHANNELS = VALUES  # as many as an orthonormal transform has, so that the estimate is all of the error
+CHANNELS = PLACE  # as many as an orthonormal transform has, so that the estimate is all of the error
 GAINS = np.geomspace(20, 800, 64, dtype=np.float32)[:, None].repeat(CHANNELS, 1)
 
 
@@ -14,7 +15,7 @@ def guessed(scale: float = 1.0, decay: float = 0.0) -> Estimate:
     """Of an image whose channels are the smaller the later they come."""
     spread = scale * np.exp(-decay * np.arange(CHANNELS))
     latents = np.random.default_rng(0).normal(0, spread, (64, CHANNELS)).astype(np.float32)
-    return estimate(latents, GAINS, 640 * 480)
+    return estimate(Sample(latents, np.full((64, 2), 1e-4, np.float32)), GAINS, 640 * 480)
 
 
 def test_fine_steps_leave_the_error_of_even_rounding() -> None:
