@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from model import checkpoint
+from model.config import LATENT_STRIDE
+from model.layers import space_to_depth
 from model.leftover import leftover
 from model.pixels import latent_size, to_network, window_of
 from model.tiling import Window
@@ -46,9 +48,9 @@ def main() -> None:
             raise SystemExit(f"{path}: not an 8-bit colour image")
         picture = reading.picture
         whole = Window(0, 0, *latent_size(picture.height, picture.width))
-        places = to_network([window_of(picture, w) for w in whole.places()], CPU)
-        kept = -10 * math.log10(float(leftover(places, network.config)[:, 0].mean()))
         levels = to_network([window_of(picture, whole)], CPU)
+        places = space_to_depth(levels, LATENT_STRIDE).reshape(-1, LATENT_STRIDE, LATENT_STRIDE, 3)
+        kept = -10 * math.log10(float(leftover(places, network.config)[:, 0].mean()))
         image, output = levels / 255, network.synthesis(network.analysis(levels), quality)
         print(f"{kept:13.2f}  {decibels(image, output):13.2f}  {chroma_share(image - output):15.0%}  {path}")
 

@@ -48,10 +48,10 @@ class Search:
             return (low + high) // 2  # like nothing that was expected
         aim = self.goal + (0.5 if self.above else -0.5) * self.tolerance
         expected = self._expected()
-        reaching = (
-            int(np.searchsorted(expected, aim)) if self.above else int(np.searchsorted(expected, aim, "right")) - 1
-        )
-        return min(max(reaching, low + 1), high - 1)
+        step = int(np.searchsorted(expected, aim))
+        if 0 < step < STEPS and aim - expected[step - 1] < expected[step] - aim:
+            step -= 1  # the nearest, not the first beyond: a step is not much narrower than the tolerance
+        return min(max(step, low + 1), high - 1)
 
     def record(self, step: int, value: float) -> None:
         """Take note of what was measured."""

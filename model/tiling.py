@@ -45,10 +45,9 @@ class Window:
         """Where it is in an array `[B, H, W, ...]`."""
         return slice(None), slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def places(self) -> list["Window"]:
-        """All of one row and one column, row by row."""
-        rows, columns = range(self.top, self.bottom), range(self.left, self.right)
-        return [Window(row, column, row + 1, column + 1) for row in rows for column in columns]
+    def place(self, row: int, column: int) -> "Window":
+        """One position of it, counted from its corner."""
+        return Window(self.top + row, self.left + column, self.top + row + 1, self.left + column + 1)
 
     def grown(self, margin: int, limit: "Window") -> "Window":
         """With a margin on every side, as far as `limit` goes."""
