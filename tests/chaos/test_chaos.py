@@ -10,9 +10,10 @@ from tests.chaos.kills import Kill, Moment, Victim
 from tests.chaos.stage import Stage
 from tests.s3 import OWNER_SECRET
 
+pytestmark = pytest.mark.slow
 KILLS = [
     pytest.param("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0), id="unanswered"),
-    pytest.param("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0), id="node", marks=pytest.mark.slow),
+    pytest.param("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0), id="node"),
 ]
 
 

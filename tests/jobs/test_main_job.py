@@ -106,6 +106,7 @@ def damage(archive: Path, key: str) -> None:
     raise AssertionError("the payload is in no file")
 
 
+@pytest.mark.slow
 def test_places_may_be_relative_to_where_the_command_is_typed(
     photos: Path,
     tiny_model_folder: Path,
