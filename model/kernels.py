@@ -108,7 +108,7 @@ def quantise(
                 index = int(min(max(sums[i, n], np.float32(0)), np.float32(63)))
                 steps = (y[r, c, k] - mean[i, n]) * gain[k]
                 size = abs(steps)
-                whole = int(size - limits[index, 1 if size >= 1 else 0] + np.float32(1))
+                whole = max(int(size - limits[index, 1] + np.float32(1)), 1) if size >= limits[index, 0] else 0
                 moved = np.float32(whole) - offsets[index, min(whole, 2)]
                 negative = steps < 0
                 symbols[r, c, k] = -whole if negative else whole

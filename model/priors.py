@@ -15,6 +15,8 @@ from model.scale_path import scale_of
 from model.tables import HYPER_GROUP, HYPER_MAX, SCALES, mixture_counts, scale_table, to_counts
 
 _FLOOR = 2.0**-24
+ESCAPE_BITS = 28.0
+"""What a symbol costs that no table holds: two or three bytes of where it is, one of what it is (`model.escapes`)."""
 
 
 class LatentPrior(nn.Module):
@@ -54,7 +56,9 @@ class LatentPrior(nn.Module):
     def costs(self) -> Tensor:
         """Bits of the symbols 0, 1 and 2 of each scale index, float `[SCALES, 3]`: what the encoder rounds by."""
         index = torch.arange(SCALES, device=self.spread.device)[:, None].expand(-1, 3)
-        return self._bits(torch.arange(3.0, device=index.device).expand(SCALES, -1), index)
+        costs = self._bits(torch.arange(3.0, device=index.device).expand(SCALES, -1), index)
+        costs[0] = torch.tensor([0.0, ESCAPE_BITS, ESCAPE_BITS])  # its zeros are not coded
+        return costs
 
     def _bits(self, value: Tensor, index: Tensor, *, detached: bool = False) -> Tensor:
         spread, logit = (self.spread.detach(), self.logit.detach()) if detached else (self.spread, self.logit)
