@@ -28,7 +28,6 @@ from model.tiling import Field, Grid, Window
 
 KEPT_LATENTS = 1 << 26
 """Most values of y (256 MB, of an image of 54 megapixels at 320 channels) that are kept for the next quality."""
-_GOLDEN = (5**0.5 - 1) / 2
 _CPU = torch.device("cpu")
 Symbols = NDArray[np.int16] | NDArray[np.int32]
 
@@ -71,23 +70,17 @@ class Encoder:
         self._keeps = len(pictures) * height * width * network.config.latent_channels <= KEPT_LATENTS
 
     def sample(self, positions: int) -> list[Sample]:
-        """About so many positions all over the image (if it is large, over a tile in the middle), of each picture."""
+        """So many positions all over the image (if it is large, over a tile in the middle), of each picture."""
         middle = self._grid.lines[len(self._grid.lines) // 2]
-        tiles = list(self._grid.tiles()) if self._keeps else [middle[len(middle) // 2]]
-        share = -(-positions // len(tiles))
-        parts = each(lambda tile: self._sample(tile, share), tiles, self._device)
-        return [Sample.joined(of_picture) for of_picture in zip(*parts, strict=True)]
-
-    def _sample(self, tile: Window, positions: int) -> list[Sample]:
-        """Of a tile."""
-        y = self._y.tile(tile).flatten(1, 2)
-        # Multiples of the golden section fill an interval evenly, and in step with no row or column.
-        chosen = (np.arange(min(positions, y.shape[1])) * _GOLDEN % 1 * y.shape[1]).astype(np.int64)
-        places = [tile.place(*divmod(int(i), tile.size[1])) for i in chosen]
-        return [
-            Sample(own, leftover(to_network([window_of(p, w) for w in places], _CPU), self._network.config).numpy())
-            for own, p in zip(y[:, chosen].cpu().numpy(), self.pictures, strict=True)
-        ]
+        area, tiles = self._grid.whole, list(self._grid.tiles())
+        if not self._keeps:
+            area = middle[len(middle) // 2]
+            tiles = [area]
+        each(self._y.tile, tiles, self._device)
+        places = area.spread(positions)
+        latents = torch.cat([self._y.window(place) for place in places], dim=1).flatten(1, 2).cpu().numpy()
+        pixels = (to_network([window_of(p, place) for place in places], _CPU) for p in self.pictures)
+        return [Sample(y, leftover(x, self._network.config).numpy()) for y, x in zip(latents, pixels, strict=True)]
 
     def press(
         self, members: Sequence[int], steps: Sequence[float], *, check: bool, similarity: bool = False

@@ -12,7 +12,7 @@ measured.
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,6 @@ class Sample:
 
     latents: NDArray[np.float32]
     leftover: NDArray[np.float32]
-
-    @classmethod
-    def joined(cls, samples: Sequence["Sample"]) -> "Sample":
-        """One of several."""
-        return cls(np.concatenate([s.latents for s in samples]), np.concatenate([s.leftover for s in samples]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

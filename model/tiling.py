@@ -22,6 +22,7 @@ TILE = 96
 
 LEAST_TILE = 16
 """Side below which tiles would be mostly halo."""
+_GOLDEN = (5**0.5 - 1) / 2
 HALO = 6
 """What the transforms reach beyond a tile, about."""
 
@@ -45,9 +46,13 @@ class Window:
         """Where it is in an array `[B, H, W, ...]`."""
         return slice(None), slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def place(self, row: int, column: int) -> "Window":
-        """One position of it, counted from its corner."""
-        return Window(self.top + row, self.left + column, self.top + row + 1, self.left + column + 1)
+    def spread(self, count: int) -> list["Window"]:
+        """So many positions of it, or all if it has fewer, evenly spread."""
+        rows, columns = self.size
+        # Multiples of the golden section fill an interval evenly, and in step with no row or column.
+        chosen = {int(i * _GOLDEN % 1 * rows * columns) for i in range(min(count, rows * columns))}
+        corners = [(self.top + i // columns, self.left + i % columns) for i in sorted(chosen)]
+        return [Window(row, column, row + 1, column + 1) for row, column in corners]
 
     def grown(self, margin: int, limit: "Window") -> "Window":
         """With a margin on every side, as far as `limit` goes."""

@@ -118,3 +118,15 @@ def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
         best = good[0] if above else good[-1]
         assert search.best() is not None
         assert abs(curve[search.best()] - goal) <= max(tolerance, abs(curve[best] - goal))
+
+
+@pytest.mark.parametrize("above", [True, False])
+@pytest.mark.parametrize("slope", [0.03, 0.1, 0.14])
+def test_what_is_known_is_tried_once(above: bool, slope: float) -> None:
+    curve = 20 + slope * np.arange(STEPS)
+    for goal in np.linspace(21, 22, 77):
+        search = Search(lambda _: curve, goal, above, 0.15)
+        step = search.propose()
+        assert step is not None
+        search.record(step, curve[step])
+        assert search.propose() is None

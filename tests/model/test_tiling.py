@@ -84,6 +84,18 @@ def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> Non
     assert max(map(len, grid.lines)) <= -(-min(height, width) // side) + 1
 
 
+def test_a_few_places_are_spread_over_all_of_a_window() -> None:
+    window = Window(3, 5, 35, 53)
+    places = window.spread(256)
+    assert len(set(places)) == len(places) > 250
+    counts = np.zeros((4, 4), int)
+    for place in places:
+        assert place.size == (1, 1)
+        counts[(place.top - 3) // 8, (place.left - 5) // 12] += 1
+    assert counts.min() >= 12 and counts.max() <= 20  # of 16
+    assert len(Window(0, 0, 2, 3).spread(256)) <= 6
+
+
 def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
     grid, made = Grid(30, 21, 8), []
     truth = torch.arange(30 * 21).reshape(1, 30, 21, 1)
