@@ -111,7 +111,7 @@ def guard(action: Callable[[], int]) -> int:
     try:
         return action()
     except KeyboardInterrupt:
-        print("maepress: interrupted; the same command goes on from what is committed", file=sys.stderr)
+        print("maepress: interrupted; the same command goes on from what is committed, if anything is", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`| head`); without this, Python complains once more when it flushes on exit.
