@@ -1,9 +1,11 @@
 """Targets hold on what the decoder makes, and are not overshot."""
 
+from collections.abc import Iterator
 from math import ceil, floor
 
 import numpy as np
 import pytest
+import torch
 
 from model import fidelity
 from model.codec import Codec
@@ -21,6 +23,15 @@ from tests.conftest import photo_like
 @pytest.fixture(scope="module")
 def base() -> Codec:
     return Codec.load("base")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Pictures beside each other have one thread each, one alone has all: a pixel may differ by a level."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pictures() -> list[Picture]:
@@ -53,8 +64,11 @@ def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: 
         assert latents.met
         assert measured == latents.ms_ssim
         assert measured >= 0.97
-        if picture.width > 160:  # of smaller ones MS-SSIM neither rises steadily nor means much
-            assert decibels(measured) <= decibels(0.97) + TOLERANCE or latents.header.step == 0
+        if picture.width < 160:
+            continue  # of smaller ones MS-SSIM neither rises steadily nor means much
+        if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.step > 0:  # a leap
+            (less,) = base.decompress(base.compress([picture], ceil(latents.header.step) - 1))
+            assert fidelity.ms_ssim(picture.pixels, less.pixels) < 0.97
 
 
 @pytest.mark.parametrize("limit", [0.8, 2.5])
