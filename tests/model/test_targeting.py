@@ -137,7 +137,7 @@ def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
 @pytest.mark.parametrize("above", [True, False])
 @pytest.mark.parametrize("slope", [0.03, 0.1, 0.14])
 def test_what_is_known_is_tried_once(above: bool, slope: float) -> None:
-    curve = 20 + slope * np.arange(STEPS)
+    curve = np.linspace(20, 20 + slope * (STEPS - 1), STEPS, dtype=np.float64)
     for goal in np.linspace(21, 22, 77):
         search = Search(lambda _: curve, goal, above, 0.15)
         step = search.propose()
