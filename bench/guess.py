@@ -60,8 +60,8 @@ class Measured:
     pixels: int
 
 
-Halves = tuple[tuple[Sequence[Measured], Sequence[Measured]], ...]
-"""Those that an expectation is learned from, and those that are asked, then the other way round."""
+Halves = tuple[tuple[dict[str, Prior], Sequence[Measured]], ...]
+"""What is expected after one half, and the other half, which is asked; then the other way round."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,13 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     scales = np.random.default_rng(0).uniform(LEAST_SCALE, 1, len(chosen))
     pictures = (_shrunk(f, scale) for f, scale in zip(chosen, scales, strict=True))
     measured = [_measure(codec, model, p) for p in track(pictures, "measuring", len(chosen))]
-    halves = (measured[::2], measured[1::2]), (measured[1::2], measured[::2])
+    halves = (_priors(measured[::2]), measured[1::2]), (_priors(measured[1::2]), measured[::2])
     Console().print(_spreads(f"model {codec.fingerprint}, {len(chosen)} photographs", halves), _trials(halves))
     if options.write:
-        found = {m: Prior.of(_rows(measured, i)) for i, m in enumerate(MEASURES)}
         written = {
             m: {"mean": p.mean.round(4).tolist(), "covariance": p.covariance.round(5).tolist()}
-            for m, p in found.items()
+            for m, p in _priors(measured).items()
         }
         PRIORS.write_text(json.dumps(written) + "\n")
     return 0
@@ -101,8 +100,7 @@ def _spreads(title: str, halves: Halves) -> Table:
     steps = knot_steps()
     for number, measure in enumerate(MEASURES):
         rows: dict[str, list[NDArray[np.float64]]] = {}
-        for learned, asked in halves:
-            priors = {measure: Prior.of(_rows(learned, number))}
+        for priors, asked in halves:
             for image in asked:
                 expected, truth = Expectation(image.bare, measure, priors), image.truth[number]
                 rows.setdefault("bare", []).append(truth - image.bare.of(measure)[steps])
@@ -119,13 +117,7 @@ def _trials(halves: Halves) -> Table:
     table = Table("", "trials", "one", "two", "more", title="trials a search, simulated")
     for measure, target in GOALS:
         number = MEASURES.index(measure)
-        counts = np.array(
-            [
-                _search(image, number, target, {measure: Prior.of(_rows(learned, number))})
-                for learned, asked in halves
-                for image in asked
-            ]
-        )
+        counts = np.array([_search(image, number, target, priors) for priors, asked in halves for image in asked])
         shares = [np.mean(counts == 1), np.mean(counts == 2), np.mean(counts > 2)]
         table.add_row(target.described(), f"{counts.mean():.2f}", *(f"{share:.0%}" for share in shares))
     return table
@@ -141,6 +133,11 @@ def _search(image: Measured, number: int, target: Target, priors: dict[str, Prio
         search.record(step, curve[step])
         trials += 1
     return trials
+
+
+def _priors(measured: Sequence[Measured]) -> dict[str, Prior]:
+    """What such images let expect, by measure."""
+    return {measure: Prior.of(_rows(measured, number)) for number, measure in enumerate(MEASURES)}
 
 
 def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:

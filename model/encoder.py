@@ -72,11 +72,8 @@ class Encoder:
     def sample(self, positions: int) -> list[Sample]:
         """So many positions all over the image (if it is large, over a tile in the middle), of each picture."""
         middle = self._grid.lines[len(self._grid.lines) // 2]
-        area, tiles = self._grid.whole, list(self._grid.tiles())
-        if not self._keeps:
-            area = middle[len(middle) // 2]
-            tiles = [area]
-        each(self._y.tile, tiles, self._device)
+        area = self._grid.whole if self._keeps else middle[len(middle) // 2]
+        each(self._y.tile, list(self._grid.touching(area)), self._device)
         places = area.spread(positions)
         latents = torch.cat([self._y.window(place) for place in places], dim=1).flatten(1, 2).cpu().numpy()
         pixels = (to_network([window_of(p, place) for place in places], _CPU) for p in self.pictures)

@@ -1,6 +1,8 @@
 """What every test may use: a small working model, small photographs, and the shared data where it is at hand."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,15 @@ TINY = CodecConfig(
     context_width=32,
     scale_width=16,
 )
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many for torch, and then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -14,17 +14,15 @@ from model.parallel import each
 from model.picture import Picture
 from model.target import Target
 from model.tiling import Field, Grid, Window
-from tests.conftest import photo_like
+from tests.conftest import photo_like, threads
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with threads(3):
+        yield
 
 
 def test_results_come_in_order_though_the_first_ends_last() -> None:

@@ -5,7 +5,6 @@ from math import ceil, floor
 
 import numpy as np
 import pytest
-import torch
 
 from model import fidelity
 from model.codec import Codec
@@ -17,7 +16,7 @@ from model.picture import Picture
 from model.search import STEPS, Search
 from model.target import Target
 from model.targeting import SLACK, TOLERANCE
-from tests.conftest import photo_like
+from tests.conftest import photo_like, threads
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,8 @@ def base() -> Codec:
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Pictures beside each other have one thread each, one alone has all: a pixel may differ by a level."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 def pictures() -> list[Picture]:
