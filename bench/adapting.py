@@ -47,9 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or f"{scratch}/model"
-        settings = TrainSettings(
-            images=str(options.train), out=out, init=options.init, max_minutes=options.minutes, validate_minutes=2.0
-        )
+        settings = TrainSettings(images=str(options.train), out=out, init=options.init, max_minutes=options.minutes)
         with ray_session():
             result = train(settings, print)
         images = [np.asarray(Image.open(f).convert("RGB")) for f in files[:: -(-len(files) // options.images)]]

@@ -4,10 +4,7 @@ import functools
 import math
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.compiled import Array, compiled
 
@@ -53,10 +50,10 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
         extra = [(0, max(0, SMALLEST_MS_SSIM - n)) for n in a.shape[:2]]
         a, b = (np.pad(x, (*extra, (0, 0)), mode="symmetric") for x in (a, b))
     pyramid = _Pyramid(a, b)
-    product = torch.ones(a.shape[2], dtype=torch.float64)
+    product = np.ones(a.shape[2])
     for level, weight in enumerate(_WEIGHTS):
         contrast, whole = pyramid.measure(level)
-        product *= (whole if level == len(_WEIGHTS) - 1 else contrast).clamp(min=0) ** weight
+        product *= np.maximum(whole if level == len(_WEIGHTS) - 1 else contrast, 0) ** weight
     return float(product.mean())
 
 
@@ -74,75 +71,73 @@ class _Pyramid:
         for _ in _WEIGHTS[1:]:
             h, w = self._sizes[-1]
             self._sizes.append(((h + 1) // 2, (w + 1) // 2))
-        window = torch.exp(-((torch.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
-        self._window = (window / window.sum()).numpy()
+        window = np.exp(-((np.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
+        self._window = (window / window.sum()).astype(np.float32)
 
-    def measure(self, level: int) -> tuple[Tensor, Tensor]:
-        """Means over a scale of contrast-structure and of the whole similarity, each float64 `[C]`."""
+    def measure(self, level: int) -> NDArray[np.float64]:
+        """Means over a scale of contrast-structure and of the whole similarity, `[2, C]`."""
         height, width = self._sizes[level]
         rows, valid = self._at_once(level), height - _WINDOW + 1
-        sums = torch.zeros(2, self._pair[0].shape[2], dtype=torch.float64)
+        means: NDArray[np.float64] = np.zeros((2, self._pair[0].shape[2]))
         for top in range(0, valid, rows):
             a, b = self.rows(level, top, min(top + rows, valid) + _WINDOW - 1)
-            sums += torch.stack(self._similarity(a, b))
-        contrast, whole = sums / (valid * (width - _WINDOW + 1))
-        return contrast, whole
+            for plane in range(len(a)):
+                _add_similarity(a[plane], b[plane], self._window, means[:, plane])
+        means /= valid * (width - _WINDOW + 1)
+        return means
 
-    def rows(self, level: int, top: int, bottom: int) -> Tensor:
+    def rows(self, level: int, top: int, bottom: int) -> NDArray[np.float32]:
         """Rows of a scale."""
         return self._kept[:, :, top:bottom] if level == _KEPT else self._made(level, top, bottom)
 
     @functools.cached_property
-    def _kept(self) -> Tensor:
+    def _kept(self) -> NDArray[np.float32]:
         height, rows = self._sizes[_KEPT][0], self._at_once(_KEPT)
-        return torch.cat([self._made(_KEPT, top, min(top + rows, height)) for top in range(0, height, rows)], 2)
+        return np.concatenate([self._made(_KEPT, top, min(top + rows, height)) for top in range(0, height, rows)], 2)
 
     def _at_once(self, level: int) -> int:
         """Rows of a scale that are looked at together."""
         width: int = self._sizes[0][1]
         return max(_WINDOW, (_STRIP >> 2 * level) // width << level)
 
-    def _made(self, level: int, top: int, bottom: int) -> Tensor:
+    def _made(self, level: int, top: int, bottom: int) -> NDArray[np.float32]:
         """Rows as 2x2 means of the scale before; odd sides get a border of zeros, as the packages of the field do."""
         if level == 0:
-            pair = np.stack([x[top:bottom] for x in self._pair])
-            return torch.from_numpy(pair).permute(0, 3, 1, 2).contiguous().to(torch.float32)
+            return np.stack([x[top:bottom].transpose(2, 0, 1) for x in self._pair], dtype=np.float32)
         height, width = self._sizes[level - 1]
         odd = height % 2
         begin, end = 2 * top - odd, 2 * bottom - odd
-        above = self.rows(level - 1, max(begin, 0), min(end, height))
-        border = (width % 2, width % 2, max(0, -begin), max(0, end - height))
-        padded = F.pad(above, border) if any(border) else above.contiguous()
-        out = torch.empty(*padded.shape[:2], padded.shape[2] // 2, padded.shape[3] // 2)
-        _halve(padded.flatten(0, 1).numpy(), out.flatten(0, 1).numpy())
+        inside = max(begin, 0), min(end, height)
+        border = ((max(0, -begin), max(0, end - height)), (width % 2, width % 2))
+        out = np.empty((2, self._pair[0].shape[2], bottom - top, self._sizes[level][1]), np.float32)
+        if level == 1:  # from the pixels themselves
+            for pixels, half in zip(self._pair, out, strict=True):
+                _halve(np.pad(pixels[slice(*inside)], (*border, (0, 0))).transpose(2, 0, 1), half)
+            return out
+        above = np.pad(self.rows(level - 1, *inside), ((0, 0), (0, 0), *border))
+        _halve(above.reshape(-1, *above.shape[2:]), out.reshape(-1, *out.shape[2:]))
         return out
-
-    def _similarity(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over positions, float64 `[C]`."""
-        sums = torch.zeros(2, len(a), dtype=torch.float64)
-        for plane in range(len(a)):
-            pair = (np.ascontiguousarray(x[plane].numpy()) for x in (a, b))
-            _add_similarity(*pair, self._window, sums[:, plane].numpy())
-        return sums[0], sums[1]
 
 
 @compiled
 def _halve(x: Array, out: Array) -> None:
-    """2x2 means, float32 `[N, 2 H, 2 W]` to `[N, H, W]`."""
+    """2x2 means, `[N, 2 H, 2 W]` to float32 `[N, H, W]`."""
     for n in range(out.shape[0]):
         for r in range(out.shape[1]):
             upper, lower, row = x[n, 2 * r], x[n, 2 * r + 1], out[n, r]
             even, odd = upper[0::2], upper[1::2]
             even_below, odd_below = lower[0::2], lower[1::2]
             for c in range(len(row)):
-                row[c] = np.float32(0.25) * (even[c] + odd[c] + even_below[c] + odd_below[c])
+                row[c] = np.float32(0.25) * np.float32(even[c] + odd[c] + even_below[c] + odd_below[c])
 
 
 @compiled
 def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
     """Add a plane's contrast-structure and whole similarity, summed over positions, to `sums`, float64 `[2]`.
 
-    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits the nearest cache.
+    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits the nearest caches.
+    Loads and stores take the time, so the two lines that share a weight of the symmetric window go together. Compilers
+    vectorise slices that the loop itself indexes, and no sums: each column adds up its own.
 
     Args:
         a: float32 `[H, W]`.
@@ -150,7 +145,7 @@ def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
         window: weights of the Gaussian, float32 `[11]`.
         sums: added to.
     """
-    taps, width = len(window), a.shape[1] - len(window) + 1
+    taps, middle, width = len(window), len(window) // 2, a.shape[1] - len(window) + 1
     blurred = np.zeros((taps, 4, width), np.float32)
     values = np.zeros((4, a.shape[1]), np.float32)
     maps = np.zeros((4, width), np.float32)
@@ -162,26 +157,31 @@ def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
             values[0, x], values[1, x] = row_a[x], row_b[x]
             values[2, x], values[3, x] = row_a[x] * row_a[x] + row_b[x] * row_b[x], row_a[x] * row_b[x]
         for m in range(4):
-            out = blurred[r % taps, m]
-            out[:] = 0
-            for t in range(taps):  # slices: a compiler vectorises what the loop itself indexes
-                weight, shifted = window[t], values[m, t : t + width]
+            row, out = values[m], blurred[r % taps, m]
+            weight, centre = window[middle], row[middle : middle + width]
+            for x in range(width):
+                out[x] = weight * centre[x]
+            for t in range(middle):
+                weight, one, other = window[t], row[t : t + width], row[taps - 1 - t : taps - 1 - t + width]
                 for x in range(width):
-                    out[x] += weight * shifted[x]
+                    out[x] += weight * (one[x] + other[x])
         if r < taps - 1:
             continue
-        maps[:] = 0
-        for t in range(taps):
-            for m in range(4):
-                weight, out, line = window[t], maps[m], blurred[(r + 1 + t) % taps, m]
+        for m in range(4):
+            out, weight, centre = maps[m], window[middle], blurred[(r + 1 + middle) % taps, m]
+            for x in range(width):
+                out[x] = weight * centre[x]
+            for t in range(middle):
+                weight, one, other = window[t], blurred[(r + 1 + t) % taps, m], blurred[(r - t) % taps, m]
                 for x in range(width):
-                    out[x] += weight * line[x]
+                    out[x] += weight * (one[x] + other[x])
         mean_a, mean_b, both, ab = maps[0], maps[1], maps[2], maps[3]
         for x in range(width):
             product = mean_a[x] * mean_b[x]
             of_means = mean_a[x] * mean_a[x] + mean_b[x] * mean_b[x]
             contrast = (two * (ab[x] - product) + c2) / (both[x] - of_means + c2)
-            contrasts[x] = contrast
-            wholes[x] = contrast * (two * product + c1) / (of_means + c1)
-        sums[0] += contrasts.sum()
-        sums[1] += wholes.sum()
+            contrasts[x] += contrast
+            wholes[x] += contrast * (two * product + c1) / (of_means + c1)
+    for x in range(width):
+        sums[0] += contrasts[x]
+        sums[1] += wholes[x]

@@ -23,8 +23,8 @@ from pipeline.training_state import Counters, load_state, save_moments, save_sta
 
 AVERAGE = 0.999
 """Decay a step of the moving average of the weights, which is what validation measures and the model keeps."""
-WARM_UP = 100
-"""Steps over which the learning rate rises from nothing."""
+WARM_UP = 30
+"""Steps over which the learning rate rises from nothing: a little more than the optimiser's averages look back."""
 LARGEST_GRADIENT = 1.0
 """Norm of all gradients together to which larger ones are clipped."""
 

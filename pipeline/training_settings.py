@@ -28,13 +28,13 @@ class TrainSettings(BaseModel):
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
     max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes of training")
-    batch: int = Field(16, ge=1, description="crops a step, over all workers")
+    batch: int = Field(32, ge=1, description="crops a step, over all workers")
     crop: int = Field(128, ge=64, multiple_of=64, description="side of a training crop in pixels")
     min_scale: float = Field(
         1.0, gt=0, le=1, description="least factor by which images are shrunk (0.5 hides JPEG artefacts)"
     )
     max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
-    learning_rate: float = Field(8e-4, gt=0, description="peak learning rate of SOAP")
+    learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of SOAP")
     decay_share: float = Field(
         0.6, gt=0, le=1, description="last share of the run over which the rate falls to nearly zero"
     )

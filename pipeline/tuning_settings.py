@@ -62,7 +62,7 @@ class TuneSettings(BaseModel):
     trials: int = Field(12, ge=1, description="settings to try, drawn at random")
     minutes: float = Field(2.0, gt=0, description="minutes that a trial trains if it is not stopped early")
     learning_rate: Bounds = Field("0.0003:0.003", description="learning rates, drawn evenly on a log scale")
-    batch: Choices = Field("8,16", min_length=1, description="crops a step, one of these")
+    batch: Choices = Field("16,32", min_length=1, description="crops a step, one of these")
     crop: Sides = Field("128,192", min_length=1, description="side of a crop in pixels, one of these multiples of 64")
     width: Choices = Field("", description="with scratch: channels at an eighth of the image's sides, one of these")
     min_scale: float = Field(1.0, gt=0, le=1, description="least factor by which images are shrunk")

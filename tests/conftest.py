@@ -39,6 +39,13 @@ def threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def no_threads_are_left_to_the_next_test() -> Iterator[None]:
+    """Some of what tests run sets how many threads torch takes, which changes a pixel or a bit here and there."""
+    with threads(torch.get_num_threads()):
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that works untrained, thanks to its DCT start; it is stirred so that every layer matters."""

@@ -1,7 +1,5 @@
 """Scale indices are the same whatever computes them: the promise that archives rest on."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -25,13 +23,6 @@ def path() -> ScalePath:
             parameter.mul_(1.7 if "weight" in name else 1.0).add_(0.3 * torch.randn_like(parameter))
     assert path.is_exact()
     return path.requires_grad_(False)
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:

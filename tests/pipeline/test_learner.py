@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
+from model.config import QUALITIES
 from model.network import Network
 from pipeline.crops import Crops
 from pipeline.draws import draw
@@ -53,15 +54,22 @@ def learn(rank: int, world: int, folder: str, seed: int = 0) -> None:
 
 
 def test_four_ranks_learn_what_one_learns(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
     learn(0, 1, str(tmp_path))
     learn(0, 1, str(tmp_path), 1)
-    torch.set_num_threads(threads)
     mp.start_processes(learn, args=(4, str(tmp_path)), nprocs=4, start_method="spawn")
     one, other, four = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "1-1", "4-0"))
     assert four[0] == pytest.approx(one[0], rel=1e-5), "before the first update only the order of sums differs"
     assert four == pytest.approx(one, rel=1e-2), "rounding grows from step to step"
     assert other != pytest.approx(one, rel=1e-2)
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 64, 100])
+def test_a_batchs_qualities_are_spread_evenly_and_each_may_come_anywhere(count: int) -> None:
+    image, bounds = torch.zeros(count, 64, 64, 3), torch.arange(count + 1) * QUALITIES / count
+    drawn = torch.stack([draw(5, step, image, rank=0, world=1, channels=6, hide=0.0).quality for step in range(600)])
+    ranked = drawn.sort(1).values
+    assert (ranked >= bounds[:-1].floor()).all() and (ranked < bounds[1:].ceil()).all()
+    assert (torch.bincount(drawn[:, 0], minlength=QUALITIES) > 0).all(), "600 draws of the first crop"
 
 
 def test_a_rank_draws_its_share_of_the_batch_and_every_step_anew() -> None:

@@ -1,7 +1,7 @@
 """The optimiser of training: what the eigenbasis buys, and that ranks that share the work get what one alone gets."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,16 +86,6 @@ def _rank(rank: int, world: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As in the ranks: Adam makes much of the last bit of a gradient that is nearly nothing."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_two_ranks_end_where_one_does_and_one_goes_on_from_their_checkpoint(tmp_path: Path) -> None:
     mp.start_processes(_rank, args=(2, str(tmp_path)), nprocs=2, start_method="spawn")
     layer, loss = problem()
