@@ -25,7 +25,7 @@ demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1:
 test: $(READY)  ## the tests, in about ten minutes on two cores
 	@$(BIN)/python -m pytest
 
-test-slow: $(READY)  ## the tests that take minutes each: jobs submitted to a cluster, targets on every kind of image, estimates, kills
+test-slow: $(READY)  ## the tests that take minutes each: jobs submitted to a cluster, targets on every kind of image, estimates, kills, a wire that spoils requests
 	@$(BIN)/python -m pytest -m slow
 
 test-cluster: $(READY)  ## clusters of several nodes made on this machine: who works where, scaling, training over nodes

@@ -22,6 +22,8 @@ from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
 from tests.s3 import S3Server
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 1 << 20
 """Bytes of an object at most."""
 
