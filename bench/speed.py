@@ -26,6 +26,7 @@ from bench.memory import peak_memory
 from model import coding, container
 from model.codec import Codec
 from model.container import PASS_TAGS, Tag
+from model.fidelity import ms_ssim
 from model.network import parameters_by_part
 from model.passes import PASSES
 from model.picture import Picture
@@ -108,6 +109,7 @@ def _parts(images: list[Pixels], model: str) -> Table:
     seconds["encode without check"] = _core_seconds(lambda: codec.analyse(pictures, QUALITY, check=False))
     for target in (Target(min_psnr=38.0), Target(min_ms_ssim=0.98), Target(max_bpp=0.8)):
         seconds[f"encode to {target.described()}"] = _core_seconds(lambda t=target: codec.analyse(pictures, t))  # type: ignore[misc]
+    seconds["measuring MS-SSIM"] = _core_seconds(lambda: [ms_ssim(x, x) for x in images])
     latents = codec.analyse(pictures, QUALITY, check=False)
     payloads = [codec.coder.encode(x) for x in latents]
     seconds["entropy encoding"] = _core_seconds(lambda: [codec.coder.encode(x) for x in latents])

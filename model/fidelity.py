@@ -78,13 +78,13 @@ class _Pyramid:
         """Means over a scale of contrast-structure and of the whole similarity, `[2, C]`."""
         height, width = self._sizes[level]
         rows, valid = self._at_once(level), height - _WINDOW + 1
-        means: NDArray[np.float64] = np.zeros((2, self._pair[0].shape[2]))
+        sums: NDArray[np.float64] = np.zeros((2, self._pair[0].shape[2]))
         for top in range(0, valid, rows):
             a, b = self.rows(level, top, min(top + rows, valid) + _WINDOW - 1)
             for plane in range(len(a)):
-                _add_similarity(a[plane], b[plane], self._window, means[:, plane])
-        means /= valid * (width - _WINDOW + 1)
-        return means
+                _add_similarity(a[plane], b[plane], self._window, sums[:, plane])
+        sums /= valid * (width - _WINDOW + 1)
+        return sums
 
     def rows(self, level: int, top: int, bottom: int) -> NDArray[np.float32]:
         """Rows of a scale."""
@@ -110,12 +110,12 @@ class _Pyramid:
         inside = max(begin, 0), min(end, height)
         border = ((max(0, -begin), max(0, end - height)), (width % 2, width % 2))
         out = np.empty((2, self._pair[0].shape[2], bottom - top, self._sizes[level][1]), np.float32)
-        if level == 1:  # from the pixels themselves
-            for pixels, half in zip(self._pair, out, strict=True):
-                _halve(np.pad(pixels[slice(*inside)], (*border, (0, 0))).transpose(2, 0, 1), half)
-            return out
-        above = np.pad(self.rows(level - 1, *inside), ((0, 0), (0, 0), *border))
-        _halve(above.reshape(-1, *above.shape[2:]), out.reshape(-1, *out.shape[2:]))
+        if level == 1:  # the pixels themselves, a quarter of what they are in float32
+            above = [x[slice(*inside)].transpose(2, 0, 1) for x in self._pair]
+        else:
+            above = list(self.rows(level - 1, *inside))
+        for planes, half in zip(above, out, strict=True):
+            _halve(np.pad(planes, ((0, 0), *border)) if np.any(border) else planes, half)
         return out
 
 

@@ -40,9 +40,9 @@ def threads(count: int) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_threads_are_left_to_the_next_test() -> Iterator[None]:
-    """Some of what tests run sets how many threads torch takes, which changes a pixel or a bit here and there."""
-    with threads(torch.get_num_threads()):
+def one_thread() -> Iterator[None]:
+    """For every test, whatever ran before: the number of threads changes a pixel or a bit here and there."""
+    with threads(1):
         yield
 
 

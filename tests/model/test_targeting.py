@@ -1,6 +1,5 @@
 """Targets hold on what the decoder makes, and are not overshot."""
 
-from collections.abc import Iterator
 from math import ceil, floor
 
 import numpy as np
@@ -16,19 +15,12 @@ from model.picture import Picture
 from model.search import STEPS, Search
 from model.target import Target
 from model.targeting import SLACK, TOLERANCE
-from tests.conftest import photo_like, threads
+from tests.conftest import photo_like
 
 
 @pytest.fixture(scope="module")
 def base() -> Codec:
     return Codec.load("base")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Pictures beside each other have one thread each, one alone has all: a pixel may differ by a level."""
-    with threads(1):
-        yield
 
 
 def pictures() -> list[Picture]:

@@ -12,7 +12,7 @@ from PIL import Image
 from model.codec import Codec
 from model.errors import MaepressError
 from pipeline.crops import split
-from pipeline.learner import WARM_UP, learning_rate
+from pipeline.learner import learning_rate
 from pipeline.training import TrainSettings, train
 from tests.conftest import photo_like
 
@@ -95,7 +95,7 @@ def test_split_holds_out_at_least_one_image_and_keeps_at_least_one() -> None:
 
 
 def test_the_learning_rate_warms_up_stays_and_falls() -> None:
-    assert learning_rate(1.0, 0.5, 0, 0.0) == pytest.approx(1 / WARM_UP)
+    assert learning_rate(1.0, 0.5, 0, 0.0) == pytest.approx(1 / 30)
     assert learning_rate(1.0, 0.5, 200, 0.4) == pytest.approx(1.0)
     assert learning_rate(1.0, 0.5, 900, 0.75) == pytest.approx(0.51)
     assert learning_rate(1.0, 0.5, 999, 1.0) == pytest.approx(0.02)
