@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from jobs.cluster import ray_session
+from jobs.framework.ray_session import ray_session
 from model.codec import Codec
-from pipeline.crops import SUFFIXES
-from pipeline.evaluation.bdrate import bd_rate
-from pipeline.evaluation.curves import mean_curve, psnr_curve
-from pipeline.evaluation.points import Pixels, Point
-from pipeline.evaluation.subject import press_with
-from pipeline.training import TrainSettings, train
+from pipeline.evaluate.bd_rate import bd_rate
+from pipeline.evaluate.curves import mean_curve, psnr_curve
+from pipeline.evaluate.measurement import press_with
+from pipeline.evaluate.points import Pixels, Point
+from pipeline.train.crops import SUFFIXES
+from pipeline.train.run import TrainSettings, train
 
 QUALITIES = (8, 18, 28, 38, 48, 58)
 

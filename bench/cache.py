@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipeline.evaluation.points import Pixels, Point
-from pipeline.evaluation.rivals import Rival
+from pipeline.evaluate.baseline_codecs import Rival
+from pipeline.evaluate.points import Pixels, Point
 
 
 class Cache:

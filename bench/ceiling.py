@@ -4,7 +4,7 @@
 
 A latent at 1/16 has M numbers for the 768 of its 16x16 block. What does not fit into them is lost at every quality, so
 an image of fine colour noise or of single-pixel texture comes out at a PSNR that more bits do not improve. Beside it
-stands what the transform that training starts from keeps (`model.dct`), a projection on M basis vectors.
+stands what the transform that training starts from keeps (`model.layers.dct`), a projection on M basis vectors.
 """
 
 import math
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from model import checkpoint
-from model.config import LATENT_STRIDE
-from model.layers import space_to_depth
-from model.leftover import leftover
-from model.pixels import latent_size, to_network, window_of
-from model.tiling import Window
-from pipeline.reading import Reading, read
+from model.core.config import LATENT_STRIDE
+from model.inference.pixels import latent_size, to_network, window_of
+from model.inference.projection_error import leftover
+from model.inference.tiling import Window
+from model.layers.blocks import space_to_depth
+from pipeline.images.image_reader import Reading, read
 
 CPU = torch.device("cpu")
 HEADINGS = "projection dB", "transforms dB", "error in chroma", "image"

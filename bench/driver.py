@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.encoding import encode
-from pipeline.encoding_settings import EncodeSettings
-from pipeline.starting import start_ray
+from pipeline.encode.run import encode
+from pipeline.encode.settings import EncodeSettings
+from pipeline.execution.ray_init import start_ray
 
 SIDE = 48
 A_FOLDER = 500

@@ -26,7 +26,7 @@ from bench.exact.compare import compare
 from bench.exact.environments import PROCESSORS, ROOT, observe_there, with_torch
 from bench.exact.observe import Arrangement, Observation, middle, observe
 from bench.exact.rate import report_rate
-from model.errors import MaepressError
+from model.core.errors import MaepressError
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data"))
 SIZE = (512, 768)

@@ -18,8 +18,8 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.s3_store import S3Store
-from pipeline.store import Fetched
+from pipeline.storage.base import Fetched
+from pipeline.storage.s3_store import S3Store
 from tests.proxy import Proxy
 from tests.s3 import s3_server, variables_set
 
@@ -57,7 +57,7 @@ def main() -> int:
 def _piece(store: S3Store, keys: list[str], in_flight: int) -> float:
     """Seconds of a piece, the least of some."""
     least = float("inf")
-    with patch("pipeline.s3_store.CONCURRENCY", in_flight):
+    with patch("pipeline.storage.s3_store.CONCURRENCY", in_flight):
         for _ in range(PIECES + 1):  # the first opens connections
             begin = time.perf_counter()
             found = store.fetch(keys)

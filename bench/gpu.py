@@ -28,12 +28,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cluster import ray_session
+from jobs.framework.ray_session import ray_session
 from model.codec import Codec
-from model.picture import Picture
-from pipeline.device import Streams
-from pipeline.encoding import EncodeSettings, encode
-from pipeline.reading import Reading, read
+from model.core.picture import Picture
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.execution.device import Streams
+from pipeline.images.image_reader import Reading, read
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PIECE = 16

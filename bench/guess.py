@@ -1,4 +1,4 @@
-"""What `model.guess` expects of a model's curves, from photographs that are not the test's.
+"""What `model.rate_control.rate_model` expects of a model's curves, from photographs that are not the test's.
 
     python -m bench.guess IMAGES                # a folder of photographs, some of which are taken; says how far off
     python -m bench.guess IMAGES --write        # and keeps it beside the shipped weights
@@ -27,16 +27,16 @@ from rich.table import Table
 
 from model import checkpoint
 from model.codec import Codec
-from model.config import QUALITIES
-from model.encoder import Encoder
-from model.fidelity import decibels
-from model.guess import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
-from model.picture import Picture
-from model.search import STEPS
-from model.target import Target
-from model.targeting import SAMPLE, search_for
-from model.tiling import TILE
-from pipeline.crops import SUFFIXES
+from model.core.config import QUALITIES
+from model.core.picture import Picture
+from model.core.target import Target
+from model.inference.encoder import Encoder
+from model.inference.tiling import TILE
+from model.metrics.fidelity import decibels
+from model.rate_control.quality_search import STEPS
+from model.rate_control.rate_model import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
+from model.rate_control.targeting import SAMPLE, search_for
+from pipeline.train.crops import SUFFIXES
 
 SIDE, LEAST_SCALE = 640, 0.4
 """Longest side that is looked at, in the middle; images are shrunk by up to this factor, for archives hold soft ones

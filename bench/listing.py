@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.flat_listing import FlatListing, Request
-from pipeline.listing import Page, walk
-from pipeline.lookahead import listed
-from pipeline.store import Entry
+from pipeline.storage.base import Entry
+from pipeline.storage.ordered_walk import Page, walk
+from pipeline.storage.prefetch import listed
+from pipeline.storage.s3_listing import FlatListing, Request
 from tests.sorted_server import SortedServer
 
 URL = "s3://made-up"

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from deltalake import Transaction
 
-from pipeline.archive import Archive
-from pipeline.commits import transact
-from pipeline.schema import IMAGES
-from pipeline.shards import Receipt, Shard
-from pipeline.tables import files_of, open_table
+from pipeline.archive.archive import Archive
+from pipeline.archive.commits import transact
+from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.schema import IMAGES
+from pipeline.archive.shards import Receipt, Shard
 
 _BATCH = 10_000
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.codec import Codec
-from model.picture import Picture
+from model.core.picture import Picture
 
 
 def peak_memory(megapixels: float, model: str = "base") -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.crops import SUFFIXES, decode_rgb
+from pipeline.images.decode_rgb import decode_rgb
+from pipeline.train.crops import SUFFIXES
 
 QUALITIES = (97, 95, 93, 90, 86, 80)
 MB = 1_000_000

@@ -33,19 +33,19 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cluster import ray_session
+from jobs.framework.ray_session import ray_session
 from model.checkpoint import BASE
 from model.codec import Codec
-from pipeline import stages, travel
-from pipeline.archive import Archive
-from pipeline.encoding import Aim, EncodeSettings, encode, scope_of
-from pipeline.line import Line
-from pipeline.manifest import Manifest
-from pipeline.plan import make_plan
-from pipeline.sandbox import shared
-from pipeline.storage import open_store
-from pipeline.store import Store
-from pipeline.units import Piece
+from pipeline.archive.archive import Archive
+from pipeline.encode import stages, wire
+from pipeline.encode.dataflow import Line
+from pipeline.encode.run import Aim, EncodeSettings, encode, scope_of
+from pipeline.images.sandbox import shared
+from pipeline.planning.manifest import Manifest
+from pipeline.planning.plan import make_plan
+from pipeline.planning.units import Piece
+from pipeline.storage.base import Store
+from pipeline.storage.open import open_store
 from tests.s3 import s3_server
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -221,7 +221,7 @@ def _line(settings: EncodeSettings, last: str) -> Spent:
 
 
 def _fetch(table: pa.Table, source: Store) -> pa.Table:
-    return travel.each(table, lambda objects: len(source.fetch([entry.key for entry in objects])))
+    return wire.each(table, lambda objects: len(source.fetch([entry.key for entry in objects])))
 
 
 def _drop(table: pa.Table) -> pa.Table:

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.archive import Archive
-from pipeline.local_store import LocalStore
-from pipeline.manifest import Manifest
-from pipeline.plan import Scope, make_plan
-from pipeline.schema import IMAGES, LATENT
-from pipeline.shards import Receipt, write_shard
-from pipeline.staleness import Staleness
-from pipeline.store import Entry
+from pipeline.archive.archive import Archive
+from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.archive.shards import Receipt, write_shard
+from pipeline.planning.manifest import Manifest
+from pipeline.planning.plan import Scope, make_plan
+from pipeline.planning.staleness import Staleness
+from pipeline.storage.base import Entry
+from pipeline.storage.local_store import LocalStore
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 SHARD_ROWS = 4096

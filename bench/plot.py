@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
-from pipeline.evaluation.bdrate import Curve
+from pipeline.evaluate.bd_rate import Curve
 
 STYLES = {
     "JPEG 4:2:0": ("#8c8c8c", "-"),

@@ -25,13 +25,13 @@ from rich.table import Table
 from bench.cache import Cache
 from bench.plot import draw
 from model.codec import Codec
-from model.config import QUALITIES
-from model.errors import MaepressError
-from pipeline.evaluation.curves import Delta, deltas, mean_curve, psnr_curve
-from pipeline.evaluation.points import Pixels, Point
-from pipeline.evaluation.published import digest, published_for
-from pipeline.evaluation.rivals import RIVALS
-from pipeline.evaluation.subject import OURS, press_with
+from model.core.config import QUALITIES
+from model.core.errors import MaepressError
+from pipeline.evaluate.baseline_codecs import RIVALS
+from pipeline.evaluate.curves import Delta, deltas, mean_curve, psnr_curve
+from pipeline.evaluate.measurement import OURS, press_with
+from pipeline.evaluate.points import Pixels, Point
+from pipeline.evaluate.published import digest, published_for
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) / "kodak"

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.archive import Archive
-from pipeline.dataset import DECODED_AT_ONCE
-from pipeline.learning.cache import LatentCache, write
-from pipeline.learning.samples import COLUMNS, Content, Samples
-from pipeline.opening import Row
-from pipeline.schema import LATENT
+from pipeline.archive.archive import Archive
+from pipeline.archive.reader import Row
+from pipeline.archive.schema import LATENT
+from pipeline.dataset.cache import LatentCache, write
+from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.torch_dataset import DECODED_AT_ONCE
 
 ROUNDS, MOST = 3, 64
 SIDE, SMALL = 224, 128

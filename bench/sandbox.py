@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.reading import MAX_PIXELS, Reading, Rejected, read
-from pipeline.sandbox import Limits, Sandbox
+from pipeline.images.image_reader import MAX_PIXELS, Reading, Rejected, read
+from pipeline.images.sandbox import Limits, Sandbox
 
 ROUNDS, MOST = 3, 100
 

@@ -25,16 +25,16 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cluster import quiet_data
+from jobs.framework.ray_session import quiet_data
 from model.codec import Codec
-from pipeline.archive import Archive
-from pipeline.device import Streams
-from pipeline.encoding_settings import EncodeSettings
-from pipeline.line import Line, _Encoder
-from pipeline.local_store import LocalStore
-from pipeline.shards import Rejection
-from pipeline.stages import Analysed, Loaded
-from pipeline.units import ROWS, deal_new
+from pipeline.archive.archive import Archive
+from pipeline.archive.shards import Rejection
+from pipeline.encode.dataflow import Line, _Encoder
+from pipeline.encode.settings import EncodeSettings
+from pipeline.encode.stages import Analysed, Loaded
+from pipeline.execution.device import Streams
+from pipeline.planning.units import ROWS, deal_new
+from pipeline.storage.local_store import LocalStore
 from tests.nodes import Nodes, nodes
 
 TRACE, SECONDS = "MAEPRESS_BENCH_TRACE", "MAEPRESS_BENCH_SECONDS"

@@ -23,17 +23,18 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.memory import peak_memory
-from model import coding, container
+from model.bitstream import container
+from model.bitstream.coding_passes import PASSES
+from model.bitstream.container import PASS_TAGS, Tag
 from model.codec import Codec
-from model.container import PASS_TAGS, Tag
-from model.fidelity import ms_ssim
-from model.network import parameters_by_part
-from model.passes import PASSES
-from model.picture import Picture
-from model.target import Target
-from model.tiling import Window
-from pipeline.evaluation.rivals import AVIF, RIVALS, pillow
-from pipeline.evaluation.speed import TYPICAL
+from model.core.picture import Picture
+from model.core.target import Target
+from model.inference import window_coding
+from model.inference.tiling import Window
+from model.metrics.fidelity import ms_ssim
+from model.network.network import parameters_by_part
+from pipeline.evaluate.baseline_codecs import AVIF, RIVALS, pillow
+from pipeline.evaluate.speed import TYPICAL
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 QUALITY = 40
@@ -137,18 +138,20 @@ def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
 def _work(model: str) -> Table:
     """Multiply-adds of matrix products and convolutions, counted while they run, on an image of 256 x 256."""
     network = _load(model, 1)._network
-    rows = coding.Rows.of(network, [float(QUALITY)], torch.device("cpu"))
+    rows = window_coding.Rows.of(network, [float(QUALITY)], torch.device("cpu"))
     with torch.inference_mode():
         image = torch.rand(1, 256, 256, 3)
         y = network.analysis(image)
         z = network.hyper_latent(y, rows.quality, rows.step)
         whole = Window(0, 0, *y.shape[1:3])
-        made = coding.quantise(network, y, z, rows, whole)
+        made = window_coding.quantise(network, y, z, rows, whole)
         parts: dict[str, Callable[[], object]] = {
             "analysis": lambda: network.analysis(image),
             "hyper_analysis": lambda: network.hyper_latent(y, rows.quality, rows.step),
-            "means": lambda: coding.latents(network, z, made.symbols, made.indices, rows, whole),
-            "scales": lambda: [coding.scale_indices(network, n, z, made.symbols, rows, whole) for n in range(PASSES)],
+            "means": lambda: window_coding.latents(network, z, made.symbols, made.indices, rows, whole),
+            "scales": lambda: [
+                window_coding.scale_indices(network, n, z, made.symbols, rows, whole) for n in range(PASSES)
+            ],
             "synthesis": lambda: network.synthesis(made.latent, rows.quality),
         }
         work = {}

@@ -2,10 +2,11 @@
 
     python -m bench.train_packed PACK.tar OUT --minutes 9 [--init MODEL] [--deepen N] [--batch 64]
 
-All images live on the device, at three sizes; crops are slices of them, so that nothing waits for the host. The learner
-is the same as in `maepress train` (`pipeline.learner`). OUT gets the best model so far (`maepress train --init OUT`
-adapts it further) and `state/`, from which the same command goes on: `--minutes 18` after `--minutes 9` does the second
-half. It needs torch, numpy, Pillow, safetensors and pytorch-msssim, nothing else.
+All images live on the device, at three sizes; crops are slices of them, so that nothing waits for
+the host. The learner is the same as in `maepress train` (`pipeline.train.learner`). OUT gets the
+best model so far (`maepress train --init OUT` adapts it further) and `state/`, from which the same
+command goes on: `--minutes 18` after `--minutes 9` does the second half. It needs torch, numpy,
+Pillow, safetensors and pytorch-msssim, nothing else.
 """
 
 import argparse
@@ -25,12 +26,12 @@ from torch import Tensor
 
 from bench.pack import read
 from model import checkpoint
-from model.config import CodecConfig
-from model.growth import deepened
-from model.network import Network
-from pipeline.crops import split
-from pipeline.learner import Learner
-from pipeline.validation import Validation
+from model.core.config import CodecConfig
+from model.network.net2net import deepened
+from model.network.network import Network
+from pipeline.dataset.split import split
+from pipeline.train.learner import Learner
+from pipeline.train.validation import Validation
 
 SIZES = (1.0, 0.85, 0.7)
 """Factors by which the pack's images are shrunk again."""

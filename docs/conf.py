@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jobs.cli import NAMES, load
+from jobs.framework.registry import NAMES, load
 
 project = "maepress"
 author = "the developers of maepress"

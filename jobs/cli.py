@@ -1,33 +1,13 @@
-"""`maepress`: the list of jobs, and the way from a job's name to its module."""
+"""`maepress`: what its first argument names."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from jobs.job import Job, guard
-from model.errors import MaepressError
+from jobs.framework.job import guard
+from jobs.framework.registry import NAMES, load
+from model.core.errors import MaepressError
 
-NAMES = (
-    "train",
-    "encode",
-    "sync",
-    "decode",
-    "status",
-    "verify",
-    "history",
-    "restore",
-    "vacuum",
-    "compact",
-    "estimate",
-    "evaluate",
-    "browse",
-    "probe",
-    "tune",
-    "submit",
-    "compress",
-    "decompress",
-)
 HEAD = """maepress learns an image codec from an archive's own images and presses the archive with it.
 
 usage: maepress JOB ... [options]        (maepress JOB --help says more)
@@ -38,12 +18,6 @@ TAIL = """
 SOURCE, ARCHIVE, DEST, IMAGES and OUT are folders or URLs (s3://bucket/prefix, gs://..., file:///...).
 Settings come from flags, then a YAML file (--config), then MAEPRESS_* variables.
 """
-
-
-def load(name: str) -> Job[object]:  # type: ignore[type-var]  # each job has its own settings class
-    """The job of that name."""
-    job: Job[object] = importlib.import_module(f"jobs.{name}").JOB  # type: ignore[type-var]
-    return job
 
 
 def overview() -> str:
@@ -58,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; the process's own when None.
 
     Returns:
-        The exit status (`jobs.job` says what each means).
+        The exit status (`jobs.framework.job` says what each means).
     """
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help", "help"):

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from model.config import CodecConfig
-from model.errors import MaepressError
-from model.network import Network
-from model.tables import SCALES, Tables
+from model.bitstream.probability_tables import SCALES, Tables
+from model.core.config import CodecConfig
+from model.core.errors import MaepressError
+from model.network.network import Network
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1

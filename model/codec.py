@@ -22,23 +22,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import checkpoint, container, planes
-from model.coder import EntropyCoder, Latents
-from model.config import QUALITIES
-from model.container import FRACTIONS, Header, Tag
-from model.decoder import Decoder, Sections
-from model.dequantising import dequantised
-from model.encoder import Encoder, Pressed
-from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
-from model.network import finalise
-from model.parallel import each
-from model.picture import Picture
-from model.pixels import colour_of, latent_size
-from model.precision import best_dtype
-from model.prefix import Prefix, PrefixReader
-from model.target import Target
-from model.targeting import Targeting
-from model.tiling import TILE, side_for
+from model import checkpoint
+from model.bitstream import alpha_codec, container
+from model.bitstream.container import FRACTIONS, Header, Tag
+from model.bitstream.entropy_coder import EntropyCoder, Latents
+from model.core.config import QUALITIES
+from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
+from model.core.picture import Picture
+from model.core.target import Target
+from model.inference.decoder import Decoder, Sections
+from model.inference.dequantising import dequantised
+from model.inference.encoder import Encoder, Pressed
+from model.inference.parallel import each
+from model.inference.partial_decode import Prefix, PrefixReader
+from model.inference.pixels import colour_of, latent_size
+from model.inference.tiling import TILE, side_for
+from model.layers.precision import best_dtype
+from model.network.network import finalise
+from model.rate_control.targeting import Targeting
 
 Parsed = tuple[Header, Sections]
 """A payload's header and sections."""
@@ -291,7 +292,7 @@ def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) 
 
 
 def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:
-    return planes.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
+    return alpha_codec.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
 
 
 def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8]) -> Picture:

@@ -2,8 +2,8 @@
 
     import model.pillow_plugin as mae
     mae.use("models/photos")            # beside the shipped model; files name the model that they need
-    image = Image.open("x.mae")         # size, mode and metadata at once; pixels when they are first asked for
-    image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one (`model.target`)
+    image = Image.open("x.mae")         # size, mode and metadata at once; pixels when first asked for
+    image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one
 
 Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and XMP. Others have
 to be converted by the caller, who knows what may be lost. There is no reduced-size decode: `draft` does nothing.
@@ -17,12 +17,12 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from model import container
+from model.bitstream import container
+from model.bitstream.container import MAGIC, Colour, Tag
 from model.codec import Codec
-from model.container import MAGIC, Colour, Tag
-from model.errors import DamagedPayload, MaepressError, WrongModel
-from model.picture import Picture
-from model.target import Target
+from model.core.errors import DamagedPayload, MaepressError, WrongModel
+from model.core.picture import Picture
+from model.core.target import Target
 
 DEFAULT_QUALITY = 40
 TARGETS = tuple(field.name for field in fields(Target))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model.checkpoint import serialise
 from model.codec import Codec
-from model.config import CodecConfig
-from model.network import Network
+from model.core.config import CodecConfig
+from model.network.network import Network
 
 # Small operators on a busy machine: two threads wait for each other, up to fifty times as long as one works.
 torch.set_num_threads(1)

@@ -3,9 +3,9 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from pipeline.flat_listing import Request
-from pipeline.listing import Page
-from pipeline.store import Entry
+from pipeline.storage.base import Entry
+from pipeline.storage.ordered_walk import Page
+from pipeline.storage.s3_listing import Request
 
 
 class SortedServer:

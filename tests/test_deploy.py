@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from jobs.cli import NAMES, load
-from jobs.submit import JOB as SUBMIT
+from jobs.commands.submit import JOB as SUBMIT
+from jobs.framework.registry import NAMES, load
 from tests.deploy_schemas import check, pods
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.exact.observe import Arrangement, Observation, load
-from model.errors import MaepressError
+from model.core.errors import MaepressError
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("numba", "numpy", "pillow", "constriction", "safetensors", "google-crc32c")

@@ -20,10 +20,10 @@ from PIL import Image
 
 from model import checkpoint, codec
 from model.codec import Codec, Latents
-from model.config import LATENT_STRIDE
-from model.network import finalise
-from model.picture import Picture
-from model.tiling import TILE
+from model.core.config import LATENT_STRIDE
+from model.core.picture import Picture
+from model.inference.tiling import TILE
+from model.network.network import finalise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

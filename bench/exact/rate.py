@@ -23,18 +23,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from model import checkpoint, container
+from model import checkpoint
+from model.bitstream import container
+from model.bitstream.coding_passes import pass_map
+from model.bitstream.container import PASS_TAGS, Tag
+from model.bitstream.probability_tables import SCALES
 from model.codec import Codec, Latents
-from model.config import QUALITIES
-from model.container import PASS_TAGS, Tag
-from model.fixed_point import ACTIVATION_BITS
-from model.layers import depth_to_space
-from model.passes import pass_map
-from model.picture import Picture
-from model.priors import LatentPrior
-from model.quality import interpolate
-from model.scale_path import INDEX_BITS, ScalePath, scale_of
-from model.tables import SCALES
+from model.core.config import QUALITIES
+from model.core.picture import Picture
+from model.entropy.priors import LatentPrior
+from model.entropy.scale_path import INDEX_BITS, ScalePath, scale_of
+from model.layers.blocks import depth_to_space
+from model.layers.fixed_point import ACTIVATION_BITS
+from model.layers.quality import interpolate
 
 SHRINK = 0.65
 """Images are shrunk as training does it, so that JPEG artefacts vanish."""

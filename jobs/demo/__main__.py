@@ -16,7 +16,7 @@ from typing import Any
 from jobs.demo.photos import demo_files
 from jobs.demo.report import report
 from jobs.demo.server import FOLDER as SERVER_FOLDER
-from pipeline.storage import open_target
+from pipeline.storage.open import open_target
 from tests.s3 import s3_server
 
 ROOT = Path("demo")

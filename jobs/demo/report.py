@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.output import Output
-from pipeline.progress import duration, size
+from jobs.framework.output import Output
+from pipeline.monitoring.progress import duration, size
 
 
 def report(

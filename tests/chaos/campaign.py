@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.job import MISTAKE
+from jobs.framework.job import MISTAKE
 from model.codec import Codec
-from pipeline.archive import Archive
-from pipeline.storage import open_store
+from pipeline.archive.archive import Archive
+from pipeline.storage.open import open_store
 from tests.chaos.kills import Kill, Trap, Victim, draw
 from tests.chaos.photos import Photos
 from tests.chaos.promises import Promises

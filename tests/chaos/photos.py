@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from pipeline.store import Store
+from pipeline.storage.base import Store
 from tests.conftest import photo_like
 
 SIDE = 192

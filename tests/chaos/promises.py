@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from model.codec import Codec
-from model.fidelity import psnr
-from pipeline.archive import Archive, scan_shard
-from pipeline.lease import Lease, holder_of
-from pipeline.maintenance_settings import VacuumSettings
-from pipeline.presence import runs_seen
-from pipeline.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
-from pipeline.tables import files_of, open_table
-from pipeline.vacuuming import vacuum
+from model.metrics.fidelity import psnr
+from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.heartbeat import runs_seen
+from pipeline.archive.lease import Lease, holder_of
+from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
+from pipeline.maintain.settings import VacuumSettings
+from pipeline.maintain.vacuum import vacuum
 from tests.chaos.photos import Photos
 
 PSNR_MARGIN = 0.02

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Store
+from pipeline.storage.base import Store
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import Kill, Moment, Victim
 from tests.chaos.stage import Stage

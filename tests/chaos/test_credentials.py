@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import encode, status
-from jobs.settings import redact
+from jobs.commands import encode, status
+from jobs.framework.settings import redact
 from tests.s3 import S3Server
 
 SECRETS = ("Qx7kk/w8+ZZr/Kp9tt", "Vb3mmW5nnR")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.archive import Archive
-from pipeline.encoding import EncodeSettings, encode
-from pipeline.reading import MAX_PIXELS
-from pipeline.sandbox import Limits, Sandbox
-from pipeline.schema import OUTAGE
-from pipeline.shards import Rejection
-from pipeline.stages import Loaded, load
-from pipeline.starting import start_ray
-from pipeline.storage import open_store
+from pipeline.archive.archive import Archive
+from pipeline.archive.schema import OUTAGE
+from pipeline.archive.shards import Rejection
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.encode.stages import Loaded, load
+from pipeline.execution.ray_init import start_ray
+from pipeline.images.image_reader import MAX_PIXELS
+from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
 from tests.s3 import S3Server

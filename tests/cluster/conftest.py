@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bench.scaling import SECONDS, TRACE
-from pipeline.encoding_settings import EncodeSettings
+from pipeline.encode.settings import EncodeSettings
 from tests.cluster.places import VARIABLE
 from tests.conftest import photo_like
 from tests.nodes import Nodes, nodes

@@ -1,6 +1,7 @@
 """A line that notes on which node each stage worked, and whose encoders run on cores although they hold a GPU.
 
-On a cluster whose nodes claim GPUs that are not there the line's own encoder refuses to work (`pipeline.device`).
+On a cluster whose nodes claim GPUs that are not there the line's own encoder refuses to work
+(`pipeline.execution.device`).
 """
 
 import os
@@ -12,15 +13,15 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import ray
 
+from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.codec import Codec
-from model.coder import EntropyCoder, Latents
-from pipeline.archive import Archive
-from pipeline.encoding_settings import EncodeSettings
-from pipeline.line import Line, _Encoder
-from pipeline.local_store import LocalStore
-from pipeline.shards import Receipt
-from pipeline.store import Fetched, FetchFailed
-from pipeline.units import deal_new
+from pipeline.archive.archive import Archive
+from pipeline.archive.shards import Receipt
+from pipeline.encode.dataflow import Line, _Encoder
+from pipeline.encode.settings import EncodeSettings
+from pipeline.planning.units import deal_new
+from pipeline.storage.base import Fetched, FetchFailed
+from pipeline.storage.local_store import LocalStore
 
 VARIABLE = "MAEPRESS_TEST_NOTES"
 """Names the folder of notes to all workers."""

@@ -9,10 +9,10 @@ import pytest
 from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 
-from jobs.job import users_mistake
-from pipeline.encoding import encode
-from pipeline.encoding_settings import EncodeSettings
-from pipeline.shards import Receipt
+from jobs.framework.job import users_mistake
+from pipeline.archive.shards import Receipt
+from pipeline.encode.run import encode
+from pipeline.encode.settings import EncodeSettings
 from tests.cluster.conftest import IMAGES
 from tests.cluster.places import places, pressed
 from tests.nodes import Nodes

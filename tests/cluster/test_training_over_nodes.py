@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.training import TrainResult, TrainSettings, train
+from pipeline.train.run import TrainResult, TrainSettings, train
 from tests.conftest import photo_like
 from tests.nodes import Nodes
 

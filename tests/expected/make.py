@@ -21,11 +21,11 @@ from PIL import Image
 from model import checkpoint
 from model.checkpoint import serialise
 from model.codec import Codec, Latents
-from model.config import CodecConfig
-from model.layers import set_compute_dtype
-from model.network import Network
-from model.picture import Picture
-from model.target import Target
+from model.core.config import CodecConfig
+from model.core.picture import Picture
+from model.core.target import Target
+from model.layers.blocks import set_compute_dtype
+from model.network.network import Network
 from tests.conftest import photo_like
 
 FOLDER = Path(__file__).parent / "version-1"

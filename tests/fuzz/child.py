@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from model import checkpoint, container, pillow_plugin
+from model import checkpoint, pillow_plugin
+from model.bitstream import container
 from model.codec import Codec
-from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
-from model.picture import Picture
+from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
+from model.core.picture import Picture
 from tests.conftest import photo_like
 from tests.expected.make import FOLDER as GOLDEN
 from tests.fuzz.inventions import invented

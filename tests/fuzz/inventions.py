@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from model import checkpoint
-from model.coder import EntropyCoder, Latents
-from model.container import Colour, Header
-from model.escapes import MAX_SYMBOL
+from model.bitstream.container import Colour, Header
+from model.bitstream.entropy_coder import EntropyCoder, Latents
+from model.bitstream.escapes import MAX_SYMBOL
 from tests.model.reference_decoder import ScalePath, Tensors, read_safetensors
 
 SIDES = (1, 15, 16, 17, 40, 64, 90)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import google_crc32c
 import numpy as np
 
-from model import container
+from model.bitstream import container
 
 HUGE = (0, 1, 2, 255, 1 << 14, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, (1 << 31) - 1, 1 << 35, (1 << 42) - 1)
 Rng = np.random.Generator

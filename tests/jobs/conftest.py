@@ -7,10 +7,10 @@ import pytest
 import ray
 import torch
 
-from jobs.cluster import quiet_data
+from jobs.framework.ray_session import quiet_data
 from model.checkpoint import serialise
-from model.network import Network
-from pipeline.starting import start_ray
+from model.network.network import Network
+from pipeline.execution.ray_init import start_ray
 from tests.conftest import TINY
 
 

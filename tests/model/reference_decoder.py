@@ -1,7 +1,8 @@
 """A second decoder, written from docs/format.md alone: numpy and Python's integers, nothing of maepress.
 
-It is slow and short. What it gives must be what the real decoder gives: the same whole numbers, and pixels within one
-level (`tests/model/test_format.py`). Whoever changes the format changes the document, this file and the golden files.
+It is slow and short. What it gives must be what the real decoder gives: the same whole numbers, and
+pixels within one level (`tests/model/bitstream/test_format.py`). Whoever changes the format changes
+the document, this file and the golden files.
 """
 
 import hashlib

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from model import checkpoint
 from model.checkpoint import CONFIG, WEIGHTS
-from model.errors import MaepressError
-from model.network import Network
+from model.core.errors import MaepressError
+from model.network.network import Network
 from tests.conftest import TINY
 
 

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from model import checkpoint
+from model.bitstream.container import Colour, Header
 from model.codec import MAX_PIXELS, Codec, Latents
-from model.config import QUALITIES
-from model.container import Colour, Header
-from model.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
-from model.layers import set_compute_dtype
-from model.network import Network
-from model.picture import Picture
+from model.core.config import QUALITIES
+from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
+from model.core.picture import Picture
+from model.layers.blocks import set_compute_dtype
+from model.network.network import Network
 from tests.conftest import TINY, photo_like
 
 SIDES = (1, 15, 16, 17, 63, 64, 65)

@@ -14,7 +14,7 @@ from skimage import data
 from bench.exact.compare import compare
 from bench.exact.environments import PROCESSORS, Environment, observe_there
 from bench.exact.observe import Arrangement, Observation, observe
-from model.picture import Picture
+from model.core.picture import Picture
 
 QUALITIES = (12, 55)
 SIZE = (100, 130)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from model import checkpoint, container
+from model import checkpoint
+from model.bitstream import container
+from model.bitstream.container import Tag
 from model.codec import Codec
-from model.container import Tag
-from model.layers import set_compute_dtype
-from model.target import Target
+from model.core.target import Target
+from model.layers.blocks import set_compute_dtype
 from tests.expected.make import FOLDER, digest, pictures
 
 SYMBOLS: dict[str, str] = json.loads((FOLDER / "symbols.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.codec import Codec
-from model.picture import Picture
+from model.core.picture import Picture
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from model import pillow_plugin
-from model.errors import MaepressError
-from model.fidelity import psnr
+from model.core.errors import MaepressError
+from model.metrics.fidelity import psnr
 from tests.conftest import photo_like
 
 

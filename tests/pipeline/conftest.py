@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.starting import start_ray
+from pipeline.execution.ray_init import start_ray
 from tests.s3 import S3Server, s3_server
 
 

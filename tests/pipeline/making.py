@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.archive import Archive
-from pipeline.reading import Reading, read
-from pipeline.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
-from pipeline.shards import Receipt, Rejection, write_shard
-from pipeline.transcoding import to_jxl
+from pipeline.archive.archive import Archive
+from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
+from pipeline.archive.shards import Receipt, Rejection, write_shard
+from pipeline.images.image_reader import Reading, read
+from pipeline.images.jpeg_xl import to_jxl
 
 if TYPE_CHECKING:  # torch takes seconds, and a process that is started to be killed should not wait for it
     from model.codec import Codec

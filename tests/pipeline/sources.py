@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.storage import open_store
+from pipeline.storage.open import open_store
 from tests.conftest import photo_like
 
 BROKEN = ("broken/cut.jpg", "broken/not-an-image.png")

@@ -1,0 +1,1 @@
+"""One module per job: its settings, its run, and what it prints."""

@@ -1,0 +1,80 @@
+"""`maepress browse`: a web page over an archive."""
+
+import socket
+import sys
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Output
+from model.core.errors import MaepressError
+
+
+class BrowseSettings(BaseModel):
+    """Which archive, where the page is served, and how much of the machine it may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    archive: str = Field(description="the archive (a folder or bucket prefix)")
+    source: str = Field("", description="where the images came from, to be shown beside; empty: not at hand")
+    host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own opens the archive")
+    port: int = Field(8757, ge=0, le=65535, description="port to listen on; 0: any that is free")
+    workers: int | None = Field(None, ge=1, le=256, description="images decoded at once; one a core if not given")
+    cache_mib: int = Field(256, ge=1, le=1 << 20, description="MiB of decoded images, as files, kept in memory")
+
+
+def _run(settings: BrowseSettings, output: Output) -> int:
+    # Imported here because torch takes two seconds, which `maepress --help` should not.
+    import uvicorn
+
+    from jobs.web.viewer.app import make_app
+    from jobs.web.viewer.headers import LOOPBACK
+    from pipeline.storage.open import open_source
+
+    here = settings.host in LOOPBACK
+    source = open_source(settings.source) if settings.source else None
+    app = make_app(
+        settings.archive,
+        source=source,
+        workers=settings.workers,
+        cache_bytes=settings.cache_mib << 20,
+        hosts=LOOPBACK if here else (),
+    )
+    listener = _listen(settings.host, settings.port)
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    output.line(f"http://{name}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    if not here:
+        output.progress("whoever reaches this address can read the archive: there is no password")
+    config = uvicorn.Config(app, log_level="warning", server_header=False, access_log=False)
+    try:
+        uvicorn.Server(config).run([listener])
+    except KeyboardInterrupt:  # the way to end it
+        output.progress("")
+    return DONE
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as e:
+        raise MaepressError(f"cannot listen on {host}:{port} ({e.strerror or e}): choose another --port") from None
+
+
+JOB = Job(
+    name="browse",
+    summary="a web page over an archive: search, thumbnails, original beside pressed",
+    about="Serves a page over an archive until it is interrupted: totals and savings by folder, search, thumbnails "
+    "decoded on demand, each image large with its facts and, with --source, under a slider with its source. "
+    "Nothing is written. GET /image/KEY?format=webp&width=640 is a stable address of an image.",
+    example="maepress browse s3://archive/photos --source s3://photos",
+    settings=lambda: BrowseSettings,
+    run=_run,
+    positionals=("archive",),
+    has_json=False,
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

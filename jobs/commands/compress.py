@@ -1,0 +1,76 @@
+"""`maepress compress`: press one image into a `.mae` file."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Output
+from jobs.framework.single_file import read_file, write_file
+from model.core.errors import MaepressError, UnsupportedImage
+from pipeline.encode.target_settings import TargetSettings, named
+
+if TYPE_CHECKING:
+    from model.codec import Latents
+
+
+class CompressSettings(TargetSettings):
+    """Which image, into which file, with which model, how closely."""
+
+    image: str = Field(description="the image to press")
+    out: str = Field(description="the file to write")
+    model: str = Field("base", description="base (the shipped model), or the folder of another")
+
+
+def _run(settings: CompressSettings, output: Output) -> int:
+    # Imported here because torch takes two seconds, which `maepress --help` should not.
+    from model.codec import Codec
+    from pipeline.archive.model_store import local_model
+    from pipeline.images.image_reader import Rejected, read
+    from pipeline.monitoring.progress import size
+
+    source = read_file(settings.image)
+    reading = read(source)
+    if isinstance(reading, Rejected):
+        raise MaepressError(f"{settings.image} is no readable image: {reading.reason}")
+    if reading.picture is None:
+        raise UnsupportedImage(f"{settings.image} is of a kind that is kept as it is, not pressed: {reading.keep}")
+    codec = Codec.load(local_model(settings.model))
+    picture = reading.picture
+    (latents,) = codec.analyse([picture], settings.target())
+    if not latents.met:
+        raise MaepressError(
+            f"{settings.image} cannot be pressed to {named(settings.target())} by this model: "
+            f"{_reached(latents)} is the nearest it comes"
+        )
+    payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)
+    write_file(settings.out, payload)
+    shape = f"{picture.width}x{picture.height}"
+    gain = f"{size(len(source))} -> {size(len(payload))} ({len(source) / len(payload):.1f}x)"
+    output.line(f"{settings.out}: {shape}, {gain}, {_reached(latents)}")
+    return DONE
+
+
+def _reached(latents: "Latents") -> str:
+    """What was measured of a pressed picture, in words."""
+    words = f"quality {latents.header.step:g}, {latents.psnr:.2f} dB"
+    return words if latents.ms_ssim is None else f"{words}, MS-SSIM {latents.ms_ssim:.4f}"
+
+
+JOB = Job(
+    name="compress",
+    summary="press one image into a file",
+    about="Presses one 8-bit image (JPEG, PNG, WebP ...) into a .mae file, with its ICC profile, EXIF and XMP. "
+    "Decoding it needs the same model.",
+    example="maepress compress photo.jpg photo.mae --quality 45",
+    settings=lambda: CompressSettings,
+    run=_run,
+    positionals=("image", "out"),
+    metavars={"model": "base|MODEL"},
+    has_json=False,
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""`maepress decode`: give an archive's images back as files."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, FAILED, Job
+from jobs.framework.output import Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.decode.settings import DecodeSettings
+
+
+def _settings() -> "type[DecodeSettings]":
+    from pipeline.decode.settings import DecodeSettings
+
+    return DecodeSettings
+
+
+def _run(settings: "DecodeSettings", output: Output) -> int:
+    from pipeline.archive.archive import Archive
+    from pipeline.decode.run import decode
+    from pipeline.monitoring.progress import duration, size
+
+    Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once
+    with ray_session():
+        result = decode(settings, quiet=output.quiet)
+    output.result(result.to_dict())
+    rows: list[tuple[str, str | int]] = [
+        ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
+        ("decoded", result.latents),
+        ("back from JPEG XL", result.transcoded),
+        ("given back as they were", result.originals),
+        ("failed", result.failed),
+        ("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"),
+    ]
+    output.table("", [row for row in rows if row[1]])
+    if result.failed:
+        output.table("failed", [(failure.key, failure.reason) for failure in result.failures])
+    return FAILED if result.failed else DONE
+
+
+JOB: "Job[DecodeSettings]" = Job(
+    name="decode",
+    summary="give an archive's images back as files",
+    about="Writes an archive's images to a folder or bucket: pressed ones decoded, the others byte for byte as they "
+    "were. An image that cannot be decoded is named, the rest goes on, and the exit status is 1.",
+    example="maepress decode s3://archive/photos restored --keys '2024/*' --format png",
+    settings=_settings,
+    run=_run,
+    positionals=("archive", "dest"),
+    metavars={"keys": "GLOB", "actors": "MIN:MAX"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

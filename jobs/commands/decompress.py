@@ -1,0 +1,60 @@
+"""`maepress decompress`: a `.mae` file back to an image."""
+
+import sys
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Output
+from jobs.framework.single_file import read_file, write_file
+from model.core.errors import MaepressError
+
+
+class DecompressSettings(BaseModel):
+    """Which file, into which image, with which model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str = Field(description="the .mae file")
+    out: str = Field(description="the image to write; its suffix says the format (.png, .jpg, .webp, .tif)")
+    model: str = Field("base", description="the model that pressed it: base (the shipped one), or another's folder")
+
+
+def _run(settings: DecompressSettings, output: Output) -> int:
+    # Imported here because torch takes two seconds, which `maepress --help` should not.
+    from model.codec import Codec
+    from pipeline.archive.model_store import local_model
+    from pipeline.images.image_writer import SUFFIXES, format_for, format_of, write_picture
+
+    wanted = format_of(settings.out)
+    if wanted is None:
+        raise MaepressError(f"{settings.out} does not say its format: end it with {', '.join(SUFFIXES.values())}")
+    payload = read_file(settings.file)
+    codec = Codec.load(local_model(settings.model))
+    try:
+        (picture,) = codec.decompress([payload])
+    except MaepressError as e:
+        raise MaepressError(f"{settings.file}: {e}") from e
+    if format_for(picture, wanted) != wanted:
+        raise MaepressError(f"{settings.out}: {wanted} cannot hold this image (alpha, or its size): write a .png")
+    write_file(settings.out, write_picture(picture, wanted))
+    output.line(f"{settings.out}: {picture.width}x{picture.height}")
+    return DONE
+
+
+JOB = Job(
+    name="decompress",
+    summary="turn a pressed file back into an image",
+    about="Turns a .mae file back into an image, with the ICC profile, EXIF and XMP of its source. "
+    "It needs the model that pressed the file.",
+    example="maepress decompress photo.mae photo.png",
+    settings=lambda: DecompressSettings,
+    run=_run,
+    positionals=("file", "out"),
+    metavars={"model": "base|MODEL"},
+    has_json=False,
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""`maepress encode`: press a folder or bucket of images into an archive."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Cell, Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.encode.run import EncodeResult
+    from pipeline.encode.settings import EncodeSettings
+
+
+def _settings() -> "type[EncodeSettings]":
+    from pipeline.encode.settings import EncodeSettings
+
+    return EncodeSettings
+
+
+def _run(settings: "EncodeSettings", output: Output) -> int:
+    from pipeline.encode.run import encode
+    from pipeline.storage.open import open_source
+
+    open_source(settings.source)  # before Ray starts, so that a mistyped place is answered at once
+    with ray_session():
+        result = encode(settings, quiet=output.quiet)
+    output.result(result.to_dict())
+    output.table("", in_words(result))
+    return DONE
+
+
+def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
+    """The result in words; what did not happen is left out."""
+    from pipeline.monitoring.progress import duration, size
+
+    counts: list[tuple[str, int]] = [
+        ("pressed", result.latents),
+        ("kept as JPEG XL", result.transcoded),
+        ("kept as they are", result.originals),
+        ("rejected", result.rejected),
+        ("unchanged", result.unchanged),
+        ("rejected before", result.rejected_before),
+        ("gone from the source", result.gone),
+        ("retired", result.retired),
+    ]
+    rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
+    if result.kept:
+        rows.append(("kept because", ", ".join(f"{reason} ({count:,})" for reason, count in result.kept.items())))
+    if result.payload_bytes:
+        ratio = result.source_bytes / result.payload_bytes
+        rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))
+        rows.append(("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"))
+    return [*rows, ("model", result.model)]
+
+
+JOB: "Job[EncodeSettings]" = Job(
+    name="encode",
+    summary="press what is new or changed into an archive",
+    about="Presses a folder or bucket of images into an archive, and makes the archive when there is none. It commits "
+    "as it goes: after any interruption the same command continues. Later it presses only what is new or has changed.",
+    example="maepress encode s3://photos/2024 s3://archive/photos --model models/photos --quality 45",
+    settings=_settings,
+    run=_run,
+    positionals=("source", "archive"),
+    metavars={"model": "base|MODEL", "actors": "MIN:MAX"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`maepress estimate`: what pressing a source would save, take and cost."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Cell, Output
+
+if TYPE_CHECKING:
+    from pipeline.estimate.byte_sampling import Interval
+    from pipeline.estimate.run import Estimate
+    from pipeline.estimate.settings import EstimateSettings
+
+
+def _settings() -> "type[EstimateSettings]":
+    from pipeline.estimate.settings import EstimateSettings
+
+    return EstimateSettings
+
+
+def _run(settings: "EstimateSettings", output: Output) -> int:
+    from pipeline.estimate.run import estimate
+
+    found = estimate(settings, say=output.progress)
+    output.result(found.to_dict())
+    output.table(f"{found.source}, pressed to {found.target}", _rows(found), ("", "estimate", "95 % interval"))
+    return DONE
+
+
+def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
+    from pipeline.monitoring.progress import duration, size
+
+    def of_bytes(interval: "Interval") -> tuple[str, str]:
+        low, high = (f"{value / found.source_bytes:.0%}" for value in (interval.low, interval.high))
+        share = f"{interval.value / found.source_bytes:.0%}"
+        return f"{size(interval.value)} ({share})", f"{size(interval.low)} to {size(interval.high)} ({low} to {high})"
+
+    def of_numbers(interval: "Interval", unit: str) -> tuple[str, str]:
+        return f"{interval.value:,.3g} {unit}", f"{interval.low:,.3g} to {interval.high:,.3g}"
+
+    def of_hours(interval: "Interval") -> tuple[str, str]:
+        value, low, high = (duration(3600 * hours) for hours in (interval.value, interval.low, interval.high))
+        return value, f"{low} to {high}"
+
+    shares = ", ".join(f"{status} {share:.0%}" for status, share in found.shares.items() if share)
+    rows: list[tuple[Cell, ...]] = [
+        ("source", f"{size(found.source_bytes)}, {found.objects:,} objects", None),
+        ("pressed for this", f"{found.sampled:,}", "everything" if found.census else None),
+        ("bytes by outcome", shares, None),
+        ("archive", *of_bytes(found.stored_bytes)),
+        *((f"as {name}, same PSNR", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
+        ("saved", *of_bytes(found.saved_bytes)),
+        ("work", *of_numbers(found.core_hours, "core-hours")),
+        (f"time on {found.machine}", *of_hours(found.hours)),
+        ("cost, once", *of_numbers(found.cost, "dollars")),
+        (f"{found.storage}, a month", f"{found.month_now:,.3g} dollars now", None),
+        ("saved a month", *of_numbers(found.month_saved, "dollars")),
+    ]
+    if found.pays_back_months is not None:
+        rows.append(("pays back after", f"{found.pays_back_months:,.2g} months", None))
+    return rows
+
+
+JOB: "Job[EstimateSettings]" = Job(
+    name="estimate",
+    summary="what pressing a source would save, take and cost, from a sample",
+    about="Presses a sample drawn over the whole key range and predicts size, saving, time and cost for all of it, "
+    "each with a 95 % interval, beside leaving it as it is, WebP and AVIF. Nothing is written, no cluster is needed.",
+    example="maepress estimate s3://photos/2024 --min-psnr 38 --machine c7i.4xlarge-spot --machines 8",
+    settings=_settings,
+    run=_run,
+    positionals=("source",),
+    metavars={"model": "base|MODEL", "prices": "FILE", "storage": "NAME", "machine": "NAME"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

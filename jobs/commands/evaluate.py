@@ -1,0 +1,72 @@
+"""`maepress evaluate`: a model beside JPEG, WebP, AVIF and JPEG XL on given images, as a report."""
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Cell, Output
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.result import Evaluation
+    from pipeline.evaluate.settings import EvaluateSettings
+
+
+def _settings() -> "type[EvaluateSettings]":
+    from pipeline.evaluate.settings import EvaluateSettings
+
+    return EvaluateSettings
+
+
+def _run(settings: "EvaluateSettings", output: Output) -> int:
+    from jobs.web.report.page import render
+    from pipeline.evaluate.run import evaluate
+    from pipeline.storage.open import open_target
+
+    out = open_target(settings.out)  # before the work, so that a full disk is not what an hour ends with
+    found = evaluate(settings, say=output.progress)
+    result = found.to_dict()
+    out.put("report.json", (json.dumps(result, indent=1) + "\n").encode())
+    out.put("points.csv", found.points_csv().encode())
+    out.put("floors.csv", found.floors_csv().encode())
+    out.put("report.html", render(found).encode())  # last: whoever sees it finds the others
+    output.result({name: value for name, value in result.items() if name != "by_image"})
+    output.table(f"model {found.fingerprint} on {len(found.subjects)} images", _rows(found), _columns(found))
+    output.line(f"\n{out.url}/report.html, with report.json, points.csv and floors.csv beside it")
+    return DONE
+
+
+def _columns(found: "Evaluation") -> tuple[str, ...]:
+    levels = sorted({floor.floor for floor in found.floors})
+    return ("", "BD-rate, PSNR", "MS-SSIM", *(f"saved at {level:g} dB" for level in levels))
+
+
+def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
+    def signed(rate: float | None) -> str | None:
+        return None if rate is None else f"{rate:+.1f} %"
+
+    rows: list[tuple[Cell, ...]] = []
+    for name in found.curves:
+        delta = found.deltas.get(name)
+        saved = [f"{floor.saved:.1%}" for floor in found.floors if floor.codec == name]
+        rates = (None, None) if delta is None else (signed(delta.of_mean), signed(delta.ms_ssim))
+        rows.append((name, *rates, *saved))
+    return rows
+
+
+JOB: "Job[EvaluateSettings]" = Job(
+    name="evaluate",
+    summary="measure a model against JPEG, WebP, AVIF and JPEG XL; an HTML report",
+    about="Measures rate, fidelity and speed of a model beside JPEG, WebP, AVIF and JPEG XL on the same images, and "
+    "writes one HTML page that needs nothing else, with plots, bytes saved, and the best and worst images under a "
+    "slider; the numbers are beside it as JSON and CSV.",
+    example="maepress evaluate photos --out report --model models/photos",
+    settings=_settings,
+    run=_run,
+    positionals=("images",),
+    metavars={"model": "base|MODEL", "out": "REPORT"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

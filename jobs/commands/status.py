@@ -1,0 +1,97 @@
+"""`maepress status`: what an archive holds."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Cell, Output
+
+if TYPE_CHECKING:
+    from pipeline.maintain.settings import StatusSettings
+    from pipeline.maintain.status import ArchiveStatus
+
+
+def _settings() -> "type[StatusSettings]":
+    from pipeline.maintain.settings import StatusSettings
+
+    return StatusSettings
+
+
+def _run(settings: "StatusSettings", output: Output) -> int:
+    from pipeline.maintain.status import status
+
+    found = status(settings)
+    output.result(found.to_dict())
+    output.table(found.archive, _totals(found))
+    if found.rejections:
+        output.table("\nrejected", list(found.rejections.items()))
+    if found.versions:
+        versions = [
+            (v.version, f"{v.time:%Y-%m-%d %H:%M:%S}", v.operation, None if v.rows is None else f"{v.rows:,}", v.run)
+            for v in found.versions
+        ]
+        output.table("\nversions", versions, ("version", "time (UTC)", "operation", "rows", "run"))
+    if found.runs:
+        columns = ("run", "job", "outcome", "took", "rows", "rejected", "bytes", "MP/s")
+        output.table("\nruns", [_run_in_words(run) for run in found.runs], columns)
+    return DONE
+
+
+def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """A run's summary as a row of a table; one that failed has its error where the counts would be."""
+    from pipeline.monitoring.progress import duration, size
+
+    head = (run["run"], run["job"], run["outcome"], duration(run["seconds"]))
+    done = run["result"]
+    if done is None:
+        return (*head, None, None, run["error"], None)
+    speed = done["megapixels_per_second"]
+    return (
+        *head,
+        done["latents"] + done["transcoded"] + done["originals"],
+        done["rejected"],
+        f"{size(done['source_bytes'])} -> {size(done['payload_bytes'])}",
+        None if speed is None else round(speed, 1),
+    )
+
+
+def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
+    """The counts in words; what there is none of is left out."""
+    from pipeline.monitoring.progress import size
+
+    rows: list[tuple[str, Cell]] = [
+        ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),
+        ("pressed", found.latents),
+        ("kept as JPEG XL", found.transcoded),
+        ("kept as they are", found.originals),
+        ("rejected", found.rejected),
+        ("source", size(found.source_bytes)),
+    ]
+    if found.ratio is not None:
+        rows.append(("archive", f"{size(found.shard_bytes)} in {found.shards:,} shards ({found.ratio:.1f}x)"))
+    psnr = found.psnr
+    if psnr["mean"] is not None and psnr["least"] is not None:
+        low, middle, high = (f"{psnr[name]:.1f}" for name in ("p5", "p50", "p95"))
+        spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
+        rows.append(("PSNR", f"{psnr['mean']:.1f} dB on average, {psnr['least']:.1f} at worst ({spread})"))
+    kinds = (("kept because", found.kept), ("targets", found.targets), ("models", found.models))
+    for name, counts in (*kinds, ("qualities", found.qualities), ("formats", found.formats)):
+        if counts:
+            rows.append((name, ", ".join(f"{value} ({count:,})" for value, count in counts.items())))
+    return [row for row in rows if row[1]]
+
+
+JOB: "Job[StatusSettings]" = Job(
+    name="status",
+    summary="show counts, bytes, ratio, quality, models, rejections, versions",
+    about="Shows what an archive holds, from its tables alone: no payload is read.",
+    example="maepress status s3://archive/photos --json",
+    settings=_settings,
+    run=_run,
+    positionals=("archive",),
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""`maepress sync`: the nightly job."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.commands.encode import in_words
+from jobs.framework.job import DONE, FAILED, Job
+from jobs.framework.output import Cell, Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.planning.plan import Plan
+    from pipeline.sync.settings import SyncSettings
+
+
+def _settings() -> "type[SyncSettings]":
+    from pipeline.sync.settings import SyncSettings
+
+    return SyncSettings
+
+
+def _run(settings: "SyncSettings", output: Output) -> int:
+    from pipeline.storage.open import open_source
+    from pipeline.sync.run import sync
+
+    open_source(settings.source)  # before Ray starts, so that a mistyped place is answered at once
+    if settings.dry_run:
+        result = sync(settings, quiet=output.quiet)
+        output.table("this would be done", _plan_in_words(result.plan), ("", "images", "bytes"))
+    else:
+        with ray_session():
+            result = sync(settings, quiet=output.quiet)
+        if result.adapted:
+            output.line(result.adapted.described())
+        if result.done:
+            output.table("", in_words(result.done))
+    output.result(result.to_dict())
+    if result.warning:
+        print(f"maepress: {result.warning}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def _plan_in_words(plan: "Plan") -> list[tuple[Cell, ...]]:
+    from pipeline.monitoring.progress import size
+
+    rows: list[tuple[str, int, int | None]] = [
+        ("press what is new", plan.new, plan.new_bytes),
+        ("press what changed", plan.changed, plan.changed_bytes),
+        ("press again", plan.stale, plan.stale_bytes),
+        ("retire", plan.retire, plan.gone_bytes if plan.retire else 0),
+        ("leave as it is", plan.unchanged, None),
+        ("press again another time", plan.stale_left, None),
+        ("keep although gone", plan.withheld, plan.gone_bytes),
+        ("leave as refused before", plan.rejected, None),
+        ("shards to write", plan.units, None),
+    ]
+    always = 4  # the first four say what would be done, also where that is nothing
+    return [
+        (name, count, None if bytes_ is None else size(bytes_))
+        for i, (name, count, bytes_) in enumerate(rows)
+        if count or i < always
+    ]
+
+
+JOB: "Job[SyncSettings]" = Job(
+    name="sync",
+    summary="the nightly job: press what is new or changed, retire what is gone, renew",
+    about="Makes an archive the image of its source: presses what is new or changed, retires rows whose source is gone "
+    "(unless these are suspiciously many), and presses again what another model or target pressed, if asked to. CONFIG "
+    "holds the settings by their names, at least source and archive. The exit status is 1 when rows were not retired.",
+    example="maepress sync nightly.yaml --dry-run",
+    settings=_settings,
+    run=_run,
+    positionals=(),
+    metavars={"model": "base|MODEL", "actors": "MIN:MAX", "source": "SOURCE", "archive": "ARCHIVE"},
+    by_config=True,
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

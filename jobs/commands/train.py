@@ -1,0 +1,58 @@
+"""`maepress train`: learn a codec from images."""
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.train.settings import TrainSettings
+
+
+def _settings() -> "type[TrainSettings]":
+    from pipeline.train.settings import TrainSettings
+
+    return TrainSettings
+
+
+def _run(settings: "TrainSettings", output: Output) -> int:
+    from pipeline.storage.open import open_source
+    from pipeline.train.run import train
+
+    open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
+    with ray_session():
+        result = train(settings, say=output.progress)
+    output.result(asdict(result))
+    output.table(
+        "",
+        [
+            ("model", result.out),
+            ("fingerprint", result.fingerprint),
+            ("steps", result.steps),
+            ("minutes", round(result.minutes, 1)),
+        ],
+    )
+    if result.validation:
+        columns = list(result.validation[-1])
+        output.table("validation", [[row.get(name) for name in columns] for row in result.validation], columns)
+    return DONE
+
+
+JOB: "Job[TrainSettings]" = Job(
+    name="train",
+    summary="learn a codec from images, or adapt one to them",
+    about="Learns a codec from a folder or bucket of images with any number of DDP workers. Without a limit it goes "
+    "on until it is interrupted; the same command continues where it stopped. MODEL holds the best one by validation.",
+    example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",
+    settings=_settings,
+    run=_run,
+    positionals=("images",),
+    metavars={"out": "MODEL", "init": "base|scratch|MODEL"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""`maepress tune`: find the settings that a training learns best with."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Cell, Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.train.tuning_settings import TuneSettings
+
+
+def _settings() -> "type[TuneSettings]":
+    from pipeline.train.tuning_settings import TuneSettings
+
+    return TuneSettings
+
+
+def _run(settings: "TuneSettings", output: Output) -> int:
+    from pipeline.storage.open import open_source
+    from pipeline.train.tuning import BEST, tune_training
+
+    open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
+    with ray_session():
+        result = tune_training(settings, output.progress)
+    output.result(result.to_dict())
+    names = sorted(result.trials[0].drawn)
+    rows: list[tuple[Cell, ...]] = [
+        (*(t.drawn[n] for n in names), t.loss, t.minutes, t.steps, "early" if t.ended_early else "")
+        for t in result.trials
+    ]
+    output.table("trials, best first", rows, (*names, "loss", "minutes", "steps", "ended"))
+    output.line(f"train with it: maepress train {settings.images} --out MODEL --config {settings.out}/{BEST}")
+    return DONE
+
+
+JOB: "Job[TuneSettings]" = Job(
+    name="tune",
+    summary="find the settings that a training learns best with",
+    about="Trains many times for some minutes, each with settings drawn at random; those that fall behind are stopped "
+    "early. Writes the table of trials, their curves, and the best settings as a file that train takes.",
+    example="maepress tune s3://photos/2024 --out tuning --trials 12 --minutes 5",
+    settings=_settings,
+    run=_run,
+    positionals=("images",),
+    metavars={
+        "out": "DIR",
+        "init": "base|scratch|MODEL",
+        "learning_rate": "LOW:HIGH",
+        "batch": "N,N",
+        "crop": "N,N",
+        "width": "N,N",
+    },
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

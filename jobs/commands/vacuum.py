@@ -1,0 +1,51 @@
+"""`maepress vacuum`: remove files that nothing needs any more."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, Job
+from jobs.framework.output import Output
+
+if TYPE_CHECKING:
+    from pipeline.maintain.settings import VacuumSettings
+
+
+def _settings() -> "type[VacuumSettings]":
+    from pipeline.maintain.settings import VacuumSettings
+
+    return VacuumSettings
+
+
+def _run(settings: "VacuumSettings", output: Output) -> int:
+    from pipeline.maintain.vacuum import vacuum
+    from pipeline.monitoring.progress import size
+
+    result = vacuum(settings)
+    output.result(result.to_dict())
+    rows = [
+        ("shards", f"{result.shards:,}"),
+        ("files of rejections", f"{result.rejections:,}"),
+        ("bytes of both", size(result.shard_bytes)),
+        ("plans of dead runs", f"{result.plans:,}"),
+        ("unfinished files and uploads", f"{result.unfinished:,}"),
+    ]
+    if result.spared_for:
+        rows.append(("files spared for running jobs", ", ".join(result.spared_for)))
+    output.table("would be removed" if settings.dry_run else "removed", rows)
+    return DONE
+
+
+JOB: "Job[VacuumSettings]" = Job(
+    name="vacuum",
+    summary="remove files that no recent version and no running job needs",
+    about="Removes shards that were replaced long ago, and what killed runs have left. Versions older than the given "
+    "hours cannot be restored afterwards. Safe beside running jobs.",
+    example="maepress vacuum s3://archive/photos --hours 72 --dry-run",
+    settings=_settings,
+    run=_run,
+    positionals=("archive",),
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""`maepress verify`: check that an archive still gives everything back."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.framework.job import DONE, FAILED, Job
+from jobs.framework.output import Output
+from jobs.framework.ray_session import ray_session
+
+if TYPE_CHECKING:
+    from pipeline.verify.settings import VerifySettings
+
+
+def _settings() -> "type[VerifySettings]":
+    from pipeline.verify.settings import VerifySettings
+
+    return VerifySettings
+
+
+def _run(settings: "VerifySettings", output: Output) -> int:
+    from pipeline.archive.archive import Archive
+    from pipeline.monitoring.progress import duration, size
+    from pipeline.verify.run import verify
+
+    Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once
+    with ray_session():
+        result = verify(settings, quiet=output.quiet)
+    output.result(result.to_dict())
+    rows: list[tuple[str, str | int]] = [
+        ("payloads read and intact" if result.ok else "payloads read", result.rows),
+        ("bytes", size(result.payload_bytes)),
+        ("decoded", result.decoded),
+        ("compared with their source", result.compared),
+        ("source gone or changed since", result.changed),
+        ("problems", result.failed),
+        ("time", duration(result.seconds)),
+    ]
+    output.table("", [row for row in rows if row[1] or row[0] == "problems"])
+    if result.problems:
+        output.table("problems", [(problem.key, problem.problem) for problem in result.problems])
+    return DONE if result.ok else FAILED
+
+
+JOB: "Job[VerifySettings]" = Job(
+    name="verify",
+    summary="check every payload, and decode a sample to its recorded PSNR",
+    about="Reads every payload of an archive and checks it (checksum, header, hash of what is kept as it is), and "
+    "decodes a sample. With --source, its PSNR is measured again. The exit status is 1 when anything does not hold.",
+    example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
+    settings=_settings,
+    run=_run,
+    positionals=("archive",),
+    metavars={"sample": "N|all", "source": "SOURCE", "actors": "MIN:MAX"},
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What all jobs share: flags, settings, output, errors, the Ray session."""

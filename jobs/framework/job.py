@@ -1,0 +1,151 @@
+"""What every job shares: its command line, its settings, its exit status.
+
+Exit status 0: done. 1: done, but something in the archive failed (damaged payloads, wrong PSNR). 2: a mistake that the
+user can mend, said in one line. 130: interrupted.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from jobs.framework.flags import HELP_WIDTH, Parser, add_fields
+from jobs.framework.output import Output
+from jobs.framework.settings import redact, resolve
+from model.core.errors import MaepressError
+from pipeline.monitoring.log import to_standard_error
+
+Settings = TypeVar("Settings", bound=BaseModel)
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Settings]):
+    """A job as the command line knows it.
+
+    Attributes:
+        name: the word after `maepress`.
+        summary: one line for the list of jobs.
+        about: a paragraph for the job's own help.
+        example: one command that works.
+        settings: returns the settings class; a function, because importing it brings torch and Ray along.
+        run: does the work; returns the exit status.
+        positionals: settings given by position, in order.
+        metavars: what stands for the value of some settings in the help.
+        has_json: whether the job's result can be printed as JSON.
+        by_config: whether the configuration file is given by position instead of by `--config`.
+        parse_with: the class of its command line's parser.
+        usage: the line that the help begins with; None for the positionals followed by the options.
+    """
+
+    name: str
+    summary: str
+    about: str
+    example: str
+    settings: Callable[[], type[Settings]]
+    run: Callable[[Settings, Output], int]
+    positionals: tuple[str, ...]
+    metavars: Mapping[str, str] = field(default_factory=dict)
+    has_json: bool = True
+    by_config: bool = False
+    parse_with: type[Parser] = Parser
+    usage: str | None = None
+
+    def parser(self) -> Parser:
+        """The job's command line."""
+        words = (name.upper() for name in self._words())
+        parser = self.parse_with(
+            prog=f"maepress {self.name}",
+            description=textwrap.fill(self.about, HELP_WIDTH),
+            epilog=f"example:\n  {self.example}",
+            usage=self.usage or " ".join(["maepress", self.name, *words, "[options]"]),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                prog, max_help_position=30, width=HELP_WIDTH
+            ),
+            allow_abbrev=False,
+            add_help=False,
+        )
+        add_fields(parser, self.settings(), self.positionals, self.metavars)
+        common = parser.add_argument_group("common options")
+        text = "YAML file with any of these settings; flags come first, then FILE, then MAEPRESS_* variables"
+        if self.by_config:
+            parser.add_argument("config", nargs="?", metavar="CONFIG", help=text.replace("FILE", "CONFIG"))
+        else:
+            common.add_argument("--config", metavar="FILE", help=text)
+        if self.has_json:
+            common.add_argument(
+                "--json", action="store_true", help="print the result as JSON; nothing else goes to standard output"
+            )
+        common.add_argument("--quiet", action="store_true", help="no progress")
+        common.add_argument("-h", "--help", action="help", help="show this help")
+        return parser
+
+    def _words(self) -> tuple[str, ...]:
+        return ("config", *self.positionals) if self.by_config else self.positionals
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Parse, run, and turn mistakes into one line and an exit status.
+
+        Args:
+            argv: arguments after the job's name; the process's own when None.
+        """
+        return guard(lambda: self._start(sys.argv[1:] if argv is None else argv))
+
+    def _start(self, argv: Sequence[str]) -> int:
+        flags = vars(self.parser().parse(argv))
+        output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
+        config = flags.pop("config")
+        to_standard_error(not output.quiet and not sys.stderr.isatty())  # a terminal has the progress bar instead
+        return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
+
+
+def guard(action: Callable[[], int]) -> int:
+    """Run something and answer the user's mistakes with one line, interruption and a closed pipe with none."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        print("maepress: interrupted; the same command goes on from what is committed, if anything is", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); without this, Python complains once more when it flushes on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as e:
+        mistake = users_mistake(e)
+        if mistake is None:
+            raise
+        print(f"maepress: {redact(' '.join(str(mistake).split()))}", file=sys.stderr)
+        return MISTAKE
+
+
+def users_mistake(error: BaseException) -> MaepressError | None:
+    """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once a layer it passed."""
+    seen: list[BaseException] = []
+    queue: list[BaseException | None] = [error]
+    while queue:
+        e = queue.pop(0)
+        if e is None or any(e is other for other in seen):
+            continue
+        seen.append(e)
+        inner = getattr(e, "cause", None)
+        if isinstance(e, MaepressError) and not isinstance(inner, BaseException):
+            return e
+        queue += [inner if isinstance(inner, BaseException) else None, e.__cause__, e.__context__]
+    return next((found for e in seen if (found := _mistake_in_text(str(e))) is not None), None)
+
+
+def _mistake_in_text(text: str) -> MaepressError | None:
+    """What a `MaepressError` said, from a traceback: Ray Data's wrapper loses its cause between processes."""
+    raised = re.findall(r"^((?:model|pipeline)\.[\w.]+)\.(\w+): (.+)$", text, re.MULTILINE)
+    for module, name, message in raised:
+        kind = getattr(importlib.import_module(module), name, None)
+        if isinstance(kind, type) and issubclass(kind, MaepressError):
+            return MaepressError(message)
+    return None

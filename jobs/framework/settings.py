@@ -1,0 +1,135 @@
+"""Where a setting's value comes from: flags before the YAML file before the environment before the default.
+
+Why not pydantic-settings: it has the same layers, but its command line prints usages and tracebacks for mistakes, needs
+positional arguments to be declared in the settings class, and cannot say whether a bad value came from a flag, a line
+of the file or a variable.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from model.core.errors import MaepressError
+
+PREFIX = "MAEPRESS_"
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def resolve(
+    settings: type[Settings],
+    flags: Mapping[str, object],
+    *,
+    positionals: tuple[str, ...] = (),
+    config: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Merge the layers and validate them.
+
+    Args:
+        settings: the class to fill.
+        flags: what the command line gave, by field name.
+        positionals: fields that are written without a flag (for messages only).
+        config: path of a YAML file with a mapping of field names (`max-minutes` and `max_minutes` are the same).
+        environ: variables; `MAEPRESS_MAX_MINUTES` sets `max_minutes`. Empty ones count as not set.
+
+    Raises:
+        MaepressError: one line that names the value, where it came from and what is allowed.
+    """
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for name in settings.model_fields:
+        variable = PREFIX + name.upper()
+        if environ.get(variable):
+            values[name], origins[name] = environ[variable], f"{variable}={environ[variable]}"
+    if config is not None:
+        for name, value in read_config(config, settings).items():
+            values[name], origins[name] = value, f"{name}: {value} in {config}"
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        values[name], origins[name] = value, f"{name.upper()} {value}" if name in positionals else f"{flag} {value}"
+    try:
+        return settings.model_validate(values)
+    except ValidationError as e:
+        raise MaepressError(redact(_explain(e.errors(include_url=False)[0], origins, positionals))) from None
+
+
+def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
+    """The mapping in a YAML file, with keys as field names.
+
+    Raises:
+        MaepressError: when the file cannot be read, is no mapping, or has a key that is no setting of this job.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise MaepressError(f"--config {path}: {e.strerror or e}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise MaepressError(f"--config {path}: not YAML ({' '.join(str(e).split())})") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise MaepressError(f"--config {path}: needs `name: value` lines, not a {type(document).__name__}")
+    result = {}
+    for key, value in document.items():
+        name = str(key).replace("-", "_")
+        if name not in settings.model_fields:
+            raise MaepressError(f"--config {path}: unknown setting {key!r} (known: {', '.join(settings.model_fields)})")
+        result[name] = value
+    return result
+
+
+def redact(text: str) -> str:
+    """The text with user names and passwords inside URLs taken out."""
+    # A secret key may hold a "/", so after a colon everything up to the "@" is taken for one.
+    return re.sub(r"(\w://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)@", r"\1***@", text)
+
+
+def _explain(error: ErrorDetails, origins: Mapping[str, str], positionals: tuple[str, ...]) -> str:
+    """One pydantic error as one line for the person who made it."""
+    if not error["loc"]:
+        return _reason(error)
+    name = str(error["loc"][0])
+    if error["type"] == "missing":
+        flag = name.upper() if name in positionals else "--" + name.replace("_", "-")
+        return f"{flag} is missing (or `{name}:` in the --config file, or {PREFIX}{name.upper()})"
+    return f"{origins.get(name, name)}: {_reason(error)}"
+
+
+def _reason(error: ErrorDetails) -> str:
+    """What is allowed, in plain words."""
+    context: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "greater_than_equal":
+            return f"must be at least {_number(context['ge'])}"
+        case "greater_than":
+            return f"must be above {_number(context['gt'])}"
+        case "less_than_equal":
+            return f"must be at most {_number(context['le'])}"
+        case "less_than":
+            limit = context["lt"]
+            return f"must be at most {limit - 1}" if isinstance(limit, int) else f"must be below {_number(limit)}"
+        case "multiple_of":
+            return f"must be a multiple of {_number(context['multiple_of'])}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "float_parsing" | "float_type" | "finite_number":
+            return "must be a number"
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "literal_error":
+            return f"must be {context['expected']}".replace("'", "")
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _number(value: float) -> str:
+    """A limit as people write it: 1 instead of 1.0."""
+    return str(int(value)) if value == int(value) else str(value)

@@ -1,0 +1,149 @@
+"""An evaluation as one HTML page: styles, script, plots and pictures inside it, nothing loaded from anywhere."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from PIL import Image
+
+from jobs.web.report.plot import Line, svg
+from jobs.web.shared import GAP, MINUS, percent, templates, text_of
+from jobs.web.shared import HERE as WEB
+from pipeline.evaluate.curves import delta, psnr_curve, similarity_curve
+from pipeline.evaluate.examples import View
+from pipeline.evaluate.measurement import OURS, Subject
+from pipeline.evaluate.points import Pixels
+from pipeline.evaluate.result import Evaluation, Floor
+from pipeline.monitoring.progress import duration
+
+HERE = Path(__file__).parent
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
+MOST_ROWS = 300
+"""Images in the table; all of them are in the CSV files."""
+
+
+def render(found: Evaluation) -> str:
+    """The page."""
+    script = text_of(WEB / "compare.js") + text_of(HERE / "report.js")
+    names = list(found.curves)
+    return (
+        templates(HERE)
+        .get_template("report.html.j2")
+        .render(
+            found=found,
+            styles=Markup(text_of(WEB / "base.css") + text_of(HERE / "report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            summary=_summary(found),
+            marks=_marks(found),
+            plots=list(_plots(found)),
+            rivals=[name for name in names if name != OURS],
+            floors=list(_floors(found)),
+            views=[_view(view, number) for number, view in enumerate(found.views)],
+            speeds=list(_speeds(found)),
+            rows=list(_rows(found)),
+            most_rows=MOST_ROWS,
+            card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(found.card)),
+            made=datetime.now(UTC),
+            took=duration(found.seconds),
+            version=version("maepress"),
+            ours=OURS,
+        )
+    )
+
+
+def _summary(found: Evaluation) -> list[str]:
+    """Ours against each measured codec, in words."""
+    rates = [(name.rsplit(" ", 1)[0], found.deltas[name].of_mean) for name in found.curves if name in found.deltas]
+    return [
+        f"{abs(rate):.0f}{GAP}% {'smaller' if rate < 0 else 'larger'} than {family}{APOSTROPHE}s"
+        for family, rate in rates
+    ]
+
+
+def _marks(found: Evaluation) -> dict[str, str]:
+    """The CSS class of each codec's colour: c0 is ours, c1.. the measured ones, p0.. the published ones."""
+    published = found.published.curves if found.published else {}
+    return {name: f"c{i}" for i, name in enumerate(found.curves)} | {name: f"p{i}" for i, name in enumerate(published)}
+
+
+def _plots(found: Evaluation) -> Iterator[Markup]:
+    marks = _marks(found)
+    published = found.published.curves if found.published else {}
+    curves = [(name, points, True) for name, points in found.curves.items()]
+    curves += [(name, points, False) for name, points in published.items()]
+    for label, unit, curve in (
+        ("PSNR, dB", "dB", psnr_curve),
+        (f"MS-SSIM, {MINUS}10 log₁₀(1 {MINUS} x) dB", "dB of MS-SSIM", similarity_curve),
+    ):
+        drawn = [Line(name, marks[name], curve(points), measured) for name, points, measured in curves]
+        drawn = [line for line in drawn if line.points]
+        if drawn and drawn[0].name == OURS:
+            yield svg(drawn, label, unit)
+
+
+def _floors(found: Evaluation) -> Iterator[tuple[float, list[Floor], float]]:
+    """Each floor with its codecs, most saved first, and the largest share."""
+    for level in sorted({floor.floor for floor in found.floors}):
+        group = sorted((f for f in found.floors if f.floor == level), key=lambda f: f.stored)
+        yield level, group, max(f.saved for f in group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A view, ready for the page."""
+
+    number: int
+    view: View
+    title: str
+    original: str
+    pressed: str
+    jpeg: str
+
+
+def _view(view: View, number: int) -> _Shown:
+    ratio = view.choice.ratio
+    title = "no AVIF to compare with"
+    if ratio is not None:
+        title = f"{percent(abs(1 - ratio))} {'smaller' if ratio < 1 else 'larger'} than AVIF at equal PSNR"
+    pictures = (_data_uri(view.original), _data_uri(view.pressed), _data_uri(view.jpeg))
+    return _Shown(number, view, title, *pictures)
+
+
+def _data_uri(pixels: Pixels) -> str:
+    """A lossless WebP: what is seen is what was decoded."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, method=3)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _speeds(found: Evaluation) -> Iterator[dict[str, Any]]:
+    if not found.speeds:
+        return
+    first = found.speeds[0]
+    for speed in found.speeds:
+        yield {
+            "speed": speed,
+            "encode_ratio": speed.encode / first.encode,
+            "decode_ratio": speed.decode / first.decode,
+        }
+
+
+def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
+    """Every image: what the model made of it, and how it compares."""
+    for subject in found.subjects[:MOST_ROWS]:
+        point = next(p for p in subject.points[OURS] if p.quality == found.shown_quality)
+        yield {"subject": subject, "point": point, "rates": _rates(subject)}
+
+
+def _rates(subject: Subject) -> list[float | None]:
+    own = psnr_curve(subject.points[OURS])
+    return [delta(psnr_curve(points), own) for name, points in subject.points.items() if name != OURS]

@@ -1,0 +1,263 @@
+"""The viewer as an ASGI app: pages, and images at stable addresses.
+
+    GET /                totals, folders, a page of thumbnails    ?prefix= ?q= ?after=
+    GET /view/KEY        one image large, with its facts
+    GET /image/KEY       the image                                ?format=webp|png|jpeg|mae|source ?width= ?download=1
+    GET /original/KEY    its source, where that is at hand        ?format=webp|png|jpeg ?width=
+    GET /rejections      what was refused, and why                ?reason=
+
+Any ASGI server runs it, Ray Serve too (`serve.ingress(app)`). Nothing but rows of the archive's tables is ever looked
+up by what a request says, so that no address leads to another file.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from jobs.framework.settings import redact
+from jobs.web.shared import HERE as WEB
+from jobs.web.shared import templates, text_of
+from jobs.web.viewer.catalogue import MOST_FOLDERS, Catalogue, Row
+from jobs.web.viewer.headers import Guard
+from jobs.web.viewer.links import crumbs, link
+from jobs.web.viewer.renditions import KINDS, LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
+from model.core.errors import MaepressError
+from pipeline.archive.schema import LARGER, LATENT, MISSED
+from pipeline.storage.base import StorageError, Store
+
+HERE = Path(__file__).parent
+PAGE = 48
+"""Thumbnails a page."""
+THUMBNAIL, LARGE = 360, 1600
+"""Widths in pixels."""
+_MOST_TEXT = 2048
+_QUERIES = 4
+_KEPT_SECONDS = 300
+Answer = TypeVar("Answer")
+
+
+def make_app(
+    archive: str,
+    *,
+    source: Store | None = None,
+    workers: int | None = None,
+    cache_bytes: int = 256 << 20,
+    hosts: Collection[str] = (),
+) -> Starlette:
+    """The app over one archive.
+
+    Args:
+        archive: its URL.
+        source: where the images came from, to be shown beside.
+        workers: images that are decoded at once; as many as cores when None.
+        cache_bytes: of encoded images that are kept in memory.
+        hosts: names by which it may be asked for; none for any.
+
+    Raises:
+        MaepressError: in one line, when there is no archive.
+    """
+    catalogue = Catalogue(archive)
+    studio = Studio(catalogue, source, workers or len(os.sched_getaffinity(0)), cache_bytes)
+    viewer = _Viewer(catalogue, studio, source is not None)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        viewer.close()
+
+    return Starlette(
+        routes=[
+            Route("/", viewer.home),
+            Route("/view", viewer.view),
+            Route("/view/{key:path}", viewer.view),
+            Route("/image", viewer.image),
+            Route("/image/{key:path}", viewer.image),
+            Route("/original", viewer.original),
+            Route("/original/{key:path}", viewer.original),
+            Route("/rejections", viewer.rejections),
+            Route("/static/{name}", viewer.static),
+        ],
+        middleware=[Middleware(Guard, hosts=hosts)],
+        exception_handlers={HTTPException: viewer.refused, MaepressError: viewer.failed},
+        lifespan=lifespan,
+    )
+
+
+class _Viewer:
+    """The handlers."""
+
+    def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool) -> None:
+        self._catalogue, self._studio, self._has_source = catalogue, studio, has_source
+        self._queries = ThreadPoolExecutor(_QUERIES, "query")
+        self._templates = templates(HERE)
+        self._templates.globals |= {"link": link, "home": _home, "archive": redact(catalogue.archive.url)}
+        self._static = {
+            "viewer.css": (text_of(WEB / "base.css") + text_of(HERE / "viewer.css"), "text/css"),
+            "icon.svg": (text_of(HERE / "icon.svg"), "image/svg+xml"),
+            "viewer.js": (text_of(WEB / "compare.js") + text_of(HERE / "viewer.js"), "text/javascript"),
+        }
+
+    def close(self) -> None:
+        self._studio.close()
+        self._queries.shutdown(wait=False, cancel_futures=True)
+
+    async def home(self, request: Request) -> Response:
+        prefix, text, after = (_text(request, name) for name in ("prefix", "q", "after"))
+        totals = await self._ask(self._catalogue.status)
+        folders = [] if text else await self._ask(self._catalogue.folders, prefix)
+        rows = await self._ask(self._catalogue.page, prefix, text, after, PAGE + 1)
+        return self._page(
+            "home.html.j2",
+            totals=totals,
+            prefix=prefix,
+            text=text,
+            after=after,
+            crumbs=crumbs(prefix),
+            folders=[f for f in folders[:MOST_FOLDERS] if f.name],
+            more_folders=len(folders) > MOST_FOLDERS,
+            below=folders,
+            rows=rows[:PAGE],
+            following=rows[PAGE - 1]["key"] if len(rows) > PAGE else None,
+            thumbnail=THUMBNAIL,
+            shows=_shows,
+        )
+
+    async def view(self, request: Request) -> Response:
+        row = await self._facts(request)
+        width = min(LARGE, row["width"])
+        return self._page(
+            "view.html.j2", row=row, width=width, shows=_shows(row), latent=row["status"] == LATENT,
+            has_source=self._has_source, folder=row["key"].rpartition("/")[0], crumbs=crumbs(row["key"])[:-1],
+        )  # fmt: skip
+
+    async def image(self, request: Request) -> Response:
+        row = await self._facts(request)
+        return await self._answer(request, row, _wanted(request, row, from_source=False))
+
+    async def original(self, request: Request) -> Response:
+        row = await self._facts(request)
+        if not self._has_source:
+            raise HTTPException(404, "the source is not at hand: start with --source")
+        return await self._answer(request, row, _wanted(request, row, from_source=True))
+
+    async def rejections(self, request: Request) -> Response:
+        reason, after = _text(request, "reason"), _text(request, "after")
+        refused = await self._ask(self._catalogue.rejections)
+        keys = [key for key, why in refused.items() if (not reason or why == reason) and key > after]
+        return self._page(
+            "rejections.html.j2",
+            counts=Counter(refused.values()).most_common(),
+            reason=reason,
+            rows=[(key, refused[key]) for key in keys[: 4 * PAGE]],
+            following=keys[4 * PAGE - 1] if len(keys) > 4 * PAGE else None,
+            urlencode=urlencode,
+        )
+
+    async def static(self, request: Request) -> Response:
+        try:
+            text, media = self._static[request.path_params["name"]]
+        except KeyError:
+            raise HTTPException(404, "there is no such file") from None
+        return Response(text, media_type=media, headers={"cache-control": "no-cache"})
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """An answer that names what is wrong with a request: a page for pages, a line for images."""
+        assert isinstance(error, HTTPException)
+        return self._told(request, error.status_code, error.detail)
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """An error that is written for the user."""
+        status = 404 if isinstance(error, NotFound) else 415 if isinstance(error, NotShown) else 500
+        return self._told(request, 503 if isinstance(error, StorageError) else status, redact(str(error)))
+
+    def _told(self, request: Request, status: int, text: str) -> Response:
+        if request.url.path.split("/")[1] in ("image", "original", "static"):
+            return PlainTextResponse(text + "\n", status)
+        return self._page("error.html.j2", status_code=status, message=text)
+
+    async def _facts(self, request: Request) -> Row:
+        key = request.path_params.get("key") or request.query_params.get("key", "")
+        row = await self._ask(self._catalogue.facts, key) if key else None
+        if row is None:
+            raise HTTPException(404, f"the archive has no image {key[:200]!r}")
+        return row
+
+    async def _answer(self, request: Request, row: Row, wanted: Wanted) -> Response:
+        tag = tag_of(row, wanted)
+        headers = {"etag": tag, "cache-control": f"private, max-age={_KEPT_SECONDS}"}
+        if _matches(request.headers.get("if-none-match", ""), tag):
+            return Response(status_code=304, headers=headers)
+        made = await self._studio.get(row, tag, wanted)
+        headers["etag"] = made.tag
+        if "download" in request.query_params:
+            headers["content-disposition"] = _attachment(row, made)
+        return Response(made.data, media_type=made.media_type, headers=headers)
+
+    async def _ask(self, question: Callable[..., Answer], *words: Any) -> Answer:
+        """Off the event loop, and not behind images that are being decoded."""
+        return await asyncio.get_running_loop().run_in_executor(self._queries, question, *words)
+
+    def _page(self, name: str, status_code: int = 200, **values: Any) -> Response:
+        text = self._templates.get_template(name).render(status_code=status_code, **values)
+        return HTMLResponse(text, status_code, headers={"cache-control": "no-cache"})
+
+
+def _text(request: Request, name: str) -> str:
+    text = request.query_params.get(name, "")
+    if len(text) > _MOST_TEXT:
+        raise HTTPException(400, f"{name} is longer than {_MOST_TEXT} characters")
+    return text
+
+
+def _home(**parameters: str) -> str:
+    """The address of a folder, a search, a page of either."""
+    given = {name: value for name, value in parameters.items() if value}
+    return f"/?{urlencode(given, quote_via=quote)}" if given else "/"
+
+
+def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
+    kinds = KINDS[:3] if from_source else KINDS
+    default = "webp" if row["status"] == LATENT or from_source else "source"
+    kind = request.query_params.get("format", "webp" if "width" in request.query_params else default)
+    if kind not in kinds:
+        raise HTTPException(400, f"format={kind[:40]} is not known: choose {', '.join(kinds)}")
+    width = request.query_params.get("width")
+    if width is None:
+        return Wanted(kind, None, from_source)
+    if not (width.isascii() and width.isdigit() and len(width) < 6 and SMALLEST <= int(width) <= LARGEST):
+        raise HTTPException(400, f"width must be a whole number from {SMALLEST} to {LARGEST}")
+    if kind in ("mae", "source"):
+        raise HTTPException(400, f"format={kind} has no width")
+    return Wanted(kind, int(width), from_source)
+
+
+def _shows(row: Row) -> bool:
+    """Whether a row's image can be drawn: pressed, or kept for another reason than its kind."""
+    return row["status"] == LATENT or row["kept"] in (LARGER, MISSED)
+
+
+def _matches(given: str, tag: str) -> bool:
+    """Whether If-None-Match names a tag (RFC 9110: compared weakly)."""
+    return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
+
+
+def _attachment(row: Row, made: Rendition) -> str:
+    """Content-Disposition with the key's last part as a name (RFC 6266)."""
+    name = row["key"].rsplit("/", 1)[-1] or "image"
+    stem = name.rpartition(".")[0] or name
+    name = name if not made.suffix or name.lower().endswith(made.suffix) else stem + made.suffix
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in " ._-") else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,171 @@
+"""What the pages ask of an archive's tables: totals, folders, pages of keys, one row.
+
+Questions go to the table's own query engine, over small columns alone, and answers are those of one version; whether
+there is a newer one is looked up every few seconds.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.shards import Shard
+from pipeline.maintain.settings import StatusSettings
+from pipeline.maintain.status import ArchiveStatus, open_rejections, status
+
+REFRESH_SECONDS = 5.0
+MOST_FOLDERS = 500
+_MOST_FACTS = 20_000
+_LAST = "\U0010ffff"
+_CARD = "key, status, kept, width, height, source_bytes, payload_bytes, psnr, source_format"
+_FACTS = (
+    *("key", "etag", "source_bytes", "source_format", "width", "height", "status", "kept", "model", "target"),
+    *("quality", "payload_bytes", "psnr", "ms_ssim", "source_sha256", "encoded_at", "run"),
+)
+_CONTENT = ("payload", "icc", "exif", "xmp")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Rows of a folder, or of all below a prefix.
+
+    Attributes:
+        name: what the prefix goes on with, "" for images right below it.
+        rows: number of images.
+        source_bytes: of their sources.
+        payload_bytes: of their payloads.
+    """
+
+    name: str
+    rows: int
+    source_bytes: int
+    payload_bytes: int
+
+    @property
+    def saved(self) -> float:
+        """Share of the source's bytes, 0..1; below 0 where payloads are larger."""
+        return 1 - self.payload_bytes / self.source_bytes if self.source_bytes else 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Snapshot:
+    """A version of the images table, and what was found out about it."""
+
+    table: DeltaTable
+    shards: list[Shard]
+    looked: float
+    folders: dict[str, list[Sums]] = field(default_factory=dict)
+    facts: "OrderedDict[str, Row | None]" = field(default_factory=OrderedDict)
+
+
+class Catalogue:
+    """An archive, for reading. Threads may share it."""
+
+    def __init__(self, url: str) -> None:
+        """Open the archive.
+
+        Raises:
+            MaepressError: in one line, when there is none.
+        """
+        self.archive = Archive.open(url)
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._now: _Snapshot | None = None
+        self._status: tuple[tuple[int, int], ArchiveStatus] | None = None
+
+    def status(self) -> ArchiveStatus:
+        """Totals of the whole archive, rejections included."""
+        # Counted once a version of both tables: a large archive takes its time.
+        now = (self._snapshot().table.version(), open_table(self.archive.rejections).version())
+        with self._counting:
+            if self._status is None or self._status[0] != now:
+                self._status = (now, status(StatusSettings(archive=self.archive.url, versions=0)))
+            return self._status[1]
+
+    def rejections(self) -> dict[str, str]:
+        """Refused keys with "stage: reason"."""
+        return open_rejections(self.archive)
+
+    def folders(self, prefix: str) -> list[Sums]:
+        """What is right below a prefix, by name; at most `MOST_FOLDERS` and one more."""
+        now = self._snapshot()
+        if prefix not in now.folders:
+            rest = f"substr(key, {len(prefix) + 1})"
+            name = f"CASE WHEN strpos({rest}, '/') > 0 THEN substr({rest}, 1, strpos({rest}, '/')) ELSE '' END"
+            sql = (
+                f"SELECT {name} AS name, count(*) AS rows, sum(source_bytes) AS source_bytes, "
+                f"sum(payload_bytes) AS payload_bytes FROM images WHERE {_below(prefix)} "
+                f"GROUP BY 1 ORDER BY 1 LIMIT {MOST_FOLDERS + 1}"
+            )
+            now.folders[prefix] = [Sums(**row) for row in _select(now, sql)]
+        return now.folders[prefix]
+
+    def page(self, prefix: str, text: str, after: str, count: int) -> list[Row]:
+        """Rows in key order, without their payloads.
+
+        Args:
+            prefix: that their keys begin with.
+            text: that their keys hold, whatever the case; empty for all.
+            after: only keys behind this one; empty for all.
+            count: at most so many.
+        """
+        where = [_below(prefix)]
+        if text:
+            where.append(f"strpos(lower(key), {_quoted(text.lower())}) > 0")
+        if after:
+            where.append(f"key > {_quoted(after)}")
+        sql = f"SELECT {_CARD} FROM images WHERE {' AND '.join(where)} ORDER BY key LIMIT {int(count)}"
+        return _select(self._snapshot(), sql)
+
+    def facts(self, key: str) -> Row | None:
+        """A row without its payload, or None when there is no such key."""
+        now = self._snapshot()
+        with self._lock:
+            if key in now.facts:
+                now.facts.move_to_end(key)
+                return now.facts[key]
+        found = self.archive.row(key, _FACTS, now.shards)
+        with self._lock:
+            now.facts[key] = found
+            while len(now.facts) > _MOST_FACTS:
+                now.facts.popitem(last=False)
+        return found
+
+    def content(self, key: str) -> Row | None:
+        """A whole row."""
+        return self.archive.row(key, (*_FACTS, *_CONTENT), self._snapshot().shards)
+
+    def _snapshot(self) -> _Snapshot:
+        with self._lock:
+            now = self._now
+            if now is not None and time.monotonic() - now.looked < REFRESH_SECONDS:
+                return now
+            table = self.archive.table()
+            if now is None or table.version() != now.table.version():
+                now = self._now = _Snapshot(table, files_of(table), 0.0)
+            now.looked = time.monotonic()
+            return now
+
+
+def _select(now: _Snapshot, sql: str) -> list[Row]:
+    # A builder for each query: one cannot be shared between threads.
+    return pa.table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
+
+
+def _below(prefix: str) -> str:
+    if not prefix:
+        return "true"
+    # The range lets the engine leave out files by their statistics.
+    begins = f"starts_with(key, {_quoted(prefix)})"
+    return f"key >= {_quoted(prefix)} AND key <= {_quoted(prefix + _LAST)} AND {begins}"
+
+
+def _quoted(text: str) -> str:
+    """A literal of standard SQL, in which a quote is doubled and nothing else means anything."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,248 @@
+"""Images of an archive as a browser can show them: decoded on demand, a few at a time, each once.
+
+    asked for  --facts of the row-->  entity tag  --known to the browser?-->  304
+                                                  --in the cache?-->          200
+                                                  --being made?-->            wait for it
+                                                  --otherwise-->              queue, decode, shrink, keep, 200
+
+The codec decodes whole images only, so a thumbnail costs what the image costs, once: that is what the cache is for.
+Threads decode as many images at once as there are cores; however many are asked for, the others wait in a queue.
+"""
+
+import asyncio
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+from PIL import Image, ImageOps
+from PIL import __version__ as pillow_version
+
+from jobs.web.viewer.catalogue import Catalogue, Row
+from model.core.errors import DamagedPayload, MaepressError
+from model.core.picture import Picture
+from pipeline.archive.reader import Opener, mae_file
+from pipeline.archive.schema import JXL, LATENT
+from pipeline.images.image_reader import MAX_PIXELS, Rejected
+from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
+from pipeline.images.sandbox import TRANSCODING, Limits, shared
+from pipeline.storage.base import FetchFailed, Store
+from pipeline.storage.keys import problem_with
+from pipeline.storage.local_store import LocalStore
+
+Kind = Literal["webp", "png", "jpeg", "mae", "source"]
+KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
+SMALLEST, LARGEST = 16, 4096
+"""Widths that may be asked for."""
+_MEDIA = {"webp": "image/webp", "png": "image/png", "jpeg": "image/jpeg", "mae": "image/x-maepress"}
+_SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
+_MAX_SOURCE = 512 << 20
+_READING = Limits.for_images(60.0, MAX_PIXELS, _MAX_SOURCE)
+
+
+class NotFound(MaepressError):
+    """The archive has no such key."""
+
+
+class NotShown(MaepressError):
+    """The archive has the image, but cannot give it in the form asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A form of an image.
+
+    Attributes:
+        kind: the file format; "source" is the source's own bytes, which only rows that keep them have.
+        width: pixels at most, upright; None for the image as it is, with its metadata.
+        from_source: of the source beside the archive instead of what the archive holds.
+    """
+
+    kind: Kind
+    width: int | None = None
+    from_source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A whole file.
+
+    Attributes:
+        tag: its entity tag, of the row that it was made from.
+        data: its bytes.
+        media_type: as HTTP names it.
+        suffix: for a file name, with its dot.
+    """
+
+    tag: str
+    data: bytes
+    media_type: str
+    suffix: str
+
+
+class Studio:
+    """Makes renditions."""
+
+    def __init__(self, catalogue: Catalogue, source: Store | None, workers: int, cache_bytes: int) -> None:
+        """Nothing is decoded yet.
+
+        Args:
+            catalogue: the archive.
+            source: where its images came from, if that can be read.
+            workers: images that are decoded at once.
+            cache_bytes: of files that are kept.
+        """
+        self._catalogue, self._source = catalogue, source
+        self._opener, self._opening = Opener(catalogue.archive), threading.Lock()
+        self._pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
+        self._cache = Cache(cache_bytes)
+        self._making: dict[str, asyncio.Task[Rendition]] = {}
+
+    def close(self) -> None:
+        """Drop what waits."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, row: Row, tag: str, wanted: Wanted) -> Rendition:
+        """The rendition of a row, made if need be; whoever asks for one that is being made gets the same.
+
+        Raises:
+            MaepressError: in one line.
+        """
+        found = self._cache.get(tag)
+        if found is not None:
+            return found
+        task = self._making.get(tag)
+        if task is None:
+            task = self._making[tag] = asyncio.ensure_future(self._make(row["key"], wanted))
+            task.add_done_callback(lambda done: self._made(tag, done))
+        return await asyncio.shield(task)  # one who goes away must not take it from the others
+
+    def _made(self, tag: str, done: "asyncio.Task[Rendition]") -> None:
+        del self._making[tag]
+        if not done.cancelled():
+            done.exception()  # looked at, though everybody who asked may have gone
+
+    async def _make(self, key: str, wanted: Wanted) -> Rendition:
+        made = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, key, wanted)
+        self._cache.put(made)
+        return made
+
+    def _work(self, key: str, wanted: Wanted) -> Rendition:
+        row = self._catalogue.content(key)
+        if row is None:
+            raise NotFound(f"the archive has no image {key!r}")
+        tag = tag_of(row, wanted)  # of what is read now: a commit may have come since it was asked for
+        if wanted.from_source:
+            return _drawn(_read(self._source_bytes(row)), wanted, tag)
+        if wanted.kind == "mae":
+            if row["status"] != LATENT:
+                raise NotShown(f"{key!r} was not pressed: ask for format=source")
+            return Rendition(tag, mae_file(row), _MEDIA["mae"], ".mae")
+        if row["status"] == LATENT:
+            if wanted.kind == "source":
+                raise NotShown(f"{key!r} was pressed, its source's own bytes are not in the archive")
+            return _drawn(self._decoded(row), wanted, tag)
+        data = shared(TRANSCODING).to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
+        if wanted.kind == "source":
+            name = row["source_format"]
+            media = f"image/{name}" if name in _SOURCE_MEDIA else "application/octet-stream"
+            return Rendition(tag, data, media, "")
+        return _drawn(_read(data), wanted, tag)
+
+    def _decoded(self, row: Row) -> Picture:
+        with self._opening:  # two threads must not load one model twice
+            self._opener.codec(row["model"])
+        ((_, picture),) = self._opener.pictures([row])
+        if isinstance(picture, str):
+            raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")
+        return picture
+
+    def _source_bytes(self, row: Row) -> bytes:
+        if self._source is None:
+            raise NotShown("the source is not at hand: start with --source")
+        key = row["key"]
+        if isinstance(self._source, LocalStore) and problem_with(key):
+            raise NotShown(f"{key!r} cannot be a file below {self._source.url}")
+        (got,) = self._source.fetch([key], _MAX_SOURCE)
+        if isinstance(got, FetchFailed):
+            raise NotShown(f"the source of {key!r} cannot be read: {got.reason}")
+        if hashlib.sha256(got.data).hexdigest() != row["source_sha256"]:
+            raise NotShown(f"the source of {key!r} has changed since it was pressed")
+        return got.data
+
+
+def tag_of(row: Row, wanted: Wanted) -> str:
+    """A strong entity tag: the same only for the same bytes."""
+    made_of = (row["source_sha256"], row["status"], row["model"], row["quality"], row["payload_bytes"], row["etag"])
+    words = repr((made_of, wanted, version("maepress"), pillow_version))
+    return f'"{hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
+
+
+def _read(data: bytes) -> Picture:
+    reading = shared(_READING).read(data, max_pixels=MAX_PIXELS)
+    if isinstance(reading, Rejected):
+        raise NotShown(f"it cannot be decoded: {reading.reason}")
+    if reading.picture is None:
+        raise NotShown(f"it is kept as it is and not decoded here: {reading.keep}; ask for format=source")
+    return reading.picture
+
+
+def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
+    """A picture as a file: whole, with its metadata, or upright and no wider than asked for."""
+    kind: Any = wanted.kind
+    if kind not in ("webp", "png", "jpeg"):
+        raise NotShown(f"format={kind} is not for this image")
+    if wanted.width is None:
+        kind = format_for(picture, kind)
+        return Rendition(tag, write_picture(picture, kind), _MEDIA[kind], SUFFIXES[kind])
+    image = _upright(picture)
+    if image.width > wanted.width:
+        height = max(1, round(image.height * wanted.width / image.width))
+        image = image.resize((wanted.width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if kind == "jpeg" and image.mode in ("LA", "RGBA"):
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+    options |= {"png": {"compress_level": 3}, "jpeg": {"quality": 88}, "webp": {"quality": 84, "method": 3}}[kind]
+    file = io.BytesIO()
+    image.save(file, kind.upper(), **options)
+    return Rendition(tag, file.getvalue(), _MEDIA[kind], SUFFIXES[kind])
+
+
+def _upright(picture: Picture) -> Image.Image:
+    image = to_image(replace(picture, xmp=b""))
+    if picture.exif:
+        image.info["exif"] = picture.exif
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+class Cache:
+    """Files that were asked for last, up to a number of bytes. Used on the event loop alone."""
+
+    def __init__(self, most: int) -> None:
+        """Args: most: bytes."""
+        self._most, self._bytes = most, 0
+        self._files: OrderedDict[str, Rendition] = OrderedDict()
+
+    def get(self, tag: str) -> Rendition | None:
+        """A file that is still there."""
+        found = self._files.get(tag)
+        if found is not None:
+            self._files.move_to_end(tag)
+        return found
+
+    def put(self, made: Rendition) -> None:
+        """Keep a file, and drop those asked for longest ago; one larger than a quarter of the cache is not kept."""
+        if len(made.data) > self._most // 4 or made.tag in self._files:
+            return
+        self._files[made.tag] = made
+        self._bytes += len(made.data)
+        while self._bytes > self._most:
+            _, dropped = self._files.popitem(last=False)
+            self._bytes -= len(dropped.data)

@@ -1,0 +1,39 @@
+"""Lossless coding of an alpha plane: a PNG-like row filter, then zlib.
+
+First byte: 0 no filter, 1 difference from the left, 2 from above.
+"""
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.core.errors import DamagedPayload
+
+
+def write(plane: NDArray[np.uint8]) -> bytes:
+    """Bytes of a uint8 `[H, W]` plane, the smallest of three filters."""
+    left, above = plane.copy(), plane.copy()
+    left[:, 1:] -= plane[:, :-1]
+    above[1:] -= plane[:-1]
+    return min((bytes([i]) + zlib.compress(p.tobytes(), 9) for i, p in enumerate((plane, left, above))), key=len)
+
+
+def read(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+    """The plane again, uint8 `[H, W]`.
+
+    Raises:
+        DamagedPayload: when the bytes are no plane of that size.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        raw = unpacker.decompress(data[1:], height * width + 1)
+    except zlib.error:
+        raw = b""
+    whole = unpacker.eof and not unpacker.unused_data
+    if len(raw) != height * width or data[0] > 2 or not whole:
+        raise DamagedPayload("the payload's alpha plane is damaged")
+    plane = np.frombuffer(raw, np.uint8).reshape(height, width)
+    if data[0] == 0:
+        return plane.copy()
+    return np.cumsum(plane, axis=2 - data[0], dtype=np.uint8)

@@ -1,0 +1,187 @@
+"""The container: what the bytes of a payload, which is also a `.mae` file, mean.
+
+    magic "MAEP" | version u8 | colour kind u8 | step u8 | model fingerprint 8 bytes | width varint | height varint
+    sections:  tag u8 | length varint | bytes
+    tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
+
+Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are
+LEB128, unsigned, in their shortest form. Version 1. Tags stand in `Tag`.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import google_crc32c
+
+from model.core.errors import DamagedPayload
+from model.core.picture import MAX_SIDE
+
+MAGIC = b"MAEP"
+VERSION = 1
+FRACTIONS = 4
+"""Steps between a quality and the next: only the gain is that fine. A header's byte is 4 quality + fraction."""
+_FIXED = struct.Struct("<4sBBB8s")
+
+
+class Tag(IntEnum):
+    """Sections of version 1."""
+
+    END = 0
+    HYPER = 1
+    """Entropy-coded z."""
+    FIRST = 2
+    """Entropy-coded symbols of the first pass; the other passes follow."""
+    SECOND = 3
+    THIRD = 4
+    ESCAPES = 5
+    """Symbols that their table does not hold; left out when there are none."""
+    ALPHA = 6
+    """Losslessly coded alpha plane; left out when there is none."""
+    NUMBERS = 7
+    """Checksum of the whole numbers that the streams must decode to.
+
+    See `model.bitstream.entropy_coder.numbers_checksum`.
+    """
+    ICC = 128
+    EXIF = 129
+    XMP = 130
+
+
+PASS_TAGS = (Tag.FIRST, Tag.SECOND, Tag.THIRD)
+
+
+class Colour(IntEnum):
+    """What the colour planes are."""
+
+    RGB = 0
+    GREY = 1
+
+    @property
+    def planes(self) -> int:
+        """Number of colour planes."""
+        return 1 if self == Colour.GREY else 3
+
+
+_TAGS = frozenset(map(int, Tag))
+_COLOURS = frozenset(map(int, Colour))
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Facts that can be had without the model.
+
+    Attributes:
+        fingerprint: 16 hex digits that name the model.
+        width: pixels in a row.
+        height: rows.
+        quality: 0..63.
+        colour: RGB or grey.
+        fraction: 0..3, quarters of the way to the next quality; of the gain alone.
+    """
+
+    fingerprint: str
+    width: int
+    height: int
+    quality: int
+    colour: Colour
+    fraction: int = 0
+
+    @property
+    def step(self) -> float:
+        """Quality with its fraction."""
+        return self.quality + self.fraction / FRACTIONS
+
+
+def write(header: Header, sections: dict[Tag, bytes]) -> bytes:
+    """A whole payload; empty sections are left out."""
+    step = header.quality * FRACTIONS + header.fraction
+    parts = [_FIXED.pack(MAGIC, VERSION, header.colour, step, bytes.fromhex(header.fingerprint))]
+    parts += [_varint(header.width), _varint(header.height)]
+    for tag, data in sections.items():
+        if data:
+            parts += [bytes([tag]), _varint(len(data)), data]
+    body = b"".join(parts) + bytes([Tag.END])
+    return body + struct.pack("<I", google_crc32c.value(body))
+
+
+def read_header(payload: bytes) -> Header:
+    """The header alone, without looking at the rest (nor its checksum).
+
+    Raises:
+        DamagedPayload: when it is no payload of a known version, or names impossible sizes.
+    """
+    return _header(payload)[0]
+
+
+def check(payload: bytes) -> None:
+    """Compare the checksum.
+
+    Raises:
+        DamagedPayload: when any byte differs from what was written.
+    """
+    read_header(payload)
+    if len(payload) < 5 or google_crc32c.value(payload[:-4]) != struct.unpack("<I", payload[-4:])[0]:
+        raise DamagedPayload("the payload is damaged: its checksum does not hold (restore it from a copy)")
+
+
+def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
+    """Header and sections of an intact payload.
+
+    Raises:
+        DamagedPayload: when anything about it is not as written.
+    """
+    check(payload)
+    header, at = _header(payload)
+    sections: dict[int, bytes] = {}
+    end = len(payload) - 4
+    while at < end:
+        tag = payload[at]
+        if tag == Tag.END:
+            if at + 1 != end:
+                break
+            return header, sections
+        length, at = _read_varint(payload, at + 1)
+        if at + length > end or tag in sections or (tag < 128 and tag not in _TAGS):
+            break
+        sections[tag] = payload[at : at + length]
+        at += length
+    raise DamagedPayload("the payload's sections do not add up (restore it from a copy)")
+
+
+def _header(payload: bytes) -> tuple[Header, int]:
+    if len(payload) < _FIXED.size + 2 or payload[:4] != MAGIC:
+        raise DamagedPayload("these bytes are no maepress payload (they do not begin with MAEP)")
+    _, version, colour, step, fingerprint = _FIXED.unpack_from(payload)
+    if version != VERSION:
+        raise DamagedPayload(
+            f"the payload has format version {version}, this maepress reads {VERSION}: upgrade maepress"
+        )
+    width, at = _read_varint(payload, _FIXED.size)
+    height, at = _read_varint(payload, at)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE) or colour not in _COLOURS:
+        raise DamagedPayload(f"the payload's header is damaged ({width}x{height}, colour {colour})")
+    quality, fraction = divmod(step, FRACTIONS)
+    return Header(fingerprint.hex(), width, height, quality, Colour(colour), fraction), at
+
+
+def _varint(n: int) -> bytes:
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes(out) + bytes([n])
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift <= 35:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at += 1
+        if byte < 128 and (byte or not shift):
+            return value, at
+        if byte < 128:
+            break
+        shift += 7
+    raise DamagedPayload("the payload is cut short or damaged")

@@ -1,0 +1,1 @@
+"""Words that all of the codec shares: errors, pictures, targets, the configuration."""

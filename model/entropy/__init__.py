@@ -1,0 +1,1 @@
+"""The entropy model: what predicts each latent's distribution, in training and in coding."""

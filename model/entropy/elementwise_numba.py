@@ -1,0 +1,137 @@
+"""What coding does to single numbers on a CPU, one pass over memory each.
+
+As tensors' operators the same takes some twenty passes. `model.entropy.elementwise` has it as
+tensors, too, for GPUs, and tests hold the two to the same bits. Arrays are contiguous and without
+the batch axis.
+"""
+
+import numpy as np
+
+from model.core.jit import Array, compiled
+
+Where = tuple[int, int, int, int]
+
+
+@compiled
+def neighbours(sizes: Array, weight: Array, out: Array) -> None:
+    """Sums over 3x3 neighbours, rounded and clipped to 8 bits.
+
+    Args:
+        sizes: uint8 `[h + 2, w + 2, M]`.
+        weight: in units of 2^-7, int32 `[9, M]`.
+        out: float32 `[h, w, M]`, becomes whole numbers 0..255.
+    """
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                total = (
+                    np.int32(sizes[r, c, k]) * weight[0, k]
+                    + np.int32(sizes[r, c + 1, k]) * weight[1, k]
+                    + np.int32(sizes[r, c + 2, k]) * weight[2, k]
+                    + np.int32(sizes[r + 1, c, k]) * weight[3, k]
+                    + np.int32(sizes[r + 1, c + 1, k]) * weight[4, k]
+                    + np.int32(sizes[r + 1, c + 2, k]) * weight[5, k]
+                    + np.int32(sizes[r + 2, c, k]) * weight[6, k]
+                    + np.int32(sizes[r + 2, c + 1, k]) * weight[7, k]
+                    + np.int32(sizes[r + 2, c + 2, k]) * weight[8, k]
+                )
+                rounded = (total + np.int32(64)) >> np.int32(7)
+                out[r, c, k] = np.float32(min(max(rounded, np.int32(0)), np.int32(255)))
+
+
+@compiled
+def sizes(symbols: Array, table: Array, out: Array) -> None:
+    """Log-sizes of whole numbers `[h, w, M]` by table, uint8 `[256]`.
+
+    They go inside a border of 1, uint8 `[h + 2, w + 2, M]`.
+    """
+    for r in range(symbols.shape[0]):
+        for c in range(symbols.shape[1]):
+            for k in range(symbols.shape[2]):
+                out[r + 1, c + 1, k] = table[min(abs(int(symbols[r, c, k])), 255)]
+
+
+@compiled
+def scale_indices(sums: Array, where: Where, indices: Array) -> None:
+    """Round sums down and clip them to indices, at a place.
+
+    Args:
+        sums: float32 `[N, n]`, of N positions in scan order and n channels.
+        where: first row, column and channel of the place, and the step between channels.
+        indices: uint8 `[h, w, M]`.
+    """
+    a, b, group, step = where
+    i = 0
+    for r in range(a, indices.shape[0], 2):
+        for c in range(b, indices.shape[1], 2):
+            for n in range(sums.shape[1]):
+                indices[r, c, group + n * step] = np.uint8(min(max(sums[i, n], np.float32(0)), np.float32(63)))
+            i += 1
+
+
+@compiled
+def quantise(
+    y: Array,
+    mean: Array,
+    sums: Array,
+    gain: Array,
+    limits: Array,
+    offsets: Array,
+    table: Array,
+    where: Where,
+    symbols: Array,
+    indices: Array,
+    latent: Array,
+    sizes: Array,
+) -> None:
+    """Round latents at a place: `model.entropy.rdo_quantisation.to_symbols`, and all that follows from the symbols.
+
+    Args:
+        y: float32 `[h, w, M]`.
+        mean: float32 `[N, n]`, of N positions in scan order and n channels.
+        sums: of the scale indices, as for `scale_indices`.
+        gain: float32 `[M]`.
+        limits: thresholds, float32 `[SCALES, 2]`.
+        offsets: of the symbols' sizes 0, 1 and more, float32 `[SCALES, 3]`.
+        table: of log-sizes, uint8 `[256]`.
+        where: as for `scale_indices`.
+        symbols: int32 `[h, w, M]`.
+        indices: uint8 `[h, w, M]`.
+        latent: float32 `[h, w, M]`.
+        sizes: uint8 `[h + 2, w + 2, M]`.
+    """
+    a, b, group, step = where
+    i = 0
+    for r in range(a, y.shape[0], 2):
+        for c in range(b, y.shape[1], 2):
+            for n in range(mean.shape[1]):
+                k = group + n * step
+                index = int(min(max(sums[i, n], np.float32(0)), np.float32(63)))
+                steps = (y[r, c, k] - mean[i, n]) * gain[k]
+                size = abs(steps)
+                whole = max(int(size - limits[index, 1] + np.float32(1)), 1) if size >= limits[index, 0] else 0
+                moved = np.float32(whole) - offsets[index, min(whole, 2)]
+                negative = steps < 0
+                symbols[r, c, k] = -whole if negative else whole
+                indices[r, c, k] = index
+                latent[r, c, k] = (-moved if negative else moved) / gain[k] + mean[i, n]
+                sizes[r + 1, c + 1, k] = table[min(whole, 255)]
+            i += 1
+
+
+@compiled
+def dequantise(
+    symbols: Array, indices: Array, mean: Array, gain: Array, offsets: Array, where: Where, latent: Array
+) -> None:
+    """Latents that whole numbers `[h, w, M]` stand for, at a place; arguments as for `quantise`."""
+    a, b, group, step = where
+    i = 0
+    for r in range(a, latent.shape[0], 2):
+        for c in range(b, latent.shape[1], 2):
+            for n in range(mean.shape[1]):
+                k = group + n * step
+                symbol = int(symbols[r, c, k])
+                whole = abs(symbol)
+                moved = np.float32(whole) - offsets[int(indices[r, c, k]), min(whole, 2)]
+                latent[r, c, k] = (-moved if symbol < 0 else moved) / gain[k] + mean[i, n]
+            i += 1

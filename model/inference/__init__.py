@@ -1,0 +1,1 @@
+"""The trained network on whole pictures of any size: tiles, windows, threads."""

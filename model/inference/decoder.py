@@ -1,0 +1,129 @@
+"""Whole numbers to pictures, tile by tile, and payloads to whole numbers.
+
+Parsing needs the integer path alone: the scale indices of a pass follow from z and the symbols before. Only when all
+symbols are known do means, latents and pixels follow, so that floating-point numbers exist for a few tiles at a time.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.bitstream import escapes
+from model.bitstream.coding_passes import pass_of
+from model.bitstream.container import PASS_TAGS, Header, Tag
+from model.bitstream.entropy_coder import EntropyCoder, Latents, expect_numbers
+from model.core.config import HYPER_STRIDE, LATENT_STRIDE
+from model.inference import window_coding
+from model.inference.parallel import each, pieces_at_once
+from model.inference.pixels import latent_size, planes_of
+from model.inference.render import render
+from model.inference.tiling import Field, Grid, Window
+from model.inference.window_coding import Rows
+from model.network.network import Network
+
+Sections = dict[int, bytes]
+
+
+class Decoder:
+    """Payloads of one size in latents."""
+
+    def __init__(
+        self, network: Network, coder: EntropyCoder, headers: Sequence[Header], device: torch.device, side: int
+    ) -> None:
+        self._network = network
+        self._coder = coder
+        self._headers = headers
+        self._device = device
+        self._grid = Grid(*latent_size(headers[0].height, headers[0].width), side)
+        self._rows = Rows.of(network, [header.step for header in headers], device)
+
+    def parse(self, sections: Sequence[Sections]) -> list[Latents]:
+        """The whole numbers that were encoded, without alpha, in order.
+
+        Raises:
+            DamagedPayload: when a payload is not exactly what was written.
+        """
+        config, grid = self._network.config, self._grid
+        zone = grid.whole.coarser(HYPER_STRIDE)
+        z = np.stack(
+            [
+                self._coder.decode_hyper(s.get(Tag.HYPER, b""), (*zone.size, config.hyper_channels), header.quality)
+                for header, s in zip(self._headers, sections, strict=True)
+            ]
+        )
+        shape = (*grid.whole.size, config.latent_channels)
+        escaped = [escapes.read(s.get(Tag.ESCAPES, b""), math.prod(shape)) for s in sections]
+        largest = max([self._coder.largest, *(int(np.abs(values).max(initial=0)) for _, values in escaped)])
+        symbols = np.zeros((len(sections), *shape), np.int16 if largest < 1 << 15 else np.int32)
+        indices = np.zeros(symbols.shape, np.uint8)
+        for number, tag in enumerate(PASS_TAGS):
+            each(partial(self._indices, number, z, symbols, indices), list(grid.tiles()), self._device)
+            for i, s in enumerate(sections):
+                self._coder.decode_pass(s.get(tag, b""), number, indices[i], symbols[i])
+                positions, values = escaped[i]
+                now = pass_of(positions, shape) == number
+                symbols[i].reshape(-1)[positions[now]] = values[now]
+        for i, s in enumerate(sections):
+            expect_numbers(s, z[i], symbols[i])
+        return [Latents(header, z[i], symbols[i], indices[i]) for i, header in enumerate(self._headers)]
+
+    def _indices(
+        self,
+        number: int,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16] | NDArray[np.int32],
+        indices: NDArray[np.uint8],
+        tile: Window,
+    ) -> None:
+        """Write the scale indices of one pass in one tile, where they are still zero."""
+        # Even places begin where passes do; the scale path looks one position around, and at no neighbour of z.
+        outer = tile.grown(2, self._grid.whole)
+        zone = outer.coarser(HYPER_STRIDE)
+        found = window_coding.scale_indices(
+            self._network,
+            number,
+            self._tensor(z[zone.slices]),
+            self._tensor(symbols[outer.slices]),
+            self._rows,
+            outer.within(zone.finer(HYPER_STRIDE)),
+        )
+        indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # zero at places of other passes
+
+    def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
+        """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` gave."""
+        grid = self._grid
+
+        def make(tile: Window) -> Tensor:
+            outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)
+            zone = window_coding.zone_of_means(outer, grid.whole)
+            found = window_coding.latents(
+                self._network,
+                self._tensor(np.stack([x.z[zone.slices[1:]] for x in latents])),
+                self._tensor(np.stack([x.symbols[outer.slices[1:]] for x in latents])),
+                self._tensor(np.stack([x.indices[outer.slices[1:]] for x in latents])),
+                self._rows,
+                outer.within(zone.finer(HYPER_STRIDE)),
+            )
+            return found[tile.within(outer).slices]
+
+        latent = Field(grid, make)
+        planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]
+
+        def walk(tile: Window) -> None:
+            output = render(self._network, latent, grid, tile, self._rows)
+            for i, header in enumerate(self._headers):
+                part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
+                part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+
+        for number, tiles in grid.steps(pieces_at_once(self._device)):
+            each(walk, tiles, self._device)
+            latent.forget(number)
+        return planes
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

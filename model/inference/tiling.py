@@ -1,0 +1,215 @@
+"""Images of any size in pieces that a cache holds, with the same result as in one piece.
+
+A layer that looks at its neighbours computes a tile right when it is given a margin of what lies around, the *halo*, as
+wide as the layers reach; at the image's own border there is none, as in one piece. Tiles depend on their neighbours'
+results (latents on pixels, hyper-latents on latents, means on hyper-latents ...): a `Field` makes a tile when it is
+first asked for, whatever that takes, and forgets tiles that the walk over the image has left behind. All places are in
+units of latents (16 pixels).
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
+
+import torch
+
+from model.core.config import HYPER_STRIDE
+
+TILE = 96
+"""Side of a tile in latents, 1536 pixels: what a halo costs weighs more than what fits into a core's cache."""
+
+LEAST_TILE = 16
+"""Side below which tiles would be mostly halo."""
+_GOLDEN = (5**0.5 - 1) / 2
+HALO = 6
+"""What the transforms reach beyond a tile, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle, half open: rows `top` to `bottom`, columns `left` to `right`."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where it is in an array `[B, H, W, ...]`."""
+        return slice(None), slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def spread(self, count: int) -> list["Window"]:
+        """So many positions of it, or all if it has fewer, evenly spread."""
+        rows, columns = self.size
+        # Multiples of the golden section fill an interval evenly, and in step with no row or column.
+        chosen = {int(i * _GOLDEN % 1 * rows * columns) for i in range(min(count, rows * columns))}
+        corners = [(self.top + i // columns, self.left + i % columns) for i in sorted(chosen)]
+        return [Window(row, column, row + 1, column + 1) for row, column in corners]
+
+    def grown(self, margin: int, limit: "Window") -> "Window":
+        """With a margin on every side, as far as `limit` goes."""
+        return Window(
+            max(self.top - margin, limit.top),
+            max(self.left - margin, limit.left),
+            min(self.bottom + margin, limit.bottom),
+            min(self.right + margin, limit.right),
+        )
+
+    def within(self, outer: "Window") -> "Window":
+        """The same rectangle, counted from the corner of another."""
+        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def coarser(self, stride: int) -> "Window":
+        """The least rectangle on a grid of that stride that covers it."""
+        return Window(self.top // stride, self.left // stride, -(-self.bottom // stride), -(-self.right // stride))
+
+    def finer(self, stride: int) -> "Window":
+        """The same rectangle in smaller units."""
+        return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
+
+
+class Grid:
+    """An image cut into tiles of nearly equal size, in lines along its shorter side.
+
+    Attributes:
+        whole: all of the image.
+        lines: tiles in the order of the walk; few are in progress at once because lines are short.
+    """
+
+    def __init__(self, height: int, width: int, side: int = TILE) -> None:
+        """Cut `height` x `width` latents into tiles of at most `side`, a multiple of 4."""
+        self.whole = Window(0, 0, height, width)
+        self._rows, self._columns = _cuts(height, side), _cuts(width, side)
+        self._down = height >= width
+        across, along = pairwise(self._columns), pairwise(self._rows)
+        if self._down:
+            spans = list(across)
+            self.lines = [[Window(a, left, b, right) for left, right in spans] for a, b in along]
+        else:
+            spans = list(along)
+            self.lines = [[Window(top, a, bottom, b) for top, bottom in spans] for a, b in across]
+
+    def tiles(self) -> Iterator[Window]:
+        """All tiles, line by line."""
+        for line in self.lines:
+            yield from line
+
+    def steps(self, tiles: int) -> Iterator[tuple[int, list[Window]]]:
+        """The walk in steps of whole lines, each of at least so many tiles (but the last): its last line, its tiles."""
+        count = -(-tiles // len(self.lines[0]))
+        for begin in range(0, len(self.lines), count):
+            lines = self.lines[begin : begin + count]
+            yield begin + len(lines) - 1, [tile for line in lines for tile in line]
+
+    def touching(self, window: Window) -> Iterator[Window]:
+        """Tiles that share something with a window."""
+        for top, bottom in _spans(self._rows, window.top, window.bottom):
+            for left, right in _spans(self._columns, window.left, window.right):
+                yield Window(top, left, bottom, right)
+
+    def line_of(self, tile: Window) -> int:
+        """Number of the line that a tile is in."""
+        return bisect_left(self._rows, tile.top) if self._down else bisect_left(self._columns, tile.left)
+
+
+class Field:
+    """Tensors `[B, rows, columns, C]` of the tiles of a grid, made when first asked for.
+
+    `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again. Any
+    number of threads may ask; who asks first makes the tile, the others wait for it.
+    """
+
+    def __init__(self, grid: Grid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
+        """A field with one position every `stride` latents."""
+        self._grid = grid
+        self._make = make
+        self._stride = stride
+        self._tiles: dict[Window, torch.Tensor] = {}
+        self._locks: dict[Window, Lock] = {}
+
+    def tile(self, tile: Window) -> torch.Tensor:
+        """What a tile of the grid holds."""
+        values = self._made(tile, wait=True)
+        assert values is not None
+        return values
+
+    def _made(self, tile: Window, *, wait: bool) -> torch.Tensor | None:
+        """A tile, made if it is not there; None if another thread is at it and we do not wait."""
+        lock = self._locks.setdefault(tile, Lock())
+        if not lock.acquire(blocking=wait):
+            return None
+        try:
+            values = self._tiles.get(tile)
+            if values is None:
+                values = self._tiles[tile] = self._make(tile)
+            return values
+        finally:
+            lock.release()
+
+    def window(self, window: Window) -> torch.Tensor:
+        """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
+        tiles = list(self._grid.touching(window))
+        place = window.coarser(self._stride)
+        if len(tiles) == 1:
+            return self.tile(tiles[0])[place.within(tiles[0].coarser(self._stride)).slices]
+        for tile in tiles:  # first what nobody makes yet: threads beside each other do not queue for the same tile
+            self._made(tile, wait=False)
+        out: torch.Tensor | None = None
+        for tile in tiles:
+            values, own = self.tile(tile), tile.coarser(self._stride)
+            if out is None:
+                out = values.new_empty((values.shape[0], *place.size, values.shape[3]))
+            shared = own.grown(0, place)
+            out[shared.within(place).slices] = values[shared.within(own).slices]
+        assert out is not None
+        return out
+
+    def forget(self, line: int) -> None:
+        """Drop all tiles of lines before that one."""
+        for tile in [t for t in list(self._tiles) if self._grid.line_of(t) < line]:
+            del self._tiles[tile]
+
+
+def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
+    """Side of the tiles with which so many threads are soonest done with an image: a small one is cut for them.
+
+    What is weighed is that a tile is computed with a halo, and that threads which find no tile left wait.
+
+    Args:
+        height: of the image in latents.
+        width: of the image in latents.
+        threads: that tiles are dealt to.
+        most: largest side, a multiple of 4; smaller ones down to `LEAST_TILE` are tried.
+    """
+
+    def duration(side: int) -> int:
+        grid = Grid(height, width, side)
+        grown = [tile.grown(HALO, grid.whole).size for tile in grid.tiles()]
+        rounds: int = -(-len(grown) // threads)
+        return rounds * max(rows * columns for rows, columns in grown)
+
+    if threads == 1 or height * width >= 4 * threads * most**2:
+        return most
+    sides = [most, *range(most - HYPER_STRIDE, LEAST_TILE - 1, -HYPER_STRIDE)]
+    best: int = min(sides, key=duration)
+    return best
+
+
+def _cuts(length: int, side: int) -> list[int]:
+    """Where equal parts of at most `side` begin, in multiples of 4; last, the end."""
+    parts = -(-length // side)
+    step = -(-length // (parts * HYPER_STRIDE)) * HYPER_STRIDE
+    return [*range(0, length, step), length]
+
+
+def _spans(cuts: list[int], begin: int, end: int) -> list[tuple[int, int]]:
+    first = bisect_right(cuts, begin) - 1
+    return [(a, b) for a, b in pairwise(cuts[first:]) if a < end]

@@ -1,0 +1,83 @@
+"""Building blocks on channels-last tensors `[B, H, W, C]`.
+
+Pointwise layers are matrix products (`nn.Linear`), which CPUs run faster than 1x1 convolutions. The block follows the
+depthwise-separable blocks of DCVC-RT (Jia et al., CVPR 2025) and the simple gate of NAFNet (Chen et al., ECCV 2022):
+multiply-adds in a few wide matrix products, little memory traffic in between.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.layers.fused_branch import ReadyBranch
+
+
+def space_to_depth(x: Tensor, r: int) -> Tensor:
+    """`[B, H, W, C]` to `[B, H/r, W/r, r*r*C]`; channels are ordered (row, column, channel)."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // r, r, w // r, r, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h // r, w // r, r * r * c)
+
+
+def depth_to_space(x: Tensor, r: int) -> Tensor:
+    """Inverse of `space_to_depth`: `[B, H, W, r*r*C]` to `[B, H*r, W*r, C]`."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h, w, r, r, c // (r * r)).permute(0, 1, 3, 2, 4, 5).reshape(b, h * r, w * r, c // (r * r))
+
+
+class Block(nn.Module):
+    """Residual block: depthwise 3x3, gated expansion, projection. It starts as the identity (its last layer is zero).
+
+    The residual sum and the depthwise sums stay in float32; only the branch's matrix products are computed in
+    `compute_dtype`, so that bfloat16 costs the trunk nothing. About 3 C^2 multiply-adds a position.
+
+    Attributes:
+        compute_dtype: of the matrix products.
+        precise: whether it stays float32 whatever `set_compute_dtype` says.
+        ready: the branch made ready for inference with weights that stay, or None.
+    """
+
+    def __init__(self, channels: int, *, precise: bool = False) -> None:
+        super().__init__()
+        self.precise = precise
+        self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.expand = nn.Linear(channels, 2 * channels)
+        self.project = nn.Linear(channels, channels)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self.compute_dtype = torch.float32
+        self.ready: ReadyBranch | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, H, W, C]` to the same shape and dtype."""
+        sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            t = self.compute_dtype
+            gate, value = F.linear(sums.to(t), self.expand.weight.to(t), self.expand.bias.to(t)).chunk(2, -1)
+            branch = F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t))
+            return x + branch.to(x.dtype)
+        sums = sums.contiguous()
+        ready = self.ready or ReadyBranch(self.expand, self.project, self.compute_dtype, final=False)
+        ready.add(x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1]))
+        return sums
+
+
+def blocks(channels: int, count: int) -> nn.Sequential:
+    """`count` blocks in a row."""
+    return nn.Sequential(*(Block(channels) for _ in range(count)))
+
+
+def set_compute_dtype(network: nn.Module, dtype: torch.dtype, *, final: bool = False) -> None:
+    """Choose the arithmetic of the blocks: float32, or bfloat16 where the machine multiplies it faster.
+
+    Args:
+        network: any module with blocks inside.
+        dtype: of their matrix products.
+        final: their weights will not change again: inference on a CPU gets them ready once, here, not at each call.
+    """
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.compute_dtype = torch.float32 if module.precise else dtype
+            on_cpu = module.project.weight.device.type == "cpu"
+            module.ready = (
+                ReadyBranch(module.expand, module.project, module.compute_dtype) if final and on_cpu else None
+            )

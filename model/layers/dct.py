@@ -1,0 +1,62 @@
+"""The transform that training starts from: YCoCg colour, 8x8 DCT, 2x2 Hadamard over neighbouring blocks.
+
+A classical transform codec is a good codec already; the networks begin as exactly that, keep the strongest
+coefficients, and learn the rest in their residual branches.
+"""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.core.config import PATCH
+
+CHROMA_PENALTY = 2.2
+"""How much sooner a chroma coefficient fades than a luma one of the same frequency (natural images)."""
+Frequency = tuple[int, int, int]
+"""(plane, vertical, horizontal) of a coefficient; plane 0 is luma."""
+
+
+def _fading(plane: int, vertical: float, horizontal: float) -> float:
+    return math.hypot(vertical, horizontal) * (1 if plane == 0 else CHROMA_PENALTY) + (0.0 if plane == 0 else 0.5)
+
+
+def dct_rows(count: int) -> tuple[Tensor, list[Frequency]]:
+    """The strongest `count` rows of an orthonormal YCoCg x 8x8 DCT.
+
+    Returns:
+        float `[count, 192]` over a patch ordered (row, column, RGB), as `space_to_depth(image, 8)` orders it; and each
+        row's frequency.
+    """
+    n = range(PATCH)
+    basis = torch.tensor(
+        [
+            [math.sqrt((1 if u == 0 else 2) / PATCH) * math.cos((2 * x + 1) * u * math.pi / (2 * PATCH)) for x in n]
+            for u in n
+        ]
+    )
+    colour = F.normalize(torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]]))
+    frequencies = sorted(itertools.product(range(3), n, n), key=lambda f: _fading(*f))[:count]
+    rows = [torch.einsum("y,x,c->yxc", basis[v], basis[h], colour[p]).reshape(-1) for p, v, h in frequencies]
+    return torch.stack(rows), frequencies
+
+
+def hadamard_rows(frequencies: list[Frequency], count: int) -> Tensor:
+    """The strongest `count` rows that join 2x2 neighbouring patches.
+
+    Returns:
+        float `[count, 4 * len(frequencies)]` over `space_to_depth(patches, 2)`, orthonormal.
+    """
+    signs = {(0, 0): (1, 1, 1, 1), (0, 1): (1, -1, 1, -1), (1, 0): (1, 1, -1, -1), (1, 1): (1, -1, -1, 1)}
+    order = [(i, s) for i in range(len(frequencies)) for s in signs]
+    order.sort(
+        key=lambda o: _fading(
+            frequencies[o[0]][0], 2 * frequencies[o[0]][1] + o[1][0], 2 * frequencies[o[0]][2] + o[1][1]
+        )
+    )
+    rows = torch.zeros(count, 4, len(frequencies))
+    for row, (i, s) in enumerate(order[:count]):
+        rows[row, :, i] = torch.tensor(signs[s]) / 2
+    return rows.reshape(count, -1)

@@ -1,0 +1,87 @@
+"""What training minimises: lambda(q) * distortion + rate, each image at a quality of its own."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+
+from model.layers.quality import tradeoff
+from model.network.network import Estimate
+
+Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
+DISTORTIONS: tuple[str, ...] = get_args(Distortion)
+BALANCE = 0.45
+"""Losses are divided by lambda^0.45: without it the highest qualities own the gradient; at 0.5 all losses are equal."""
+MS_SSIM_WEIGHT = 5000.0
+"""Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
+
+PATCH = 16
+"""Side in pixels of the patches that masked training hides."""
+
+
+@dataclass(slots=True)
+class Loss:
+    """Per image, float `[B]`: the `total` to minimise, `bpp` of y and z together, the squared error `mse` of 0..1."""
+
+    total: Tensor
+    bpp: Tensor
+    mse: Tensor
+
+
+def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
+    """Distortion an image `[B]`, on the scale of squared 8-bit levels.
+
+    `mse` is the mean squared error. `l2` is the root of it, the mean L2 error of the source article, scaled to be equal
+    at 1 level. `bce` is binary cross-entropy for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for
+    sides over 160 pixels.
+
+    Args:
+        kind: one of `DISTORTIONS`.
+        output: float `[B, H, W, 3]`, about 0..1, not clipped.
+        target: float `[B, H, W, 3]` in 0..1.
+    """
+    if kind == "mse":
+        return 255**2 * (output - target).square().mean((1, 2, 3))
+    if kind == "l2":
+        return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
+    if kind == "bce":
+        return 255**2 * F.binary_cross_entropy(output.clamp(1e-4, 1 - 1e-4), target, reduction="none").mean((1, 2, 3))
+    output, target = output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
+    similarity: Tensor = ms_ssim(output, target, data_range=1.0, size_average=False)
+    return MS_SSIM_WEIGHT * (1 - similarity)
+
+
+def rate_distortion(estimate: Estimate, target: Tensor, quality: Tensor, kind: Distortion = "mse") -> Loss:
+    """Loss of a batch.
+
+    Args:
+        estimate: the network's view of the batch.
+        target: float `[B, H, W, 3]` in 0..1.
+        quality: integers `[B]`.
+        kind: the distortion to weigh against the rate.
+    """
+    pixels = target.shape[1] * target.shape[2]
+    bpp = (estimate.bits_y + estimate.bits_z) / pixels
+    weight = tradeoff(quality)
+    total = (bpp + weight * distortion(kind, estimate.image, target)) / weight**BALANCE
+    return Loss(total, bpp, (estimate.image - target).square().mean((1, 2, 3)))
+
+
+def hide_patches(image: Tensor, hidden: Tensor) -> Tensor:
+    """Grey out patches that the decoder must restore: masked training.
+
+    He et al., "Masked autoencoders are scalable vision learners", 2022.
+
+    Args:
+        image: float `[B, H, W, 3]`, sides multiples of `PATCH`.
+        hidden: which patches, bool `[B, H / PATCH, W / PATCH]`.
+
+    Returns:
+        the image with hidden patches set to 0.5.
+    """
+    b, h, w, _ = image.shape
+    tiles = image.reshape(b, h // PATCH, PATCH, w // PATCH, PATCH, 3)
+    return torch.where(hidden[:, :, None, :, None, None], 0.5, tiles).reshape(image.shape)

@@ -1,0 +1,85 @@
+"""Analysis and synthesis transforms.
+
+    image [H, W, 3] --patch 8--> 192 --Linear--> N --blocks at 1/8-->
+                    --patch 2--> 4N --Linear--> M --blocks at 1/16--> y [H/16, W/16, M]
+
+    y ~ [H/16, W/16, M] --blocks at 1/16--> M --Linear--> 4N --unpatch 2-->
+                    N --blocks at 1/8--> --Linear--> 192 --unpatch 8--> image ~ [H, W, 3]
+
+Both start as one orthonormal linear transform and its inverse (`model.layers.dct`). The layers on
+this trunk stay in float32; only the blocks' branches may run in bfloat16
+(`model.layers.blocks.Block`).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.core.config import PATCH, CodecConfig
+from model.layers.blocks import blocks, depth_to_space, space_to_depth
+from model.layers.dct import dct_rows, hadamard_rows
+from model.layers.quality import QualityRows
+
+
+def _linear(rows: Tensor) -> nn.Linear:
+    layer = nn.Linear(rows.shape[1], rows.shape[0])
+    layer.weight.data.copy_(rows)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Analysis(nn.Module):
+    """Image to latent; the same for every quality, so that one pass serves them all."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        dct, frequencies = dct_rows(config.patch_channels)
+        self.stem = _linear(dct)
+        self.fine = blocks(config.patch_channels, config.analysis_blocks[0])
+        self.down = _linear(hadamard_rows(frequencies, config.latent_channels))
+        self.coarse = blocks(config.latent_channels, config.analysis_blocks[1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Float `[B, H, W, 3]` in 0..1, or uint8, sides multiples of 16, to y, float `[B, H/16, W/16, M]`."""
+        x: Tensor = self.fine(self._stem(image))
+        y: Tensor = self.coarse(self.down(space_to_depth(x, 2)))
+        return y
+
+    def _stem(self, image: Tensor) -> Tensor:
+        if image.dtype != torch.uint8:
+            out: Tensor = self.stem(space_to_depth(image - 0.5, PATCH))
+            return out
+        # The same without passes over the image that scale and shift it: the weights do.
+        weight, bias = self.stem.weight, self.stem.bias
+        return F.linear(space_to_depth(image, PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
+
+
+class Synthesis(nn.Module):
+    """Latent to image. Two learned vectors a quality tell it how coarsely the latent was quantised."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        dct, frequencies = dct_rows(config.patch_channels)
+        self.coarse_rows = QualityRows(config.latent_channels)
+        self.coarse = blocks(config.latent_channels, config.synthesis_blocks[0])
+        self.up = _linear(hadamard_rows(frequencies, config.latent_channels).T)
+        self.fine_rows = QualityRows(config.patch_channels)
+        self.fine = blocks(config.patch_channels, config.synthesis_blocks[1])
+        self.tail = _linear(dct.T)
+
+    def forward(self, y: Tensor, quality: Tensor) -> Tensor:
+        """Float y `[B, h, w, M]` and integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
+        return depth_to_space(self.tail(self._features(y, quality)), PATCH) + 0.5
+
+    def levels(self, y: Tensor, quality: Tensor) -> Tensor:
+        """The same in 8-bit levels, rounded and clipped, uint8."""
+        weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
+        levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
+        return depth_to_space(levels.to(torch.uint8), PATCH)
+
+    def _features(self, y: Tensor, quality: Tensor) -> Tensor:
+        """What the last layer sees."""
+        x = self.coarse(y * (1 + self.coarse_rows(quality)))
+        x = depth_to_space(self.up(x), 2)
+        out: Tensor = self.fine(x * (1 + self.fine_rows(quality)))
+        return out

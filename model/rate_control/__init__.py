@@ -1,0 +1,1 @@
+"""The quality that reaches a target: models of rate and fidelity, and the search over them."""

@@ -1,0 +1,1 @@
+"""The archive: Delta tables, shards, commits, leases, models, runs."""

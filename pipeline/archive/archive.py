@@ -1,0 +1,233 @@
+"""The archive: two Delta tables, the models that pressed them, and the plans of running jobs.
+
+    archive = Archive.create(url)                     # or Archive.open(url) for one that must exist
+    committer = archive.committer(run)                # before planning: remembers the version that the plan is made on
+    for row in archive.rows_by_key(): ...             # IndexRow, in key order
+    shard = write_shard(archive.images, tables)       # on any worker
+    committer.commit([Receipt(unit, shard, ...)])     # on the driver
+
+An `Archive` holds only its URL and pickles to workers.
+"""
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from pipeline.archive.commits import Committer
+from pipeline.archive.delta_table import create_table, files_of, open_table
+from pipeline.archive.merge_reader import merged, merged_tables, reading_shard
+from pipeline.archive.model_store import CONFIG, cached_model, publish_model
+from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
+from pipeline.archive.shards import Shard
+from pipeline.storage.base import StorageError, Store
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.open import open_store, open_target
+
+
+class ArchiveMissing(StorageError):
+    """There is no archive at the URL."""
+
+
+class IndexRow(NamedTuple):
+    """What planning needs of a row. `shard` is the path of its Parquet file relative to `images/`: a unit's `base`."""
+
+    key: str
+    etag: str
+    status: str
+    model: str | None
+    quality: int | None
+    shard: str
+
+
+class RejectionRow(NamedTuple):
+    """One row of the rejections table; a key has one for each etag that was rejected."""
+
+    key: str
+    etag: str
+    stage: str
+    reason: str
+
+
+class Archive:
+    """An archive at a URL.
+
+    Attributes:
+        url: as given.
+        root: the store of the whole.
+        images: the store of `images/`, root of the Delta table; shards' paths are relative to it.
+        rejections: the store of `rejections/`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Args: url: where it is; nothing is contacted yet. Use `open` or `create` for one that is checked."""
+        self.root: Store = open_store(url)
+        self.url = self.root.url
+        self.images = self.root.child("images")
+        self.rejections = self.root.child("rejections")
+
+    @classmethod
+    def open(cls, url: str) -> "Archive":
+        """An archive that exists.
+
+        Raises:
+            ArchiveMissing: when there is none.
+            StorageError: when the place cannot be read.
+        """
+        archive = cls(url)
+        archive.root.check_readable()
+        try:
+            open_table(archive.images)
+        except TableNotFoundError:
+            raise ArchiveMissing(
+                f"there is no archive at {archive.url}: `maepress encode SOURCE {archive.url}` makes one"
+            ) from None
+        return archive
+
+    @classmethod
+    def create(cls, url: str) -> "Archive":
+        """The archive at a URL, with two empty tables when there was none. Safe to run twice and at the same time.
+
+        Raises:
+            StorageError: when the place cannot be written.
+        """
+        archive = cls(url)
+        open_target(url)
+        create_table(archive.images, IMAGES)
+        create_table(archive.rejections, REJECTIONS)
+        return archive
+
+    def table(self, version: int | None = None) -> DeltaTable:
+        """The images table itself, for queries, history and `restore`."""
+        return open_table(self.images, version)
+
+    def version(self) -> int:
+        """The current version of the images table; every commit adds one."""
+        return self.table().version()
+
+    def shards(self, version: int | None = None) -> list[Shard]:
+        """The files of the images table (now, or at an older version), in order of first key."""
+        return files_of(self.table(version))
+
+    def rows_by_key(self, version: int | None = None) -> Iterator[IndexRow]:
+        """Every row's index columns in byte order of the key, streamed.
+
+        Memory grows with the number of shards that overlap, not with that of rows.
+        """
+        for row, shard in merged(self.images, self.shards(version), IndexRow._fields[:-1]):
+            yield IndexRow._make((*row, shard))
+
+    def rejections_by_key(self) -> Iterator[RejectionRow]:
+        """Every rejection in byte order of (key, etag), streamed."""
+        for row, _ in merged(
+            self.rejections, files_of(open_table(self.rejections)), RejectionRow._fields, sort_columns=2
+        ):
+            yield RejectionRow(*row)
+
+    def tables_by_key(self, shards: Sequence[Shard], columns: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """What planning needs of the rows of some shards: sorted tables of ROW_COLUMNS, more columns, and SHARD."""
+        return merged_tables(self.images, shards, (*ROW_COLUMNS, *columns))
+
+    def rejection_tables(self) -> Iterator[pa.Table]:
+        """What planning needs of the rejections, as sorted tables of REJECTION_COLUMNS (and SHARD)."""
+        files = files_of(open_table(self.rejections))
+        return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
+
+    def row(
+        self, key: str, columns: Sequence[str] | None = None, shards: Sequence[Shard] | None = None
+    ) -> dict[str, Any] | None:
+        """One row, found through file and row-group statistics: a few small reads, however large the archive is.
+
+        Args:
+            key: the source's key.
+            columns: to read, all when None.
+            shards: where to look, for callers that keep the table's log; as the table is now when None.
+
+        Returns:
+            Column to value, or None when the archive has no such key.
+        """
+        for shard in self.shards() if shards is None else shards:
+            if shard.first_key <= key <= shard.last_key:
+                found = _row_in(self.images, shard, key, columns)
+                if found is not None:
+                    return found
+        return None
+
+    def scan(self, columns: Sequence[str], version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Chosen columns of every row, shard by shard in order of first key (not sorted across shards)."""
+        for shard in self.shards(version):
+            yield from scan_shard(self.images, shard.path, columns)
+
+    def committer(self, run: str, job: str = "encode") -> Committer:
+        """What commits receipts for a run.
+
+        Make it before planning: it refuses to add keys that another job added since.
+        """
+        return Committer(self.images, self.rejections, run, job)
+
+    def put_model(self, fingerprint: str, folder: str | Path) -> None:
+        """Copy a model's files to `models/FINGERPRINT/`, once.
+
+        Call it before the first commit of a row that needs it.
+        """
+        publish_model(folder, self.root.child(f"models/{fingerprint}"))
+
+    def get_model(self, fingerprint: str) -> Path:
+        """A local folder with a model of this archive, fetched once a machine (cached by fingerprint).
+
+        Raises:
+            StorageError: when the archive lacks it.
+        """
+        return cached_model(self.root.child(f"models/{fingerprint}"), fingerprint)
+
+    def models(self) -> list[str]:
+        """Fingerprints of the models inside the archive."""
+        store = self.root.child("models")
+        if isinstance(store, LocalStore) and not store.root.exists():
+            return []
+        return sorted(
+            entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}")
+        )
+
+
+def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
+    """Chosen columns of one shard, a row group at a time.
+
+    Args:
+        images: the table's root.
+        path: of the shard, relative to it.
+        columns: to read.
+        keys: only rows whose key matches this glob (`fnmatch`, where `*` crosses "/").
+
+    Raises:
+        StorageError: when the shard is missing or damaged.
+    """
+    with reading_shard(images, path) as parquet:
+        for index in range(parquet.num_row_groups):
+            if keys != "*":
+                wanted = [
+                    fnmatch.fnmatchcase(str(key), keys)
+                    for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
+                ]
+                if not any(wanted):
+                    continue
+            table = parquet.read_row_group(index, list(columns)).select(list(columns))
+            yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
+
+
+def _row_in(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
+    with reading_shard(images, shard.path) as parquet:
+        column = parquet.schema_arrow.get_field_index("key")
+        for index in range(parquet.num_row_groups):
+            ends = parquet.metadata.row_group(index).column(column).statistics
+            if ends is not None and ends.has_min_max and not str(ends.min) <= key <= str(ends.max):
+                continue
+            keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
+            if key in keys:
+                names = list(columns or parquet.schema_arrow.names)
+                return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
+    return None

@@ -1,0 +1,255 @@
+"""Making receipts visible: one atomic transaction of the images table for each batch of them.
+
+Delta settles races by "put if absent" of the next version's log file. What it does not know is that a key must be in
+the table once: two jobs that both add `a.jpg` in new files do not conflict for it. So a commit is tried at exactly
+the version that was looked at, and whenever somebody else committed in between, what they added is compared with what
+we add, key by key. Two more gaps are closed here: removing a file that an earlier version removed already, and a
+replayed commit (told by the run's number in the log, so also after an answer that was lost).
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+
+from model.core.errors import MaepressError
+from pipeline.archive.delta_table import files_of, one_line, open_table
+from pipeline.archive.merge_reader import read_rows
+from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
+from pipeline.archive.shards import Receipt, Rejection, Shard, write_rejections
+from pipeline.storage.base import StorageError, Store
+
+_ATTEMPTS = 20
+
+_VACUUMED_AFTER_MS = 30 * 60 * 1000
+"""Age of a shard from which a commit makes sure that it is still there. A driver that slept for days may be late: a
+vacuum has removed what nobody had committed."""
+
+
+REJECTIONS_VERSION = "rejectionsVersion"
+"""The fact in a commit of the images table that ties the two tables together."""
+
+
+class CommitConflict(MaepressError):
+    """Another job changed the same keys; nothing of this commit is visible.
+
+    Running the job again plans anew and continues.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit did.
+
+    Attributes:
+        version: of the images table afterwards.
+        skipped: whether the table had this number already (a replay).
+    """
+
+    version: int
+    skipped: bool
+
+
+class Committer:
+    """Commits the receipts of one run, numbered 1, 2, 3 ...; one for each run, on the driver, made before planning.
+
+    Attributes:
+        run: names the run in rows and log.
+        job: "encode", "sync" ..., for the log.
+        number: of the last commit, 0 at first; a run that goes on under its old name continues its numbers.
+    """
+
+    def __init__(self, images: Store, rejections: Store, run: str, job: str = "encode") -> None:
+        """Args: images, rejections: roots of the two tables. run: a name that no other run has. job: for the log."""
+        self.run, self.job = run, job
+        self._images, self._rejections = images, rejections
+        table = open_table(images)
+        self._version: int = table.version()
+        self._seen: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}
+        self.number = table.transaction_version(run) or 0
+
+    def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
+        """Make shards visible and those that they replace invisible, in one transaction; then add the rejections.
+
+        Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run
+        tries them again.
+
+        Args:
+            receipts: at least one.
+            number: the commit's number within the run, the next one when None. A number that the table has already is
+                a replay and is skipped.
+            rearranges: the rows are the same before and after, which readers that follow changes like to know.
+
+        Raises:
+            CommitConflict: when another job committed some of the same keys or replaced the same shard, or a vacuum
+                took a shard that had waited too long.
+            StorageError: when the store fails after retries; committing again with the same number is safe.
+        """
+        number = self.number + 1 if number is None else number
+        adds = [receipt.add for receipt in receipts if receipt.add]
+        removes = [receipt.remove for receipt in receipts if receipt.remove]
+        facts = {
+            "run": self.run,
+            "job": self.job,
+            "rows": sum(receipt.rows for receipt in receipts),
+            "sourceBytes": sum(receipt.source_bytes for receipt in receipts),
+            "payloadBytes": sum(receipt.payload_bytes for receipt in receipts),
+            "retired": sum(receipt.retired for receipt in receipts),
+            # What `restore` goes by: the rejections as they stood before this commit.
+            REJECTIONS_VERSION: open_table(self._rejections).version(),
+        }
+        skipped = not self._commit_images(adds, removes, number, facts, rearranges) if adds or removes else False
+        self._commit_rejections([rejection for receipt in receipts for rejection in receipt.rejections], number)
+        self.number = max(self.number, number)
+        return Commit(self._version, skipped)
+
+    def _commit_images(
+        self, adds: list[Shard], removes: list[str], number: int, facts: dict[str, Any], rearranges: bool
+    ) -> bool:
+        """Whether the commit is new; False for a replay."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            table = open_table(self._images)
+            if (table.transaction_version(self.run) or 0) >= number:
+                self._look_at(table, files_of(table))
+                return False
+            before = self._seen
+            if table.version() != self._version:
+                self._look_at(table, files_of(table))
+            self._check_own(adds, removes)
+            self._check_others(before, adds)
+            try:
+                transact(table, IMAGES, adds, removes, Transaction(self.run, number), facts, rearranges)
+            except CommitFailedError:
+                _pause(attempt)  # somebody else was faster: look at what they did
+            except (DeltaError, OSError) as e:
+                # The answer may be lost while the commit is there: the next look at the log tells.
+                if attempt == _ATTEMPTS:
+                    raise StorageError(f"the commit to {self._images.url} failed: {one_line(e)}") from e
+                _pause(attempt)
+            else:
+                self._version = table.version() + 1
+                for path in removes:
+                    del self._seen[path]
+                self._seen |= {shard.path: shard for shard in adds}
+                return True
+        raise StorageError(
+            f"{self._images.url} is so busy with other writers that no commit got through: run this job again"
+        )
+
+    def _look_at(self, table: DeltaTable, files: list[Shard]) -> None:
+        self._version = table.version()
+        self._seen = {shard.path: shard for shard in files}
+
+    def _check_own(self, adds: list[Shard], removes: list[str]) -> None:
+        if not self._seen.keys() >= set(removes):
+            raise CommitConflict(
+                f"another job replaced a shard of {self._images.url} that this one was changing: run this job again"
+            )
+        late = time.time_ns() // 1_000_000 - _VACUUMED_AFTER_MS
+        if any(shard.modified_ms < late and not self._images.exists(shard.path) for shard in adds):
+            raise CommitConflict(
+                f"shards of this job waited so long that a vacuum removed them from {self._images.url}: run again"
+            )
+
+    def _check_others(self, before: dict[str, Shard], adds: list[Shard]) -> None:
+        if before is self._seen:
+            return  # nobody committed since
+        for theirs in (shard for path, shard in self._seen.items() if path not in before):
+            for ours in adds:
+                if theirs.first_key <= ours.last_key and ours.first_key <= theirs.last_key:
+                    both = _keys(self._images, theirs) & _keys(self._images, ours)
+                    if both:
+                        raise CommitConflict(
+                            f"another job added {min(both)!r} to {self._images.url} meanwhile: run this job again"
+                        )
+
+    def _commit_rejections(self, rejections: list[Rejection], number: int) -> None:
+        if not rejections:
+            return
+        shard: Shard | None = None
+        for attempt in range(1, _ATTEMPTS + 1):
+            table = open_table(self._rejections)
+            if (table.transaction_version(self.run) or 0) >= number:
+                return
+            if shard is None:
+                fresh = _unknown(self._rejections, files_of(table), rejections)
+                if not fresh:
+                    return
+                shard = write_rejections(self._rejections, _to_table(fresh, self.run))
+            try:
+                transact(
+                    table,
+                    REJECTIONS,
+                    [shard] if shard else [],
+                    [],
+                    Transaction(self.run, number),
+                    {"run": self.run, "job": self.job},
+                )
+                return
+            except CommitFailedError:
+                shard = None  # others may have added the same ones: look again, and leave this file as an orphan
+                _pause(attempt)
+            except (DeltaError, OSError) as e:
+                if attempt == _ATTEMPTS:
+                    raise StorageError(f"the commit to {self._rejections.url} failed: {one_line(e)}") from e
+                _pause(attempt)
+
+
+def transact(
+    table: DeltaTable,
+    schema: pa.Schema,
+    adds: list[Shard],
+    removes: list[str],
+    mark: Transaction,
+    facts: dict[str, Any],
+    rearranges: bool = False,
+) -> None:
+    """Write the version that follows the one that `table` was opened at.
+
+    Raises:
+        CommitFailedError: when somebody else has written that version.
+    """
+    now = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        AddAction(s.path, s.size, {}, s.modified_ms, not rearranges, s.stats) for s in adds
+    ]
+    actions += [RemoveAction(path, not rearranges, now, partition_values={}) for path in removes]
+    # No retries inside: they would step over other writers' commits without comparing keys.
+    properties = CommitProperties(custom_metadata=facts, max_commit_retries=0, app_transactions=[mark])
+    table.create_write_transaction(actions, "append", schema, commit_properties=properties)
+
+
+def _keys(store: Store, shard: Shard) -> set[str]:
+    return {row[0] for row in read_rows(store, shard.path, ["key"])}
+
+
+def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
+    """Those that the table does not hold yet, each (key, etag) once; a verdict may follow an outage."""
+    new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
+    first, last = min(new)[0], max(new)[0]
+    for shard in files:
+        if shard.first_key <= last and first <= shard.last_key:
+            for key, etag, stage in read_rows(store, shard.path, ["key", "etag", "stage"]):
+                if stage != OUTAGE or ((key, etag) in new and new[key, etag].stage == OUTAGE):
+                    new.pop((key, etag), None)
+    return list(new.values())
+
+
+def _to_table(rejections: list[Rejection], run: str) -> pa.Table:
+    now = datetime.now(UTC)
+    rows = [
+        {"key": r.key, "etag": r.etag, "stage": r.stage, "reason": r.reason, "rejected_at": now, "run": run}
+        for r in rejections
+    ]
+    return pa.Table.from_pylist(rows, REJECTIONS)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0.0, min(2.0, 0.05 * 2**attempt)))

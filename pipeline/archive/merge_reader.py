@@ -1,0 +1,161 @@
+"""Rows of many sorted Parquet files as one sorted stream.
+
+Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So a window moves
+along the keys: shards are read when it comes to their first key, and what lies below the first key of the next shard
+is complete and leaves.
+
+    shard 1   a b c d e f          window 1: a b c d   (shard 3 begins at e)
+    shard 2     b   d     g
+    shard 3           e f g h      window 2: e f g h
+
+A window is a table, so that Arrow does the work on many rows at once. Memory holds the small columns of the shards
+that overlap at one point, never the whole table.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.archive.shards import Shard
+from pipeline.archive.sorted_tables import in_order, position
+from pipeline.storage.base import StorageError, Store
+
+SHARD = "shard"
+"""The column that `merged_tables` adds: int32, which of the given shards the row is in."""
+
+WINDOW_ROWS = 1 << 14
+"""Rows that are read before a window is cut, where shards overlap little: enough to hide what a call costs."""
+
+_AHEAD = 8
+"""Shards that are read before the merge needs them: reading an object store is waiting."""
+
+Row = tuple[Any, ...]
+
+
+def merged_tables(
+    store: Store,
+    shards: Sequence[Shard],
+    columns: Sequence[str],
+    sort_columns: int = 1,
+    unreadable: set[str] | None = None,
+    window_rows: int = WINDOW_ROWS,
+) -> Iterator[pa.Table]:
+    """Every row, in tables that follow each other in rising order and are sorted inside.
+
+    Args:
+        store: the table's root.
+        shards: files to merge.
+        columns: to read; "key" first, no payloads.
+        sort_columns: how many of the leading columns the rows are sorted by. Rows of one key share a table.
+        unreadable: takes the paths of shards that cannot be read, which are then left out.
+        window_rows: rows to read before a window is cut.
+
+    Yields:
+        Tables of `columns` and SHARD, none of them empty, each column in one chunk.
+
+    Raises:
+        StorageError: for a shard that cannot be read, unless `unreadable` takes it.
+    """
+    names = list(columns[:sort_columns])
+    waiting = deque(sorted(range(len(shards)), key=lambda i: shards[i].first_key))
+    loading: deque[tuple[int, Future[pa.Table]]] = deque()
+    held: list[pa.Table] = []
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        while waiting or loading or held:
+            fresh = 0
+            while (waiting or loading) and fresh < window_rows:
+                while waiting and len(loading) < _AHEAD:
+                    index = waiting.popleft()
+                    loading.append((index, pool.submit(_read, store, shards[index].path, columns, names, index)))
+                index, future = loading.popleft()
+                try:
+                    table = future.result()
+                except StorageError:
+                    if unreadable is None:
+                        raise
+                    unreadable.add(shards[index].path)
+                    continue
+                if table.num_rows:
+                    held.append(table)
+                fresh += table.num_rows
+            following = loading[0][0] if loading else waiting[0] if waiting else None
+            ready, held = _split(held, None if following is None else shards[following].first_key)
+            if ready:
+                yield in_order(pa.concat_tables(ready), names)
+
+
+def merged(
+    store: Store,
+    shards: Sequence[Shard],
+    columns: Sequence[str],
+    sort_columns: int = 1,
+    unreadable: set[str] | None = None,
+) -> Iterator[tuple[Row, str]]:
+    """The same row by row, as (values of `columns`, path of its shard)."""
+    for table in merged_tables(store, shards, columns, sort_columns, unreadable):
+        values = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        indices: list[Any] = table[SHARD].to_pylist()
+        for row, index in zip(values, indices, strict=True):
+            yield row, shards[index].path
+
+
+def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
+    """Some columns of one Parquet file, as tuples.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    table = read_columns(store, path, columns)
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def read_columns(store: Store, path: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of one Parquet file, in that order.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    with reading_shard(store, path) as parquet:
+        return parquet.read(list(columns), use_threads=False).select(list(columns))
+
+
+@contextmanager
+def reading_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, open for the length of a `with` block.
+
+    Raises:
+        StorageError: naming the file, when it is missing or damaged, also when that shows only inside the block.
+    """
+    try:
+        with store.open_input(path) as file:
+            yield pq.ParquetFile(file, pre_buffer=True)
+    except (pa.ArrowException, OSError) as e:
+        raise StorageError(
+            f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}"
+        ) from e
+
+
+def _read(store: Store, path: str, columns: Sequence[str], names: Sequence[str], index: int) -> pa.Table:
+    # Our shards are sorted; in_order sees to those that another tool has rewritten.
+    table = in_order(read_columns(store, path, columns), names)
+    return table.append_column(SHARD, pa.repeat(pa.scalar(index, pa.int32()), table.num_rows))
+
+
+def _split(held: list[pa.Table], bound: str | None) -> tuple[list[pa.Table], list[pa.Table]]:
+    """What lies below a key, and the rest; everything and nothing when there is no bound."""
+    if bound is None:
+        return held, []
+    below: list[pa.Table] = []
+    rest: list[pa.Table] = []
+    for table in held:
+        at = position(table["key"], bound)
+        if at:
+            below.append(table.slice(0, at))
+        if at < table.num_rows:
+            rest.append(table.slice(at))
+    return below, rest

@@ -1,0 +1,139 @@
+"""From an archive's rows back to pictures, with the models that the archive itself holds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from model.bitstream.container import Tag, read, write
+from model.codec import Codec
+from model.core.errors import DamagedPayload, MaepressError
+from model.core.picture import Picture
+from pipeline.archive.archive import Archive
+from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
+from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.storage.base import StorageError
+
+CHUNK_PIXELS = 4 << 20
+"""Pictures are decoded in groups of about so many pixels: enough to fill the codec's batches, little enough to hold."""
+
+Row = dict[str, Any]
+"""A row of the archive, at least key, model, width, height, payload, icc, exif and xmp."""
+
+
+class Opener:
+    """Decodes latent rows of one archive, whatever models pressed them; each model is loaded once.
+
+    Attributes:
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, archive: Archive, device: str = "cpu") -> None:
+        self.device = device
+        self._archive = archive
+        self._codecs: dict[str, Codec | MaepressError] = {}
+
+    def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
+        """Each row with its picture, or the reason why there is none; a damaged row does not disturb the others."""
+        for chunk in chunks(rows):
+            yield from self._decode(chunk)
+
+    def _decode(self, rows: list[Row]) -> Iterator[tuple[Row, Picture | str]]:
+        try:
+            codec = self.codec(rows[0]["model"])
+            pictures = codec.decompress([row["payload"] for row in rows])
+        except MaepressError as e:
+            if len(rows) > 1:
+                for row in rows:
+                    yield from self._decode([row])
+            else:
+                yield rows[0], str(e)
+            return
+        for row, picture in zip(rows, pictures, strict=True):
+            yield row, replace(picture, icc=row["icc"] or b"", exif=row["exif"] or b"", xmp=row["xmp"] or b"")
+
+    def codec(self, fingerprint: str) -> Codec:
+        """The codec of one of the archive's models.
+
+        Raises:
+            MaepressError: when the archive lacks the model or its files are damaged.
+        """
+        if fingerprint not in self._codecs:
+            self._codecs[fingerprint] = self._load(fingerprint)
+        found = self._codecs[fingerprint]
+        if isinstance(found, MaepressError):
+            raise found
+        return found
+
+    def _load(self, fingerprint: str) -> Codec | MaepressError:
+        try:
+            folder = self._archive.get_model(fingerprint)
+            codec = Codec.load(folder, device=self.device)
+        except MaepressError as e:
+            return e
+        if codec.fingerprint != fingerprint:
+            return StorageError(f"the model in {folder} is {codec.fingerprint}, not {fingerprint}: restore its files")
+        return codec
+
+
+def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows of one model, of about CHUNK_PIXELS together; sorted by model."""
+    chunk: list[Row] = []
+    pixels = 0
+    for row in sorted(rows, key=lambda row: str(row["model"])):
+        size = row["width"] * row["height"]
+        if chunk and (row["model"] != chunk[0]["model"] or pixels + size > CHUNK_PIXELS):
+            yield chunk
+            chunk, pixels = [], 0
+        chunk.append(row)
+        pixels += size
+    if chunk:
+        yield chunk
+
+
+def mae_file(row: Row) -> bytes:
+    """A row's payload as a whole `.mae` file, with the metadata that the row keeps beside it.
+
+    Raises:
+        DamagedPayload: when the payload is not intact.
+    """
+    header, sections = read(row["payload"])
+    tagged = {Tag(tag): data for tag, data in sections.items() if tag in set(Tag)}
+    if len(tagged) != len(sections):
+        raise DamagedPayload("the payload has sections of a newer maepress: upgrade maepress")
+    metadata = {Tag.ICC: row["icc"] or b"", Tag.EXIF: row["exif"] or b"", Tag.XMP: row["xmp"] or b""}
+    return write(header, tagged | metadata)
+
+
+def read_image(archive: Archive, key: str) -> Picture | bytes:
+    """One image: decoded if it was compressed, the source's own bytes if it is kept as it is.
+
+    A few small reads, however large the archive is: the table's log, the footer of the shard whose range holds the
+    key, and one row group. The archive's model is fetched once per machine and loaded once per process.
+
+    Args:
+        archive: to read from.
+        key: the source's key.
+
+    Raises:
+        StorageError: when there is no such key, or its model is not in the archive.
+        DamagedPayload: when the row is not intact.
+    """
+    row = archive.row(key, READER_COLUMNS)
+    if row is None:
+        raise StorageError(f"{archive.url} has no image {key!r}")
+    payload: bytes = row["payload"]
+    if row["status"] == ORIGINAL:
+        return payload
+    if row["status"] == JXL:
+        return to_jpeg(payload)
+    ((_, picture),) = _opener(archive.url).pictures([row])
+    if isinstance(picture, str):
+        raise DamagedPayload(f"{key!r} in {archive.url} does not decode: {picture}")
+    return picture
+
+
+@lru_cache(maxsize=4)
+def _opener(url: str) -> Opener:
+    """Keeps an archive's models loaded between calls."""
+    return Opener(Archive(url))

@@ -1,0 +1,105 @@
+"""A run's summary: one small JSON file beside the archive's tables, `runs/RUN.json`, however the run ended.
+
+    with Summary(archive.root, run, "encode", settings) as summary:
+        ...
+        summary.done(result.to_dict())      # without it the run failed: the file says why
+
+The archive's own log knows what was committed; this knows what was asked for, by which versions, how long it took and
+how it ended. `maepress status --runs` shows them. A run that was killed leaves none.
+"""
+
+import json
+import platform
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.storage.base import Fetched, StorageError, Store
+
+FOLDER = "runs"
+DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
+_PACKAGES = ("maepress", "ray", "torch", "deltalake", "pyarrow")
+
+
+class Summary:
+    """Writes a run's summary when the `with` block ends."""
+
+    def __init__(self, root: Store, run: str, job: str, settings: BaseModel) -> None:
+        """Begin.
+
+        Args:
+            root: the archive's.
+            run: its name.
+            job: "encode" or "sync".
+            settings: what was asked for; they hold no credentials, as URLs with any are refused.
+        """
+        self._root, self._run, self._clock = root, run, time.monotonic()
+        self._facts: dict[str, Any] = {
+            "run": run,
+            "job": job,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "versions": {name: _version(name) for name in _PACKAGES},
+            "settings": settings.model_dump(mode="json"),
+        }
+        self._result: Mapping[str, object] | None = None
+
+    def __enter__(self) -> "Summary":
+        return self
+
+    def done(self, result: Mapping[str, object]) -> None:
+        """The run ended well, with this result."""
+        self._result = result
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ended = DONE if self._result is not None else INTERRUPTED if kind is KeyboardInterrupt else FAILED
+        self._facts |= {
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._clock, 3),
+            "outcome": ended,
+            "error": None if error is None else f"{type(error).__name__}: {' '.join(str(error).split())[:500]}",
+            "result": self._result,
+        }
+        try:
+            self._root.put(f"{FOLDER}/{self._run}.json", json.dumps(self._facts, indent=2, default=str).encode())
+        except StorageError:
+            if error is None:  # what ended the run comes first; most likely it is the same outage
+                raise
+
+
+def latest(root: Store, count: int) -> list[dict[str, Any]]:
+    """The summaries of the latest runs, latest first; a file that is no summary is left out.
+
+    Args:
+        root: the archive's.
+        count: at most so many.
+    """
+    if not count:
+        return []
+    folder = root.child(FOLDER)
+    names = deque((entry.key for entry in folder.entries() if entry.key.endswith(".json")), maxlen=count)
+    found = []
+    for got in folder.fetch(list(names)):
+        try:
+            facts = json.loads(got.data) if isinstance(got, Fetched) else None
+        except ValueError:
+            continue
+        if isinstance(facts, dict) and "run" in facts:
+            found.append(facts)
+    return found[::-1]
+
+
+def _version(package: str) -> str:
+    """A package's version; maepress itself has none where it runs from a folder, as a job sent to a cluster may."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

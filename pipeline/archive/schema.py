@@ -1,0 +1,64 @@
+"""The columns of the archive's two tables."""
+
+from typing import Any
+
+import pyarrow as pa
+
+LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
+"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL transcode of a JPEG
+that gives the source's own bytes back."""
+MISSED, LARGER = "misses its target", "not smaller"
+"""Why an image that the codec could code was kept.
+
+For other reasons see `pipeline.images.image_reader.Reading.keep`.
+"""
+OUTAGE = "outage"
+"""Stage of a rejection for which the store was to blame, not the object: the next run tries the key again."""
+
+_IMAGES: "list[pa.Field[Any]]" = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("etag", pa.string(), nullable=False),
+    pa.field("source_bytes", pa.int64(), nullable=False),
+    pa.field("source_format", pa.string(), nullable=False),  # "jpeg", "png", "webp" ...: Pillow's name in lower case
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents
+    pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null unless latent
+    pa.field("target", pa.string()),  # "quality 40", "min_psnr 38" ...; null where it had no part in keeping the source
+    pa.field("quality", pa.float64()),  # 0..63.75 in quarters, what of the model was used; null unless latent
+    pa.field("payload", pa.binary(), nullable=False),
+    pa.field("payload_bytes", pa.int64(), nullable=False),
+    pa.field("psnr", pa.float64()),  # dB on 8-bit RGB of what the decoder gives; null unless latent
+    pa.field("ms_ssim", pa.float64()),  # the same, 0..1; null where it was not measured or a side is too short for it
+    pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
+    pa.field("icc", pa.binary()),  # null where there is none
+    pa.field("exif", pa.binary()),
+    pa.field("xmp", pa.binary()),
+    pa.field("encoded_at", pa.timestamp("us", "UTC"), nullable=False),
+    pa.field("run", pa.string(), nullable=False),
+]
+
+IMAGES = pa.schema(_IMAGES)
+"""One row a source key, always."""
+
+_REJECTIONS: "list[pa.Field[Any]]" = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("etag", pa.string(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode", "outage"
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("rejected_at", pa.timestamp("us", "UTC"), nullable=False),
+    pa.field("run", pa.string(), nullable=False),
+]
+
+REJECTIONS = pa.schema(_REJECTIONS)
+"""One row per (key, etag) that could not become a row of IMAGES."""
+
+ROW_COLUMNS = ("key", "etag", "source_bytes")
+"""The columns of IMAGES that planning always reads; judging what is stale takes some more."""
+
+REJECTION_COLUMNS = ("key", "etag", "stage")
+"""The columns of REJECTIONS that planning reads."""
+
+READER_COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
+"""The columns of IMAGES that turn a row back into an image."""

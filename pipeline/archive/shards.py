@@ -1,0 +1,313 @@
+"""Writing one unit of work as one Parquet file, and the receipt that the driver commits.
+
+A shard is written straight to its final, unique name below `images/`. Nobody sees it until a commit names it; when no
+commit ever does, it is an orphan that a vacuum removes. So a writer may die, be run twice or be forgotten at any
+point.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import time
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from pipeline.archive.schema import IMAGES, REJECTIONS
+from pipeline.archive.sorted_tables import in_order, is_rising, side_by_side
+from pipeline.storage.base import Store
+
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+_UNIQUE = ("key", "etag", "source_sha256")
+"""Columns of which no two values are equal: a dictionary would only be given up half-way."""
+
+_COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes", "psnr")
+"""Columns with least and greatest value in the transaction log, where readers skip whole files by them."""
+
+_MAX_GROUP_ROWS = 16384
+_SLICES = 256
+
+ROW_GROUP_BYTES = 4 << 20
+"""Payload bytes of a row group: what is read for one key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A Parquet file that is written, as the transaction log will name it.
+
+    Attributes:
+        path: relative to the table's root.
+        size: bytes.
+        modified_ms: milliseconds since 1970.
+        rows: number of rows.
+        first_key: least key.
+        last_key: greatest key.
+        stats: Delta's per-file statistics as JSON (numRecords, minValues, maxValues, nullCount).
+    """
+
+    path: str
+    size: int
+    modified_ms: int
+    rows: int
+    first_key: str
+    last_key: str
+    stats: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A (key, etag) that could not be pressed: at which stage (see REJECTIONS), and why in one line."""
+
+    key: str
+    etag: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one unit did; small, travels to the driver, which commits it.
+
+    Attributes:
+        unit: the unit's number in the plan.
+        add: the shard written, None when no row is left.
+        remove: path of the shard that this one replaces (copy on write), None for new keys.
+        rejections: what could not be pressed.
+        retired: rows that left, as their source is gone.
+        rows: rows pressed or kept in this unit (rows copied from `remove` do not count).
+        latents: of these, rows whose status is latent.
+        transcoded: of these, rows whose status is jxl.
+        kept: rows whose source is kept without loss, transcoded or not, by reason.
+        source_bytes: bytes of the sources of `rows`.
+        payload_bytes: bytes of the payloads of `rows`.
+        pixels: width times height over `rows`.
+    """
+
+    unit: int
+    add: Shard | None = None
+    remove: str | None = None
+    rejections: tuple[Rejection, ...] = field(default=())
+    retired: int = 0
+    rows: int = 0
+    latents: int = 0
+    transcoded: int = 0
+    kept: tuple[tuple[str, int], ...] = ()
+    source_bytes: int = 0
+    payload_bytes: int = 0
+    pixels: int = 0
+
+
+def write_shard(
+    images: Store,
+    rows: Iterable[pa.Table],
+    *,
+    base: str | None = None,
+    drop: Collection[str] = (),
+    row_group_bytes: int = ROW_GROUP_BYTES,
+) -> Shard | None:
+    """Write rows as one shard, merged with an older shard when there is one.
+
+    Args:
+        images: the table's root (`Archive.images`).
+        rows: tables in the schema IMAGES, in any order; each key at most once. They are held in memory together.
+        base: path of the shard to replace, relative to `images`. It is read a row group at a time; its rows are
+            copied as they are, except those whose key is in `rows` (replaced) or in `drop` (gone).
+        drop: keys that leave the archive. A key whose new version could not be pressed is best not dropped: its old
+            row stays.
+        row_group_bytes: payload bytes after which a row group ends.
+
+    Returns:
+        The facts for a Receipt, or None when no row is left (nothing is written then).
+
+    Raises:
+        ValueError: for a key given twice, or a null where the schema allows none.
+        StorageError: when the store cannot be read or written.
+    """
+    fresh = _conform(rows, IMAGES)
+    merged = _sorted(fresh)
+    with contextlib.ExitStack() as stack:
+        if base is not None:
+            replaced = pa.array({*drop, *_values(fresh, "key")}, pa.string())
+            kept = _rows_of(stack.enter_context(images.open_input(base)), without=replaced, many=bool(drop))
+            merged = _merge(kept, merged)
+        return write_sorted(images, merged, IMAGES, row_group_bytes)
+
+
+def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW_GROUP_BYTES) -> Shard:
+    """Write the rows of several shards as one; holds a row group of each.
+
+    Args:
+        images: the table's root.
+        paths: the shards, relative to it; no key is in two of them.
+        row_group_bytes: payload bytes after which a row group ends.
+
+    Raises:
+        StorageError: when the store cannot be read or written.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(images.open_input(path)) for path in paths]
+        merged = write_sorted(images, _merge(*map(_rows_of, files)), IMAGES, row_group_bytes)
+    assert merged is not None  # no shard is empty
+    return merged
+
+
+def write_rejections(rejections: Store, table: pa.Table) -> Shard | None:
+    """Write rows of the schema REJECTIONS as one file of the rejections table, in order of key and etag."""
+    rows = _conform([table], REJECTIONS)
+    return write_sorted(rejections, iter([in_order(rows, ["key", "etag"])]), REJECTIONS, 0)
+
+
+def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_group_bytes: int) -> Shard | None:
+    """Write tables that follow each other in key order as one Parquet file with a unique name, a row group at a time.
+
+    The payload column is stored as it is (it is compressed already) and without statistics; columns that repeat get a
+    dictionary.
+
+    Args:
+        store: the table's root.
+        rows: in the schema.
+        schema: of the file.
+        row_group_bytes: payload bytes after which a row group ends; 0: only their number of rows is limited.
+
+    Returns:
+        The file's facts, or None when there are no rows (nothing is written then).
+    """
+    groups = _row_groups(rows, row_group_bytes)
+    group = next(groups, None)
+    if group is None:
+        return None
+    names = [name for name in schema.names if name != "payload"]
+    path = f"part-{uuid.uuid4().hex}.parquet"
+    facts = _Facts()
+    with store.open_output(path) as file:
+        with pq.ParquetWriter(
+            file,
+            schema,
+            compression={"payload": "none", **dict.fromkeys(names, "zstd")} if "payload" in schema.names else "zstd",
+            use_dictionary=[name for name in names if name not in _UNIQUE],  # type: ignore[arg-type]
+            write_statistics=names,
+            write_page_index=True,
+        ) as writer:
+            while group is not None:
+                facts.add(group)
+                writer.write_table(group, row_group_size=group.num_rows)
+                group = next(groups, None)
+        size = file.tell()
+    return Shard(
+        path, size, time.time_ns() // 1_000_000, facts.rows, facts.least["key"], facts.greatest["key"], facts.to_json()
+    )
+
+
+def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
+    """The rows cut where their payloads reach so many bytes, or their number its limit."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        sizes = table["payload_bytes"].to_numpy() if most_bytes else np.zeros(table.num_rows, np.int64)
+        ends = np.cumsum(sizes)
+        start = before = 0
+        while start < table.num_rows:
+            # One past the first row with which the group is full.
+            full = int(np.searchsorted(ends, before + most_bytes - size)) + 1 if most_bytes else table.num_rows
+            end = min(full, table.num_rows, start + _MAX_GROUP_ROWS - rows)
+            held.append(table.slice(start, end - start))
+            rows, size = rows + end - start, size + int(ends[end - 1]) - before
+            start, before = end, int(ends[end - 1])
+            if rows == _MAX_GROUP_ROWS or size >= most_bytes > 0:
+                yield pa.concat_tables(held)
+                held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table in exactly the schema; chunks are kept, so that no column has to fit the 2 GiB of one binary array."""
+    table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names).cast(schema) for t in tables)])
+    for column in schema:
+        if not column.nullable and table[column.name].null_count:
+            raise ValueError(f"the column {column.name} must not hold nulls")
+    return table
+
+
+def _sorted(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows in key order, as slices that share the table's buffers: payloads are not copied.
+
+    Raises:
+        ValueError: for a key given twice.
+    """
+    if table.num_rows == 0:
+        return
+    if is_rising(table["key"], strictly=True):
+        yield table
+        return
+    keys = _values(table, "key")
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    for before, after in itertools.pairwise(order):
+        if keys[before] == keys[after]:
+            raise ValueError(f"the key {keys[before]!r} is there twice")
+    for run in range(0, len(order), _SLICES):
+        yield pa.concat_tables([table.slice(i, 1) for i in order[run : run + _SLICES]])
+
+
+def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
+    """The rows of a shard, a row group at a time, without some keys; `many` of these may fill whole row groups."""
+    parquet = pq.ParquetFile(file, pre_buffer=True)
+    for index in range(parquet.num_row_groups):
+        if many and pc.all(pc.is_in(parquet.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
+            continue
+        table = parquet.read_row_group(index).select(IMAGES.names).cast(IMAGES)
+        if without is not None:
+            table = table.filter(pc.invert(pc.is_in(table["key"], value_set=without)))
+        if table.num_rows:
+            yield table
+
+
+def _merge(*streams: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    return (
+        in_order(pa.concat_tables(parts), ["key"]) for parts in side_by_side(*streams, nothing=IMAGES.empty_table())
+    )
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    return table[column].to_pylist()
+
+
+class _Facts:
+    """Delta's per-file statistics, gathered while row groups pass by."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.least: dict[str, Any] = {}
+        self.greatest: dict[str, Any] = {}
+        self.nulls: dict[str, int] = {}
+        self._unbounded: set[str] = set()
+
+    def add(self, group: pa.Table) -> None:
+        self.rows += group.num_rows
+        for name in _COUNTED:
+            if name not in group.column_names:
+                continue
+            column = group[name]
+            self.nulls[name] = self.nulls.get(name, 0) + column.null_count
+            if column.null_count < len(column) and name not in self._unbounded:
+                ends: dict[str, Any] = pc.min_max(column).as_py()
+                if ends["max"] == math.inf:  # the PSNR of an exact picture: JSON has no word for it
+                    self._unbounded.add(name)
+                    self.least.pop(name, None)
+                    self.greatest.pop(name, None)
+                    continue
+                self.least[name] = min(self.least.get(name, ends["min"]), ends["min"])
+                self.greatest[name] = max(self.greatest.get(name, ends["max"]), ends["max"])
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {"numRecords": self.rows, "minValues": self.least, "maxValues": self.greatest, "nullCount": self.nulls}
+        )

@@ -1,0 +1,1 @@
+"""An archive as training data, for torch and for Ray."""

@@ -1,0 +1,173 @@
+"""Grids on a local disk: read out of payloads once, memory-mapped in every epoch afterwards.
+
+    cache = LatentCache.of("cache/photos", "s3://archive/photos", content="prefix")
+    loader = DataLoader(cache, batch_size=64, shuffle=True, collate_fn=...)
+
+What it costs: a prefix takes about three times the bytes of its payload, since nothing is entropy-coded any more
+(docs/learning.md). What it gives: any image in some microseconds, in any order, by any number of processes that share
+the operating system's pages.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch.utils.data import Dataset
+
+from pipeline.archive.archive import Archive
+from pipeline.dataset.samples import Grid, Samples
+from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Content
+
+FILE = "grids.arrow"
+_ABOUT = b"maepress"
+_COLUMNS: dict[str, pa.DataType] = {
+    "key": pa.string(),
+    "facts": pa.string(),
+    "rows": pa.int32(),
+    "columns": pa.int32(),
+    "kind": pa.string(),
+    "numbers": pa.large_binary(),
+    "scale": pa.binary(),
+}
+
+
+class LatentCache(Dataset[dict[str, Any]]):
+    """Grids of an archive's images, each at its number; see `pipeline.dataset.samples` for what they hold.
+
+    Attributes:
+        keys: of the images, by number.
+        nbytes: of the file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Map the cache in a folder, as `of` or `write` left it there."""
+        self._folder = Path(folder)
+        path = self._folder / FILE
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self.keys = [str(key) for key in self._table["key"].to_pylist()]
+        self.nbytes = path.stat().st_size
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table["key"].chunks)])
+
+    def __reduce__(self) -> tuple[type["LatentCache"], tuple[Path]]:
+        return LatentCache, (self._folder,)  # a loader's worker maps the file itself
+
+    @classmethod
+    def of(
+        cls,
+        folder: str | Path,
+        archive: str | Archive,
+        *,
+        content: Content = "prefix",
+        keys: str = "*",
+        columns: Sequence[str] = (),
+        done: Callable[[int], None] = lambda count: None,
+    ) -> "LatentCache":
+        """The cache of an archive's latents in a local folder, made unless it is there from the same archive version.
+
+        Args:
+            folder: made when missing.
+            archive: its URL, or the archive.
+            content: sketch, prefix or latents.
+            keys: only keys that match this glob.
+            columns: more columns of the row to keep.
+            done: told the number of images so far, where the cache is made.
+
+        Raises:
+            MaepressError: as `ArchiveImages` does.
+        """
+        images = ArchiveImages(archive, content=content, keys=keys, columns=columns, shuffle=False)
+        about = {
+            "table": images.archive.table().metadata().id,
+            "version": images.version,
+            "content": content,
+            "keys": keys,
+            "columns": list(columns),
+        }
+        if _about(Path(folder) / FILE) != about:
+            write(folder, grids_of(images), about, done)
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """`key`, the columns that were kept, and `latents`, float32 `[rows, columns, C]`."""
+        text, grid = self._read(number)
+        facts: dict[str, Any] = json.loads(text)
+        return facts | {"key": self.keys[number], "latents": grid.values()}
+
+    def grid(self, number: int) -> Grid:
+        """The grid as whole numbers, not copied out of the file."""
+        return self._read(number)[1]
+
+    def _read(self, number: int) -> tuple[str, Grid]:
+        if not 0 <= number < len(self.keys):
+            raise IndexError(f"image {number} of {len(self.keys)}")
+        chunk = int(np.searchsorted(self._starts, number, side="right")) - 1
+        at = number - int(self._starts[chunk])
+        row = {name: self._table[name].chunk(chunk)[at] for name in _COLUMNS}
+        numbers = np.frombuffer(row["numbers"].as_buffer(), row["kind"].as_py())
+        shape = (row["rows"].as_py(), row["columns"].as_py(), -1)
+        return row["facts"].as_py(), Grid(numbers.reshape(shape), np.frombuffer(row["scale"].as_buffer(), np.float32))
+
+
+def grids_of(images: ArchiveImages) -> Iterator[tuple[str, Mapping[str, Any], Grid]]:
+    """Key, columns and grid of each image of a data set of latents, in its order."""
+    samples = Samples(images.archive, images.content)
+    for rows in images.batches(DECODED_AT_ONCE):
+        for row, grid in zip(rows, samples.grids(rows), strict=True):
+            yield row["key"], {name: row[name] for name in images.columns}, grid
+
+
+def write(
+    folder: str | Path,
+    grids: Iterable[tuple[str, Mapping[str, Any], Grid]],
+    about: Mapping[str, Any],
+    done: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Write grids as a cache; the file appears whole or not at all.
+
+    Args:
+        folder: made when missing.
+        grids: key, facts (as JSON takes them) and grid of each image.
+        about: what the cache was made of.
+        done: told the number of images so far.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema(_COLUMNS, metadata={_ABOUT: json.dumps(about).encode()})
+    handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
+    os.close(handle)
+    try:
+        with pa.OSFile(name, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for count, (key, facts, grid) in enumerate(grids, 1):
+                rows, columns, _ = grid.numbers.shape
+                values = (
+                    key,
+                    json.dumps(facts, default=str),
+                    rows,
+                    columns,
+                    str(grid.numbers.dtype),
+                    np.ascontiguousarray(grid.numbers).tobytes(),
+                    grid.scale.astype(np.float32).tobytes(),
+                )
+                row = [pa.array([value], kind) for value, kind in zip(values, _COLUMNS.values(), strict=True)]
+                writer.write_batch(pa.record_batch(row, schema=schema))
+                done(count)
+        Path(name).replace(target / FILE)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _about(path: Path) -> object:
+    """What a cache was made of; None where there is none."""
+    if not path.is_file():
+        return None
+    with pa.memory_map(str(path)) as file:
+        metadata = pa.ipc.open_file(file).schema.metadata or {}
+    return json.loads(metadata.get(_ABOUT, b"null"))

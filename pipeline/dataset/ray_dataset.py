@@ -1,0 +1,124 @@
+"""An archive as a Ray dataset.
+
+    images = read_archive("s3://archive/photos", content="image", transform=crop_and_label)
+    for batch in images.iter_torch_batches(batch_size=64): ...
+
+Row groups are read by tasks and decoded by actors that hold the models. Arrays of one shape become tensors of that
+shape; of different shapes, tensors of varying shape, which Ray copies more often: a `transform` that crops or shrinks
+them to one shape runs where they are decoded.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+import torch
+from numpy.typing import NDArray
+from ray.data import DataContext, Dataset
+
+from pipeline.archive.archive import Archive
+from pipeline.dataset.row_groups import Span, Wanted, read_spans
+from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Sample, sample_of
+from pipeline.execution import ray_flow
+from pipeline.execution.packing import pack, unpack
+from pipeline.execution.setting_types import parse_range
+
+MOST_BLOCKS = 1000
+"""Ray keeps statistics of every block; an archive of a million row groups is read in so many parts."""
+TOGETHER_BYTES = 32 << 20
+"""Arrays that an actor gives on together."""
+
+
+def read_archive(
+    archive: str | Archive,
+    *,
+    content: Content = "image",
+    keys: str = "*",
+    statuses: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    transform: Callable[[Sample], Mapping[str, Any]] | None = None,
+    actors: str = "",
+    gpus_per_actor: float | None = None,
+) -> Dataset:
+    """A Ray dataset with a row an image: `key`, the columns asked for, and `image` or `latents`.
+
+    Uses the Ray that is connected, or starts one. Nothing is decoded before the dataset is consumed.
+
+    Args:
+        archive: its URL, or the archive.
+        content: as of `pipeline.dataset.torch_dataset.ArchiveImages`; so are `keys`, `statuses` and `columns`.
+        keys: only keys that match this glob.
+        statuses: only rows of these.
+        columns: more columns of the row.
+        transform: what a sample becomes, where it is decoded: a mapping of names to numbers, strings and arrays.
+        actors: decoders at least and at most, as MIN:MAX; empty: one a GPU or core.
+        gpus_per_actor: GPUs a decoder holds; None: 1 where there are GPUs, else 0.
+
+    Raises:
+        MaepressError: as `ArchiveImages` does.
+    """
+    plan = ArchiveImages(archive, content=content, keys=keys, statuses=statuses, columns=columns, shuffle=False)
+    groups = plan.groups
+    size = -(-len(groups) // MOST_BLOCKS)
+    parts = [[Span(group, 0, group.rows) for group in groups[i : i + size]] for i in range(0, len(groups), size)]
+    workers = ray_flow.crew(parse_range(actors), gpus_per_actor)
+    with DataContext.current(ray_flow.context()):
+        spans = ray.data.from_arrow([pa.table({"spans": pa.array([pack(part)], pa.large_binary())}) for part in parts])
+        names = tuple(dict.fromkeys([*COLUMNS, *columns]))
+        rows = ray_flow.stage(spans, _read, plan.archive, plan.wanted, names, cpus=workers.task_cpus)
+        decoder = (_Decoder, plan.archive, content, tuple(columns), transform, workers.threads)
+        return ray_flow.actor_stage(rows, *decoder, workers=workers, rows=plan.rows)
+
+
+def _read(table: pa.Table, archive: Archive, wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
+    for cell in table["spans"]:
+        yield from read_spans(archive.images, unpack(cell), wanted, columns)
+
+
+class _Decoder:
+    """An actor with the archive's models: tables of rows become columns of samples."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        content: Content,
+        columns: Sequence[str],
+        transform: Callable[[Sample], Mapping[str, Any]] | None,
+        threads: int,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._samples = Samples(archive, content, "cuda" if torch.cuda.is_available() else "cpu")
+        self._content: Content = content
+        self._columns, self._transform = columns, transform
+
+    def __call__(self, table: pa.Table) -> Iterator[dict[str, NDArray[Any]]]:
+        held: list[Mapping[str, Any]] = []
+        size = 0
+        for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
+            rows = batch.to_pylist()
+            for row, array in zip(rows, self._samples.arrays(rows), strict=True):
+                sample = sample_of(row, array, self._content, self._columns)
+                held.append(sample if self._transform is None else self._transform(sample))
+                size += sum(value.nbytes for value in held[-1].values() if isinstance(value, np.ndarray))
+            if size > TOGETHER_BYTES:
+                yield _columns_of(held)
+                held, size = [], 0
+        if held:
+            yield _columns_of(held)
+
+
+def _columns_of(samples: list[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    return {name: _column([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    if all(isinstance(value, np.ndarray) and value.shape == values[0].shape for value in values):
+        return np.stack(values)
+    if not isinstance(values[0], (np.ndarray, str, bytes, type(None))):
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column

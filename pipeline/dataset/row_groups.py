@@ -1,0 +1,127 @@
+"""Which rows of an archive a data set takes, and where they stand: row groups, the smallest parts worth a read.
+
+What is not wanted is left out as early as possible: shards by the key range in the transaction log, row groups by their
+statistics, rows by their two small columns; payloads are read of wanted rows' row groups only.
+"""
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.merge_reader import reading_shard
+from pipeline.archive.schema import JXL, LATENT, ORIGINAL
+from pipeline.archive.selection import literal_prefix
+from pipeline.archive.shards import Shard
+from pipeline.storage.base import Store
+
+STATUSES = (LATENT, JXL, ORIGINAL)
+_AT_ONCE = 8
+"""Shards whose footers are read at once: reading an object store is waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Rows that a data set takes.
+
+    Attributes:
+        keys: a glob for `fnmatch.fnmatchcase`, where `*` crosses "/".
+        statuses: values of the column `status`.
+    """
+
+    keys: str = "*"
+    statuses: tuple[str, ...] = STATUSES
+
+    def everything(self) -> bool:
+        """Whether no row is left out."""
+        return self.keys == "*" and set(self.statuses) >= set(STATUSES)
+
+    def mask(self, rows: pa.Table) -> list[bool]:
+        """For each row of a table with the columns `key` and `status` whether it is wanted."""
+        keys, statuses = (rows[name].to_pylist() for name in ("key", "status"))
+        return [
+            status in self.statuses and fnmatch.fnmatchcase(str(key), self.keys)
+            for key, status in zip(keys, statuses, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A row group with wanted rows: path of its shard, its number there, how many rows of it are wanted."""
+
+    shard: str
+    index: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Wanted rows `start` to `stop` of a row group."""
+
+    group: RowGroup
+    start: int
+    stop: int
+
+
+def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> list[RowGroup]:
+    """The row groups with wanted rows, in order of first key; no payload is read.
+
+    Raises:
+        StorageError: when a shard cannot be read.
+    """
+    prefix = literal_prefix(wanted.keys)
+    shards = [s for s in archive.shards(version) if s.last_key >= prefix and s.first_key <= prefix + "\U0010ffff"]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [
+            group for groups in pool.map(lambda s: _of_shard(archive.images, s, wanted), shards) for group in groups
+        ]
+
+
+def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Chosen columns of the rows of spans, a row group at a time; each shard is opened once for neighbouring spans.
+
+    Raises:
+        StorageError: when a shard is missing or damaged.
+    """
+    for shard, some in groupby(spans, key=lambda span: span.group.shard):
+        with reading_shard(images, shard) as parquet:
+            for span in some:
+                names = list(dict.fromkeys([*columns, "key", "status"]))
+                table = parquet.read_row_group(span.group.index, names, use_threads=False)
+                if not wanted.everything():
+                    table = table.filter(pa.array(wanted.mask(table)))
+                yield table.slice(span.start, span.stop - span.start).select(list(columns))
+
+
+def _of_shard(images: Store, shard: Shard, wanted: Wanted) -> list[RowGroup]:
+    with reading_shard(images, shard.path) as parquet:
+        counted = ((index, _count(parquet, index, wanted)) for index in range(parquet.num_row_groups))
+        return [RowGroup(shard.path, index, rows) for index, rows in counted if rows]
+
+
+def _count(parquet: pq.ParquetFile, index: int, wanted: Wanted) -> int:
+    facts = parquet.metadata.row_group(index)
+    if wanted.everything():
+        return int(facts.num_rows)
+    key, status = (_range(parquet, facts, name) for name in ("key", "status"))
+    prefix = literal_prefix(wanted.keys)
+    if key is not None and not (key[1] >= prefix and key[0] <= prefix + "\U0010ffff"):
+        return 0
+    if status is not None and status[0] == status[1]:  # one status in the whole group
+        if status[0] not in wanted.statuses:
+            return 0
+        if wanted.keys == "*":
+            return int(facts.num_rows)
+    return sum(wanted.mask(parquet.read_row_group(index, ["key", "status"], use_threads=False)))
+
+
+def _range(parquet: pq.ParquetFile, facts: Any, name: str) -> tuple[str, str] | None:
+    """Least and greatest value of a column in a row group, where its statistics tell."""
+    statistics = facts.column(parquet.schema_arrow.get_field_index(name)).statistics
+    return (str(statistics.min), str(statistics.max)) if statistics is not None and statistics.has_min_max else None

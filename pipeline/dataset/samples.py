@@ -1,0 +1,160 @@
+"""From rows to what is learned from: pixels, or one of three depths of latents.
+
+| content   | array                                               | what has to be decoded for it                      |
+|-----------|-----------------------------------------------------|----------------------------------------------------|
+| `image`   | uint8 `[H, W, 3]`                                   | everything                                         |
+| `sketch`  | float32 `[ceil(h/4), ceil(w/4), Z]`, h = ceil(H/16) | z: one stream of some hundred bytes                |
+| `prefix`  | float32 `[ceil(h/2), ceil(w/2), M + Z]`             | z and the first of three passes, no floating point |
+| `latents` | float32 `[h, w, M]`                                 | all symbols and their means, no synthesis          |
+
+A prefix is what the payload begins with (`model.inference.partial_decode`): M channels of the first
+pass, as what z leaves of them, in units of y, and z's Z channels beside them, repeated.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.codec import Codec
+from model.core.errors import DamagedPayload
+from pipeline.archive.archive import Archive
+from pipeline.archive.reader import Opener, Row, chunks
+from pipeline.archive.schema import JXL, LATENT
+from pipeline.images.decode_rgb import decode_rgb
+from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.storage.base import StorageError
+
+Content = Literal["image", "sketch", "prefix", "latents"]
+COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
+"""What decoding needs of a row."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Grid:
+    """An array as whole numbers, a quarter of the memory.
+
+    Attributes:
+        numbers: int8 `[rows, columns, C]`; int16 where one of them needs it; uint8 of pixels.
+        scale: float32 `[C]`; the array is their product.
+    """
+
+    numbers: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.uint8]
+    scale: NDArray[np.float32]
+
+    def values(self) -> NDArray[np.float32]:
+        """The array, float32 `[rows, columns, C]`."""
+        return self.numbers * self.scale
+
+
+@lru_cache(maxsize=4)
+def _opener(url: str, device: str) -> Opener:
+    """Keeps an archive's models loaded from epoch to epoch."""
+    return Opener(Archive(url), device)
+
+
+class Samples:
+    """Makes arrays of rows of one archive, with the models that it holds."""
+
+    def __init__(self, archive: Archive, content: Content, device: str = "cpu") -> None:
+        """Nothing is loaded before it is needed."""
+        self._archive = archive
+        self._content = content
+        self._opener = _opener(archive.url, device)
+
+    def arrays(self, rows: Sequence[Row]) -> list[NDArray[Any]]:
+        """The array of each row, in order.
+
+        Raises:
+            DamagedPayload: naming the key of a row that does not decode.
+            StorageError: for one that has not what is asked for.
+        """
+        if self._content == "image":
+            return self._each(rows, self._pixels)
+        if self._content == "latents":
+            return self._each(rows, lambda codec, payloads: codec.latents(payloads))
+        return [grid.values() for grid in self.grids(rows)]
+
+    def grids(self, rows: Sequence[Row]) -> list[Grid]:
+        """The latents of each row as whole numbers, in order.
+
+        Those of a sketch and a prefix are what is coded; latents are rounded to 8 bits of their channel's largest
+        value in the image.
+        """
+        return self._each(rows, _GRIDS[self._content])
+
+    def _each(self, rows: Sequence[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
+        made: dict[int, Any] = {}
+        numbered = [row | {"number": number} for number, row in enumerate(rows)]
+        for row in numbered:
+            if row["status"] != LATENT:
+                made[row["number"]] = self._kept(row)
+        for chunk in chunks([row for row in numbered if row["status"] == LATENT]):
+            made |= zip((row["number"] for row in chunk), self._chunk(chunk, make), strict=True)
+        return [made[number] for number in range(len(rows))]
+
+    def _chunk(self, rows: list[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
+        """Rows of one model."""
+        try:
+            return make(self._opener.codec(rows[0]["model"]), [row["payload"] for row in rows])
+        except DamagedPayload as e:
+            if len(rows) > 1:  # which of them
+                return [made for row in rows for made in self._chunk([row], make)]
+            raise DamagedPayload(
+                f"{rows[0]['key']!r} in {self._archive.url} does not decode: {e}; `maepress verify` names all such rows"
+            ) from None
+
+    def _pixels(self, codec: Codec, payloads: list[bytes]) -> list[NDArray[np.uint8]]:
+        return [_rgb(picture.pixels) for picture in codec.decompress(payloads)]
+
+    def _kept(self, row: Row) -> NDArray[np.uint8]:
+        """Pixels of a row whose source was kept."""
+        if self._content != "image":
+            raise StorageError(f"{row['key']!r} in {self._archive.url} is kept as its source and has no latents")
+        image = decode_rgb(to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"])
+        if image is None:
+            raise StorageError(
+                f"{row['key']!r} in {self._archive.url} is kept in a form that has no RGB pixels: "
+                "leave it out by key or by status"
+            )
+        return np.array(image)
+
+
+def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
+
+
+def _sketches(codec: Codec, payloads: list[bytes]) -> list[Grid]:
+    return [Grid(z, np.ones(z.shape[-1], np.float32)) for z in codec.sketches(payloads)]
+
+
+def _prefixes(codec: Codec, payloads: list[bytes]) -> list[Grid]:
+    found = codec.prefixes(payloads)
+    steps = codec.steps([prefix.header.step for prefix in found])
+    grids = []
+    for prefix, step in zip(found, steps, strict=True):
+        rows, columns, channels = prefix.symbols.shape
+        small = max(int(prefix.symbols.max()), -int(prefix.symbols.min())) <= 127
+        numbers = np.empty((rows, columns, channels + prefix.z.shape[-1]), np.int8 if small else np.int16)
+        numbers[..., :channels] = prefix.symbols.clip(-32767, 32767)
+        numbers[..., channels:] = prefix.z.repeat(2, 0).repeat(2, 1)[:rows, :columns]
+        grids.append(Grid(numbers, np.concatenate([step, np.ones(prefix.z.shape[-1], np.float32)])))
+    return grids
+
+
+def _latents(codec: Codec, payloads: list[bytes]) -> list[Grid]:
+    grids = []
+    for latents in codec.latents(payloads):
+        scale = np.maximum(np.abs(latents).max((0, 1)), 1e-6) / 127
+        grids.append(Grid(np.rint(latents / scale).astype(np.int8), scale))
+    return grids
+
+
+_GRIDS: dict[str, Callable[[Codec, list[bytes]], list[Grid]]] = {
+    "sketch": _sketches,
+    "prefix": _prefixes,
+    "latents": _latents,
+}

@@ -1,0 +1,166 @@
+"""An archive as a data set: for torch here, for Ray Data in `pipeline.dataset.ray_dataset`.
+
+    from pipeline.dataset.torch_dataset import ArchiveImages
+
+    dataset = ArchiveImages("s3://archive/photos", content="image", keys="2024/*", transform=crop_and_label)
+    loader = DataLoader(dataset, batch_size=64, num_workers=4)
+    for epoch in range(10):
+        dataset.set_epoch(epoch)
+        for batch in loader: ...
+
+`pipeline.dataset.samples` says what the contents are, `docs/learning.md` what they cost; `pipeline.dataset.cache`
+keeps latents for many epochs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data import IterableDataset, get_worker_info
+
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.archive.reader import Row
+from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.dataset.row_groups import STATUSES, Wanted, read_spans, row_groups
+from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.sharding import bounds, shuffled_groups, shuffled_rows, stretch
+
+__all__ = ["ArchiveImages", "Content", "Sample"]
+
+Sample = dict[str, Any]
+"""`key`, the columns that were asked for, and `image` or `latents`: an array as `pipeline.dataset.samples` says."""
+DECODED_AT_ONCE = 16
+"""Rows that are decoded together: enough to fill the codec's batches, few enough to hold."""
+
+
+class ArchiveImages(IterableDataset[Any]):
+    """Images or latents of an archive, as it was when the data set was made; later commits do not disturb it.
+
+    DDP ranks and loader workers see disjoint parts of equal length (to within one image), together everything. Memory
+    is that of the index (a few hundred bytes a row group), the shuffling buffer and a few decoded images, in each
+    worker.
+
+    Attributes:
+        archive: where they are.
+        version: of its table.
+        content: what samples hold.
+        columns: of the row that samples have beside their key.
+        wanted: which rows.
+        groups: the row groups with such rows, in order of first key.
+        rows: images of one epoch, over all ranks.
+    """
+
+    def __init__(
+        self,
+        archive: str | Archive,
+        *,
+        content: Content = "image",
+        keys: str = "*",
+        statuses: Sequence[str] | None = None,
+        columns: Sequence[str] = (),
+        transform: Callable[[Sample], Any] | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        buffer_bytes: int = 32 << 20,
+        equal: bool = False,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        """Looks up which rows there are: the log and the shards' footers are read, no payload.
+
+        Args:
+            archive: its URL, or the archive.
+            content: image, sketch, prefix or latents.
+            keys: only keys that match this glob (`fnmatch`, where `*` crosses "/").
+            statuses: only rows of these; None: those that have the content.
+            columns: more columns of the row that each sample shall have (`pipeline.archive.schema.IMAGES`).
+            transform: what a sample becomes, in the worker: crops it to a size that batches need, makes a label of its
+                key ...
+            shuffle: shards, row groups and then rows within a buffer, anew each epoch; else in order of key, as far as
+                shards do not overlap.
+            seed: another one shuffles otherwise; must be the same on all ranks.
+            buffer_bytes: payloads that each worker holds to shuffle among.
+            equal: leave out up to `world - 1` images, others each epoch, so that every rank has as many: DDP waits for
+                ever for a rank that has a batch less.
+            rank: which part this process reads; None: as torch.distributed says, if it is initialised.
+            world: number of such parts.
+
+        Raises:
+            MaepressError: for a column that there is not, or when nothing matches.
+            StorageError: when there is no archive, or a shard cannot be read.
+        """
+        self.archive = Archive.open(archive) if isinstance(archive, str) else archive
+        unknown = [name for name in columns if name not in IMAGES.names]
+        if unknown:
+            raise MaepressError(f"an archive has no column {unknown[0]!r}: it has {', '.join(IMAGES.names)}")
+        self.content: Content = content
+        self.columns = tuple(columns)
+        able = STATUSES if content == "image" else (LATENT,)
+        self.wanted = Wanted(keys, able if statuses is None else tuple(statuses))
+        self._transform, self._shuffle, self._seed, self._buffer = transform, shuffle, seed, buffer_bytes
+        started = dist.is_available() and dist.is_initialized()
+        self._rank = rank if rank is not None else dist.get_rank() if started else 0
+        self._world = world if world is not None else dist.get_world_size() if started else 1
+        self._equal = equal
+        self.version = self.archive.version()
+        self.groups = row_groups(self.archive, self.wanted, self.version)
+        self.rows = sum(group.rows for group in self.groups)
+        if not self.rows:
+            raise MaepressError(
+                f"{self.archive.url} has no row of status {' or '.join(self.wanted.statuses)} "
+                f"whose key matches {keys!r}: there is nothing to learn from"
+            )
+        # Shared, so that workers that live longer than an epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle otherwise from the next iteration on; call it with the same number on all ranks."""
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        """This worker's samples.
+
+        Raises:
+            DamagedPayload: naming the key of an image that does not decode.
+            StorageError: when a shard is gone or damaged.
+        """
+        samples = Samples(self.archive, self.content)
+        for rows in self.batches(DECODED_AT_ONCE):
+            for row, array in zip(rows, samples.arrays(rows), strict=True):
+                sample = sample_of(row, array, self.content, self.columns)
+                yield sample if self._transform is None else self._transform(sample)
+
+    def batches(self, count: int) -> Iterator[list[Row]]:
+        """This worker's rows, not decoded, so many together (the last may be fewer)."""
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        epoch = int(self._epoch)
+        groups, total = self.groups, self.rows
+        if self._shuffle:
+            groups = shuffled_groups(groups, np.random.default_rng((self._seed, epoch)))
+        if self._equal:
+            total -= total % self._world
+        begin, end = bounds(total, self._rank, self._world)
+        mine = bounds(end - begin, part, parts)
+        rows = iter(self._rows(stretch(groups, begin + mine[0], begin + mine[1])))
+        if self._shuffle:
+            rng = np.random.default_rng((self._seed, epoch, self._rank, part))
+            rows = shuffled_rows(rows, rng, self._buffer)
+        while some := list(islice(rows, count)):
+            yield some
+
+    def _rows(self, spans: Sequence[Any]) -> Iterator[Row]:
+        names = list(dict.fromkeys([*COLUMNS, *self.columns]))
+        for table in read_spans(self.archive.images, spans, self.wanted, names):
+            for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
+                yield from batch.to_pylist()
+
+
+def sample_of(row: Row, array: Any, content: Content, columns: Sequence[str]) -> Sample:
+    """A sample of a row and what was decoded of it."""
+    facts = {name: row[name] for name in columns}
+    return facts | {"key": row["key"], "image" if content == "image" else "latents": array}

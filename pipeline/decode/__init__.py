@@ -1,0 +1,1 @@
+"""An archive back to image files."""

@@ -1,0 +1,73 @@
+"""What an encode can be told."""
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.encode.target_settings import TargetSettings
+from pipeline.images.image_reader import MAX_PIXELS
+from pipeline.images.sandbox import Limits
+
+
+class EncodeSettings(TargetSettings):
+    """Which images go where, pressed how, by how many."""
+
+    source: str = Field(description="folder or bucket of images to press")
+    archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
+    model: str = Field("base", description="base (the shipped model) or a model's folder")
+    repress: bool = Field(False, description="also press again what another model pressed, or to another target")
+    retry_rejected: bool = Field(False, description="try again what was refused before and has not changed since")
+    actors: str = Field(
+        "", description="encoders at least and at most, as MIN:MAX; empty: one a GPU, or one a CPU core"
+    )
+    gpus_per_actor: float | None = Field(
+        None, ge=0, description="GPUs an encoder holds; empty: 1 where there are GPUs, else 0"
+    )
+    shard_mib: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="MiB of source that become one shard; what a crash can cost at most, times the shards in work",
+    )
+    commit_seconds: float = Field(30.0, ge=0, description="seconds after which finished shards are committed")
+    max_megapixels: float = Field(MAX_PIXELS / 1e6, gt=0, description="larger images are kept as their original bytes")
+    max_object_mib: int = Field(512, ge=1, description="larger objects are rejected without being fetched")
+    read_seconds: float = Field(
+        60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"
+    )
+
+    @field_validator("actors")
+    @classmethod
+    def _two_numbers(cls, text: str) -> str:
+        parts = text.split(":")
+        if text and not (len(parts) == 2 and all(p.isdecimal() for p in parts) and 1 <= int(parts[0]) <= int(parts[1])):
+            raise ValueError(f"{text!r} is not MIN:MAX with 1 <= MIN <= MAX, such as 1:8")
+        return text
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        source, archive = self.source.rstrip("/"), self.archive.rstrip("/")
+        if archive == source or archive.startswith(source + "/"):
+            raise ValueError(f"the archive {self.archive} lies inside its source {self.source}: put it elsewhere")
+        return self
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels above which an image is kept as it is."""
+        return int(self.max_megapixels * 1e6)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes above which an object is not fetched."""
+        return self.max_object_mib << 20
+
+    def limits(self) -> Limits:
+        """What decoding one image may take."""
+        return Limits.for_images(self.read_seconds, self.max_pixels, self.max_bytes)
+
+    def actor_range(self) -> tuple[int, int] | None:
+        """Least and most encoders, or None to choose by what the cluster has."""
+        if not self.actors:
+            return None
+        least, most = self.actors.split(":")
+        return int(least), int(most)

@@ -1,0 +1,1 @@
+"""What encoding a source would save, take and cost, from a sample."""

@@ -1,0 +1,68 @@
+"""The price table: a small YAML file that anybody may edit; `prices.yaml` beside this module is the shipped one."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.core.errors import MaepressError
+
+SHIPPED = Path(__file__).with_name("prices.yaml")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Requests(_Frozen):
+    """Dollars a thousand requests."""
+
+    get: float = Field(ge=0)
+    put: float = Field(ge=0)
+    list: float = Field(ge=0)
+
+
+class Machine(_Frozen):
+    """What a machine costs an hour, and how many cores of it press."""
+
+    hour: float = Field(ge=0)
+    cores: int = Field(ge=1)
+
+
+class Prices(_Frozen):
+    """The whole table; `storage` is in dollars a GB (10^9 bytes) and month."""
+
+    storage: dict[str, float] = Field(min_length=1)
+    requests: Requests
+    machines: dict[str, Machine] = Field(min_length=1)
+
+
+def read_prices(path: str) -> Prices:
+    """The table in a file; the shipped one for an empty path.
+
+    Raises:
+        MaepressError: one line, when the file cannot be read or something in it is missing or misspelt.
+    """
+    file = Path(path) if path else SHIPPED
+    try:
+        return Prices.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except OSError as e:
+        raise MaepressError(f"--prices {path}: {e.strerror or e}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise MaepressError(f"--prices {path}: not YAML ({' '.join(str(e).split())})") from None
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise MaepressError(f"--prices {path}: {where}: {first['msg']} (see {SHIPPED.name} for the form)") from None
+
+
+def choose(table: dict[str, "float"] | dict[str, Machine], name: str, what: str) -> str:
+    """The name itself, or the table's first for an empty one.
+
+    Raises:
+        MaepressError: when the table has no such name.
+    """
+    chosen = name or next(iter(table))
+    if chosen not in table:
+        raise MaepressError(f"--{what} {name}: the price table has {', '.join(table)}")
+    return chosen

@@ -1,0 +1,1 @@
+"""A model beside standard codecs on the same images."""

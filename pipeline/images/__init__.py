@@ -1,0 +1,1 @@
+"""Untrusted bytes to pictures and back, in a sandbox."""

@@ -1,0 +1,55 @@
+"""JPEG files, kept as they are but smaller: lossless JPEG XL transcodes that give the very same bytes back.
+
+    jxl = to_jxl(jpeg)          # None where JPEG XL cannot carry the file
+    to_jpeg(jxl) == jpeg        # checked each time before `to_jxl` answers
+
+JPEG XL codes a JPEG's quantised coefficients again with a better entropy coder, and keeps what else the file holds
+(order of markers, metadata, padding bits) beside them. A file that is not strictly a JPEG (cut short, four colours,
+arithmetic coding) is refused.
+
+The library is loaded when it is first needed: an archive without such rows works where it is not installed.
+"""
+
+from types import ModuleType
+
+from model.core.errors import DamagedPayload, MaepressError
+
+JPEG_START = b"\xff\xd8\xff"
+"""How every JPEG file begins."""
+
+
+def to_jxl(jpeg: bytes) -> bytes | None:
+    """A JPEG XL file from which `to_jpeg` makes exactly these bytes again, or None when there is none.
+
+    Raises:
+        MaepressError: when imagecodecs is not installed.
+    """
+    codecs = _imagecodecs()
+    try:
+        jxl = bytes(codecs.jpegxl_encode_jpeg(jpeg, numthreads=1))
+        same = codecs.jpegxl_decode_jpeg(jxl, numthreads=1) == jpeg
+    except (codecs.JpegxlError, ValueError):  # not strictly a JPEG: it stays as it is, which loses nothing
+        return None
+    return jxl if same else None
+
+
+def to_jpeg(jxl: bytes) -> bytes:
+    """The JPEG that a transcode was made of.
+
+    Raises:
+        DamagedPayload: when the bytes are no such transcode.
+        MaepressError: when imagecodecs is not installed.
+    """
+    codecs = _imagecodecs()
+    try:
+        return bytes(codecs.jpegxl_decode_jpeg(jxl, numthreads=1))
+    except (codecs.JpegxlError, ValueError):
+        raise DamagedPayload("the payload is no JPEG XL transcode of a JPEG") from None
+
+
+def _imagecodecs() -> ModuleType:
+    try:
+        import imagecodecs
+    except ImportError:
+        raise MaepressError("JPEG XL transcodes need the imagecodecs package: pip install imagecodecs") from None
+    return imagecodecs

@@ -1,0 +1,265 @@
+"""Work on untrusted bytes in a child process: a hang, a crash or a memory bomb in a decoder ends as one error.
+
+    sandbox = shared(Limits(seconds=60, memory=2 << 30))
+    picture = sandbox.read(source, max_pixels=64_000_000)      # as pipeline.images.image_reader.read
+    jxl = sandbox.to_jxl(jpeg)                                 # as pipeline.images.jpeg_xl
+
+Each process has one child, started when it is first needed and again when it dies; both talk through pipes, planes go
+through shared memory. Decoders written in C cannot be stopped from within (a signal waits for them, a thread cannot be
+ended), and a crash takes its whole process along; so they get a process of their own. It is no wall against code that
+takes the child over: that has the rights of its parent.
+
+Why not `multiprocessing` or `concurrent.futures`: their children import the parent's main module (here Ray's), their
+pools are lost as a whole when one child dies, and work that runs has no time limit.
+"""
+
+import fcntl
+import functools
+import math
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.core.errors import DamagedPayload, MaepressError
+from model.core.picture import Picture
+from pipeline.images.image_reader import Reading, Rejected
+from pipeline.images.ipc_messages import Buffer, pack, unpack
+from pipeline.images.shared_buffer import SharedBuffer
+
+_START_SECONDS = 120.0
+"""How long a child may take to be ready: a third of a second, but machines are busy. No request pays for it."""
+_PIPE_BYTES = 1 << 20
+"""Asked of the kernel for each pipe: a picture goes through in few turns."""
+
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Keep what one picture's planes occupied for the next one's: with glibc's defaults every picture's pages are given
+    # back and faulted in again, which took a third of the child's time.
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may take.
+
+    Attributes:
+        seconds: from the request to its answer, once the child is ready.
+        memory: bytes that the child's address space may grow by.
+    """
+
+    seconds: float
+    memory: int
+
+    @classmethod
+    def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
+        """Limits that no sound image within these sizes reaches: some copies of its planes and of its file."""
+        return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
+
+
+Answer = tuple[Any, list[Buffer], NDArray[np.uint8] | None]
+"""Head, blobs, and the content of the shared buffer, if there is one."""
+
+
+TRANSCODING = Limits(seconds=600, memory=8 << 30)
+"""What turning a transcode back may take; its JPEG was within the limits of the run that made it."""
+
+
+class _Stopped(Exception):
+    """The child gave no answer; the text says why."""
+
+
+class _Died(_Stopped):
+    """It ended by itself, perhaps through no fault of the request (a machine short of memory)."""
+
+
+class Sandbox:
+    """A child process and what it is asked. Threads may share it; they wait for each other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._planes = SharedBuffer()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
+        """What `pipeline.images.image_reader.read` says; a child that gives no answer makes it a rejection."""
+        if not source:
+            return Rejected("read", "empty file")
+        try:
+            head, blobs, planes = self._ask({"task": "read", "max_pixels": max_pixels}, source)
+        except _Stopped as e:
+            return Rejected("read", f"cannot be decoded: {e}")
+        if "error" in head:
+            return Rejected("read", f"cannot be decoded: {head['error']}")
+        if "reason" in head:
+            return Rejected(head["stage"], head["reason"])
+        name, wide, high = head["facts"]
+        if planes is None:
+            return Reading(name, wide, high, keep=head["keep"])
+        height, width, channels = head["shape"]
+        colour = height * width * channels
+        alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
+        icc, exif, xmp = (bytes(data) for data in blobs)
+        return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
+
+    def to_jxl(self, jpeg: bytes) -> bytes | None:
+        """A checked JPEG XL transcode, or None where there is none or making it took too much.
+
+        Raises:
+            MaepressError: when imagecodecs is not installed.
+        """
+        try:
+            head, blobs, _ = self._ask({"task": "to_jxl"}, jpeg)
+        except _Stopped:
+            return None
+        if "error" in head:
+            raise MaepressError(head["error"])
+        return bytes(blobs[0]) if blobs else None
+
+    def to_jpeg(self, jxl: bytes) -> bytes:
+        """The JPEG of a transcode.
+
+        Raises:
+            DamagedPayload: when the bytes are no transcode, or the decoder gives no answer.
+            MaepressError: when imagecodecs is not installed.
+        """
+        try:
+            head, blobs, _ = self._ask({"task": "to_jpeg"}, jxl)
+        except _Stopped as e:
+            raise DamagedPayload(f"the payload cannot be turned back into its JPEG: {e}") from None
+        if "error" in head:
+            raise DamagedPayload(head["error"])
+        return bytes(blobs[0])
+
+    def processor_seconds(self) -> float:
+        """Processor time of this process and its children, those included that have ended; for differences."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # os.times() counts in hundredths of a second
+        own = time.process_time() + ended.ru_utime + ended.ru_stime
+        with self._lock:
+            # A process's clock has such a number on Linux: see clock_getcpuclockid(3).
+            return own + (time.clock_gettime((~self._child.pid << 3) | 2) if self._child else 0.0)
+
+    def close(self) -> None:
+        """End the child; the next request starts another."""
+        with self._lock:
+            self._kill()
+
+    def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
+        """A request and its answer. A child that died is asked once more: the machine may have been to blame."""
+        with self._lock:
+            try:
+                return self._ask_once(head, source)
+            except _Died:
+                return self._ask_once(head, source)
+
+    def _ask_once(self, head: dict[str, Any], source: bytes) -> Answer:
+        try:
+            child = self._ready()
+            assert child.stdin and child.stdout
+            for part in pack(head, [source]):
+                child.stdin.write(part)
+            child.stdin.flush()
+            answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds)
+        except (BrokenPipeError, EOFError):
+            raise _Died(self._last_words()) from None
+        except TimeoutError:
+            self._kill()
+            raise _Stopped(f"it took longer than {self.limits.seconds:g} s") from None
+        except BaseException:  # interrupted between question and answer: the next one must not get this answer
+            self._kill()
+            raise
+        size = answer.get("planes")
+        return answer, blobs, None if size is None else self._planes.take(size)
+
+    def _ready(self) -> "subprocess.Popen[bytes]":
+        """The child, started if there is none.
+
+        Raises:
+            EOFError: when it ends before it is ready.
+            _Stopped: when it does not get ready.
+        """
+        if self._child is None:
+            self._child = self._start()
+            assert self._child.stdout
+            try:
+                _answer(self._child.stdout.fileno(), time.monotonic() + _START_SECONDS)
+            except TimeoutError:
+                self._kill()
+                raise _Stopped(f"the decoder's process was not ready within {_START_SECONDS:g} s") from None
+        return self._child
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        limits = [str(math.ceil(self.limits.seconds)), str(self.limits.memory)]
+        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.images.sandbox_child", *limits, str(self._planes.descriptor)],
+            pass_fds=[self._planes.descriptor],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
+            start_new_session=True,  # an interrupt at the terminal is its parent's business
+        )
+        for pipe in (child.stdin, child.stdout):
+            assert pipe
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return child
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.communicate()
+
+    def _last_words(self) -> str:
+        """How the child ended."""
+        child, self._child = self._child, None
+        assert child is not None
+        child.communicate()
+        if child.returncode == -signal.SIGXCPU:
+            return f"it took longer than {self.limits.seconds:g} s"
+        how = signal.Signals(-child.returncode).name if child.returncode < 0 else f"exit status {child.returncode}"
+        return f"the decoder crashed ({how})"
+
+
+def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
+    """The next message of a pipe.
+
+    Raises:
+        TimeoutError: when it is not whole at the deadline (of `time.monotonic`).
+        EOFError: when the pipe ends first.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+
+        def read(size: int) -> Buffer:
+            data = memoryview(bytearray(size))
+            filled = 0
+            while filled < size:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+                count = os.readv(pipe, [data[filled:]])
+                if not count:
+                    raise EOFError
+                filled += count
+            return data
+
+        return unpack(read)
+
+
+@functools.lru_cache(maxsize=4)
+def shared(limits: Limits) -> Sandbox:
+    """This process's sandbox with such limits."""
+    return Sandbox(limits)

@@ -1,0 +1,131 @@
+"""The child process of `pipeline.images.sandbox`: requests on standard input, answers on standard output.
+
+It ends when its standard input ends.
+
+It imports neither torch nor Ray, so that it starts in a third of a second and occupies some 50 MB.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from model.core.errors import MaepressError
+from pipeline.images.image_reader import Rejected, read
+from pipeline.images.ipc_messages import Buffer, pack, unpack
+from pipeline.images.jpeg_xl import to_jpeg, to_jxl
+from pipeline.images.shared_buffer import SharedBuffer
+
+Reply = tuple[object, Sequence[Buffer]]
+
+
+def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
+    """What `pipeline.images.image_reader.read` says of a source.
+
+    Pixels and alpha go to `planes`; ICC, EXIF and XMP are blobs.
+    """
+    reading = read(source, max_pixels=options["max_pixels"])
+    if isinstance(reading, Rejected):
+        return {"stage": reading.stage, "reason": reading.reason}, ()
+    head: dict[str, object] = {"facts": [reading.source_format, reading.width, reading.height], "keep": reading.keep}
+    picture = reading.picture
+    if picture is None:
+        return head, ()
+    colour = picture.pixels.reshape(-1)
+    content = colour if picture.alpha is None else np.concatenate([colour, picture.alpha.reshape(-1)])
+    planes.put(content)
+    head |= {"shape": picture.pixels.shape, "alpha": picture.alpha is not None, "planes": content.size}
+    return head, (picture.icc, picture.exif, picture.xmp)
+
+
+def transcode(_: Any, jpeg: bytes, __: SharedBuffer) -> Reply:
+    """A JPEG as JPEG XL, or no blob where there is none."""
+    jxl = to_jxl(jpeg)
+    return {}, () if jxl is None else (jxl,)
+
+
+def restore(_: Any, jxl: bytes, __: SharedBuffer) -> Reply:
+    """The JPEG of a transcode."""
+    return {}, (to_jpeg(jxl),)
+
+
+TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
+    "read": read_picture,
+    "to_jxl": transcode,
+    "to_jpeg": restore,
+}
+
+
+def answer(head: Any, source: bytes, planes: SharedBuffer) -> Reply:
+    """A task's reply; what it says to the user, and a lack of memory, are replies as well."""
+    try:
+        return TASKS[head["task"]](head, source, planes)
+    except MaepressError as e:
+        return {"error": str(e)}, ()
+    except MemoryError:
+        return {"error": "it needs more memory than one image may take"}, ()
+
+
+def main(seconds: int, memory: int, descriptor: int) -> None:
+    """Serve until standard input ends.
+
+    Args:
+        seconds: of processor time for one request. The kernel ends a child that takes more, though its parent be gone.
+        memory: bytes that the child's address space may grow by.
+        descriptor: of the buffer for planes.
+    """
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the replies
+    planes = SharedBuffer(descriptor)
+    limit_memory(memory)
+    say(replies, pack({"ready": True}))
+    while True:
+        try:
+            head, (source,) = unpack(lambda size: exactly(requests, size))
+        except EOFError:
+            return
+        limit_time(seconds)
+        say(replies, pack(*answer(head, bytes(source), planes)))
+
+
+def say(file: BinaryIO, parts: Sequence[Buffer]) -> None:
+    """Send a message."""
+    for part in parts:
+        file.write(part)
+    file.flush()
+
+
+def exactly(file: BinaryIO, size: int) -> bytes:
+    """So many bytes.
+
+    Raises:
+        EOFError: when the file ends before.
+    """
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def limit_memory(memory: int) -> None:
+    """Let the address space grow by so many bytes from what it is now."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def limit_time(seconds: int) -> None:
+    """Let the process use so many seconds of processor time from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,1 +1,0 @@
-"""Learning from an archive: its images and latents as a data set, heads on them, and what a probe finds."""

@@ -1,0 +1,204 @@
+"""Status: what an archive holds, from its tables alone; no payload is read.
+
+Counting is left to the table's own query engine (DataFusion, inside `deltalake`), which reads the small columns and
+streams.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.merge_reader import merged
+from pipeline.archive.run_record import latest
+from pipeline.maintain.settings import StatusSettings
+
+__all__ = ["ArchiveStatus", "StatusSettings", "Version", "status"]
+
+_TOTALS = """
+SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
+       count(*) FILTER (WHERE status = 'jxl') AS transcoded,
+       coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
+       coalesce(sum(CAST(width AS BIGINT) * height), 0) AS pixels
+FROM images"""
+
+# A picture that came back exactly has an infinite PSNR: it is counted, and left out of the mean.
+_PSNR = """
+SELECT count(*) AS measured, count(*) FILTER (WHERE psnr = CAST('Infinity' AS DOUBLE)) AS exact,
+       avg(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS mean,
+       min(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS least,
+       approx_percentile_cont(psnr, 0.05) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p5,
+       approx_percentile_cont(psnr, 0.5) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p50,
+       approx_percentile_cont(psnr, 0.95) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p95
+FROM images WHERE psnr IS NOT NULL"""
+
+
+_MOST_RUNS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One commit of the images table.
+
+    Attributes:
+        version: its number.
+        time: UTC.
+        operation: Delta's word for it.
+        run: the run that committed, None for what other tools did.
+        rows: pressed or kept in it, None for what other tools did.
+    """
+
+    version: int
+    time: datetime
+    operation: str
+    run: str | None
+    rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStatus:
+    """What an archive holds.
+
+    Attributes:
+        archive: its URL.
+        rows: one a source key.
+        latents: of these, pressed images.
+        transcoded: of these, JPEGs kept as JPEG XL, which gives the same bytes back.
+        originals: of these, sources kept byte for byte.
+        kept: transcoded and originals by reason, most frequent first.
+        source_bytes: of all rows' sources.
+        payload_bytes: of all rows' payloads.
+        shard_bytes: of the Parquet files, everything included: what the archive occupies now.
+        shards: Parquet files.
+        pixels: width times height over all rows.
+        psnr: of pressed images in dB: mean, least, p5, p50, p95 (approximate); `exact` counts those that came back
+            without any difference, which the others leave out. Values are None where nothing was measured.
+        models: rows by model.
+        targets: pressed rows by what they were pressed to.
+        qualities: rows by quality.
+        formats: rows by source format.
+        rejected: keys that are not in the archive as they now are, because they were refused.
+        rejections: these by stage and reason, most frequent first.
+        versions: latest first.
+        runs: summaries of runs (`pipeline.archive.run_record`), latest first; empty when they were not asked for.
+    """
+
+    archive: str
+    rows: int
+    latents: int
+    transcoded: int
+    originals: int
+    kept: dict[str, int]
+    source_bytes: int
+    payload_bytes: int
+    shard_bytes: int
+    shards: int
+    pixels: int
+    psnr: dict[str, float | None]
+    models: dict[str, int]
+    targets: dict[str, int]
+    qualities: dict[float, int]
+    formats: dict[str, int]
+    rejected: int
+    rejections: dict[str, int]
+    versions: tuple[Version, ...]
+    runs: tuple[dict[str, Any], ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """Source bytes to the bytes of the Parquet files, None for an empty archive."""
+        return self.source_bytes / self.shard_bytes if self.shard_bytes else None
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields and the ratio, as JSON can hold them."""
+        versions = [asdict(version) | {"time": version.time.isoformat()} for version in self.versions]
+        return asdict(self) | {"ratio": self.ratio, "versions": versions}
+
+
+def status(settings: StatusSettings) -> ArchiveStatus:
+    """Count what an archive holds.
+
+    Raises:
+        MaepressError: in one line, when there is no archive.
+    """
+    archive = Archive.open(settings.archive)
+    table = archive.table()
+    files = files_of(table)
+    query = QueryBuilder().register("images", table)
+    (totals,) = _select(query, _TOTALS)
+    (psnr,) = _select(query, _PSNR)
+    rejections = Counter(open_rejections(archive).values())
+    return ArchiveStatus(
+        archive=archive.url,
+        **totals,
+        originals=totals["rows"] - totals["latents"] - totals["transcoded"],
+        kept=_counts(query, "kept"),
+        shard_bytes=sum(shard.size for shard in files),
+        shards=len(files),
+        psnr=psnr,
+        models=_counts(query, "model"),
+        targets=_counts(query, "target", "status = 'latent'"),
+        qualities=_counts(query, "quality"),
+        formats=_counts(query, "source_format"),
+        rejected=sum(rejections.values()),
+        rejections=dict(rejections.most_common()),
+        versions=_versions(table, settings.versions),
+        runs=tuple(latest(archive.root, _MOST_RUNS if settings.runs else 0)),
+    )
+
+
+def _select(query: QueryBuilder, sql: str) -> list[dict[str, Any]]:
+    return pa.table(query.execute(sql)).to_pylist()
+
+
+def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, int]:
+    chosen = f"{column} IS NOT NULL AND {where}"
+    sql = f"SELECT {column} AS name, count(*) AS n FROM images WHERE {chosen} GROUP BY 1 ORDER BY 2 DESC, 1"
+    return {row["name"]: row["n"] for row in _select(query, sql)}
+
+
+def open_rejections(archive: Archive) -> dict[str, str]:
+    """Refused keys with "stage: reason", in order; those whose key has become a row since are settled and left out.
+
+    Only shards whose range holds a refused key are looked at; rejections are few beside rows.
+    """
+    latest: dict[str, tuple[datetime, str]] = {}
+    columns = ("key", "etag", "stage", "reason", "rejected_at")
+    for (key, _, stage, reason, when), _ in merged(
+        archive.rejections, files_of(open_table(archive.rejections)), columns, 2
+    ):
+        if key not in latest or latest[key][0] < when:
+            latest[key] = (when, f"{stage}: {reason}")
+    keys = sorted(latest)
+    shards = [s for s in archive.shards() if any_between(keys, s.first_key, s.last_key)]
+    for (key, encoded_at), _ in merged(archive.images, shards, ("key", "encoded_at")):
+        if key in latest and latest[key][0] <= encoded_at:
+            del latest[key]
+    return {key: latest[key][1] for key in keys if key in latest}
+
+
+def any_between(keys: list[str], first: str, last: str) -> bool:
+    """Whether a sorted list has a key in a range, ends included."""
+    at = bisect_left(keys, first)
+    return at < len(keys) and keys[at] <= last
+
+
+def _versions(table: DeltaTable, limit: int) -> tuple[Version, ...]:
+    if not limit:
+        return ()
+    return tuple(
+        Version(
+            entry["version"],
+            datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+            entry["operation"],
+            entry.get("run"),
+            entry.get("rows"),
+        )
+        for entry in table.history(limit)
+    )

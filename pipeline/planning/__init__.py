@@ -1,0 +1,1 @@
+"""The difference between source and archive, dealt into units of work."""

@@ -1,0 +1,1 @@
+"""A URL to bytes, and to keys in order."""

@@ -1,0 +1,159 @@
+"""Every other scheme that fsspec knows: gs://, az://, memory:// ...
+
+Folder by folder through `ls`, several folders at once; the names of these are in memory.
+"""
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, BinaryIO, cast
+
+import fsspec
+
+from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.storage.ordered_walk import Page
+from pipeline.storage.prefetch import listed
+
+_READERS = 16
+
+
+class FsspecStore(Store):
+    """A place that fsspec opens, `SCHEME://...`.
+
+    An etag is the service's own, or a hash of what it says about size and time.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Args: url: with a scheme.
+
+        Raises:
+            StorageError: for a scheme that fsspec does not know, or whose package is not installed.
+        """
+        super().__init__(url)
+        scheme = url.split("://", 1)[0]
+        try:
+            fsspec.get_filesystem_class(scheme)
+        except ValueError:
+            raise StorageError(f"{url}: maepress knows no {scheme}:// (use s3://, gs://, file:// or a path)") from None
+        except ImportError as e:
+            raise StorageError(f"{url}: {e}") from None
+
+    def entries(self) -> Iterator[Entry]:
+        """See Store."""
+        self.check_readable()
+        return listed(self._folder, self.url)
+
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
+        """See Store; the etag is asked for before and after, and must not have changed."""
+        with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
+            return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store: object stores put whole objects."""
+        with self.open_output(key) as file:
+            file.write(data)
+
+    def open_input(self, key: str) -> BinaryIO:
+        """See Store."""
+        fs, path = self._at(key)
+        try:
+            return cast(BinaryIO, fs.open(path, "rb"))
+        except FileNotFoundError:
+            raise StorageError(f"{self.url}/{key} does not exist") from None
+
+    @contextlib.contextmanager
+    def open_output(self, key: str) -> Iterator[BinaryIO]:
+        """See Store: fsspec's own two-step commit of a file."""
+        fs, path = self._at(key)
+        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        file = fs.open(path, "wb", autocommit=False)
+        try:
+            yield file
+            file.close()
+        except BaseException:
+            file.discard()
+            raise
+        file.commit()
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        fs, path = self._at(key)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+    def exists(self, key: str) -> bool:
+        """See Store."""
+        fs, path = self._at(key)
+        return bool(fs.isfile(path))
+
+    def check_readable(self) -> None:
+        """See Store."""
+        fs, path = self._at("")
+        try:
+            found = fs.exists(path)
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ) as e:  # what fsspec's implementations raise for a refused or failed connection
+            raise StorageError(
+                f"{self.url} cannot be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
+            ) from e
+        if not found:
+            raise StorageError(f"{self.url} does not exist")
+
+    def check_writable(self) -> None:
+        """See Store."""
+        probe = f".maepress-{secrets.token_hex(8)}"
+        try:
+            self.put(probe, b"")
+        except (OSError, ValueError, RuntimeError) as e:
+            raise StorageError(f"{self.url} cannot be written: {type(e).__name__}") from e
+        self.delete(probe)
+
+    def _at(self, key: str) -> tuple[Any, str]:
+        fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        return fs, f"{path.rstrip('/')}/{key}" if key else path
+
+    def _folder(self, prefix: str) -> Iterable[Page]:
+        fs, root = self._at("")
+        start = len(root.rstrip("/")) + 1
+        files, folders = [], []
+        for found in fs.ls(f"{root.rstrip('/')}/{prefix}".rstrip("/"), detail=True):
+            key = found["name"][start:].rstrip("/")
+            if found["type"] == "directory":
+                folders.append(key + "/")
+            else:
+                files.append(Entry(key, found["size"], _etag(found)))
+        return [Page(files, folders)]
+
+    def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
+        fs, path = self._at(key)
+        try:
+            facts = fs.info(path)
+            if reason := too_large(facts["size"], max_bytes):
+                return FetchFailed(key, reason)
+            before = _etag(facts)
+            data = fs.cat_file(path)
+            after = _etag(fs.info(path))
+        except FileNotFoundError:
+            return FetchFailed(key, "the object does not exist")
+        except OSError as e:
+            return FetchFailed(key, f"{type(e).__name__} while reading", transient=True)
+        if before != after:
+            return FetchFailed(key, "the object changed while it was read", transient=True)
+        return Fetched(key, data, after)
+
+
+def _etag(facts: dict[str, Any]) -> str:
+    own = facts.get("etag") or facts.get("ETag") or facts.get("md5Hash")
+    if own:
+        return str(own).strip('"')
+    times = ("mtime", "updated", "modified", "created", "LastModified")
+    when = next((facts[name] for name in times if name in facts), "")
+    if isinstance(when, datetime):  # the same moment as a number elsewhere
+        when = when.timestamp()
+    return f"{facts['size']}-{hashlib.sha256(str(when).encode()).hexdigest()[:16]}"

@@ -1,0 +1,40 @@
+"""Keys that come from elsewhere, used as names here: never outside the destination, never too long.
+
+S3 accepts any UTF-8 up to 1,024 bytes as a key: `../../etc/passwd`, `/etc/passwd`, `a//b`, `.` and a megabyte-long
+path part are all possible.
+"""
+
+from pipeline.storage.base import StorageError
+
+MAX_PART = 255
+"""Longest file name in bytes on the file systems in use."""
+
+
+def problem_with(key: str) -> str | None:
+    """Why a key cannot be a path below a folder, in a few words; None when it can."""
+    if not key:
+        return "it is empty"
+    if key.startswith("/"):
+        return "it is absolute"
+    if "\0" in key:
+        return "it holds a NUL character"
+    parts = key.split("/")
+    if ".." in parts:
+        return "it leads out of the folder"
+    if "." in parts or "" in parts:
+        return "it has an empty part"
+    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_PART for part in parts):
+        return f"a part of it is longer than {MAX_PART} bytes"
+    return None
+
+
+def check_key(key: str) -> str:
+    """The key itself.
+
+    Raises:
+        StorageError: when it cannot be a path below a folder.
+    """
+    problem = problem_with(key)
+    if problem:
+        raise StorageError(f"the key {key[:80]!r} cannot be a file here: {problem}")
+    return key

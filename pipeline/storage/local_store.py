@@ -1,0 +1,196 @@
+"""Folders of the local (or mounted) file system.
+
+Files that links lead to are listed like others; a link that leads to a folder above itself is not followed. Sockets,
+pipes and devices are not images and are left out, because reading one may never end.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
+from pipeline.storage.keys import check_key
+from pipeline.storage.ordered_walk import Page, walk
+
+TEMPORARY = ".maepress-"
+"""How the names of files that are still being written begin; listings leave them out."""
+
+_NOT_UTF8 = "its file name is not UTF-8: rename it"
+_READERS = 8
+
+
+class LocalStore(Store):
+    """A local folder. An etag is "SIZE-MTIME_NS"."""
+
+    def __init__(self, url: str) -> None:
+        """Args: url: a path, made absolute so that workers with another working directory find it."""
+        super().__init__(url.rstrip("/") or "/")
+        self.root = Path(self.url).expanduser().absolute()
+
+    def child(self, name: str) -> "LocalStore":
+        """See Store. Stays below this store's folder in workers too, whose working directory is another one."""
+        child = LocalStore(str(self.root / name))
+        child.url = f"{self.url}/{name}"
+        return child
+
+    def entries(self) -> Iterator[Entry]:
+        """See Store. Holds the names of one folder for each level of depth."""
+        self.check_readable()
+        return walk(self._folder)
+
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
+        """See Store."""
+        if len(keys) == 1:
+            return [self._fetch_one(keys[0], max_bytes)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store: a temporary file beside it, flushed to the disk, then renamed."""
+        with self.open_output(key) as file:
+            file.write(data)
+
+    def open_input(self, key: str) -> BinaryIO:
+        """See Store."""
+        try:
+            return (self.root / key).open("rb")
+        except OSError as e:
+            raise StorageError(f"{self.url}/{key} cannot be read: {e.strerror}") from None
+
+    @contextlib.contextmanager
+    def open_output(self, key: str) -> Iterator[BinaryIO]:
+        """See Store: the file has a temporary name until the block ends."""
+        path = self.root / check_key(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+            file = temporary.open("xb")
+        except OSError as e:
+            raise StorageError(f"{self.url}/{key} cannot be written: {e.strerror}") from None
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as e:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(f"{self.url}/{key} cannot be written: {e.strerror or e}") from e
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        try:
+            (self.root / check_key(key)).unlink(missing_ok=True)
+        except OSError as e:
+            raise StorageError(f"{self.url}/{key} cannot be removed: {e.strerror}") from None
+
+    def exists(self, key: str) -> bool:
+        """See Store."""
+        return (self.root / key).is_file()
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store: files that still have their temporary name."""
+        for path in self.root.rglob(f"{TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been finished
+                facts = path.stat()
+                if stat.S_ISREG(facts.st_mode):
+                    name = path.relative_to(self.root).as_posix()
+                    yield Unfinished(name, facts.st_mtime, name)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        self.delete(unfinished.name)
+
+    def check_readable(self) -> None:
+        """See Store."""
+        if not self.root.exists():
+            raise StorageError(f"{self.url} does not exist")
+        if not self.root.is_dir():
+            raise StorageError(f"{self.url} is not a folder")
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise StorageError(f"{self.url} may not be read by this user")
+
+    def check_writable(self) -> None:
+        """See Store."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as e:
+            raise StorageError(f"{self.url} cannot be written: {e.strerror}") from None
+
+    def _folder(self, prefix: str) -> Iterable[Page]:
+        files: list[Entry] = []
+        folders: list[str] = []
+        try:
+            with os.scandir(self.root / prefix) as items:
+                for item in items:
+                    if item.name.startswith(TEMPORARY):
+                        continue
+                    key = prefix + item.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                    try:
+                        facts = item.stat()
+                    except OSError:  # a link that leads nowhere: listed, so that fetching it says so in the rejections
+                        files.append(Entry(key, 0, "unreadable"))
+                        continue
+                    if stat.S_ISDIR(facts.st_mode):
+                        if not (item.is_symlink() and self._leads_up(prefix, facts)):
+                            folders.append(key + "/")
+                    elif stat.S_ISREG(facts.st_mode):
+                        files.append(Entry(key, facts.st_size, _etag(facts)))
+        except OSError as e:
+            # Leaving it out would make its images look as if they were gone.
+            raise StorageError(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror}") from None
+        return [Page(_unique(files), folders)]
+
+    def _leads_up(self, prefix: str, facts: os.stat_result) -> bool:
+        folder = self.root / prefix
+        return any(os.path.samestat(facts, above.stat()) for above in (folder, *folder.parents))
+
+    def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
+        if "\ufffd" in key and not (self.root / key).exists():
+            return FetchFailed(key, _NOT_UTF8)
+        for _ in range(2):
+            try:
+                with (self.root / key).open("rb") as file:
+                    before = os.fstat(file.fileno())
+                    if reason := too_large(before.st_size, max_bytes):
+                        return FetchFailed(key, reason)
+                    data = file.read()
+                    after = os.fstat(file.fileno())
+            except OSError as e:
+                return FetchFailed(key, e.strerror or type(e).__name__)
+            if _etag(before) == _etag(after) and len(data) == after.st_size:
+                return Fetched(key, data, _etag(after))
+        return FetchFailed(key, "the file changed while it was read")
+
+
+def _etag(facts: os.stat_result) -> str:
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def _unique(files: list[Entry]) -> list[Entry]:
+    """Two names that are not UTF-8 may become the same key: one rejection is enough."""
+    return list({entry.key: entry for entry in files}.values())
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on the disk once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(
+            OSError
+        ):  # some network file systems cannot; their rename is as durable as they make it
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,278 @@
+"""Buckets: S3 and what speaks its protocol.
+
+Listing, reading and writing of whole objects go through the plain S3 client, because only there are the etag of the
+bytes that were read, the declared length and the server's own words for a failure. Large files are streamed through
+s3fs, which shares the client.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+import fsspec.asyn
+import s3fs.core
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
+from pipeline.storage.ordered_walk import Page
+from pipeline.storage.prefetch import listed
+from pipeline.storage.retry import ATTEMPTS, with_retries
+from pipeline.storage.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, is_unsupported, reason
+from pipeline.storage.s3_listing import FlatListing, Request
+
+CONCURRENCY = 32
+"""Requests in flight for one `fetch`."""
+
+CHECK_ATTEMPTS = 3
+"""Attempts at a check before a job begins, which should be answered within seconds."""
+
+FILE_ATTEMPTS = 11
+"""Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times longer each time."""
+
+PART_BYTES = 16 << 20
+PAGE_KEYS = 1000
+"""Keys of one answer to a listing; more than a thousand no server gives."""
+
+_SORTED_SERVERS = ("AmazonS3", "MinIO")
+_ENVIRONMENT = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+)
+
+
+class S3Store(Store):
+    """A bucket or a prefix of one, `s3://bucket/prefix`."""
+
+    def __init__(self, url: str) -> None:
+        """Args: url: `s3://bucket` or `s3://bucket/prefix`.
+
+        Raises:
+            StorageError: when the bucket's name is missing.
+        """
+        self.bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
+        super().__init__(f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}")
+        self.prefix = prefix + "/" if prefix else ""
+        if not self.bucket:
+            raise StorageError(f"{url!r} names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
+
+    def entries(self) -> Iterator[Entry]:
+        """See Store.
+
+        In flat pages where the server is known to sort whole keys, otherwise folder by folder (see
+        `pipeline.storage.ordered_walk`).
+        """
+        probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        server = probe["ResponseMetadata"]["HTTPHeaders"].get("server", "")
+        return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
+
+    def entries_flat(self) -> Iterator[Entry]:
+        """The listing as the server gives it: few requests, a thousand keys each, several stretches at once.
+
+        Raises:
+            StorageError: at the first key out of order.
+        """
+        return listed(FlatListing(self._page, self.url), self.url)
+
+    def entries_by_folder(self) -> Iterator[Entry]:
+        """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
+        return listed(self._folder, self.url)
+
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
+        """See Store."""
+        found = fsspec.asyn.sync(_filesystem().loop, self._fetch_all, list(keys), max_bytes)
+        return cast(list[Fetched | FetchFailed], found)
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store: a single put is atomic."""
+        self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def open_input(self, key: str) -> BinaryIO:
+        """See Store."""
+        try:
+            return cast(BinaryIO, _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "rb", cache_type="none"))
+        except S3_ERRORS as e:
+            raise self._file_error(e, key) from e
+
+    @contextlib.contextmanager
+    def open_output(self, key: str) -> Iterator[BinaryIO]:
+        """See Store: a multipart upload, completed at the end or aborted."""
+        file = _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "wb", block_size=PART_BYTES)
+        try:
+            yield file
+            file.close()
+        except BaseException as e:
+            with contextlib.suppress(*S3_ERRORS):  # the first error is the one to tell
+                file.discard()
+            file.closed = True
+            if isinstance(e, S3_ERRORS):
+                raise self._file_error(e, key) from e
+            raise
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        self._call("delete_object", Bucket=self.bucket, Key=self.prefix + key)
+
+    def exists(self, key: str) -> bool:
+        """See Store."""
+        return fsspec.asyn.sync(_filesystem().loop, self._exists, key) is True
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store: multipart uploads, whose parts are stored and paid for until they are completed or aborted."""
+        more: dict[str, Any] = {}
+        start = len(self.prefix)
+        while True:
+            try:
+                answer = self._call("list_multipart_uploads", Bucket=self.bucket, Prefix=self.prefix, **more)
+            except StorageError as e:
+                if is_unsupported(e.__cause__):
+                    return
+                raise StorageError(
+                    f"the unfinished uploads below {self.url} cannot be listed ({reason(e.__cause__ or e)}): allow "
+                    "s3:ListBucketMultipartUploads, or let a lifecycle rule of the bucket abort them"
+                ) from e
+            uploads = answer.get("Uploads", ())
+            for found in uploads:
+                yield Unfinished(found["Key"][start:], found["Initiated"].timestamp(), found["UploadId"])
+            if not (uploads and answer.get("IsTruncated")):
+                return
+            more = {"KeyMarker": uploads[-1]["Key"], "UploadIdMarker": uploads[-1]["UploadId"]}
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        key = self.prefix + unfinished.key
+        try:
+            self._call("abort_multipart_upload", Bucket=self.bucket, Key=key, UploadId=unfinished.name)
+        except StorageError as e:
+            if e.__cause__ is None or not is_missing(e.__cause__):
+                raise
+
+    def check_readable(self) -> None:
+        """See Store."""
+        self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+
+    def check_writable(self) -> None:
+        """See Store."""
+        probe = f"{self.prefix}.maepress-{secrets.token_hex(8)}"
+        self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        self._call("put_object", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Key=probe, Body=b"")
+        self._call("delete_object", Bucket=self.bucket, Key=probe)
+
+    def _file_error(self, error: BaseException, key: str) -> StorageError:
+        if isinstance(error, FileNotFoundError):
+            return StorageError(f"{self.url}/{key} does not exist")
+        if isinstance(error, PermissionError):
+            return StorageError(f"access to {self.url}/{key} is forbidden: these credentials may not do that there")
+        return explain(error.__cause__ or error, f"{self.url}/{key}")
+
+    def _folder(self, prefix: str) -> Iterator[Page]:
+        """One folder's own level."""
+        more: str | None = None
+        while True:
+            page, more = self._page(Request(prefix, "/", token=more))
+            yield page
+            if not more:
+                return
+
+    def _page(self, wanted: Request) -> tuple[Page, str | None]:
+        """A page, and the token of the next one."""
+        start = len(self.prefix)
+        where: dict[str, Any] = {"StartAfter": self.prefix + wanted.after} if wanted.after else {}
+        if wanted.token:
+            where = {"ContinuationToken": wanted.token}
+        answer = self._call(
+            "list_objects_v2",
+            Bucket=self.bucket,
+            Prefix=self.prefix + wanted.prefix,
+            Delimiter=wanted.delimiter,
+            MaxKeys=PAGE_KEYS,
+            **where,
+        )
+        files = [
+            Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
+            for found in answer.get("Contents", ())
+            if found["Size"] or not found["Key"].endswith("/")  # consoles leave markers for empty folders
+        ]
+        page = Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
+        return page, answer["NextContinuationToken"] if answer.get("IsTruncated") else None
+
+    def _call(self, operation: str, attempts: int = ATTEMPTS, **arguments: Any) -> Any:
+        async def call() -> Any:
+            client = await _filesystem().set_session()
+            return await with_retries(lambda: getattr(client, operation)(**arguments), is_transient, attempts)
+
+        try:
+            return fsspec.asyn.sync(_filesystem().loop, call)
+        except S3_ERRORS as e:
+            raise explain(e, self.url) from e
+
+    async def _exists(self, key: str) -> bool:
+        client = await _filesystem().set_session()
+        try:
+            await with_retries(lambda: client.head_object(Bucket=self.bucket, Key=self.prefix + key), is_transient)
+        except S3_ERRORS as e:
+            if is_missing(e):
+                return False
+            raise explain(e, f"{self.url}/{key}") from e
+        return True
+
+    async def _fetch_all(self, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
+        client = await _filesystem().set_session()
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def read(key: str) -> Fetched | FetchFailed:
+            answer = await client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            async with answer["Body"] as body:
+                if refused := too_large(answer["ContentLength"], max_bytes):
+                    body.close()  # or the rest would be read before the connection serves another request
+                    return FetchFailed(key, refused)
+                data = await body.read()
+            if len(data) != answer["ContentLength"]:
+                raise Truncated(f"{len(data)} of {answer['ContentLength']} bytes")
+            return Fetched(key, data, answer["ETag"].strip('"'))
+
+        async def one(key: str) -> Fetched | FetchFailed:
+            async with gate:
+                try:
+                    return await with_retries(lambda: read(key), is_transient)
+                except S3_ERRORS as e:
+                    return FetchFailed(key, reason(e), is_transient(e))
+
+        return list(await asyncio.gather(*map(one, keys)))
+
+
+def _filesystem() -> Any:
+    """The connection of this process; another one after the environment changed."""
+    return _filesystem_for(os.getpid(), tuple(os.environ.get(name) for name in _ENVIRONMENT))
+
+
+@functools.lru_cache(maxsize=4)
+def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
+    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of
+    # seconds.
+    settings = {
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "retries": {"total_max_attempts": 1},
+        "max_pool_connections": 2 * CONCURRENCY,
+    }
+    # By itself s3fs takes an InternalError and a refused connection for final. Only these: what it has translated it
+    # has tried enough.
+    s3fs.core.set_custom_error_handler(
+        lambda e: isinstance(e, (ClientError, EndpointConnectionError)) and is_transient(e)
+    )
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    client = {"region_name": region} if region else {}
+    made = s3fs.S3FileSystem(
+        config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True
+    )
+    made.retries = FILE_ATTEMPTS
+    return made

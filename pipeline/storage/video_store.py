@@ -1,0 +1,139 @@
+"""A source whose videos are seen as folders of their frames: `s3://bucket/clips#frames=30`.
+
+Everything that works on images works on frames: encode, sync, train, verify, estimate. Other objects are passed on as
+they are. Read only.
+"""
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from typing import BinaryIO
+
+from model.core.errors import MaepressError
+from pipeline.images import video
+from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+
+MARK = "#frames="
+MOST_BYTES = 2 << 30
+"""Largest video that is read: a worker holds one while it decodes its frames."""
+
+
+class VideoStore(Store):
+    """Another store, with frames in place of videos. A frame's etag is its video's."""
+
+    def __init__(self, inner: Store, choice: int | str) -> None:
+        """Args: inner: where the videos are. choice: which frames, as `video.parse_choice` gives it."""
+        super().__init__(f"{inner.url}{MARK}{choice}")
+        self.inner, self._choice = inner, choice
+
+    def entries(self) -> Iterator[Entry]:
+        """See Store. A video that cannot be read is listed as itself, so that it ends as a rejection.
+
+        `a.mp4.jpg` comes before `a.mp4/...`, though `a.mp4` came before it: frames wait until it is their turn.
+        """
+        waiting: list[Entry] = []
+        for entry in self.inner.entries():
+            while waiting and waiting[0].key + "/" < entry.key:
+                yield from self._frames(waiting.pop(0))
+            if video.is_video(entry.key):
+                waiting.append(entry)
+                waiting.sort(key=lambda film: film.key + "/")
+            else:
+                yield entry
+        for film in waiting:
+            yield from self._frames(film)
+
+    def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
+        """See Store. Frames of one video that stand together are decoded in one go."""
+        results: list[Fetched | FetchFailed] = []
+        for film, group in groupby(keys, lambda key: (video.parse_key(key) or ("",))[0]):
+            some = list(group)
+            results += self._fetch_frames(film, some, max_bytes) if film else self.inner.fetch(some, max_bytes)
+        return results
+
+    def check_readable(self) -> None:
+        """See Store."""
+        self.inner.check_readable()
+
+    def open_input(self, key: str) -> BinaryIO:
+        """See Store."""
+        if video.parse_key(key) is None:
+            return self.inner.open_input(key)
+        return io.BytesIO(self.get(key))
+
+    def exists(self, key: str) -> bool:
+        """See Store."""
+        parsed = video.parse_key(key)
+        return self.inner.exists(key) if parsed is None else isinstance(self.fetch([key])[0], Fetched)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Not possible."""
+        raise self._read_only()
+
+    def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Not possible."""
+        raise self._read_only()
+
+    def delete(self, key: str) -> None:
+        """Not possible."""
+        raise self._read_only()
+
+    def check_writable(self) -> None:
+        """Not possible."""
+        raise self._read_only()
+
+    def child(self, name: str) -> "VideoStore":
+        """See Store."""
+        return VideoStore(self.inner.child(name), self._choice)
+
+    def _read_only(self) -> StorageError:
+        return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {MARK}{self._choice}")
+
+    def _frames(self, film: Entry) -> Iterator[Entry]:
+        try:
+            with self.inner.open_input(film.key) as file:
+                clip = video.look(file, self._choice)
+        except MaepressError:
+            yield film
+            return
+        for moment in clip.times:
+            yield Entry(video.key_of(film.key, moment), clip.frame_bytes, film.etag)
+
+    def _fetch_frames(self, film: str, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
+        got = _bytes_of(self.inner, film)
+        if isinstance(got, FetchFailed):
+            return [FetchFailed(key, got.reason, got.transient) for key in keys]
+        times = {parsed[1]: key for key in keys if (parsed := video.parse_key(key))}
+        reason = "the video has no frame at this time"
+        found: dict[str, bytes] = {}
+        try:
+            for moment, data in video.pictures(io.BytesIO(got.data), sorted(times)):
+                found[times[moment]] = data
+        except MaepressError as e:
+            reason = str(e)
+        return [self._one(key, found.get(key), got.etag, reason, max_bytes) for key in keys]
+
+    @staticmethod
+    def _one(key: str, data: bytes | None, etag: str, reason: str, max_bytes: int | None) -> Fetched | FetchFailed:
+        if data is None:
+            return FetchFailed(key, reason)
+        large = too_large(len(data), max_bytes)
+        return FetchFailed(key, large) if large else Fetched(key, data, etag)
+
+
+KEPT_SECONDS = 60.0
+_last: list[tuple[tuple[str, str], float, Fetched]] = []
+
+
+def _bytes_of(store: Store, key: str) -> Fetched | FetchFailed:
+    """The video's bytes; a worker mostly goes on with the one that it has just worked on, and keeps it for a minute."""
+    for known, at, got in list(_last):
+        if known == (store.url, key) and time.monotonic() - at < KEPT_SECONDS:
+            return got
+    _last.clear()
+    (fresh,) = store.fetch([key], MOST_BYTES)
+    if isinstance(fresh, Fetched):
+        _last[:] = [((store.url, key), time.monotonic(), fresh)]
+    return fresh

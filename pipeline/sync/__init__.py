@@ -1,0 +1,1 @@
+"""The nightly job: encode what is new, retire what is gone, adapt the model."""

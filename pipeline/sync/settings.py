@@ -1,0 +1,35 @@
+"""What a sync can be told."""
+
+from pydantic import Field
+
+from pipeline.encode.settings import EncodeSettings
+
+
+class SyncSettings(EncodeSettings):
+    """Everything that an encode can be told, what may leave the archive, and how much of the old is pressed again."""
+
+    retire_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="rows whose source is gone are retired unless they are more than this share of the archive; "
+        "0 keeps all, 1 trusts the source",
+    )
+    repress_objects: int | None = Field(
+        None, ge=1, description="with repress: most rows to press again a run, those pressed longest ago first"
+    )
+    repress_minutes: float | None = Field(
+        None, gt=0, description="with repress: minutes after the start when no more of them are begun"
+    )
+    adapt_nights: int = Field(
+        0, ge=0, description="let the codec learn from the source every so many nights, before pressing; 0 never"
+    )
+    adapt_minutes: float = Field(30.0, gt=0, description="with adapt-nights: minutes of training")
+    adapt_margin: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="with adapt-nights: the new model is used if it saves this share of the rate on held-out images",
+    )
+    adapt_workers: int = Field(2, ge=1, description="with adapt-nights: DDP workers")
+    dry_run: bool = Field(False, description="only say what would be done")

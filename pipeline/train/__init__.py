@@ -1,0 +1,1 @@
+"""Training, adapting and tuning a model on images."""

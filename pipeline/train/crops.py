@@ -1,0 +1,191 @@
+"""Training crops: random pieces of an archive's images, at random scales, from bounded pools of decoded images.
+
+Every place in the batch has a pool of its own, with random numbers of its own, and every rank has some of the places.
+So a batch holds the same crops whatever the number of ranks.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from model.core.errors import MaepressError
+from pipeline.images.decode_rgb import decode_rgb
+
+logger = logging.getLogger(__name__)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+"""Files that are images to learn from."""
+POOL_BYTES = 2 << 30
+"""Decoded images that all workers together keep."""
+CROPS_AN_IMAGE = 16
+"""Crops drawn before one more image is read (into the pool, or in place of another once that is full)."""
+FIRST_IMAGES = 2
+"""Images that each place reads before its first crop is drawn."""
+GRID = 16
+"""Crops that are not shrunk begin at multiples of it: the grid of JPEG's blocks, 4:2:0 or not.
+
+The codec meets an archive's JPEGs on that grid, whose pixels show what was rounded away within a block, and which
+crops from anywhere would hide.
+"""
+FEW_IMAGES = 8
+"""Places have images of their own where there are so many for each; else each has all, so that none comes too often."""
+
+
+class CropPool:
+    """Draws crops from a pool of decoded images that is refreshed as it is used."""
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        fetch: Callable[[str], bytes],
+        *,
+        crop: int,
+        scales: tuple[float, float],
+        seed: Sequence[int],
+        pool_bytes: int,
+        others: Sequence[str] = (),
+    ) -> None:
+        """Nothing is read before the first crop.
+
+        Args:
+            keys: this pool's images.
+            fetch: reads the bytes of a key.
+            crop: side of a crop in pixels.
+            scales: smallest and largest factor by which images are shrunk (JPEG artefacts shrink away below 0.85).
+            seed: of this pool's own random numbers.
+            pool_bytes: most bytes of decoded pixels to keep.
+            others: images to go on with when not one of `keys` is usable.
+        """
+        self._keys, self._fetch, self._crop, self._scales, self._limit = list(keys), fetch, crop, scales, pool_bytes
+        self._others = list(others)
+        self._rng = np.random.default_rng(seed)
+        self._pool: list[Image.Image] = []
+        self._bytes = 0
+        self._credit = FIRST_IMAGES * CROPS_AN_IMAGE
+        self._upcoming = self._shuffled()
+
+    def _shuffled(self) -> Iterator[str]:
+        while True:
+            yield from (self._keys[i] for i in self._rng.permutation(len(self._keys)))
+
+    def _read_one(self) -> None:
+        """Add an image; once the pool is full, in exchange for another; once it holds every image, do nothing."""
+        if len(self._pool) == len(self._keys):
+            return
+        if self._bytes >= self._limit:
+            out = self._pool.pop(int(self._rng.integers(len(self._pool))))
+            self._bytes -= out.width * out.height * 3
+        while self._keys:
+            key = next(self._upcoming)
+            image = decode_rgb(self._fetch(key))
+            if image is not None and min(image.size) >= self._crop:
+                self._pool.append(image)
+                self._bytes += image.width * image.height * 3
+                return
+            logger.info("not used for training: %s (%s)", key, "unreadable" if image is None else "too small")
+            self._keys.remove(key)
+            if not self._keys:
+                self._keys, self._others = self._others, []
+            self._upcoming = self._shuffled()
+
+    def _one(self) -> NDArray[np.uint8]:
+        image = self._pool[int(self._rng.integers(len(self._pool)))]
+        largest = min(image.size) / self._crop
+        scale = max(self._rng.uniform(*self._scales), 1 / largest)
+        side = min(self._crop / scale, *image.size)  # the quotient may be a rounding error too wide
+        x, y = self._rng.uniform(0, image.width - side), self._rng.uniform(0, image.height - side)
+        if scale == 1:
+            piece = _on_grid(image, x, y, self._crop, self._crop)
+        else:
+            piece = image.resize((self._crop, self._crop), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+        pixels = np.asarray(piece)
+        if self._rng.integers(2):
+            pixels = pixels[:, ::-1]
+        if scale != 1 and self._rng.integers(2):  # JPEG rounds rows and columns differently
+            pixels = pixels.transpose(1, 0, 2)
+        return pixels
+
+    def next(self) -> NDArray[np.uint8]:
+        """A crop, uint8 `[crop, crop, 3]`.
+
+        Raises:
+            MaepressError: when not one image is usable.
+        """
+        self._credit += 1
+        while self._credit >= CROPS_AN_IMAGE:
+            self._read_one()
+            self._credit -= CROPS_AN_IMAGE
+        if not self._pool:
+            raise MaepressError(
+                f"no image to train on is readable and at least {self._crop} pixels wide and high: lower --crop"
+            )
+        return self._one()
+
+
+class Crops:
+    """A rank's share of every batch."""
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        fetch: Callable[[str], bytes],
+        *,
+        batch: int,
+        places: range,
+        crop: int,
+        scales: tuple[float, float],
+        seed: Sequence[int],
+    ) -> None:
+        """Nothing is read before the first batch.
+
+        Args:
+            keys: all images to learn from.
+            fetch: reads the bytes of a key.
+            batch: crops of a whole batch.
+            places: this rank's of them.
+            crop: side of a crop in pixels.
+            scales: smallest and largest factor by which images are shrunk.
+            seed: of the run, and where it goes on: a run must not see the same crops again.
+        """
+        own = len(keys) >= FEW_IMAGES * batch
+        self._pools = [
+            CropPool(
+                keys[place::batch] if own else keys,
+                fetch,
+                crop=crop,
+                scales=scales,
+                seed=[*seed, place],
+                pool_bytes=POOL_BYTES // batch,
+                others=keys if own else (),
+            )
+            for place in places
+        ]
+
+    def next(self) -> Tensor:
+        """The share of the next batch, float `[len(places), crop, crop, 3]` in 0..1.
+
+        Raises:
+            MaepressError: when not one image is usable.
+        """
+        return torch.from_numpy(np.stack([pool.next() for pool in self._pools])).to(torch.float32) / 255
+
+
+def _on_grid(image: Image.Image, x: float, y: float, width: int, height: int) -> Image.Image:
+    """So much of the image as it is, from the point of the grid above and left of (x, y)."""
+    left, top = (int(n) // GRID * GRID for n in (x, y))
+    return image.crop((left, top, left + width, top + height))
+
+
+def validation_crop(image: Image.Image, side: int, scale: float = 1.0) -> Tensor:
+    """The centre of the image shrunk by `scale`, float `[1, H, W, 3]` in 0..1; sides: multiples of 64 up to `side`."""
+    w, h = (max(64, min(side, int(n * scale)) // 64 * 64) for n in image.size)
+    x, y = (image.width - w / scale) / 2, (image.height - h / scale) / 2
+    if scale == 1:
+        crop = _on_grid(image, x, y, w, h)
+    else:
+        crop = image.resize((w, h), Image.Resampling.BICUBIC, box=(x, y, x + w / scale, y + h / scale))
+    return torch.from_numpy(np.array(crop)[None]).to(torch.float32) / 255

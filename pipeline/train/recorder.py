@@ -1,0 +1,72 @@
+"""Rank 0's books: TensorBoard logs, a JSON line a validation, the best model so far, lines for the driver."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from model import checkpoint
+from model.network.loss import Loss
+from model.network.network import Network
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.open import open_store
+from pipeline.train.checkpoint import Counters
+from pipeline.train.settings import TrainSettings
+
+HISTORY, LOGS = "validation.jsonl", "logs"
+
+
+class Recorder:
+    """Writes to `settings.out`. TensorBoard logs grow live in a folder; a bucket gets them at each validation."""
+
+    def __init__(self, settings: TrainSettings, counters: Counters, board: Any) -> None:
+        self._settings = settings
+        self._store = open_store(settings.out)
+        self._upload = not isinstance(self._store, LocalStore)
+        self._logs = Path(tempfile.mkdtemp()) if not isinstance(self._store, LocalStore) else self._store.root / LOGS
+        self._writer = SummaryWriter(str(self._logs))
+        self._board = board
+        goes_on = counters.step > 0 and self._store.exists(HISTORY)
+        lines = self._store.get(HISTORY).decode().splitlines() if goes_on else []
+        # A run that died may have got further than the checkpoint that this one goes on from.
+        self._lines = [line for line in lines if json.loads(line)["step"] <= counters.step]
+
+    def stepped(self, loss: Loss, rate: float, counters: Counters) -> None:
+        """Log a training step."""
+        values = {
+            "loss": float(loss.total.mean()),
+            "bpp": float(loss.bpp.mean()),
+            "psnr": float(-10 * torch.log10(loss.mse).mean()),
+            "learning_rate": rate,
+        }
+        for name, value in values.items():
+            self._writer.add_scalar(f"train/{name}", value, counters.step)
+        self._say(counters, f"loss {values['loss']:.3f}  {values['bpp']:.3f} bpp  {values['psnr']:.2f} dB")
+
+    def validated(self, metrics: dict[str, float], average: Network, counters: Counters) -> None:
+        """Log a validation, and keep the model if it is the best so far."""
+        row = {"step": counters.step, "minutes": round(counters.seconds / 60, 2)} | {
+            k: round(v, 4) for k, v in metrics.items()
+        }
+        self._lines.append(json.dumps(row))
+        better = metrics["loss"] < counters.best
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, counters.step)
+        self._writer.flush()
+        if better:
+            counters.best = metrics["loss"]
+            notes: dict[str, object] = {"images": self._settings.images, "validation": row}
+            for name, data in checkpoint.serialise(average, notes).items():
+                self._store.put(name, data)
+        self._store.put(HISTORY, ("\n".join(self._lines) + "\n").encode())
+        if self._upload:
+            for file in self._logs.iterdir():
+                self._store.put(f"{LOGS}/{file.name}", file.read_bytes())
+        self._say(counters, f"validation loss {metrics['loss']:.4f}{', the best so far' if better else ''}")
+
+    def _say(self, counters: Counters, text: str) -> None:
+        limit = f" of {self._settings.max_minutes:g}" if self._settings.max_minutes else ""
+        self._board.write.remote(f"step {counters.step}, minute {counters.seconds / 60:.1f}{limit}:  {text}")

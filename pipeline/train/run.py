@@ -1,0 +1,157 @@
+"""Training: Ray Train starts the workers, each is one rank of a DDP group, rank 0 keeps the best model.
+
+    images --Crops, dealt over the ranks--> crops --Network under DDP--> lambda * distortion + rate
+           --AdamW--> weights --moving average--> validation --> best model
+
+This module is the driver's side; `pipeline.train.worker` is what a rank does.
+"""
+
+import json
+import logging
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from model import checkpoint
+from model.core.errors import MaepressError
+from pipeline.archive.model_store import local_model
+from pipeline.dataset.split import split
+from pipeline.storage.open import open_source, open_target
+from pipeline.train.crops import SUFFIXES
+from pipeline.train.progress_relay import new_board, relayed
+from pipeline.train.ray_storage import ray_storage, remove
+from pipeline.train.settings import TrainSettings
+from pipeline.train.worker import HISTORY, LOGS, work
+
+__all__ = ["TrainResult", "TrainSettings", "train"]
+
+logger = logging.getLogger(__name__)
+RUN = "run"
+MS_SSIM_SIDE = 192
+"""Smallest multiple of 64 that MS-SSIM's five scales fit into."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A run's outcome; rows of `validation` have step, minutes, loss, and bits a pixel and PSNR at five qualities."""
+
+    out: str
+    fingerprint: str
+    steps: int
+    minutes: float
+    validation: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> TrainResult:
+    """Train (or adapt) a model and leave the best one, by validation loss, at `settings.out`.
+
+    Args:
+        settings: what to do. Without a limit it goes on until it is interrupted.
+        say: gets a line of progress about every ten seconds.
+
+    Raises:
+        MaepressError: without usable images, or when training fails for good.
+    """
+    if settings.min_scale > settings.max_scale:
+        raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
+    if settings.batch % settings.workers:
+        fits = max(1, settings.batch // settings.workers) * settings.workers
+        raise MaepressError(
+            f"--batch {settings.batch} cannot be dealt evenly to {settings.workers} workers: give --batch {fits}"
+        )
+    if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
+        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
+    if settings.width and settings.init not in ("scratch", "random"):
+        raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
+    if settings.init not in ("base", "scratch", "random"):
+        local_model(settings.init)  # a mistake in it is better met here than in every worker
+    train_keys, held_out = split(image_keys(settings), settings.validation_share)
+    out = open_target(settings.out)
+    if not settings.resume:
+        forget(settings.out)
+    board = new_board()
+    gpu = settings.gpus_per_worker > 0
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={
+            "settings": _for_workers(settings).model_dump(),
+            "train": train_keys,
+            "held_out": held_out,
+            "board": board,
+        },
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=gpu,
+            resources_per_worker={"GPU": settings.gpus_per_worker} if gpu else {"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name=RUN,
+            **ray_storage(settings.out),
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    with relayed(board, say):
+        try:
+            trainer.fit()
+        except TrainingFailedError as e:
+            raise MaepressError(
+                f"training did not end well ({_cause(e)}): the same command goes on from its last checkpoint"
+            ) from e
+    rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
+    fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
+    return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+
+
+def _for_workers(settings: TrainSettings) -> TrainSettings:
+    """The settings with local paths made absolute: Ray Train's workers have a working directory of their own."""
+
+    def absolute(url: str) -> str:
+        return url if "://" in url or url in ("base", "scratch", "random") else os.path.abspath(os.path.expanduser(url))
+
+    names = ("images", "out", "init")
+    return settings.model_copy(update={name: absolute(getattr(settings, name)) for name in names})
+
+
+def forget(out: str) -> None:
+    """Remove an earlier run's checkpoints, history and logs; its model stays until a better one replaces it."""
+    for name in (RUN, HISTORY, LOGS):
+        remove(f"{out}/{name}")
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of the innermost error, which says what went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def image_keys(settings: TrainSettings) -> list[str]:
+    """Keys of the images, sorted; of more than `max_images`, a random sample, drawn in one pass over the listing.
+
+    Raises:
+        MaepressError: for fewer than two.
+    """
+    random_numbers = random.Random(settings.seed)
+    sample: list[str] = []
+    seen = 0
+    for entry in open_source(settings.images).entries():
+        if not entry.key.lower().endswith(SUFFIXES):
+            continue
+        seen += 1
+        if len(sample) < settings.max_images:
+            sample.append(entry.key)
+        elif (place := random_numbers.randrange(seen)) < settings.max_images:
+            sample[place] = entry.key
+    if len(sample) < 2:
+        raise MaepressError(
+            f"{settings.images} holds {len(sample)} image files ({', '.join(SUFFIXES)}): training needs at least two"
+        )
+    return sorted(sample)

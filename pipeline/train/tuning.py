@@ -1,0 +1,213 @@
+"""Tuning: which settings a training learns best with, found by many short ones of which most are stopped early.
+
+    settings drawn at random --train, a trial each--> validation loss --ASHA ends the worse two of three--> best.yaml
+
+Trials have equal minutes, not equal steps: what learns more a step but is slower may well be worse. Each sees its
+learning rate fall over its own length, so that a trial is a small training from beginning to end. Asynchronous
+successive halving: Li et al., "A system for massively parallel hyperparameter tuning", 2020. Ray Tune runs as many
+trials at once as there are cores (or GPUs).
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import yaml
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
+
+from model.core.errors import MaepressError
+from pipeline.dataset.split import split
+from pipeline.execution.device import own_device
+from pipeline.storage.open import open_store, open_target
+from pipeline.train.crops import Crops
+from pipeline.train.learner import Learner
+from pipeline.train.ray_storage import ray_storage
+from pipeline.train.run import TrainSettings, image_keys
+from pipeline.train.tuning_settings import TuneSettings, bounds, choices
+from pipeline.train.validation import Validation
+from pipeline.train.worker import start_network
+
+__all__ = ["Trial", "TuneResult", "TuneSettings", "tune_training"]
+
+REPORTS = 9
+"""Validations of a trial, evenly over its minutes; ASHA looks at the first, the third and the last."""
+SURVIVORS = 3
+"""One in so many trials goes on after each look."""
+TABLE, BEST, LOGS = "trials.csv", "best.yaml", "trials"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings that were tried, and what came of them.
+
+    Attributes:
+        drawn: the settings that trials differ in.
+        loss: validation loss when it ended.
+        minutes: how long it trained.
+        steps: how many steps that were.
+        ended_early: whether others were so much better that it was not worth going on.
+    """
+
+    drawn: dict[str, float]
+    loss: float
+    minutes: float
+    steps: int
+    ended_early: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """All trials, those that came to their end first, better ones before; the best one's settings by name."""
+
+    trials: tuple[Trial, ...]
+    best: dict[str, Any]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        return {"trials": [asdict(trial) for trial in self.trials], "best": self.best}
+
+
+def tune_training(settings: TuneSettings, say: Callable[[str], None]) -> TuneResult:
+    """Try settings, and write the table of trials and the best configuration to `settings.out`.
+
+    Uses the Ray that is connected, or starts one.
+
+    Args:
+        settings: where to look.
+        say: gets a line for each validation of each trial.
+
+    Raises:
+        MaepressError: without usable images, or when no trial came to its end.
+    """
+    out = open_target(settings.out)
+    base = _common(settings)
+    keys = split(image_keys(base), base.validation_share)
+    start_network(base)  # a mistake in `init` is better met here than in every trial
+    trials = sorted(_run(settings, base, keys, say), key=lambda trial: (trial.ended_early, trial.loss))
+    if not trials or trials[0].ended_early:
+        raise MaepressError(f"no trial came to its end: see {settings.out}/{LOGS} for what they died of")
+    best = {name: int(v) if float(v).is_integer() else v for name, v in trials[0].drawn.items()}
+    chosen = base.model_dump(include={"images", "init", "min_scale", "max_scale"}) | best
+    head = f"# Best of {len(trials)} trials of {settings.minutes:g} minutes: validation loss {trials[0].loss:.4f}.\n"
+    out.put(TABLE, _table(trials).encode())
+    out.put(BEST, (head + yaml.safe_dump(chosen, sort_keys=False)).encode())
+    return TuneResult(tuple(trials), chosen)
+
+
+def _common(settings: TuneSettings) -> TrainSettings:
+    """What all trials have in common."""
+    names = {"images", "out", "init", "min_scale", "max_scale", "max_images", "seed"}
+    return TrainSettings(**settings.model_dump(include=names), workers=1)
+
+
+def _space(settings: TuneSettings) -> dict[str, Any]:
+    lists = {"batch": settings.batch, "crop": settings.crop, "width": settings.width}
+    space = {name: tune.choice(choices(text)) for name, text in lists.items() if text}
+    return space | {"learning_rate": tune.loguniform(*bounds(settings.learning_rate))}
+
+
+def _run(
+    settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], say: Callable[[str], None]
+) -> list[Trial]:
+    resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
+    results = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(_trial, base=base.model_dump(), keys=keys, minutes=settings.minutes), resources
+        ),
+        param_space=_space(settings),
+        tune_config=tune.TuneConfig(
+            metric="loss",
+            mode="min",
+            num_samples=settings.trials,
+            scheduler=ASHAScheduler(max_t=REPORTS, grace_period=1, reduction_factor=SURVIVORS),
+            search_alg=BasicVariantGenerator(random_state=settings.seed),
+        ),
+        run_config=tune.RunConfig(
+            name=LOGS,
+            **ray_storage(settings.out),
+            callbacks=[_Says(say), *_loggers(settings)],
+            verbose=0,
+        ),
+    ).fit()
+    return [
+        Trial(
+            dict(result.config),
+            result.metrics["loss"],
+            result.metrics["minutes"],
+            result.metrics["steps"],
+            result.metrics["training_iteration"] < REPORTS,
+        )
+        for result in (results[i] for i in range(len(results)))
+        if result.metrics and "loss" in result.metrics and result.config
+    ]
+
+
+class _Says(tune.Callback):
+    """A line for each validation."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        drawn = ", ".join(f"{name} {value:.3g}" for name, value in sorted(result["config"].items()))
+        self._say(f"trial {trial.trial_id[-5:]} ({drawn}), minute {result['minutes']:.1f}: loss {result['loss']:.4f}")
+
+
+def _loggers(settings: TuneSettings) -> Sequence[tune.Callback]:
+    """What Ray Tune does not add by itself."""
+    if settings.log == "tensorboard":
+        return ()
+    try:
+        import wandb  # noqa: F401
+    except ImportError:
+        raise MaepressError("--log wandb needs that package: pip install 'maepress[wandb]'") from None
+    from ray.air.integrations.wandb import WandbLoggerCallback
+
+    return (WandbLoggerCallback(project="maepress"),)
+
+
+def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], list[str]], minutes: float) -> None:
+    """One short training, in a process of its own."""
+    settings = TrainSettings(**(base | config))
+    device = torch.device(own_device())
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    learner = Learner(
+        start_network(settings).to(device),
+        peak=settings.learning_rate,
+        decay_share=settings.decay_share,
+        seed=settings.seed,
+    )
+    images = open_store(settings.images)
+    scales = (settings.min_scale, settings.max_scale)
+    crops = Crops(
+        keys[0],
+        images.get,
+        batch=settings.batch,
+        places=range(settings.batch),
+        crop=settings.crop,
+        scales=scales,
+        seed=[settings.seed],
+    )
+    validation = Validation(keys[1], images.get, 0, 1, device, sum(scales) / 2)
+    started = time.monotonic()
+    for report in range(1, REPORTS + 1):
+        while (spent := (time.monotonic() - started) / 60 / minutes) < report / REPORTS:
+            learner.step(crops.next().to(device), spent)
+        metrics = validation.measure(learner.average)
+        tune.report(metrics | {"minutes": spent * minutes, "steps": learner.counters.step})
+
+
+def _table(trials: Sequence[Trial]) -> str:
+    file = io.StringIO()
+    rows = [trial.drawn | {k: v for k, v in asdict(trial).items() if k != "drawn"} for trial in trials]
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

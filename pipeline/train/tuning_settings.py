@@ -1,0 +1,75 @@
+"""What a tuning can be told."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.execution.setting_types import checked_by
+
+
+def choices(text: str) -> tuple[int, ...]:
+    """Whole numbers of "8,16,32"; none of an empty text.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError("give whole numbers with commas between them, such as 8,16,32")
+    return tuple(int(part) for part in parts)
+
+
+def sides(text: str) -> tuple[int, ...]:
+    """The same, all multiples of 64.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    found = choices(text)
+    if any(side % 64 for side in found):
+        raise ValueError("crops have sides that are multiples of 64, such as 128,192")
+    return found
+
+
+def bounds(text: str) -> tuple[float, float]:
+    """Two numbers of "LOW:HIGH", above 0 and rising or equal.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not 0 < low <= high:
+        raise ValueError("give LOW:HIGH, such as 0.0003:0.003")
+    return low, high
+
+
+Choices = Annotated[str, checked_by(choices)]
+Sides = Annotated[str, checked_by(sides)]
+Bounds = Annotated[str, checked_by(bounds)]
+
+
+class TuneSettings(BaseModel):
+    """Where to look for better settings of a training, and for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: str = Field(description="folder or bucket of images to learn from")
+    out: str = Field(description="folder for the table of trials, their logs and the best configuration")
+    init: str = Field("base", description="start from: base (the shipped model), scratch (a DCT codec), or a model")
+    trials: int = Field(12, ge=1, description="settings to try, drawn at random")
+    minutes: float = Field(2.0, gt=0, description="minutes that a trial trains if it is not stopped early")
+    learning_rate: Bounds = Field("0.0003:0.003", description="learning rates, drawn evenly on a log scale")
+    batch: Choices = Field("16,32", min_length=1, description="crops a step, one of these")
+    crop: Sides = Field("128,192", min_length=1, description="side of a crop in pixels, one of these multiples of 64")
+    width: Choices = Field("", description="with scratch: channels at an eighth of the image's sides, one of these")
+    min_scale: float = Field(1.0, gt=0, le=1, description="least factor by which images are shrunk")
+    max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
+    max_images: int = Field(2000, ge=2, description="most images to learn from")
+    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial holds; 0 gives it a CPU core")
+    log: Literal["tensorboard", "wandb"] = Field(
+        "tensorboard", description="where curves go beside the table; wandb needs that package and an account"
+    )
+    seed: int = Field(0, description="of the settings that are tried, of crops and qualities")

@@ -1,0 +1,82 @@
+"""Validation: what the codec would do to images it never trained on, at five qualities, with real rounding."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from model.layers.quality import tradeoff
+from model.network.loss import BALANCE
+from model.network.network import Network
+from pipeline.images.decode_rgb import decode_rgb
+from pipeline.train.crops import validation_crop
+
+VALIDATION_QUALITIES = (7, 20, 32, 44, 57)
+MAX_IMAGES = 64
+SIDE = 256
+"""Longest side in pixels of the centre crops that are measured."""
+
+
+class Validation:
+    """Centre crops of held-out images, dealt over the ranks; `measure` gives every rank the same answer."""
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        fetch: Callable[[str], bytes],
+        rank: int,
+        world: int,
+        device: torch.device,
+        scale: float = 1.0,
+    ) -> None:
+        """Read this rank's share of the first `MAX_IMAGES` keys.
+
+        Args:
+            keys: the held-out images.
+            fetch: reads the bytes of a key.
+            rank: of this process.
+            world: number of ranks.
+            device: where the network is.
+            scale: factor by which the images are shrunk, as in training.
+        """
+        images = (decode_rgb(fetch(key)) for key in sorted(keys)[:MAX_IMAGES][rank::world])
+        usable = (image for image in images if image is not None and min(image.size) * scale >= 64)
+        self._crops = [validation_crop(image, SIDE, scale) for image in usable]
+        self._device = device
+
+    @torch.no_grad()
+    def measure(self, network: Network) -> dict[str, float]:
+        """What the network does to all ranks' crops.
+
+        Returns:
+            `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits a pixel, y and z) and
+            `psnr/Q` (dB, mean over images).
+        """
+        sums = torch.zeros(len(VALIDATION_QUALITIES), 3, dtype=torch.float64)
+        for crop in self._crops:
+            for row, q in enumerate(VALIDATION_QUALITIES):
+                sums[row] += self._one(network, crop.to(self._device), torch.tensor([q], device=self._device))
+        count = torch.tensor(float(len(self._crops)), dtype=torch.float64)
+        if dist.is_initialized():
+            packed = torch.cat([sums.flatten(), count[None]]).to(self._device)
+            dist.all_reduce(packed)
+            sums, count = packed[:-1].reshape(sums.shape).cpu(), packed[-1].cpu()
+        means = sums / count.clamp(min=1)
+        metrics = {"loss": float(means[:, 0].mean())}
+        for row, q in enumerate(VALIDATION_QUALITIES):
+            metrics |= {f"bpp/{q}": float(means[row, 1]), f"psnr/{q}": float(means[row, 2])}
+        return metrics
+
+    @staticmethod
+    def _one(network: Network, image: Tensor, quality: Tensor) -> Tensor:
+        """Loss, bits a pixel and PSNR of one image, float64 `[3]`."""
+        coded = network.analyse(image, quality)
+        bits = network.prior.bits(coded.symbols.to(torch.float32), coded.indices.to(torch.float32)).sum()
+        bits = bits + network.hyper_prior(coded.z.to(torch.float32), quality).sum()
+        bpp = bits / (image.shape[1] * image.shape[2])
+        levels = network.synthesise(coded.latent, quality).to(torch.float32) - image * 255
+        error = levels.square().mean()
+        weight = tradeoff(quality)[0]
+        loss = (bpp + weight * error) / weight**BALANCE
+        return torch.stack([loss, bpp, 10 * torch.log10(255**2 / error.clamp(min=1e-3))]).double().cpu()

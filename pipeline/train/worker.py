@@ -1,0 +1,147 @@
+"""What one rank of a training run does."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+from ray.train.torch import get_device
+from torch.nn.parallel import DistributedDataParallel
+
+from model import checkpoint
+from model.core.config import CodecConfig
+from model.network.net2net import deepened
+from model.network.network import Network, randomly_initialised
+from pipeline.archive.model_store import local_model
+from pipeline.storage.open import open_store
+from pipeline.train.crops import Crops
+from pipeline.train.learner import Learner
+from pipeline.train.recorder import HISTORY, LOGS, Recorder
+from pipeline.train.settings import TrainSettings
+from pipeline.train.validation import Validation
+
+__all__ = ["HISTORY", "LOGS", "work"]
+
+LOG_EVERY = 50
+"""Steps between two entries of the training log."""
+
+
+def start_network(settings: TrainSettings) -> Network:
+    """The network that training starts from."""
+    torch.manual_seed(settings.seed)
+    return deepened(_initial(settings), settings.deepen)
+
+
+def _initial(settings: TrainSettings) -> Network:
+    if settings.init == "random":
+        return randomly_initialised(_config(settings.width))
+    if settings.init == "scratch" or (settings.init == "base" and not checkpoint.BASE.exists()):
+        return Network(_config(settings.width))
+    return checkpoint.load(local_model(settings.init)).network
+
+
+def _config(width: int | None) -> CodecConfig:
+    """The standard widths, or others in the same proportion between the two halves of the transforms."""
+    return CodecConfig() if width is None else CodecConfig(patch_channels=width, latent_channels=5 * width // 4 * 2)
+
+
+def work(config: dict[str, Any]) -> None:
+    """Entry of Ray Train: one rank, from the last checkpoint (if any) to the end of the run."""
+    Rank(config).run()
+
+
+class Rank:
+    """One rank: its share of every batch, its share of the validation images; rank 0 keeps the books too."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.settings = settings = TrainSettings(**config["settings"])
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = get_device()
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        self.learner = Learner(
+            start_network(settings).to(self.device),
+            peak=settings.learning_rate,
+            decay_share=settings.decay_share,
+            distortion=settings.distortion,
+            hide=settings.hide,
+            seed=settings.seed,
+            rank=self.rank,
+            world=self.world,
+        )
+        if (previous := ray.train.get_checkpoint()) is not None:
+            # A copy of its own for every rank: `as_directory` shares one, which another rank may be writing still.
+            with tempfile.TemporaryDirectory() as folder:
+                previous.to_directory(folder)
+                self.learner.load(Path(folder))
+        self.counters = self.learner.counters
+        if self.world > 1:
+            self.learner.forward = DistributedDataParallel(self.learner.network)
+        images = open_store(settings.images)
+        scales = (settings.min_scale, settings.max_scale)
+        share = settings.batch // self.world
+        self.crops = Crops(
+            config["train"],
+            images.get,
+            batch=settings.batch,
+            places=range(self.rank * share, (self.rank + 1) * share),
+            crop=settings.crop,
+            scales=scales,
+            seed=[settings.seed, self.counters.step],
+        )
+        self.validation = Validation(
+            config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2
+        )
+        self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
+
+    def run(self) -> None:
+        """Steps, with a validation and a checkpoint at the start, every few minutes and at the end."""
+        before, started = self.counters.seconds, time.monotonic()
+        pause = 60 * self.settings.validate_minutes
+        next_validation = 0.0 if self.counters.step == 0 else before + pause
+        while True:
+            self.counters.seconds = before + time.monotonic() - started
+            progress, due = self._agreed(next_validation)
+            if due:
+                self._validate()
+                next_validation = before + time.monotonic() - started + pause
+            if progress >= 1:
+                return
+            self._step(progress)
+
+    def _agreed(self, next_validation: float) -> tuple[float, bool]:
+        """Share of the run that is done, and whether to validate now: rank 0's clock decides for all.
+
+        Were each rank to look at its own, one would validate while another still takes a step, and their collective
+        operations would no longer match.
+        """
+        by_steps = self.counters.step / self.settings.max_steps if self.settings.max_steps else 0.0
+        by_time = self.counters.seconds / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
+        progress = max(by_steps, by_time)
+        due = progress >= 1 or self.counters.seconds >= next_validation
+        agreed = torch.tensor([progress, float(due)], dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.broadcast(agreed, 0)
+        progress, decision = agreed.tolist()
+        return progress, bool(decision)
+
+    def _step(self, progress: float) -> None:
+        image = self.crops.next().to(self.device, non_blocking=True)
+        loss, rate = self.learner.step(image, progress)
+        if self.recorder is not None and self.counters.step % LOG_EVERY == 0:
+            self.recorder.stepped(loss, rate, self.counters)
+
+    def _validate(self) -> None:
+        metrics = self.validation.measure(self.learner.average)
+        if self.recorder is not None:
+            self.recorder.validated(metrics, self.learner.average, self.counters)
+        with tempfile.TemporaryDirectory() as folder:
+            # Every rank writes the moments of its own parameters; Ray puts the ranks' files into one checkpoint.
+            self.learner.save(Path(folder))
+            ray.train.report(metrics | {"step": self.counters.step}, checkpoint=Checkpoint.from_directory(folder))

@@ -1,0 +1,1 @@
+"""Whether every row of an archive is intact."""

@@ -1,0 +1,103 @@
+"""What must hold of a row of the archive."""
+
+import hashlib
+from collections.abc import Collection
+
+import numpy as np
+
+from model.bitstream import container
+from model.bitstream.container import Colour
+from model.core.errors import MaepressError
+from model.core.picture import Picture
+from model.metrics.fidelity import psnr
+from pipeline.archive.reader import Row
+from pipeline.archive.schema import JXL, LATENT, ORIGINAL
+from pipeline.images.image_reader import Reading, read
+from pipeline.images.sandbox import TRANSCODING, shared
+
+PSNR_TOLERANCE = 0.05
+"""dB by which a PSNR measured again may differ: a decoder on another device rounds a few pixels to the other side."""
+
+
+def problem_with(row: Row, models: Collection[str]) -> str | None:
+    """What is wrong with a row, in one line; None when nothing is. Of the payloads only transcodes are decoded.
+
+    Args:
+        row: all columns of IMAGES.
+        models: fingerprints of the models that the archive holds.
+    """
+    payload = row["payload"]
+    if len(payload) != row["payload_bytes"]:
+        return f"its payload has {len(payload)} bytes, its row says {row['payload_bytes']}"
+    match row["status"]:
+        case "original":
+            return _problem_with_source(row, payload)
+        case "jxl":
+            try:
+                return _problem_with_source(row, shared(TRANSCODING).to_jpeg(payload))
+            except MaepressError as e:
+                return str(e)
+        case "latent":
+            return _problem_with_latent(row, models)
+        case status:
+            return f"its status is {status!r}, not {LATENT}, {JXL} or {ORIGINAL}"
+
+
+def _problem_with_source(row: Row, source: bytes) -> str | None:
+    if len(source) != row["source_bytes"] or hashlib.sha256(source).hexdigest() != row["source_sha256"]:
+        return "its bytes are not the source's: the SHA-256 differs"
+    return None
+
+
+def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
+    try:
+        container.check(row["payload"])
+        header = container.read_header(row["payload"])
+    except MaepressError as e:
+        return str(e)
+    for name, said, found in (
+        ("model", row["model"], header.fingerprint),
+        ("quality", row["quality"], header.step),
+        ("size", f"{row['width']}x{row['height']}", f"{header.width}x{header.height}"),
+    ):
+        if said != found:
+            return f"its row says {name} {said}, its payload {found}"
+    if header.fingerprint not in models:
+        return f"the archive lacks the model that pressed it: copy its folder to models/{header.fingerprint}"
+    return None
+
+
+def problem_with_picture(row: Row, picture: Picture) -> str | None:
+    """What is wrong with a row's decoded picture; None when nothing is."""
+    if (picture.width, picture.height) != (row["width"], row["height"]):
+        return f"it decodes to {picture.width}x{picture.height}, its row says {row['width']}x{row['height']}"
+    grey = container.read_header(row["payload"]).colour == Colour.GREY
+    if (picture.pixels.shape[2] == 1) != grey:
+        return "it decodes to another colour kind than its header says"
+    return None
+
+
+def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
+    """How a decoded picture differs from what its row promises of its source; None when it does not.
+
+    Args:
+        row: key, width, height, psnr and source_sha256 are looked at.
+        picture: decoded.
+        source: the source's bytes, which must be those that were pressed.
+    """
+    if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
+        return "its source's bytes are not those that were pressed, though the etag is the same"
+    reading = read(source, max_pixels=row["width"] * row["height"])
+    if not isinstance(reading, Reading) or reading.picture is None:
+        return "its source can no longer be read"
+    if reading.picture.pixels.shape != picture.pixels.shape:
+        return f"its source has the shape {reading.picture.pixels.shape}, the decoded image {picture.pixels.shape}"
+    measured, said = psnr(reading.picture.pixels, picture.pixels), row["psnr"]
+    if said is None or not (measured == said or abs(measured - said) <= PSNR_TOLERANCE):
+        return f"its PSNR is {measured:.2f} dB, its row says {'nothing' if said is None else f'{said:.2f} dB'}"
+    alpha, decoded = reading.picture.alpha, picture.alpha
+    if alpha is None and decoded is None:
+        return None
+    if alpha is None or decoded is None or not np.array_equal(alpha, decoded):
+        return "its alpha plane is not the source's"
+    return None

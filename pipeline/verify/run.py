@@ -1,0 +1,257 @@
+"""Verify: does the archive still give everything back?
+
+    keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors)
+    --> problems
+
+Every payload is read: checksum, header and row must agree, an original, and what a transcode
+gives back, must have the SHA-256 of its source. A sample
+of the pressed images is decoded with the models that the archive itself holds, and compared with the source where
+that is at hand.
+"""
+
+import hashlib
+import heapq
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import torch
+from ray.data import DataContext
+
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.merge_reader import merged
+from pipeline.archive.reader import Opener, Row
+from pipeline.archive.schema import IMAGES, JXL, LATENT
+from pipeline.archive.shards import Receipt, Shard
+from pipeline.execution import ray_flow
+from pipeline.execution.device import own_device
+from pipeline.execution.packing import unpack
+from pipeline.execution.ray_flow import cargo
+from pipeline.execution.setting_types import parse_range
+from pipeline.monitoring.progress import Progress
+from pipeline.storage.open import Fetched, Store, open_source
+from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr
+from pipeline.verify.settings import VerifySettings
+
+__all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
+
+_COUNTERS = (
+    *("rows", "latents", "transcoded", "originals", "payload_bytes"),
+    *("decoded", "compared", "changed", "failed"),
+)
+_KINDS = {LATENT: "latents", JXL: "transcoded"}
+LISTED_PROBLEMS = 1000
+"""Problems that a result names; beyond that they are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not hold, of one key (or shard), in one line."""
+
+    key: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What a verification found.
+
+    Attributes:
+        rows: payloads read and checked.
+        latents: of these, pressed images.
+        transcoded: of these, JPEGs kept as JPEG XL.
+        originals: of these, sources kept byte for byte.
+        payload_bytes: read.
+        decoded: sampled images that were decoded.
+        compared: of these, images whose PSNR was measured against the source again.
+        changed: of these, images not compared because their source is gone or has changed since.
+        failed: how many problems there are.
+        problems: the first of them.
+        seconds: in all.
+    """
+
+    rows: int
+    latents: int
+    transcoded: int
+    originals: int
+    payload_bytes: int
+    decoded: int
+    compared: int
+    changed: int
+    failed: int
+    problems: tuple[Problem, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.failed
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields, and `ok`."""
+        return {"ok": self.ok} | asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What was seen of one row: which counters it raises, and its problem if it has one."""
+
+    key: str
+    counts: tuple[str, ...] = ()
+    payload_bytes: int = 0
+    pixels: int = 0
+    problem: str | None = None
+
+
+def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
+    """Check every payload of an archive, and decode a sample. Uses the Ray that is connected, or starts one.
+
+    The sample is the rows whose keys' SHA-256 are least: the same each time, spread over all keys.
+
+    Args:
+        settings: what to check and how thoroughly.
+        quiet: show no progress.
+
+    Raises:
+        MaepressError: in one line, when there is no archive, or no source where one is named. Problems do not raise.
+    """
+    started = time.monotonic()
+    archive = Archive.open(settings.archive)
+    source = open_source(settings.source) if settings.source else None
+    shards = archive.shards()
+    tally = _Tally()
+    survey = _survey(archive, shards, settings.sample)
+    for key in survey.repeated:
+        tally.add(_Finding(key, problem="its key is in the archive more than once"))
+    if shards:
+        with Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress:
+            for finding in _findings(archive, shards, survey, source, settings):
+                tally.add(finding)
+                seen = int("rows" in finding.counts)
+                progress.add(Receipt(0, rows=seen, source_bytes=finding.payload_bytes, pixels=finding.pixels))
+    return tally.result(time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What the keys say. `sample` holds the keys to decode; None stands for all of them."""
+
+    rows: int
+    payload_bytes: int
+    repeated: tuple[str, ...]
+    sample: frozenset[str] | None
+
+
+def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
+    """Go through the keys in order: memory for the sample only."""
+    size = 0 if sample == "all" else int(sample)
+    least: list[tuple[int, str]] = []  # a heap whose first is the greatest of the least hashes, negated
+    repeated: list[str] = []
+    rows = payload_bytes = 0
+    last = None
+    unreadable: set[str] = set()  # reading all of them again says so, shard by shard
+    index = merged(archive.images, shards, ("key", "status", "payload_bytes"), unreadable=unreadable)
+    for (key, status, length), _ in index:
+        rows += 1
+        payload_bytes += length
+        if key == last:
+            if len(repeated) < LISTED_PROBLEMS:
+                repeated.append(key)
+            continue
+        last = key
+        if size and status == LATENT:
+            entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
+            if len(least) < size:
+                heapq.heappush(least, entry)
+            elif entry > least[0]:
+                heapq.heapreplace(least, entry)
+    return _Survey(
+        rows, payload_bytes, tuple(repeated), None if sample == "all" else frozenset(key for _, key in least)
+    )
+
+
+def _findings(
+    archive: Archive, shards: list[Shard], survey: _Survey, source: Store | None, settings: VerifySettings
+) -> Iterator[_Finding]:
+    workers = ray_flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    models = frozenset(archive.models())
+    to_decode = survey.rows if survey.sample is None else len(survey.sample)
+    with DataContext.current(ray_flow.context()):
+        paths = ray_flow.from_shards([shard.path for shard in shards])
+        checked = ray_flow.stage(paths, _check, archive, models, survey.sample, cpus=workers.task_cpus)
+        decoder = (_SampleDecoder, archive, source, workers.threads)
+        findings = ray_flow.actor_stage(checked, *decoder, workers=workers, rows=to_decode)
+    yield from ray_flow.stream(findings)
+
+
+def _check(
+    table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
+) -> Iterator[pa.Table]:
+    """Findings of a shard's rows; sound rows of the sample follow them whole, to be decoded."""
+    for cell in table["shard"]:
+        path = str(cell.as_py())
+        try:
+            for batch in scan_shard(archive.images, path, IMAGES.names):
+                for row in batch.to_pylist():
+                    kind = _KINDS.get(row["status"], "originals")
+                    problem = problem_with(row, models)
+                    yield cargo(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
+                    if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
+                        yield cargo(row)
+        except MaepressError as e:
+            yield cargo(_Finding(f"shard {path}", problem=str(e)))
+
+
+class _SampleDecoder:
+    """An actor with the archive's models: turns rows into findings and lets findings pass."""
+
+    def __init__(self, archive: Archive, source: Store | None, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._opener = Opener(archive, own_device())
+        self._source = source
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        rows: list[Row] = []
+        for cell in table["cargo"]:
+            item = unpack(cell)
+            if isinstance(item, _Finding):
+                yield cargo(item)
+            else:
+                rows.append(item)
+        for row, picture in self._opener.pictures(rows):
+            if isinstance(picture, str):
+                yield cargo(_Finding(row["key"], problem=picture))
+                continue
+            pixels = row["width"] * row["height"]
+            counts: tuple[str, ...] = ("decoded",)
+            problem = problem_with_picture(row, picture)
+            if self._source is not None and problem is None:
+                (got,) = self._source.fetch([row["key"]])
+                if isinstance(got, Fetched) and got.etag == row["etag"]:
+                    counts, problem = ("decoded", "compared"), problem_with_psnr(row, picture, got.data)
+                else:
+                    counts = ("decoded", "changed")
+            yield cargo(_Finding(row["key"], counts, pixels=pixels, problem=problem))
+
+
+class _Tally:
+    """Sums of findings."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+
+    def add(self, finding: _Finding) -> None:
+        self._counts.update(finding.counts)
+        self._counts["payload_bytes"] += finding.payload_bytes
+        if finding.problem is not None:
+            self._counts["failed"] += 1
+            if len(self._problems) < LISTED_PROBLEMS:
+                self._problems.append(Problem(finding.key, finding.problem))
+
+    def result(self, seconds: float) -> VerifyResult:
+        problems = tuple(sorted(self._problems, key=lambda problem: problem.key))
+        return VerifyResult(**{name: self._counts[name] for name in _COUNTERS}, problems=problems, seconds=seconds)

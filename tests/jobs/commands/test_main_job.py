@@ -1,0 +1,127 @@
+"""Press, look, check and restore by the command line, and what happens when a payload is damaged."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from pipeline.archive.archive import Archive
+from tests.conftest import photo_like
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+KEYS = [f"{year}/{n}.png" for year in (2023, 2024) for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for n, key in enumerate(KEYS):
+        path = folder / key
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(photo_like(90, 120 + n, seed=n)).save(path)
+    (folder / "2024" / "broken.jpg").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path, ray_here: None) -> Path:
+    where = tmp_path_factory.mktemp("archive") / "pressed"
+    assert main(["encode", str(photos), str(where), "--model", str(tiny_model_folder), "--quiet"]) == 0
+    return where
+
+
+def result(capsys: pytest.CaptureFixture[str], *argv: object, status: int = 0) -> dict[str, Any]:
+    """The JSON that a command prints; standard output holds nothing else."""
+    capsys.readouterr()
+    assert main([str(a) for a in argv] + ["--json", "--quiet"]) == status
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    parsed: dict[str, Any] = json.loads(captured.out)
+    return parsed
+
+
+def test_encoding_again_finds_nothing_to_do(
+    photos: Path, archive: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = result(capsys, "encode", photos, archive, "--model", tiny_model_folder)
+    assert (again["latents"], again["unchanged"], again["rejected_before"]) == (0, len(KEYS), 1)
+
+
+def test_status_counts_the_archive(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = result(capsys, "status", archive)
+    assert status["rows"] == len(KEYS)
+    assert status["payload_bytes"] < status["source_bytes"]
+    assert main(["status", str(archive)]) == 0
+    text = capsys.readouterr().out
+    assert "rejected" in text
+
+
+def test_verify_passes_an_intact_archive(archive: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checked = result(capsys, "verify", archive, "--source", photos, "--sample", "all")
+    assert checked["ok"] is True
+
+
+def test_decode_gives_the_images_back(
+    archive: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result(capsys, "decode", archive, tmp_path, "--keys", "2023/*")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*")) == KEYS[:4]
+    for key in KEYS[:4]:
+        with Image.open(photos / key) as before, Image.open(tmp_path / key) as after:
+            assert before.size == after.size
+            assert np.mean((np.asarray(before, float) - np.asarray(after, float)) ** 2) < 60
+
+
+def test_a_damaged_payload_is_named_and_the_rest_goes_on(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, restored = tmp_path / "archive", tmp_path / "restored"
+    shutil.copytree(archive, damaged)
+    damage(damaged, KEYS[2])
+    capsys.readouterr()
+
+    assert main(["verify", str(damaged), "--quiet"]) == 1
+    assert KEYS[2] in capsys.readouterr().out
+    assert main(["decode", str(damaged), str(restored), "--quiet"]) == 1
+    assert KEYS[2] in capsys.readouterr().out
+    assert sorted(str(p.relative_to(restored)) for p in restored.rglob("*.*")) == [k for k in KEYS if k != KEYS[2]]
+
+
+def damage(archive: Path, key: str) -> None:
+    """Flip a bit in the middle of a key's payload, where it lies in its Parquet file."""
+    row = Archive.open(str(archive)).row(key)
+    assert row is not None
+    for path in (archive / "images").glob("*.parquet"):
+        data = bytearray(path.read_bytes())
+        at = data.find(row["payload"])
+        if at >= 0:
+            data[at + len(row["payload"]) // 2] ^= 1
+            path.write_bytes(data)
+            return
+    raise AssertionError("the payload is in no file")
+
+
+@pytest.mark.slow
+def test_places_may_be_relative_to_where_the_command_is_typed(
+    photos: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(tiny_model_folder, tmp_path / "start")
+    monkeypatch.chdir(tmp_path)
+    how = ["--init", "start", "--max-steps", "1", "--workers", "1", "--crop", "64", "--batch", "2"]
+    trained = result(capsys, "train", "photos", "--out", "model", *how)
+    assert trained["steps"] == 1
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    pressed = result(capsys, "encode", "photos", "archive", "--model", "model")
+    assert (pressed["latents"], pressed["model"]) == (len(KEYS), trained["fingerprint"])
+    assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS)
+    assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == KEYS

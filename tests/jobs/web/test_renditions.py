@@ -1,0 +1,73 @@
+"""The studio behind the viewer: what is asked for at once is made once, and what is kept has a limit."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from jobs.web.viewer.catalogue import Catalogue
+from jobs.web.viewer.renditions import Cache, NotShown, Rendition, Studio, Wanted, tag_of
+from model.codec import Codec
+from pipeline.archive.archive import Archive
+from tests.pipeline.making import add, image_file, original, pressed
+
+SMALL = Wanted("png", 32)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    rows = [pressed(tiny_codec, f"{n}.png", image_file("PNG", seed=n)) for n in range(2)]
+    add(archive, [*rows, original("kept", b"bytes", kept="mode CMYK")])
+    return Catalogue(str(tmp_path / "archive"))
+
+
+def ask(catalogue: Catalogue, keys: list[str], cache_bytes: int, wanted: Wanted = SMALL) -> list[Rendition]:
+    """All at once, of one studio; then each once more."""
+
+    async def all_of_them() -> list[Rendition]:
+        studio = Studio(catalogue, None, 2, cache_bytes)
+        rows = [row for key in keys if (row := catalogue.facts(key))]
+        found = await asyncio.gather(*(studio.get(row, tag_of(row, wanted), wanted) for row in rows))
+        found += [await studio.get(row, tag_of(row, wanted), wanted) for row in rows]
+        studio.close()
+        return found
+
+    return asyncio.run(all_of_them())
+
+
+def test_what_many_ask_for_at_once_is_made_once_and_then_kept(catalogue: Catalogue) -> None:
+    found = ask(catalogue, ["0.png"] * 20, 1 << 20)
+    assert len(found) == 40 and all(one is found[0] for one in found)
+
+
+def test_what_exceeds_the_cache_is_made_again_and_is_the_same(catalogue: Catalogue) -> None:
+    first, again = ask(catalogue, ["0.png"], 1)
+    assert first is not again and first == again
+
+
+def test_the_cache_drops_what_was_asked_for_longest_ago() -> None:
+    cache = Cache(100)
+    for tag in "abcd":
+        cache.put(Rendition(tag, b"x" * 25, "image/png", ".png"))
+    assert cache.get("a") is not None  # asked for again
+    cache.put(Rendition("e", b"x" * 25, "image/png", ".png"))
+    assert [tag for tag in "abcde" if cache.get(tag)] == ["a", "c", "d", "e"]
+    cache.put(Rendition("large", b"x" * 26, "image/png", ".png"))  # more than a quarter of it: not kept
+    assert cache.get("large") is None and cache.get("a") is not None
+
+
+def test_one_that_cannot_be_made_does_not_take_the_others_along(catalogue: Catalogue) -> None:
+    with pytest.raises(NotShown, match="cannot be decoded"):
+        ask(catalogue, ["kept"], 1 << 20)
+    assert len(ask(catalogue, ["0.png", "1.png"], 1 << 20)) == 4
+
+
+def test_facts_and_folders_are_of_the_table_as_it_is(catalogue: Catalogue) -> None:
+    assert catalogue.facts("none") is None
+    (everything,) = catalogue.folders("")
+    assert (everything.name, everything.rows) == ("", 3)
+    assert [row["key"] for row in catalogue.page("", "PNG", "0.png", 9)] == ["1.png"]
+    assert catalogue.status() is catalogue.status()

@@ -1,0 +1,156 @@
+"""Entropy coding: any whole numbers come back, at the cost their tables name; damage does not go unnoticed."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.bitstream import container, escapes
+from model.bitstream.container import PASS_TAGS, Colour, Header, Tag
+from model.bitstream.entropy_coder import EntropyCoder, Latents
+from model.bitstream.probability_tables import TOTAL
+from model.codec import Codec
+from model.core.errors import DamagedPayload, UnsupportedImage, WrongModel
+from tests.conftest import TINY
+
+H, W = 5, 7
+SHAPE = (H, W, TINY.latent_channels)
+Z_SHAPE = (2, 2, TINY.hyper_channels)
+
+
+@pytest.fixture
+def coder(tiny_codec: Codec) -> EntropyCoder:
+    return tiny_codec.coder
+
+
+def latents(coder: EntropyCoder, kind: str, seed: int = 0) -> Latents:
+    rng = np.random.default_rng(seed)
+    header = Header(coder.fingerprint, 16 * W, 16 * H, int(rng.integers(64)), Colour.RGB)
+    z = rng.integers(-127, 128, Z_SHAPE).astype(np.int8)
+    indices = rng.integers(0, 64, SHAPE).astype(np.uint8)
+    symbols = np.round(rng.normal(0, 0.13 * np.exp(indices * 0.109))).astype(np.int32)
+    if kind == "escapes":
+        anywhere = rng.random(SHAPE) < 0.05
+        symbols[anywhere] = rng.integers(-escapes.MAX_SYMBOL, escapes.MAX_SYMBOL + 1, anywhere.sum())
+        symbols.flat[[0, -1]] = escapes.MAX_SYMBOL, -escapes.MAX_SYMBOL
+    elif kind == "skipped":
+        indices[:], symbols[:], z[:] = 0, 0, 0
+    elif kind == "not zero although skipped":
+        indices[:] = 0
+    elif kind == "one index":
+        indices[:] = 40
+    elif kind == "extreme z":
+        z[:] = rng.choice([-127, 127], Z_SHAPE)
+    return Latents(header, z, symbols, indices)
+
+
+def decode(coder: EntropyCoder, payload: bytes, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """What `Codec` does, with scale indices that no network had to compute."""
+    header, sections = container.read(payload)
+    z = coder.decode_hyper(sections.get(Tag.HYPER, b""), Z_SHAPE, header.quality)
+    symbols = np.zeros(indices.shape, np.int32)
+    for number, tag in enumerate(PASS_TAGS):
+        coder.decode_pass(sections.get(tag, b""), number, indices, symbols)
+    positions, values = escapes.read(sections.get(Tag.ESCAPES, b""), symbols.size)
+    symbols.reshape(-1)[positions] = values
+    return z, symbols
+
+
+KINDS = ["plain", "escapes", "skipped", "not zero although skipped", "one index", "extreme z"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_whole_numbers_come_back(coder: EntropyCoder, kind: str) -> None:
+    for seed in range(8):
+        original = latents(coder, kind, seed)
+        z, symbols = decode(coder, coder.encode(original), original.indices)
+        assert np.array_equal(z, original.z)
+        assert np.array_equal(symbols, original.symbols)
+
+
+def test_what_is_skipped_takes_no_bytes(coder: EntropyCoder) -> None:
+    sections = container.read(coder.encode(latents(coder, "skipped")))[1]
+    assert sections.keys() == {Tag.HYPER, Tag.NUMBERS}
+
+
+def test_escapes_are_listed_only_when_there_are_any(coder: EntropyCoder) -> None:
+    original = latents(coder, "one index")
+    original.symbols[:] = np.clip(original.symbols, -3, 3)
+    assert Tag.ESCAPES not in container.read(coder.encode(original))[1]
+    original.symbols[0, 0, 0] = 5000
+    assert Tag.ESCAPES in container.read(coder.encode(original))[1]
+
+
+def test_bytes_are_what_the_tables_promise(coder: EntropyCoder) -> None:
+    original = latents(coder, "one index", seed=4)
+    table = coder._tables.latent[40].astype(np.float64)
+    limit = table.size // 2
+    promised = np.log2(TOTAL / table[np.clip(original.symbols, -limit, limit) + limit]).sum() / 8
+    sections = container.read(coder.encode(original))[1]
+    coded = sum(len(sections[tag]) for tag in PASS_TAGS)
+    # Each stream ends in whole words: up to 8 bytes more.
+    assert promised < coded < promised * 1.001 + 8 * len(PASS_TAGS)
+
+
+def test_int16_and_int32_symbols_give_the_same_bytes(coder: EntropyCoder) -> None:
+    original = latents(coder, "plain")
+    assert coder.encode(replace(original, symbols=original.symbols.astype(np.int16))) == coder.encode(original)
+
+
+@pytest.mark.parametrize("section", [Tag.HYPER, *PASS_TAGS])
+def test_a_changed_stream_mostly_does_not_end_where_it_should(coder: EntropyCoder, section: Tag) -> None:
+    original = latents(coder, "plain", seed=2)
+    header, sections = container.read(coder.encode(original))
+    rng = np.random.default_rng(0)
+    noticed, tries = 0, 200
+    for _ in range(tries):
+        changed = bytearray(sections[section])
+        changed[int(rng.integers(len(changed)))] ^= 1 << int(rng.integers(8))
+        payload = container.write(header, {**{Tag(t): s for t, s in sections.items()}, section: bytes(changed)})
+        try:
+            z, symbols = decode(coder, payload, original.indices)
+        except DamagedPayload:
+            noticed += 1
+        else:
+            assert not (np.array_equal(z, original.z) and np.array_equal(symbols, original.symbols))
+    # An entropy code has no redundancy: near the stream's end a change may be as good a message. The checksum sees all.
+    assert noticed > 0.75 * tries
+
+
+def test_streams_that_are_no_whole_words_are_refused(coder: EntropyCoder) -> None:
+    indices = np.full((2, 2, 8), 30, np.uint8)
+    for data in (b"abc", bytes(4), bytes(8), b"\x01" * 4001):
+        with pytest.raises(DamagedPayload):
+            coder.decode_pass(data, 0, indices, np.zeros(indices.shape, np.int32))
+
+
+def test_the_coder_travels_small_and_needs_no_torch(coder: EntropyCoder) -> None:
+    original = latents(coder, "plain")
+    parcel = pickle.dumps((coder, original))
+    assert len(parcel) < 1_000_000
+    program = (
+        "import pickle, sys; coder, latents = pickle.loads(sys.stdin.buffer.read())\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.stdout.buffer.write(coder.encode(latents))"
+    )
+    elsewhere = subprocess.run([sys.executable, "-c", program], input=parcel, capture_output=True, check=True).stdout
+    assert elsewhere == coder.encode(original)
+
+
+def test_latents_of_another_model_are_refused(coder: EntropyCoder) -> None:
+    original = latents(coder, "plain")
+    other = replace(original, header=replace(original.header, fingerprint="f" * 16))
+    with pytest.raises(WrongModel, match=f"f{{16}}.*{coder.fingerprint}"):
+        coder.encode(other)
+
+
+def test_an_image_that_no_decoder_would_believe_is_refused_when_it_is_encoded(coder: EntropyCoder) -> None:
+    # Only the lowest hyper-latent, which the empty coder holds for nothing, however many there are.
+    header = Header(coder.fingerprint, 16 * 4 * 40, 16 * 4 * 40, 30, Colour.RGB)
+    z = np.full((40, 40, TINY.hyper_channels), -127, np.int8)
+    nothing = np.zeros((1, 1, TINY.latent_channels), np.int32)
+    with pytest.raises(UnsupportedImage):
+        coder.encode(Latents(header, z, nothing, nothing.astype(np.uint8)))

@@ -1,0 +1,121 @@
+"""Integer distributions: they add up, the entropy coder uses exactly them, and they cost what training was told."""
+
+import constriction
+import numpy as np
+import pytest
+import torch
+
+from model.bitstream.entropy_coder import _table_model
+from model.bitstream.probability_tables import (
+    HYPER_GROUP,
+    HYPER_MAX,
+    SCALES,
+    TOTAL,
+    Tables,
+    mixture_counts,
+    scale_table,
+    to_counts,
+)
+from model.core.config import QUALITIES
+from model.entropy.priors import HyperPrior, LatentPrior
+
+
+@pytest.fixture
+def priors() -> tuple[LatentPrior, HyperPrior]:
+    torch.manual_seed(0)
+    latent, hyper = LatentPrior(), HyperPrior(3)
+    with torch.no_grad():
+        for parameter in (*latent.parameters(), *hyper.parameters()):
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return latent, hyper
+
+
+def test_counts_sum_to_the_total_and_none_is_zero(priors: tuple[LatentPrior, HyperPrior]) -> None:
+    latent, hyper = priors[0].tables(), priors[1].table()
+    assert len(latent) == SCALES
+    assert hyper.shape == (QUALITIES // HYPER_GROUP, 3, 2 * HYPER_MAX + 1)
+    for table in (*latent, *hyper.reshape(-1, hyper.shape[-1])):
+        assert table.sum(dtype=np.int64) == TOTAL
+        assert table.min() >= 1
+    assert Tables(latent, hyper).are_sound()
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 0.13, 0.5, 3.0, 128.0])
+def test_latent_tables_are_symmetric_about_zero_and_fall_off(sigma: float) -> None:
+    counts = mixture_counts([sigma, 1.5 * sigma], [0.5, 0.5]).astype(np.int64)
+    assert counts.size % 2 == 1
+    assert np.abs(counts - counts[::-1]).max() <= 1
+    # The outermost counts stand for everything beyond, too.
+    assert (np.diff(counts[counts.size // 2 : -1]) <= 0).all()
+
+
+def test_even_impossible_probabilities_become_codable_counts() -> None:
+    counts = to_counts(np.array([[0.0, 1.0, 0.0], [1e-30, 1e-30, 1.0]]))
+    assert counts.tolist() == [[1, TOTAL - 2, 1], [1, 1, TOTAL - 2]]
+
+
+@pytest.mark.parametrize("change", ["sum", "zero", "sign", "missing", "even", "dtype"])
+def test_tables_that_cannot_be_coded_with_are_not_sound(priors: tuple[LatentPrior, HyperPrior], change: str) -> None:
+    latent, hyper = priors[0].tables(), priors[1].table()
+    if change == "sum":
+        latent[5][0] += 1
+    elif change == "zero":
+        hyper[0, 0, 0:2] = 0, hyper[0, 0, 0:2].sum()
+    elif change == "sign":
+        latent[5][:2] = -1, latent[5][:2].sum() + 1
+    elif change == "missing":
+        latent.pop()
+    elif change == "even":
+        latent[0] = np.array([1, TOTAL - 1], np.int32)
+    else:
+        latent[0] = latent[0].astype(np.int64)
+    assert not Tables(latent, hyper).are_sound()
+
+
+@pytest.mark.parametrize("scale", [1, 20, 40, SCALES - 1])
+def test_the_entropy_coder_gives_each_symbol_exactly_its_count(
+    priors: tuple[LatentPrior, HyperPrior], scale: int
+) -> None:
+    counts = priors[0].tables()[scale]
+    model = _table_model(counts)
+    for symbol in {0, counts.size // 2 - 1, counts.size // 2, counts.size - 1}:
+        coder = constriction.stream.stack.AnsCoder()
+        warm_up = np.arange(counts.size, dtype=np.int32)
+        coder.encode_reverse(warm_up, model)  # fills the coder's state, from where on it is without loss
+        before = coder.num_valid_bits()
+        coder.encode_reverse(np.full(4000, symbol, np.int32), model)
+        bits = (coder.num_valid_bits() - before) / 4000
+        assert bits == pytest.approx(np.log2(TOTAL / int(counts[symbol])), abs=0.01)
+
+
+def test_a_table_costs_what_the_prior_says(priors: tuple[LatentPrior, HyperPrior]) -> None:
+    latent, hyper = priors
+    for index, table in enumerate(latent.tables()):
+        limit = table.size // 2
+        symbols = torch.arange(-limit + 1, limit)  # the outermost hold all beyond
+        said = latent.bits(symbols.float(), torch.full(symbols.shape, float(index)))
+        cost = np.log2(TOTAL / table[1:-1].astype(np.float64))
+        likely = table[1:-1] > 1000
+        # Rounding down thousands of counts leaves up to 3 % more for the likeliest.
+        assert np.allclose(said.detach().numpy()[likely], cost[likely], atol=0.05)
+    z = torch.arange(-HYPER_MAX, HYPER_MAX + 1).float()[None, :, None, None].expand(1, -1, 1, 3)
+    for group, table in enumerate(hyper.table()):
+        said = hyper(z, torch.tensor([group * HYPER_GROUP]))[0, :, 0].T.detach().numpy()
+        cost = np.log2(TOTAL / table.astype(np.float64))
+        assert np.allclose(said[table > 1000], cost[table > 1000], atol=0.02)
+
+
+def test_index_0_is_rarely_wrong_about_zero(priors: tuple[LatentPrior, HyperPrior]) -> None:
+    assert scale_table()[0] == 0.13
+    counts = mixture_counts([scale_table()[0]], [1.0])
+    assert 1 - counts[counts.size // 2] / TOTAL < 1 / 8000
+
+
+def test_reconstruction_points_lie_within_their_bin_and_are_odd(priors: tuple[LatentPrior, HyperPrior]) -> None:
+    latent = priors[0]
+    symbols, index = torch.arange(-5.0, 6.0), torch.full((11,), 30.0)
+    points = latent.reconstruct(symbols, index)
+    assert points[5] == 0
+    assert torch.equal(points, -points.flip(0))
+    offsets = latent.offset[30].tolist()
+    assert (symbols - points)[6:8].tolist() == pytest.approx(offsets, abs=1e-6)

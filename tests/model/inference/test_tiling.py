@@ -1,0 +1,134 @@
+"""Images in tiles: the same whole numbers and pixels as in one piece, whatever the tiles."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+
+from model import checkpoint
+from model.bitstream.entropy_coder import Latents
+from model.codec import Codec
+from model.core.picture import Picture
+from model.inference.tiling import TILE, Field, Grid, Window, side_for
+from model.layers.blocks import set_compute_dtype
+from tests.conftest import photo_like
+
+ONE_PIECE = 1 << 12
+SIZES = [(200, 333), (333, 200), (16 * 24, 16 * 17), (16 * 17 + 1, 16 * 24 - 1), (70, 900), (900, 40)]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder: object) -> checkpoint.Checkpoint:
+    return checkpoint.load(str(tiny_model_folder))
+
+
+def same_numbers(a: Latents, b: Latents) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("z", "symbols", "indices"))
+
+
+@pytest.mark.parametrize(("size", "tile"), [*((size, 8) for size in SIZES), (SIZES[0], 4), (SIZES[3], 12)])
+def test_payloads_do_not_depend_on_the_tiles(model: checkpoint.Checkpoint, size: tuple[int, int], tile: int) -> None:
+    whole, tiled = Codec(model, tile=ONE_PIECE), Codec(model, tile=tile)
+    set_compute_dtype(model.network, torch.float32)
+    pictures = [Picture(photo_like(*size, seed=tile)), Picture(photo_like(*size, 1, seed=tile))]
+    for quality in (12, 58):
+        one, many = whole.analyse(pictures, quality), tiled.analyse(pictures, quality)
+        for a, b in zip(one, many, strict=True):
+            assert a.psnr == b.psnr
+            assert whole.coder.encode(a) == tiled.coder.encode(b)
+
+
+@pytest.mark.parametrize("tile", [4, 8])
+def test_any_tiles_decode_what_any_tiles_encoded(model: checkpoint.Checkpoint, tile: int) -> None:
+    whole, tiled = Codec(model, tile=ONE_PIECE), Codec(model, tile=tile)
+    picture = Picture(photo_like(217, 300), photo_like(217, 300, 1)[..., 0])
+    (payload,) = tiled.compress([picture], 47)
+    assert same_numbers(whole.restore([payload])[0], tiled.restore([payload])[0])
+    (one,), (many,) = whole.decompress([payload]), tiled.decompress([payload])
+    assert np.array_equal(one.pixels, many.pixels)
+    assert np.array_equal(many.alpha, picture.alpha)  # type: ignore[arg-type]
+
+
+def test_tiles_of_the_shipped_model_reach_far_enough() -> None:
+    model = checkpoint.load("base")
+    whole, tiled = Codec(model, tile=ONE_PIECE), Codec(model, tile=16)
+    picture = Picture(photo_like(16 * 40 + 3, 16 * 20 - 5))
+    (one,), (many,) = whole.analyse([picture], 50), tiled.analyse([picture], 50)
+    assert same_numbers(one, many)
+    assert one.psnr == many.psnr
+    payload = whole.coder.encode(one)
+    assert np.array_equal(whole.decompress([payload])[0].pixels, tiled.decompress([payload])[0].pixels)
+
+
+def test_escapes_survive_tiles(model: checkpoint.Checkpoint) -> None:
+    tiled = Codec(model, tile=4)
+    noise = np.random.default_rng(0).integers(0, 2, (150, 170, 3)).astype(np.uint8) * 255
+    (latents,) = tiled.analyse([Picture(noise)], 63)
+    (again,) = Codec(model, tile=ONE_PIECE).restore([tiled.coder.encode(latents)])
+    assert same_numbers(latents, again)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(1, 1, 4), (9, 50, 8), (130, 64, 64), (65, 64, 64), (7, 7, 4)])
+def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> None:
+    grid = Grid(height, width, side)
+    seen = np.zeros((1, height, width), int)
+    for number, line in enumerate(grid.lines):
+        for tile in line:
+            seen[tile.slices] += 1
+            assert max(tile.size) <= side
+            assert tile.top % 4 == tile.left % 4 == 0
+            assert grid.line_of(tile) == number
+    assert (seen == 1).all()
+    assert max(map(len, grid.lines)) <= -(-min(height, width) // side) + 1
+
+
+def test_a_few_places_are_spread_over_all_of_a_window() -> None:
+    window = Window(3, 5, 35, 53)
+    places = window.spread(256)
+    assert len(set(places)) == len(places) > 250
+    counts = np.zeros((4, 4), int)
+    for place in places:
+        assert place.size == (1, 1)
+        counts[(place.top - 3) // 8, (place.left - 5) // 12] += 1
+    assert counts.min() >= 12 and counts.max() <= 20  # of 16
+    assert len(Window(0, 0, 2, 3).spread(256)) <= 6
+
+
+def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
+    grid, made = Grid(30, 21, 8), []
+    truth = torch.arange(30 * 21).reshape(1, 30, 21, 1)
+
+    def make(tile: Window) -> torch.Tensor:
+        made.append(tile)
+        return truth[tile.slices]
+
+    field = Field(grid, make)
+    for window in (Window(0, 0, 30, 21), Window(7, 3, 9, 20), Window(8, 8, 9, 9), Window(29, 20, 30, 21)):
+        assert torch.equal(field.window(window), truth[window.slices])
+    assert len(made) == len(set(made)) == len(list(grid.tiles()))
+    field.forget(1)
+    assert torch.equal(field.window(Window(0, 0, 30, 21)), truth)
+    assert len(made) == len(list(grid.tiles())) + len(grid.lines[0])
+
+
+def test_a_small_image_is_cut_for_threads_that_would_have_nothing_to_do() -> None:
+    assert side_for(48, 32, threads=1) == TILE
+    assert len(list(Grid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
+    assert len(list(Grid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
+    assert side_for(3, 2, threads=8) == TILE
+    assert side_for(1000, 1000, threads=2) == TILE
+
+
+def test_threads_do_not_queue_for_a_tile_while_another_is_free() -> None:
+    grid, entered = Grid(4, 8, 4), Barrier(2, timeout=20)
+
+    def make(tile: Window) -> torch.Tensor:
+        entered.wait()  # both tiles at once, or never
+        return torch.zeros(1, *tile.size, 1)
+
+    field = Field(grid, make)
+    with ThreadPoolExecutor(2) as pool:
+        shapes = list(pool.map(lambda _: field.window(grid.whole).shape, range(2)))
+    assert shapes == [(1, 4, 8, 1)] * 2

@@ -1,0 +1,84 @@
+"""One image out of many: a bounded number of requests, and the right bytes."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bench.plan import build, rows
+from model.codec import Codec
+from model.core.errors import DamagedPayload
+from model.core.picture import Picture
+from pipeline.archive.archive import Archive
+from pipeline.archive.reader import read_image
+from pipeline.storage.open import StorageError
+from tests.counting_proxy import Counted, counting_proxy
+from tests.pipeline.making import add, image_file, original, pressed
+from tests.s3 import S3Server
+
+
+@pytest.fixture
+def counted(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
+    """A proxy that everything in this process talks to the S3 server through."""
+    with counting_proxy(s3.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+
+
+def test_an_image_comes_back_as_a_picture_or_as_its_own_bytes(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    source = image_file("JPEG", quality=97, icc_profile=b"\0" * 130)
+    row = pressed(tiny_codec, "a.jpg", source)
+    add(archive, [row, row | {"key": "cut.jpg", "payload": row["payload"][:-9]}, original("b", b"its own bytes")])
+    picture = read_image(archive, "a.jpg")
+    (expected,) = tiny_codec.decompress([row["payload"]])
+    assert isinstance(picture, Picture) and np.array_equal(picture.pixels, expected.pixels)
+    assert picture.icc == b"\0" * 130
+    assert read_image(archive, "b") == b"its own bytes"
+    with pytest.raises(StorageError, match="has no image 'c'"):
+        read_image(archive, "c")
+    with pytest.raises(DamagedPayload, match=r"'cut.jpg' in .* does not decode"):
+        read_image(archive, "cut.jpg")
+
+
+def test_a_jpeg_that_is_kept_as_jpeg_xl_comes_back_as_the_same_jpeg(tmp_path: Path) -> None:
+    from pipeline.images.jpeg_xl import to_jxl
+
+    jpeg = image_file("JPEG", quality=90, size=(200, 160))
+    jxl = to_jxl(jpeg)
+    assert jxl is not None
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original("a.jpg", jpeg) | {"status": "jxl", "payload": jxl, "payload_bytes": len(jxl)}])
+    got = read_image(archive, "a.jpg")
+    assert isinstance(got, bytes) and hashlib.sha256(got).digest() == hashlib.sha256(jpeg).digest()
+
+
+@pytest.mark.parametrize("size", [10_000, 100_000])
+def test_one_key_of_many_costs_a_bounded_number_of_requests(bucket: str, counted: Counted, size: int) -> None:
+    archive = Archive.create(f"{bucket}/archive")
+    assert build(archive, size, nights=0) == size * 0.99
+    held = [row.key for row in archive.rows_by_key()]
+    counted.reset()
+    found = archive.row(held[len(held) // 2], ["key", "payload"])
+    assert found is not None and found["payload"] == b"payload"
+    # The log: _last_checkpoint, its listing, two versions. The shard: its size, its footer, keys, one row group.
+    assert sum(counted.requests.values()) <= 12, counted.requests
+    counted.reset()
+    assert archive.row("photos/0000001/no such key") is None
+    assert sum(counted.requests.values()) <= 12, counted.requests
+
+
+def test_a_key_is_found_without_reading_other_payloads(bucket: str, counted: Counted) -> None:
+    archive = Archive.create(f"{bucket}/archive")
+    table = rows(np.arange(100), pa.scalar(0, pa.timestamp("us", "UTC")).as_py()).to_pylist()
+    payload = bytes(1 << 20)
+    add(archive, [row | {"payload": payload, "payload_bytes": len(payload)} for row in table])
+    counted.reset()
+    assert archive.row(table[50]["key"]) is not None
+    assert counted.received < 6 << 20  # one row group of the shard's hundred MiB

@@ -1,0 +1,42 @@
+"""The programs of docs/learning.md run as they stand there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.archive.archive import Archive
+
+PAGE = (Path(__file__).parents[3] / "docs" / "learning.md").read_text()
+
+
+def program(heading: str) -> str:
+    section = next(part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part.startswith(heading))
+    return "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
+
+
+def run(archive: Archive, folder: Path, *headings: str) -> dict[str, Any]:
+    names: dict[str, Any] = {
+        "archive": archive.url,
+        "folder": folder,
+        "label": lambda key: "abc".index(key[0]),
+    }
+    for heading in headings:
+        exec(program(heading), names)
+    return names
+
+
+def test_images_for_torch(small_archive: Archive, tmp_path: Path) -> None:
+    assert run(small_archive, tmp_path, "Images for torch")["images"].rows == 30
+
+
+def test_a_small_classifier_learns_from_a_cache_what_there_is_to_learn(small_archive: Archive, tmp_path: Path) -> None:
+    """The three folders hold images of three sizes, which is enough to tell them apart by."""
+    names = run(small_archive, tmp_path, "A cache for many epochs", "A small classifier")
+    assert len(names["cache"]) == 30 and names["accuracy"] > 0.8
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_on_a_cluster(small_archive: Archive, tmp_path: Path) -> None:
+    assert run(small_archive, tmp_path, "On a cluster")["shapes"] == {(2, 3, 72), (2, 3, 72), (3, 2, 72)}

@@ -1,0 +1,40 @@
+"""The Ray dataset has the same samples as the torch one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.dataset.ray_dataset import read_archive
+from pipeline.dataset.torch_dataset import ArchiveImages, Sample
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.mark.parametrize("content", ["image", "prefix"])
+def test_every_row_is_the_sample_of_the_torch_data_set(small_archive: Archive, content: Any) -> None:
+    name = "image" if content == "image" else "latents"
+    rows = read_archive(small_archive, content=content, columns=["status", "width"], actors="1:1").take_all()
+    expected = {s["key"]: s for s in ArchiveImages(small_archive, content=content, columns=["status", "width"])}
+    assert sorted(row["key"] for row in rows) == sorted(expected)
+    for row in rows:
+        sample = expected[row["key"]]
+        assert np.array_equal(row[name], sample[name]) and row[name].dtype == sample[name].dtype
+        assert (row["status"], row["width"]) == (sample["status"], sample["width"])
+
+
+def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Archive) -> None:
+    def crop(sample: Sample) -> dict[str, Any]:
+        return {"key": sample["key"], "label": ord(sample["key"][0]), "pixels": sample["image"][:48, :48]}
+
+    dataset = read_archive(small_archive.url, keys="[abc]/*", transform=crop, actors="1:1").drop_columns(["key"])
+    batches = list(dataset.iter_torch_batches(batch_size=8))
+    assert sum(len(batch["label"]) for batch in batches) == 30
+    assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
+
+
+def test_nothing_to_read_is_said_before_ray_starts_anything(small_archive: Archive) -> None:
+    with pytest.raises(MaepressError, match="nothing to learn from"):
+        read_archive(small_archive, keys="nothing")

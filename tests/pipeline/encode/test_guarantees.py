@@ -1,0 +1,146 @@
+"""What a target promises, with the real model: every image keeps it or keeps its bytes, and none gets larger."""
+
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.codec import Codec
+from model.core.picture import Picture
+from model.core.target import Target
+from model.metrics.fidelity import decibels, ms_ssim, psnr
+from pipeline.archive.schema import LATENT, MISSED
+from pipeline.encode import stages
+from pipeline.images.image_reader import Reading, read
+from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.storage.open import open_store
+from tests.pipeline.sources import encoded, mixed, photo, put_all
+
+pytestmark = pytest.mark.slow
+
+KINDS = (
+    *("photos/0/00.jpg", "photos/png/03.png", "photos-1.webp", "grey/1.png", "alpha/ä.png", "palette.png"),
+    *("meta/rotated.jpg", "odd/cmyk.jpg", "odd/deep.png", "odd/moving.gif", "odd/tiny.png", "odd/noise.jpg"),
+)
+SIMPLE = ("odd/tiny.png", "flat.png", "column.png")
+"""So few or so equal pixels that a quarter of a quality may change the PSNR by a third of a decibel."""
+TARGETS = (Target(min_psnr=38), Target(min_ms_ssim=0.98), Target(max_bpp=1.0))
+Rows = dict[str, dict[str, Any]]
+
+
+def files() -> dict[str, bytes]:
+    """One of each kind, and what is hard: noise, nothing at all, one column, sides that are no multiples."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 130, 3), np.uint8))
+    more = {
+        "noise.png": encoded(noise, "PNG"),
+        "flat.png": encoded(Image.new("RGB", (70, 50), (200, 30, 90)), "PNG"),
+        "column.png": encoded(photo(21, 60, 1), "PNG"),
+        "larger.png": encoded(photo(22, 203, 241), "PNG"),
+        "larger-grey.png": encoded(photo(23, 175, 163, channels=1), "PNG"),
+    }
+    return {key: mixed()[key] for key in KINDS} | more
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.load("base")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    made = Sandbox(Limits(60, 2 << 30))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: stages.named(target))
+def pressed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, codec: Codec, sandbox: Sandbox
+) -> tuple[Target, Rows]:
+    """The rows of a folder of all kinds, by key, as the stages make them, and what they were pressed to."""
+    target: Target = request.param
+    folder = str(tmp_path_factory.mktemp("source"))
+    put_all(folder, files())
+    source = open_store(folder)
+    loaded = stages.load(list(source.entries()), source, sandbox, 10**7, 10**8)
+    made = stages.press(stages.analyse(loaded, codec, target), codec.coder, target, sandbox, "run")
+    assert not made.rejections
+    return target, {row["key"]: row for row in made.rows.to_pylist()}
+
+
+def truth_of(key: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    reading = read(files()[key])
+    assert isinstance(reading, Reading) and reading.picture is not None
+    return reading.picture.pixels
+
+
+def latents(rows: Rows) -> Rows:
+    return {key: row for key, row in rows.items() if row["status"] == LATENT}
+
+
+def test_every_pressed_image_keeps_the_promise_on_what_the_decoder_gives(
+    pressed: tuple[Target, Rows], codec: Codec
+) -> None:
+    target, rows = pressed
+    made = latents(rows)
+    assert len(made) >= 5
+    for (key, row), picture in zip(
+        made.items(), codec.decompress([row["payload"] for row in made.values()]), strict=True
+    ):
+        truth = truth_of(key)
+        assert psnr(truth, picture.pixels) == pytest.approx(row["psnr"], abs=0.01), key
+        if target.min_psnr is not None:
+            assert psnr(truth, picture.pixels) >= target.min_psnr, key
+        if target.min_ms_ssim is not None:
+            measured = ms_ssim(truth, picture.pixels)
+            assert measured >= target.min_ms_ssim, key
+            assert measured == pytest.approx(row["ms_ssim"], abs=1e-4)
+        if target.max_bpp is not None:
+            assert 8 * len(row["payload"]) <= target.max_bpp * row["width"] * row["height"], key
+
+
+def test_floors_are_not_overshot(pressed: tuple[Target, Rows], codec: Codec) -> None:
+    """Within 0.15 dB above the floor, unless the lowest quality is above it already.
+
+    The MS-SSIM of pictures as small as these may leap over that: then the whole quality below must miss the floor.
+    """
+    target, rows = pressed
+    for key, row in latents(rows).items():
+        if key in SIMPLE:
+            continue
+        if target.min_psnr is not None and row["quality"] > 0:
+            assert row["psnr"] <= target.min_psnr + 0.15, key
+        if target.min_ms_ssim is None or row["quality"] == 0:
+            continue
+        if decibels(row["ms_ssim"]) > decibels(target.min_ms_ssim) + 0.15:
+            truth = truth_of(key)
+            (less,) = codec.decompress(codec.compress([Picture(truth)], ceil(row["quality"]) - 1))
+            assert ms_ssim(truth, less.pixels) < target.min_ms_ssim, key
+
+
+def test_what_is_not_pressed_gives_its_own_bytes_back(pressed: tuple[Target, Rows]) -> None:
+    _, rows = pressed
+    kept = {key: row for key, row in rows.items() if row["status"] != LATENT}
+    assert {"odd/cmyk.jpg", "odd/deep.png", "odd/moving.gif"} <= kept.keys()
+    for key, row in kept.items():
+        assert (to_jpeg(row["payload"]) if row["status"] == "jxl" else row["payload"]) == files()[key]
+        assert row["kept"]
+
+
+def test_no_image_takes_more_than_its_source(pressed: tuple[Target, Rows]) -> None:
+    _, rows = pressed
+    assert rows.keys() == files().keys()
+    for row in rows.values():
+        beside = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
+        assert row["payload_bytes"] + beside <= row["source_bytes"], row["key"]
+
+
+def test_an_image_that_cannot_meet_its_floor_says_so(pressed: tuple[Target, Rows]) -> None:
+    target, rows = pressed
+    if target.min_psnr is not None:  # noise of all colours does not fit the latent at any quality
+        assert rows["noise.png"]["kept"] == MISSED
+        assert rows["noise.png"]["target"] == "min_psnr 38"

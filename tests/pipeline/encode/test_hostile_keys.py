@@ -1,0 +1,78 @@
+"""Keys that no file system would allow, over files that no decoder likes: each ends as a row or a rejection."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive.archive import Archive
+from pipeline.decode.run import DecodeSettings, decode
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.storage.open import open_store
+from tests.pipeline.making import add, original
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+KEYS = (
+    *(
+        " leading space.png",
+        "a b/c d.png",
+        "ünï/中文/😀.png",
+        "new\nline.png",
+        "tab\t.jpg",
+        "quote'\".png",
+        "ctrl\x01.png",
+    ),
+    *(
+        "per%cent%2F.png",
+        "plus+&=;?#.png",
+        "-dash.png",
+        "*?[x].png",
+        ".hidden.png",
+        "no suffix",
+        "-",
+        "~",
+        "$HOME",
+        "`ls`",
+    ),
+    *("photo.png.png", "PHOTO.JPG", "s3:x.png", "CON", "trailing dot."),
+)
+ESCAPING = ("../up", "a/../../up", "..", "/absolute", "a//b", "./here", "a/.", "nul\0", "x" * 300, "", "a/")
+"""Keys that some server may hold, and no folder."""
+
+
+def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_back_inside_the_folder(
+    bucket: str, shared_data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    awkward = [p for p in sorted((shared_data / "awkward").rglob("*")) if p.is_file() and p.stat().st_size < 40_000]
+    prefix = len(bucket.split("/", 3)[3]) + len("/source/")
+    longest = "/".join(["x" * 200] * 5)[: 1024 - prefix]
+    files = {key: awkward[7 * i % len(awkward)].read_bytes() for i, key in enumerate([*KEYS, longest])}
+    source = open_store(f"{bucket}/source")
+    for key, data in files.items():
+        source.put(key, data)
+    settings = EncodeSettings(source=source.url, archive=f"{bucket}/archive", model=str(tiny_model_folder))
+    result = encode(settings, quiet=True)
+    archive = Archive.open(f"{bucket}/archive")
+    rows = {row.key for row in archive.rows_by_key()}
+    refused = {row.key: row for row in archive.rejections_by_key()}
+    assert rows | refused.keys() == files.keys() and not rows & refused.keys()
+    assert all(row.stage == "read" and row.reason for row in refused.values())
+    assert result.rejected == len(refused)
+
+    back = tmp_path / "deep" / "back"
+    restored = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)
+    assert restored.written + restored.failed == len(rows)
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(written) == restored.written and all(back in p.parents for p in written)
+
+
+def test_a_key_that_leads_out_of_the_folder_is_named_and_nothing_is_written_there(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(key, b"payload " + key.encode()) for key in (*ESCAPING, "good")])
+    back = tmp_path / "deep" / "back"
+    before = {p for p in tmp_path.rglob("*") if back not in p.parents}
+    result = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)
+    assert {failure.key for failure in result.failures} == set(ESCAPING)
+    assert all("cannot be a file here" in failure.reason for failure in result.failures)
+    assert [p.name for p in back.rglob("*") if p.is_file()] == ["good"]
+    assert {p for p in tmp_path.rglob("*") if back not in p.parents} - before <= {back, back.parent}

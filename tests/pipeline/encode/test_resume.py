@@ -1,0 +1,113 @@
+"""What happens when something is killed half-way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive.archive import Archive
+from pipeline.encode.run import EncodeResult, EncodeSettings, encode
+from tests.pipeline.sources import large_pngs
+
+IMAGES = 48
+DRIVER = """
+import sys
+import ray
+from pipeline.encode.run import EncodeSettings, encode
+ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
+source, archive, model = sys.argv[1:]
+encode(EncodeSettings(source=source, archive=archive, model=model, shard_mib=1, commit_seconds=0), quiet=True)
+"""
+
+
+def facts(archive: Path) -> dict[str, tuple[object, ...]]:
+    """Run and time of every row, by key; a key that is there twice fails the test."""
+    found = [
+        row for batch in Archive.open(str(archive)).scan(["key", "run", "encoded_at"]) for row in batch.to_pylist()
+    ]
+    assert len({row["key"] for row in found}) == len(found)
+    return {row["key"]: (row["run"], row["encoded_at"]) for row in found}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def encoders() -> list[int]:
+    """Processes of encoder actors of this process's Ray."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            # Ray sets a worker's title to what it runs.
+            if command.startswith(b"ray::MapWorker(MapBatches(_Encoder)") and _descends(int(entry.name), os.getpid()):
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+    return found
+
+
+def _descends(process: int, ancestor: int) -> bool:
+    while process > 1:
+        if process == ancestor:
+            return True
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_driver_killed_half_way_continues_without_pressing_anything_twice(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    source, archive = tmp_path / "source", tmp_path / "archive"
+    keys = large_pngs(source, IMAGES)
+    log = archive / "images" / "_delta_log"
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(source), str(archive), str(tiny_model_folder)], start_new_session=True
+    ) as driver:
+        wait_for(lambda: driver.poll() is not None or (log.is_dir() and len(list(log.glob("*.json"))) > 3))
+        driver.send_signal(signal.SIGKILL)
+    committed = facts(archive)
+    assert 0 < len(committed) < IMAGES, "it was not killed half-way"
+
+    settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder))
+    result = encode(settings, quiet=True)
+    after = facts(archive)
+    assert sorted(after) == keys
+    assert {key: after[key] for key in committed} == committed
+    assert result.latents + result.originals == IMAGES - len(committed)
+    assert {after[key][0] for key in after.keys() - committed.keys()} == {result.run}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_encode_whose_encoder_is_killed_ends_well_by_itself(tmp_path: Path, tiny_model_folder: Path) -> None:
+    source, archive = tmp_path / "source", tmp_path / "archive"
+    keys = large_pngs(source, IMAGES)
+    settings = EncodeSettings(
+        source=str(source), archive=str(archive), model=str(tiny_model_folder), shard_mib=1, commit_seconds=0
+    )
+    results: list[EncodeResult] = []
+    job = threading.Thread(target=lambda: results.append(encode(settings, quiet=True)), daemon=True)
+    job.start()
+    log = archive / "images" / "_delta_log"
+    wait_for(lambda: len(list(log.glob("*.json"))) > 2)
+    victims = encoders()
+    assert victims, "no encoder was found"
+    os.kill(victims[0], signal.SIGKILL)
+    assert job.is_alive(), "it was not killed half-way"
+    job.join(120)
+    assert not job.is_alive()
+    assert sorted(facts(archive)) == keys
+    assert results[0].latents + results[0].originals == IMAGES
+    assert results[0].rejected == 0

@@ -1,0 +1,53 @@
+"""Other codecs: real files, and the smallest that reaches a floor."""
+
+import numpy as np
+import pytest
+
+from model.metrics.fidelity import psnr
+from pipeline.evaluate.baseline_codecs import JPEG, JPEG_XL, RIVALS, Ladder, Rival, bytes_at, jxl_distance
+from pipeline.evaluate.points import BEST_PSNR, compare, to_rgb
+from tests.conftest import photo_like
+
+PIXELS = photo_like(64, 96)
+
+
+@pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
+def test_more_quality_is_more_bytes_and_more_fidelity(rival: Rival) -> None:
+    low, high = (rival.measure(PIXELS, quality) for quality in (30, 90))
+    assert low.bpp < high.bpp and low.psnr < high.psnr
+    assert rival.decode(rival.encode(PIXELS, 90)).shape == PIXELS.shape
+
+
+@pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
+def test_the_smallest_file_at_a_floor_is_the_same_whether_a_curve_was_measured_before_or_not(rival: Rival) -> None:
+    ladder = Ladder(rival, PIXELS)
+    for quality in (20, 60, 90):
+        ladder.point(quality)
+    found = ladder.smallest(33.0)
+    assert found is not None
+    quality = next(q for q in range(1, 101) if len(rival.encode(PIXELS, q)) == found)
+    assert psnr(PIXELS, rival.decode(rival.encode(PIXELS, quality))) >= 33.0
+    assert bytes_at(rival, PIXELS, 33.0) == pytest.approx(found, rel=0.03)  # PSNR rises with quality but for noise
+    assert ladder.smallest(99.0) is None
+
+
+def test_where_halved_colour_cannot_reach_a_floor_whole_colour_is_tried() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2, 0], stripes[:, 1::2, 2] = 200, 200
+    halved = max(psnr(stripes, JPEG.decode(JPEG.encode(stripes, q))) for q in (90, 100))
+    assert halved < 25
+    assert Ladder(JPEG, stripes).smallest(36.0) is not None
+
+
+def test_distances_are_those_of_libjxls_qualities() -> None:
+    assert jxl_distance(90) == pytest.approx(1.0)
+    assert jxl_distance(100) == pytest.approx(0.1)
+    assert jxl_distance(30) == pytest.approx(6.4)
+    assert all(jxl_distance(q) > jxl_distance(q + 1) for q in range(100))
+    assert JPEG_XL.measure(PIXELS, 99).psnr < BEST_PSNR
+
+
+def test_equal_pictures_have_a_finite_place_on_a_curve() -> None:
+    assert compare(1, 10, PIXELS, PIXELS).psnr == BEST_PSNR
+    grey = PIXELS[:, :, :1]
+    assert np.array_equal(to_rgb(grey)[:, :, 2:], grey)

@@ -1,0 +1,60 @@
+"""Which objects are measured, and beside which published curves."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.evaluate.curves import deltas, mean_curve
+from pipeline.evaluate.points import Point
+from pipeline.evaluate.published import digest, kodak, published_for
+from pipeline.evaluate.reservoir import draw
+from pipeline.storage.base import Entry
+
+ENTRIES = [Entry(f"{i:02d}", i, "") for i in range(41)]
+
+
+def test_a_sample_is_drawn_evenly_in_key_order_and_the_same_again() -> None:
+    sample, count = draw(iter(ENTRIES), 10, 7)
+    assert (len(sample), count) == (10, 40)  # the empty object does not count
+    assert [e.key for e in sample] == sorted(e.key for e in sample)
+    assert draw(iter(ENTRIES), 10, 7) == (sample, 40)
+    assert draw(iter(ENTRIES), 10, 8) != (sample, 40)
+    drawn = Counter(e.key for seed in range(400) for e in draw(iter(ENTRIES), 10, seed)[0])
+    assert all(60 < drawn[e.key] < 140 for e in ENTRIES[1:])  # each in a quarter of 400
+
+
+def test_few_objects_are_all_taken() -> None:
+    assert draw(iter(ENTRIES), 100, 0) == (ENTRIES[1:], 40)
+
+
+def test_published_curves_stand_beside_kodaks_pixels_alone(shared_data: Path) -> None:
+    files = sorted((shared_data / "kodak").glob("*.png"))
+    digests = [digest(np.asarray(Image.open(f).convert("RGB"))) for f in files]
+    found = published_for(reversed(digests))
+    assert found is not None and "VTM" in found.curves
+    assert published_for(digests[1:]) is None
+
+
+@pytest.mark.parametrize("name", kodak().curves)
+def test_published_curves_rise(name: str) -> None:
+    points = kodak().curves[name]
+    assert len(points) >= 4
+    assert all(a.bpp < b.bpp and a.psnr < b.psnr for a, b in pairwise(points))
+
+
+def test_a_codec_without_a_common_range_has_no_bd_rate() -> None:
+    def line(factor: float, base: float) -> list[Point]:
+        return [Point(i, factor * 2**i, base + 3 * i, 0.9 + i / 100) for i in range(4)]
+
+    points = {"ours": [line(0.5, 30.0), line(0.25, 30.0)], "other": [line(1.0, 30.0)] * 2, "far": [line(1.0, 60.0)] * 2}
+    found = deltas("ours", points, {"published": [p for p in line(0.75, 30.0)]})
+    assert set(found) == {"other", "published"}
+    assert found["other"].of_mean == pytest.approx(-62.5)
+    assert found["other"].by_image == pytest.approx(-62.5)
+    assert found["published"].of_mean == pytest.approx(-50)
+    assert found["published"].by_image is None
+    assert mean_curve(points["ours"])[0] == Point(0, 0.375, 30.0, pytest.approx(0.9))  # type: ignore[arg-type]

@@ -1,0 +1,45 @@
+"""Polling shows what an actor says, to the end, and survives the actor."""
+
+import threading
+import time
+
+import pytest
+import ray
+
+from pipeline.execution.actor_polling import polling
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@ray.remote(num_cpus=0)
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def read(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+def test_everything_said_before_the_end_is_shown() -> None:
+    log = Log.remote()  # type: ignore[attr-defined]
+    shown: list[str] = []
+    with polling(log.read, shown.extend, every=60):
+        ray.get(log.write.remote("the last word"))
+    assert shown == ["the last word"]
+
+
+def test_an_actor_that_is_lost_ends_neither_the_thread_nor_the_work() -> None:
+    log = Log.remote()  # type: ignore[attr-defined]
+    shown: list[str] = []
+    with polling(log.read, shown.extend, every=0.05):
+        ray.get(log.write.remote("a word"))
+        while not shown:
+            time.sleep(0.01)
+        ray.kill(log)
+        time.sleep(0.5)
+        assert any(thread.name == "maepress-polling" for thread in threading.enumerate())
+    assert shown == ["a word"]

@@ -1,0 +1,187 @@
+"""Reading: from bytes to a picture, an original or a rejection."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.images.image_reader import Reading, Rejected, read
+from tests.conftest import photo_like
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def picture_of(source: bytes) -> Reading:
+    reading = read(source)
+    assert isinstance(reading, Reading), reading
+    assert reading.picture is not None, reading.keep
+    return reading
+
+
+def kept(source: bytes) -> str:
+    reading = read(source)
+    assert isinstance(reading, Reading), reading
+    assert reading.picture is None
+    assert reading.keep
+    return reading.keep
+
+
+RGB = Image.fromarray(photo_like(40, 60))
+GREY = Image.fromarray(photo_like(40, 60, 1)[:, :, 0])
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG made by hand, for what Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_rgb_comes_out_as_its_own_pixels() -> None:
+    reading = picture_of(encoded(RGB, "PNG"))
+    assert (reading.source_format, reading.width, reading.height) == ("png", 60, 40)
+    assert reading.picture is not None
+    np.testing.assert_array_equal(reading.picture.pixels, np.asarray(RGB))
+    assert reading.picture.alpha is None
+
+
+def test_grey_stays_one_channel() -> None:
+    picture = picture_of(encoded(GREY, "JPEG")).picture
+    assert picture is not None
+    assert picture.pixels.shape == (40, 60, 1)
+
+
+def test_one_bit_images_become_black_and_white_grey() -> None:
+    picture = picture_of(encoded(GREY.convert("1"), "PNG")).picture
+    assert picture is not None
+    assert set(np.unique(picture.pixels)) == {0, 255}
+
+
+def test_a_palette_becomes_the_colours_it_stands_for() -> None:
+    palette = RGB.quantize(17)
+    picture = picture_of(encoded(palette, "PNG")).picture
+    assert picture is not None
+    np.testing.assert_array_equal(picture.pixels, np.asarray(palette.convert("RGB")))
+
+
+def test_a_transparent_palette_entry_becomes_alpha() -> None:
+    palette = RGB.quantize(17)
+    picture = picture_of(encoded(palette, "PNG", transparency=3)).picture
+    assert picture is not None
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(picture.alpha == 0, np.asarray(palette) == 3)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_split_off_unchanged(mode: str) -> None:
+    image = (GREY if mode == "LA" else RGB).convert(mode)
+    image.putalpha(Image.fromarray(photo_like(40, 60, 1, seed=7)[:, :, 0]))
+    picture = picture_of(encoded(image, "PNG")).picture
+    assert picture is not None
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(picture.alpha, np.asarray(image)[:, :, -1])
+    assert picture.pixels.shape[2] == len(mode) - 1
+
+
+def test_alpha_that_is_opaque_everywhere_is_kept_so_that_rgba_comes_back_as_rgba() -> None:
+    picture = picture_of(encoded(RGB.convert("RGBA"), "PNG")).picture
+    assert picture is not None
+    assert picture.alpha is not None
+    assert picture.alpha.min() == 255
+
+
+def test_the_one_colour_that_means_transparent_becomes_alpha() -> None:
+    picture = picture_of(encoded(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3))).picture
+    assert picture is not None
+    assert picture.alpha is not None
+    assert picture.alpha.max() == 0
+
+
+def test_exif_orientation_is_carried_and_not_applied() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    picture = picture_of(encoded(RGB, "JPEG", exif=exif)).picture
+    assert picture is not None
+    assert (picture.width, picture.height) == (60, 40)
+    back = Image.Exif()
+    back.load(picture.exif)
+    assert back[274] == 6
+
+
+def test_a_tiff_comes_out_upright_with_its_facts_and_without_orientation() -> None:
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "a camera"
+    reading = picture_of(encoded(RGB, "TIFF", exif=exif))
+    assert (reading.width, reading.height) == (40, 60)
+    assert reading.picture is not None
+    back = Image.Exif()
+    back.load(reading.picture.exif)
+    assert dict(back) == {271: "a camera"}
+
+
+def test_icc_profile_and_xmp_are_carried() -> None:
+    picture = picture_of(encoded(RGB, "JPEG", icc_profile=b"p" * 200, xmp=b"<x/>")).picture
+    assert picture is not None
+    assert (picture.icc, picture.xmp) == (b"p" * 200, b"<x/>")
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (encoded(RGB.convert("CMYK"), "JPEG"), "mode CMYK"),
+        (encoded(Image.fromarray(np.zeros((4, 4), np.uint16)), "PNG"), "more than 8 bits"),
+        (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "more than 8 bits"),
+        (png(2, 1, 16, 2, b"\0" + bytes(12)), "more than 8 bits"),
+        (b"P6 1 1 65535\n" + bytes(6), "more than 8 bits"),
+        (encoded(RGB, "GIF", save_all=True, append_images=[GREY.convert("RGB")]), "several frames"),
+        (encoded(RGB, "TIFF", save_all=True, append_images=[GREY]), "several frames"),
+        (encoded(RGB, "ICO"), "format ico"),
+        (encoded(RGB.convert("YCbCr"), "TIFF"), "mode YCbCr"),
+    ],
+    ids=["cmyk", "16-bit grey", "float", "16-bit rgb png", "16-bit ppm", "animated", "two pages", "icon", "ycbcr"],
+)
+def test_what_the_codec_does_not_code_is_kept_with_a_reason(source: bytes, why: str) -> None:
+    assert why in kept(source)
+
+
+def test_a_header_that_promises_too_many_pixels_is_kept_without_decoding() -> None:
+    reading = read(png(60_000, 60_000, 8, 2, b""))
+    assert isinstance(reading, Reading)
+    assert (reading.width, reading.height, reading.picture) == (60_000, 60_000, None)
+    assert isinstance(small := read(encoded(RGB, "PNG"), max_pixels=60 * 40 - 1), Reading)
+    assert small.picture is None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_a_file_that_is_cut_short_is_rejected(kind: str) -> None:
+    whole = encoded(RGB, kind)
+    outcome = read(whole[: len(whole) * 2 // 3])
+    assert isinstance(outcome, Rejected)
+    assert (outcome.stage, "\n" in outcome.reason) == ("read", False)
+
+
+@pytest.mark.parametrize("source", [b"", b"hello", b"\xff\xd8\xff", bytes(1000), b"%!PS-Adobe-3.0\n"])
+def test_what_is_no_image_is_rejected(source: bytes) -> None:
+    outcome = read(source)
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason
+
+
+def test_every_awkward_file_ends_as_a_picture_an_original_or_a_rejection(shared_data: Path) -> None:
+    outcomes = [read(file.read_bytes()) for file in sorted((shared_data / "awkward").rglob("*")) if file.is_file()]
+    rejected = sum(isinstance(outcome, Rejected) for outcome in outcomes)
+    pictures = sum(isinstance(outcome, Reading) and outcome.picture is not None for outcome in outcomes)
+    assert len(outcomes) > 250
+    assert pictures > 150
+    assert 50 < rejected < 100

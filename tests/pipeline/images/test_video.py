@@ -1,0 +1,119 @@
+"""Frames of videos: chosen by number or by scene, fetched as they were shown, listed in key order."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.core.errors import MaepressError
+from pipeline.decode.run import DecodeSettings, decode
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.images import video
+from pipeline.storage.base import Fetched, FetchFailed, StorageError
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.video_store import VideoStore
+from tests.conftest import photo_like
+
+pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")
+
+RATE, COUNT = 10, 24
+
+
+def film() -> Iterator[tuple[float, Image.Image]]:
+    """Two scenes of twelve frames, in which a picture moves by a column a frame."""
+    for i in range(COUNT):
+        still = photo_like(96, 128, seed=i // 12)
+        yield i / RATE, Image.fromarray(np.roll(still if i < 12 else 255 - still // 3, i, axis=1))
+
+
+@pytest.fixture(scope="module")
+def clip() -> bytes:
+    file = io.BytesIO()
+    assert video.write(file, film()) == COUNT
+    return file.getvalue()
+
+
+def test_every_so_many_frames_are_named_by_the_time_at_which_they_are_shown(clip: bytes) -> None:
+    found = video.look(io.BytesIO(clip), 5)
+    assert (found.width, found.height) == (128, 96)
+    assert found.times == (0.0, 0.5, 1.0, 1.5, 2.0)
+    assert video.key_of("a.mp4", 1.5) == "a.mp4/00001.500s.ppm"
+    assert video.parse_key("x/a.mp4/00001.500s.ppm") == ("x/a.mp4", 1.5)
+    assert video.parse_key("x/a.mp4/cover.ppm") is None and video.parse_key("a.jpg/00001.500s.ppm") is None
+
+
+def test_scenes_begin_where_the_picture_changes(clip: bytes) -> None:
+    assert video.look(io.BytesIO(clip), video.SCENES).times == (0.0, 1.2)
+
+
+def test_the_frames_that_were_asked_for_come_out_and_no_others(clip: bytes) -> None:
+    wanted = [0.3, 1.1, 1.2, 2.3]
+    shown = dict(film())
+    got = list(video.pictures(io.BytesIO(clip), [*wanted, 9.0]))
+    assert [time for time, _ in got] == wanted
+    for time, data in got:
+        decoded, original = np.asarray(Image.open(io.BytesIO(data))), np.asarray(shown[time])
+        assert decoded.shape == original.shape
+        assert np.abs(decoded.astype(int) - original).mean() < 12, "it is the frame of another time"
+        assert len(data) == video.look(io.BytesIO(clip), 1).frame_bytes
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "x", ""])
+def test_a_choice_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(MaepressError, match="give a number"):
+        video.parse_choice(text)
+
+
+def test_a_store_lists_frames_in_key_order_and_passes_on_what_is_no_video(clip: bytes, tmp_path: Path) -> None:
+    inner = LocalStore(str(tmp_path))
+    for key, data in {
+        "b/a.mp4": clip,
+        "b/a.mp4.jpg": b"1",
+        "b/z.png": b"2",
+        "c.mov": b"no video",
+        "a.png": b"3",
+    }.items():
+        inner.put(key, data)
+    store = VideoStore(inner, 12)
+    listed = list(store.entries())
+    keys = [entry.key for entry in listed]
+    assert keys == sorted(keys)
+    first, second = "b/a.mp4/00000.000s.ppm", "b/a.mp4/00001.200s.ppm"
+    assert keys == ["a.png", "b/a.mp4.jpg", first, second, "b/z.png", "c.mov"]
+    got = store.fetch(["a.png", first, second, "b/z.png", "b/a.mp4/00009.000s.ppm"], 100_000)
+    assert [type(g) for g in got] == [Fetched] * 4 + [FetchFailed]
+    assert all(isinstance(g, Fetched) and g.etag == e.etag for g, e in zip(got[1:3], listed[2:4], strict=True))
+    assert isinstance(got[1], Fetched) and len(got[1].data) == listed[2].size
+    (large,) = store.fetch([first], 1000)
+    assert isinstance(large, FetchFailed) and "more than 1000" in large.reason
+    with pytest.raises(StorageError, match="a view of videos"):
+        store.put("x", b"")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
+    clip: bytes, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    inner = LocalStore(str(tmp_path / "clips"))
+    inner.put("holiday/beach.mov", clip)
+    inner.put("holiday/broken.mp4", clip[: len(clip) // 2])
+    inner.put("holiday/still.png", next(data for _, data in video.pictures(io.BytesIO(clip), [0.0])))
+    source, archive = f"{tmp_path}/clips#frames=2", str(tmp_path / "archive")
+    settings = {"model": str(tiny_model_folder), "actors": "1:1", "quality": 60}
+    result = encode(EncodeSettings(source=source, archive=archive, **settings), quiet=True)  # type: ignore[arg-type]
+    assert (result.latents + result.originals, result.rejected) == (13, 1)
+    again = encode(EncodeSettings(source=source, archive=archive, **settings), quiet=True)  # type: ignore[arg-type]
+    assert (again.unchanged, again.rejected_before) == (13, 1)
+
+    done = decode(DecodeSettings(archive=archive, dest=str(tmp_path / "back"), format="mp4"), quiet=True)
+    assert (done.written, done.failed) == (1, 0)
+    assert [path.name for path in (tmp_path / "back").rglob("*") if path.is_file()] == ["beach.mov.mp4"]
+    back = (tmp_path / "back" / "holiday" / "beach.mov.mp4").read_bytes()
+    assert video.look(io.BytesIO(back), 1).times == tuple(round(i / 5, 3) for i in range(12))
+    shown = dict(film())
+    for time, data in video.pictures(io.BytesIO(back), [0.4, 1.6]):
+        difference = np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(shown[time])
+        assert np.abs(difference).mean() < 16

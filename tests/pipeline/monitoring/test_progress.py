@@ -1,0 +1,103 @@
+"""Progress: what a person sees."""
+
+import io
+import re
+
+import pytest
+
+from pipeline.archive.shards import Receipt, Rejection
+from pipeline.monitoring.encode_counter import Counts
+from pipeline.monitoring.progress import Progress, duration, size
+
+RECEIPT = Receipt(
+    0,
+    rejections=(Rejection("x", "1", "read", "broken"),),
+    rows=99,
+    source_bytes=50_000_000,
+    payload_bytes=5_000_000,
+    pixels=200_000_000,
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> None:
+    clock = Clock()
+    progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
+    clock.now = 100.0
+    progress.add(RECEIPT)
+    assert progress.line() == "100/400 objects, 2.0 MP/s, 50.0 MB -> 5.0 MB (10.0x), 1 rejected"
+    clock.now = 150.0
+    progress.add(RECEIPT)
+    assert progress.line() == "200/400 objects, 2.7 MP/s, 100.0 MB -> 10.0 MB (10.0x), 2 rejected, 1 min 40 s left"
+
+
+def test_the_time_left_is_told_only_when_enough_has_come_to_tell_and_does_not_count_the_start() -> None:
+    clock = Clock()
+    progress = Progress(100_000, 100_000_000_000, stream=io.StringIO(), clock=clock)
+    clock.now = 60.0  # workers started, the first small image came
+    progress.add(Receipt(0, rows=1, source_bytes=10_000))
+    clock.now = 64.0
+    progress.add(Receipt(0, rows=1, source_bytes=5_000_000_000))
+    assert "left" not in progress.line()
+    clock.now = 70.0
+    assert "3 min 10 s left" in progress.line()
+
+
+def test_encoders_that_are_ahead_of_their_shards_move_the_count_but_not_beyond_the_plan() -> None:
+    clock = Clock()
+    progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
+    progress.encoded(Counts(1, 1, 1))
+    clock.now = 100.0
+    progress.encoded(Counts(200, 100_000_000, 400_000_000))
+    assert progress.line() == "200/400 objects, 4.0 MP/s, 1 min 40 s left"
+    progress.add(RECEIPT)
+    assert progress.line().startswith("200/400 objects, 4.0 MP/s, 50.0 MB -> 5.0 MB")
+    progress.encoded(Counts(500, 300_000_000, 500_000_000))
+    assert progress.line().startswith("400/400 objects")
+
+
+def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress(1000, 200_000_000, stream=stream, clock=clock) as progress:
+        for second in (3, 6, 11, 12, 15):
+            clock.now = second
+            progress.add(RECEIPT)
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["300/1,000", "500/1,000"]
+
+
+def test_quiet_shows_nothing_anywhere() -> None:
+    for stream in (io.StringIO(), Terminal()):
+        with Progress(400, 1, quiet=True, stream=stream) as progress:
+            progress.add(RECEIPT)
+        assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_a_bar_with_the_same_line() -> None:
+    stream = Terminal()
+    with Progress(400, 100_000_000, stream=stream) as progress:
+        progress.add(RECEIPT)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "100/400 objects" in plain
+    assert "50%" in plain
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (1500, "1.5 kB"), (2e15, "2000.0 TB")])
+def test_bytes_are_shown_with_a_unit(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600 * 30 + 61, "30 h 1 min")])
+def test_durations_are_shown_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,299 @@
+"""Stores keep what they promise, on a local disk and on a real S3 server."""
+
+import os
+import pickle
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage.keys import problem_with
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.open import (
+    Fetched,
+    FetchFailed,
+    StorageError,
+    open_source,
+    open_store,
+    open_target,
+    storage_options,
+)
+from pipeline.storage.s3_store import S3Store
+from tests.proxy import Answer, Proxy, Request
+from tests.s3 import S3Server
+
+TRICKY = ["a!", "a-b", "a.b/c", "a/x", "a/z-", "a/z/1", "b/1", "zz+ %?#.jpg", "é/ü"]
+"""In byte order, which is not the order of a tree walk."""
+
+
+def test_every_store_lists_in_byte_order_what_was_put(place: str) -> None:
+    store = open_target(place)
+    for key in reversed(TRICKY):
+        store.put(key, key.encode())
+    listed = list(store.entries())
+    assert [entry.key for entry in listed] == TRICKY
+    assert [entry.size for entry in listed] == [len(key.encode()) for key in TRICKY]
+
+
+def test_what_is_fetched_has_the_etag_of_the_listing_and_comes_in_the_order_asked_for(place: str) -> None:
+    store = open_target(place)
+    for key in TRICKY:
+        store.put(key, key.encode() * 100)
+    etags = {entry.key: entry.etag for entry in store.entries()}
+    for key, got in zip(TRICKY[::-1], store.fetch(TRICKY[::-1]), strict=True):
+        assert got == Fetched(key, key.encode() * 100, etags[key])
+
+
+def test_an_etag_changes_with_the_content(place: str) -> None:
+    store = open_target(place)
+    store.put("k", b"one")
+    (before,) = store.entries()
+    store.put("k", b"two")
+    (after,) = store.entries()
+    assert before.etag != after.etag
+
+
+def test_an_object_that_is_not_there_is_a_reason_and_the_others_are_read(place: str) -> None:
+    store = open_target(place)
+    store.put("here", b"x")
+    here, missing = store.fetch(["here", "missing"])
+    assert isinstance(here, Fetched)
+    assert isinstance(missing, FetchFailed) and not missing.transient
+    assert missing.reason in ("the object does not exist", "No such file or directory")
+
+
+def test_a_large_object_appears_only_when_it_is_whole(place: str) -> None:
+    store = open_target(place)
+    part = os.urandom(9 << 20)
+    with store.open_output("large") as file:
+        file.write(part)
+        file.write(part)
+        assert not store.exists("large")
+    assert store.exists("large")
+    with store.open_input("large") as file:
+        file.seek((9 << 20) - 5)
+        assert file.read(10) == part[-5:] + part[:5]
+
+
+def test_an_object_whose_writer_fails_never_appears(place: str) -> None:
+    store = open_target(place)
+    with pytest.raises(KeyError), store.open_output("half") as file:
+        file.write(os.urandom(18 << 20))
+        raise KeyError
+    assert not store.exists("half")
+    assert list(store.entries()) == []
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(place: str) -> None:
+    store = open_target(place)
+    store.put("k", b"x")
+    store.delete("k")
+    store.delete("k")
+    assert not store.exists("k")
+
+
+def test_a_store_travels_to_another_process_as_its_url(place: str) -> None:
+    store = open_target(place)
+    store.put("k", b"x")
+    next(iter(store.entries()))  # connections are open now
+    assert pickle.loads(pickle.dumps(store)).get("k") == b"x"
+
+
+def test_a_memory_store_works_like_the_others() -> None:
+    store = open_target("memory://test-storage")
+    for key in TRICKY:
+        store.put(key, key.encode())
+    assert [entry.key for entry in store.entries()] == TRICKY
+    etags = {entry.key: entry.etag for entry in store.entries()}
+    assert store.fetch(["a/x"]) == [Fetched("a/x", b"a/x", etags["a/x"])]
+
+
+def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 7)
+    store = S3Store(bucket)
+    keys = [f"{folder}/{i:02d}" for folder in "abcdefghij" for i in range(8 if folder == "b" else 2)]
+    for key in keys:
+        store.put(key, b"")
+    assert [entry.key for entry in store.entries()] == keys
+    assert list(store.entries_flat()) == list(store.entries_by_folder())
+
+
+def test_a_flat_listing_of_many_small_folders_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a page of 7 keys it is cut into ranges, which the server is asked for by the key before them."""
+    monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 7)
+    store = S3Store(bucket)
+    keys = sorted([*(f"{i:02d}/{j}" for i in range(30) for j in range(2)), "29/ä/b", "30-file"])
+    for key in keys:
+        store.put(key, b"")
+    assert [entry.key for entry in store.entries_flat()] == keys
+
+
+def test_a_key_that_ends_with_a_slash_is_an_object_unless_it_is_empty(
+    bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server at hand keeps nothing under such keys; Amazon's does. So the answer says that it did."""
+
+    def as_amazon(request: Request, answer: Answer) -> Answer:
+        return Answer(answer.head, re.sub(rb"(full/</Key>.*?<Size>)0", rb"\g<1>5", answer.body, flags=re.DOTALL))
+
+    store = S3Store(bucket)
+    for key in ("a", "empty/", "full/", "z"):
+        store.put(key, b"")
+    with Proxy(s3.endpoint) as proxy:
+        proxy.after = as_amazon
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        for entries in (store.entries_flat(), store.entries_by_folder()):
+            assert [(entry.key, entry.size) for entry in entries] == [("a", 0), ("full/", 5), ("z", 0)]
+
+
+def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str) -> None:
+    store = S3Store(bucket)
+    for key in ("a-b", "a/b"):
+        store.put(key, b"")
+    with pytest.raises(StorageError, match="not in key order"):
+        list(store.entries_flat())
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("/no/such/folder", "/no/such/folder does not exist"),
+        (__file__, "is not a folder"),
+        ("s3://", "names no bucket"),
+        ("nope://x", "knows no nope://"),
+        ("s3://key:secret@bucket/x", "must not carry credentials"),
+        ("memory://nothing-here", "does not exist"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused_in_one_line(url: str, says: str) -> None:
+    with pytest.raises(StorageError, match=says) as error:
+        open_source(url)
+    assert "\n" not in str(error.value) and "secret" not in str(error.value)
+
+
+def test_an_empty_source_is_refused(place: str) -> None:
+    store = open_target(place)
+    with pytest.raises(StorageError, match="is empty"):
+        open_source(store.url)
+
+
+def test_a_missing_bucket_is_named(s3: S3Server) -> None:
+    with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket'"):
+        open_source("s3://no-such-bucket/x")
+
+
+def test_a_forbidden_bucket_is_named(s3: S3Server, bucket: str) -> None:
+    open_target(bucket).put("k", b"x")
+    with s3.environment(reader=True):
+        assert open_source(bucket).get("k") == b"x"
+        with pytest.raises(StorageError, match=f"access to {bucket}/p is forbidden"):
+            open_target(bucket + "/p")
+
+
+def test_wrong_credentials_are_not_accepted_and_not_repeated(
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-wrong-secret")
+    with pytest.raises(StorageError, match="does not accept these credentials") as error:
+        open_source(bucket)
+    assert "very-wrong-secret" not in str(error.value)
+
+
+def test_an_unreachable_endpoint_is_told_within_seconds(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(StorageError, match="unreachable: check AWS_ENDPOINT_URL"):
+        open_source("s3://bucket")
+    assert time.monotonic() - started < 10
+
+
+def test_fetching_from_an_unreachable_endpoint_blames_the_store_and_not_the_object(
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.storage.retry.LONGEST_WAIT", 0.01)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert S3Store(bucket).fetch(["k"]) == [FetchFailed("k", "the S3 endpoint is unreachable", transient=True)]
+
+
+def test_the_rust_side_gets_plain_http_only_for_an_endpoint_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert storage_options("s3://b")["allow_http"] == "true"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://example.org")
+    assert storage_options("s3://b")["allow_http"] == "false"
+    assert storage_options("/a/path") == {}
+
+
+# What only a file system does.
+
+
+def test_a_loop_of_links_is_not_followed_and_a_link_to_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "f").write_bytes(b"x")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "sub" / "f")
+    assert [entry.key for entry in LocalStore(str(tmp_path)).entries()] == ["link", "sub/f"]
+
+
+def test_a_link_that_leads_nowhere_is_listed_and_fails_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    store = LocalStore(str(tmp_path))
+    assert [entry.key for entry in store.entries()] == ["dead"]
+    assert store.fetch(["dead"]) == [FetchFailed("dead", "No such file or directory")]
+
+
+def test_a_pipe_is_left_out_because_reading_it_might_never_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"x")
+    assert [entry.key for entry in LocalStore(str(tmp_path)).entries()] == ["file"]
+
+
+def test_a_file_name_that_is_not_utf8_becomes_a_key_that_fails_with_a_reason(tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))).write_bytes(b"x")
+    store = LocalStore(str(tmp_path))
+    (entry,) = store.entries()
+    entry.key.encode()  # can be stored
+    (got,) = store.fetch([entry.key])
+    assert isinstance(got, FetchFailed) and "not UTF-8" in got.reason
+
+
+def test_a_half_written_file_of_a_killed_writer_is_not_listed(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    with store.open_output("sub/file") as file:
+        file.write(b"x")
+        assert list(store.entries()) == []
+    assert [entry.key for entry in store.entries()] == ["sub/file"]
+
+
+def test_files_are_written_with_the_users_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    LocalStore(str(tmp_path)).put("ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+BAD_KEYS = ["", "/etc/passwd", "../up", "a/../../up", "a//b", "a/./b", "a\0b", "x" * 256, "é" * 128]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_no_key_leads_out_of_a_folder_or_breaks_it(key: str, tmp_path: Path) -> None:
+    assert problem_with(key)
+    with pytest.raises(StorageError, match="cannot be a file here"):
+        LocalStore(str(tmp_path / "inside")).put(key, b"x")
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_an_ordinary_key_has_no_problem() -> None:
+    assert [problem_with(key) for key in (*TRICKY, "x" * 255, "..a/b..", "a/...")] == [None] * (len(TRICKY) + 3)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+        open_target(tmp_path / "file" / "folder")
+
+
+def test_a_store_is_opened_from_a_path_and_from_a_file_url(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "k").write_bytes(b"x")
+    for url in (tmp_path / "a b", str(tmp_path / "a b") + "/", f"file://{tmp_path}/a b"):
+        assert open_store(url).get("k") == b"x"

@@ -1,0 +1,87 @@
+"""Adapting in the night: what wins is used, what does not is not, and neither is tried again before its time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.codec import Codec
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.sync.model_adaptation import NIGHT, NOTE, last_trial
+from pipeline.sync.run import SyncResult, SyncSettings, sync
+from tests.pipeline.sources import encoded, photo, put_all
+
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    put_all(str(tmp_path / "source"), {f"{i}.png": encoded(photo(i, 160, 170), "PNG") for i in range(8)})
+    return tmp_path / "source"
+
+
+def run(source: Path, archive: Path, model: Path, **settings: Any) -> SyncResult:
+    places = {"source": str(source), "archive": str(archive), "model": str(model)}
+    defaults = {"adapt_nights": 3, "adapt_minutes": 0.3, "adapt_margin": 0.01, "adapt_workers": 1, "actors": "1:1"}
+    return sync(SyncSettings(**(places | defaults | settings)), quiet=True)
+
+
+def models_of(archive: Path) -> set[str]:
+    return {r["model"] for b in Archive.open(str(archive)).scan(["model"]) for r in b.to_pylist() if r["model"]}
+
+
+def days_pass(archive: Path, days: float) -> None:
+    note = json.loads((archive / NOTE).read_text())
+    (archive / NOTE).write_text(json.dumps(note | {"at": note["at"] - days * NIGHT}))
+
+
+@pytest.mark.slow
+def test_a_model_that_wins_presses_until_its_time_is_over_and_renews_what_the_old_one_pressed(
+    source: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    archive, configured = tmp_path / "archive", Codec.load(tiny_model_folder).fingerprint
+    run(source, archive, tiny_model_folder, adapt_nights=0)
+    assert models_of(archive) == {configured}
+    first = run(source, archive, tiny_model_folder, repress=True)
+    assert first.adapted is not None and first.adapted.won and first.adapted.bd_rate < -1
+    assert first.adapted.before == configured
+    assert models_of(archive) == {first.adapted.candidate}
+    assert sorted(path.name for path in (archive / "models").iterdir()) == sorted([configured, first.adapted.candidate])
+    assert not (archive / "adapting").exists()
+
+    days_pass(archive, 2)
+    put_all(str(source), {"new.png": encoded(photo(99, 160, 170), "PNG")})
+    second = run(source, archive, tiny_model_folder)
+    assert second.adapted is None
+    assert models_of(archive) == {first.adapted.candidate} and second.plan.new == 1
+
+    days_pass(archive, 1)
+    third = run(source, archive, tiny_model_folder)
+    assert third.adapted is not None and third.adapted.before == first.adapted.candidate
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_win_by_the_margin_is_not_used_nor_kept(
+    source: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    archive, configured = tmp_path / "archive", Codec.load(tiny_model_folder).fingerprint
+    result = run(source, archive, tiny_model_folder, adapt_margin=0.95)
+    assert result.adapted is not None and not result.adapted.won
+    assert result.adapted.current == configured and f"{configured} stays" in result.adapted.described()
+    assert models_of(archive) == {configured}
+    assert [path.name for path in (archive / "models").iterdir()] == [configured]
+    assert run(source, archive, tiny_model_folder, dry_run=True).plan.objects == 0
+
+
+def test_a_note_about_another_configured_model_does_not_count_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    note = {"configured": "a", "before": "a", "candidate": "b", "bd_rate": -9.0, "won": True, "at": 0.0}
+    archive.root.put(NOTE, json.dumps(note | {"curves": [[[1.0, 30.0]], [[0.9, 30.0]]]}).encode())
+    found = last_trial(archive.root, "a")
+    assert found is not None and found.current == "b"
+    assert last_trial(archive.root, "c") is None
+    archive.root.put(NOTE, b'{"configured": "a"}')
+    with pytest.raises(MaepressError, match=r"adapted\.json is damaged .*: remove it"):
+        last_trial(archive.root, "a")

@@ -1,0 +1,64 @@
+"""Tuning: trials are drawn as asked, the worse ones end early, and the best one's settings are what train takes."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from model.core.errors import MaepressError
+from pipeline.train.run import TrainSettings, train
+from pipeline.train.tuning import BEST, LOGS, TABLE, TuneSettings, tune_training
+from tests.pipeline.sources import encoded, photo, put_all
+
+
+def test_what_is_no_list_and_no_range_is_refused() -> None:
+    for name, text in {"batch": "8;16", "crop": "100", "learning_rate": "3e-3:3e-4", "width": "x"}.items():
+        with pytest.raises(ValidationError, match="such as"):
+            TuneSettings(images="i", out="o", **{name: text})  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("local_ray")
+def test_the_best_of_some_trials_is_found_and_trains(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    put_all(str(tmp_path / "images"), {f"{i}.png": encoded(photo(i, 96, 100), "PNG") for i in range(12)})
+    lines: list[str] = []
+    result = tune_training(
+        TuneSettings(
+            images=str(tmp_path / "images"),
+            out=str(tmp_path / "out"),
+            init=str(tiny_model_folder),
+            trials=8,  # enough that not each is better than those before it, of which none would end early
+            minutes=0.15,
+            learning_rate="0.00001:0.01",
+            batch="2,4",
+            crop="64",
+            log="wandb",
+        ),
+        lines.append,
+    )
+    assert len(result.trials) == 8 and not result.trials[0].ended_early
+    assert any(trial.ended_early for trial in result.trials), "one in three goes on after a look"
+    ended = [trial for trial in result.trials if not trial.ended_early]
+    assert [t.loss for t in ended] == sorted(t.loss for t in ended)
+    assert all(t.drawn["batch"] in (2, 4) and 1e-5 <= t.drawn["learning_rate"] <= 1e-2 for t in result.trials)
+    with (tmp_path / "out" / TABLE).open() as file:
+        assert [float(row["loss"]) for row in csv.DictReader(file)] == [t.loss for t in result.trials]
+    assert any(line.startswith("trial ") and "learning_rate" in line for line in lines)
+    assert list((tmp_path / "out" / LOGS).rglob("events.out.tfevents.*")), "TensorBoard's curves"
+
+    best = yaml.safe_load((tmp_path / "out" / BEST).read_text())
+    assert best["learning_rate"] == result.trials[0].drawn["learning_rate"]
+    trained = train(TrainSettings(**best, out=str(tmp_path / "model"), workers=1, max_steps=2))
+    assert trained.steps == 2
+
+
+def test_widths_of_a_trained_model_are_its_own() -> None:
+    with pytest.raises(MaepressError, match="--width needs --init scratch"):
+        train(TrainSettings(images=".", out="o", width=64))

@@ -1,0 +1,163 @@
+"""Verify passes a sound archive and names everything that is not."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.codec import Codec
+from model.core.picture import Picture
+from model.metrics.fidelity import psnr
+from pipeline.archive.archive import Archive
+from pipeline.storage.open import StorageError, open_store
+from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr
+from pipeline.verify.run import VerifySettings, verify
+from tests.pipeline.making import add, image_file, original, pressed, transcoded
+
+JPEG = image_file("JPEG", quality=90, size=(120, 80))
+
+
+def damaged(payload: bytes) -> bytes:
+    half = len(payload) // 2
+    return payload[:half] + bytes([payload[half] ^ 1]) + payload[half + 1 :]
+
+
+def test_a_sound_archive_passes_and_is_compared_with_its_source(
+    bucket: str, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+) -> None:
+    source = open_store(f"{bucket}/source")
+    files = {f"{i}.png": image_file("PNG", "RGBA" if i % 3 == 2 else "L" if i % 3 else "RGB", seed=i) for i in range(9)}
+    for key, data in files.items():
+        source.put(key, data)
+    etags = {entry.key: entry.etag for entry in source.entries()}
+    archive = Archive.create(f"{bucket}/archive")
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    made = [pressed(tiny_codec, key, data, etag=etags[key]) for key, data in files.items()]
+    add(archive, made[:4])
+    add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
+    source.put("8.png", files["7.png"])  # changed since it was pressed: nothing to compare with
+    result = verify(VerifySettings(archive=archive.url, sample="all", source=source.url), quiet=True)
+    assert result.ok and result.problems == ()
+    assert (result.rows, result.latents, result.transcoded, result.originals) == (11, 9, 1, 1)
+    assert (result.decoded, result.compared, result.changed) == (9, 8, 1)
+    made.append(transcoded("same.jpg", JPEG))
+    assert result.payload_bytes == sum(row["payload_bytes"] for row in made) + len(b"source")
+
+
+def test_every_kind_of_damage_is_named_with_its_key(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    archive.root.put("models/feedfeedfeedfeed/config.json", b"{}")
+    good = pressed(tiny_codec, "good", image_file("PNG"))
+    wrong_model = good["payload"].replace(bytes.fromhex(tiny_codec.fingerprint), bytes.fromhex("feedfeedfeedfeed"))
+    bad = {
+        "flipped-bit": {"payload": damaged(good["payload"])},
+        "wrong-row-model": {"model": "0" * 16},
+        "wrong-quality": {"quality": 3},
+        "wrong-width": {"width": 71},
+        "cut-short": {"payload": good["payload"][:-3]},
+        "no-payload": {"payload": b"", "payload_bytes": 0},
+        "damaged-transcode": transcoded("k", JPEG) | {"payload": transcoded("k", JPEG)["payload"][:-9] + b"x" * 9},
+        "another-jpeg": transcoded("k", JPEG) | {"source_sha256": "0" * 64},
+        "half-a-model": {"payload": wrong_model, "model": "feedfeedfeedfeed"},
+    }
+    add(archive, [good, original("twice"), *(good | change | {"key": key} for key, change in bad.items())])
+    add(archive, [original("bad-original") | {"payload": b"sourcE"}, original("good-too"), original("twice")], "two")
+    lost = add(archive, [original("in-a-lost-shard")], run="three").add
+    assert lost is not None
+    archive.images.put(lost.path, b"no Parquet file any more")
+    result = verify(VerifySettings(archive=archive.url, sample="32"), quiet=True)
+    problems = {problem.key: problem.problem for problem in result.problems}
+    assert set(problems) == {*bad, "bad-original", "twice", f"shard {lost.path}"}
+    assert not result.ok and result.failed == len(problems)
+    assert "checksum" in problems["flipped-bit"] and "checksum" in problems["half-a-model"]
+    assert "row says model" in problems["wrong-row-model"] and "row says quality 3" in problems["wrong-quality"]
+    assert "size 71x50" in problems["wrong-width"] and "SHA-256" in problems["bad-original"]
+    assert "no JPEG XL transcode" in problems["damaged-transcode"] and "SHA-256" in problems["another-jpeg"]
+    assert problems["twice"] == "its key is in the archive more than once"
+    assert (result.rows, result.decoded) == (14, 1)
+
+
+def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Path, tiny_codec: Codec) -> None:
+    from pipeline.verify.run import _survey
+
+    archive = Archive.create(str(tmp_path / "archive"))
+    good = pressed(tiny_codec, "good", image_file("PNG"))
+    add(archive, [good | {"key": f"{i:03d}"} for i in range(50)] + [original(f"o{i}") for i in range(50)])
+    add(archive, [good | {"key": f"x{i:03d}"} for i in range(50)], run="second")
+    surveys = [_survey(archive, archive.shards(), size) for size in ("10", "10", "20", "0", "1000", "all")]
+    samples = [survey.sample for survey in surveys]
+    assert samples[0] == samples[1] and samples[0] is not None and samples[2] is not None
+    assert len(samples[0]) == 10 and samples[0] < samples[2] and len(samples[2]) == 20
+    assert samples[3] == frozenset() and samples[5] is None
+    assert samples[4] is not None and len(samples[4]) == 100  # originals need no decoding
+    assert any(key.startswith("x") for key in samples[0]) and any(not key.startswith("x") for key in samples[0])
+
+
+def test_an_empty_archive_is_sound(tmp_path: Path) -> None:
+    result = verify(VerifySettings(archive=Archive.create(str(tmp_path / "a")).url), quiet=True)
+    assert result.ok and result.rows == 0 and result.to_dict()["ok"] is True
+
+
+def test_what_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        verify(VerifySettings(archive=str(tmp_path / "a")), quiet=True)
+    archive = Archive.create(str(tmp_path / "a"))
+    with pytest.raises(StorageError, match="does not exist"):
+        verify(VerifySettings(archive=archive.url, source=str(tmp_path / "b")), quiet=True)
+
+
+def test_a_psnr_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(tiny_codec: Codec) -> None:
+    source = image_file("PNG", seed=3)
+    row = pressed(tiny_codec, "k", source)
+    (picture,) = tiny_codec.decompress([row["payload"]])
+    assert problem_with_psnr(row, picture, source) is None
+    assert problem_with_psnr(row | {"psnr": row["psnr"] + 0.04}, picture, source) is None
+    assert "row says" in str(problem_with_psnr(row | {"psnr": row["psnr"] + 0.06}, picture, source))
+    assert "row says nothing" in str(problem_with_psnr(row | {"psnr": None}, picture, source))
+    assert "not those that were pressed" in str(problem_with_psnr(row, picture, image_file("PNG", seed=4)))
+
+
+def test_alpha_that_differs_in_one_pixel_is_a_problem(tiny_codec: Codec) -> None:
+    source = image_file("PNG", "RGBA", seed=3)
+    row = pressed(tiny_codec, "k", source)
+    (picture,) = tiny_codec.decompress([row["payload"]])
+    assert picture.alpha is not None and problem_with_psnr(row, picture, source) is None
+    alpha = picture.alpha.copy()
+    alpha[0, 0] ^= 1
+    assert "alpha" in str(problem_with_psnr(row, Picture(picture.pixels, alpha), source))
+
+
+def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec) -> None:
+    row = pressed(tiny_codec, "k", image_file("PNG", "L"))
+    (picture,) = tiny_codec.decompress([row["payload"]])
+    assert problem_with_picture(row, picture) is None
+    assert "decodes to 69x50" in str(problem_with_picture(row, Picture(picture.pixels[:, 1:])))
+    assert "colour kind" in str(problem_with_picture(row, Picture(np.repeat(picture.pixels, 3, 2))))
+
+
+def test_a_payload_whose_model_the_archive_lacks_is_a_problem(tiny_codec: Codec) -> None:
+    row = pressed(tiny_codec, "k", image_file("PNG"))
+    assert problem_with(row, {tiny_codec.fingerprint}) is None
+    assert "lacks the model" in str(problem_with(row, set()))
+
+
+def test_any_single_byte_changed_is_found(tiny_codec: Codec) -> None:
+    row = pressed(tiny_codec, "k", image_file("PNG"))
+    raw = original("k", os.urandom(64))
+    for each in (row, raw):
+        for at in range(len(each["payload"])):
+            changed = bytearray(each["payload"])
+            changed[at] ^= 0x10
+            assert problem_with(each | {"payload": bytes(changed)}, {tiny_codec.fingerprint}), at
+
+
+def test_psnr_is_that_of_the_definition() -> None:
+    a = np.zeros((2, 2, 3), np.uint8)
+    b = a.copy()
+    b[0, 0, 0] = 255
+    assert psnr(a, b) == pytest.approx(10 * math.log10(12)) and psnr(a, a) == math.inf
