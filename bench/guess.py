@@ -32,7 +32,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.encoder import Encoder
 from model.inference.tiling import TILE
-from model.metrics.fidelity import decibels
+from model.metrics.ms_ssim import decibels
 from model.rate_control.quality_search import STEPS
 from model.rate_control.rate_model import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
 from model.rate_control.targeting import SAMPLE, search_for

@@ -31,7 +31,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference import window_coding
 from model.inference.tiling import Window
-from model.metrics.fidelity import ms_ssim
+from model.metrics.ms_ssim import ms_ssim
 from model.network.network import parameters_by_part
 from pipeline.evaluate.baseline_codecs import AVIF, RIVALS, pillow
 from pipeline.evaluate.speed import TYPICAL

@@ -24,7 +24,8 @@ from model.inference.projection_error import leftover
 from model.inference.render import render
 from model.inference.tiling import Field, Grid, Window
 from model.inference.window_coding import Rows
-from model.metrics import fidelity
+from model.metrics.ms_ssim import ms_ssim
+from model.metrics.psnr import squared_error, to_psnr
 from model.network.network import Network
 
 KEPT_LATENTS = 1 << 26
@@ -140,7 +141,7 @@ class Encoder:
             for i, picture in enumerate(pictures):
                 original = picture.pixels[place]
                 planes = planes_of(output[i, : original.shape[0], : original.shape[1]], colour_of(picture))
-                errors.append(fidelity.squared_error(original, planes))
+                errors.append(squared_error(original, planes))
                 if similarity:
                     outputs[i][place] = planes
             return errors
@@ -159,8 +160,8 @@ class Encoder:
                 whole[i],
                 symbols[i],
                 indices[i],
-                fidelity.to_psnr(errors[i], picture.pixels.size) if check else None,
-                fidelity.ms_ssim(picture.pixels, outputs[i]) if similarity else None,
+                to_psnr(errors[i], picture.pixels.size) if check else None,
+                ms_ssim(picture.pixels, outputs[i]) if similarity else None,
             )
             for i, (step, picture) in enumerate(zip(steps, pictures, strict=True))
         ]

@@ -16,7 +16,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.encoder import Encoder, Pressed
 from model.inference.latent_sample import LatentSample
-from model.metrics.fidelity import decibels
+from model.metrics.ms_ssim import decibels
 from model.rate_control.quality_search import Search
 from model.rate_control.rate_model import Estimate, Expectation, Prior, estimate
 

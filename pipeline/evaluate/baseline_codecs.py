@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, __version__, features
 
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 
 Encode = Callable[[Pixels, int], bytes]

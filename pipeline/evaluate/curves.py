@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from model.metrics.fidelity import decibels
+from model.metrics.ms_ssim import decibels
 from pipeline.evaluate.bd_rate import Curve, average, bd_rate, common_range
 from pipeline.evaluate.points import Point
 

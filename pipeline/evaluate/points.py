@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics.fidelity import SMALLEST_MS_SSIM, ms_ssim, psnr
+from model.metrics.ms_ssim import SMALLEST_MS_SSIM, ms_ssim
+from model.metrics.psnr import psnr
 
 Pixels = NDArray[np.uint8]
 """uint8 RGB `[H, W, 3]`."""

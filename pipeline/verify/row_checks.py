@@ -9,7 +9,7 @@ from model.bitstream import container
 from model.bitstream.container import Colour
 from model.core.errors import MaepressError
 from model.core.picture import Picture
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.images.image_reader import Reading, read

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from model.codec import Codec
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive, scan_shard
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.heartbeat import runs_seen

@@ -10,7 +10,7 @@ from PIL import Image
 
 from model import pillow_plugin
 from model.core.errors import MaepressError
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from tests.conftest import photo_like
 
 

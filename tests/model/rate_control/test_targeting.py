@@ -11,8 +11,8 @@ from model.core.config import QUALITIES
 from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.core.target import Target
-from model.metrics import fidelity
-from model.metrics.fidelity import decibels
+from model.metrics.ms_ssim import decibels, ms_ssim
+from model.metrics.psnr import psnr
 from model.rate_control.quality_search import STEPS, Search
 from model.rate_control.targeting import SLACK, TOLERANCE
 from tests.conftest import photo_like
@@ -37,7 +37,7 @@ def pictures() -> list[Picture]:
 def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Codec, least: float) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_psnr=least)), strict=True):
         (decoded,) = base.decompress([base.coder.encode(latents)])
-        measured = fidelity.psnr(picture.pixels, decoded.pixels)
+        measured = psnr(picture.pixels, decoded.pixels)
         assert latents.met
         assert measured == latents.psnr
         assert measured >= least
@@ -49,7 +49,7 @@ def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Cod
 def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: Codec) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_ms_ssim=0.97)), strict=True):
         (decoded,) = base.decompress([base.coder.encode(latents)])
-        measured = fidelity.ms_ssim(picture.pixels, decoded.pixels)
+        measured = ms_ssim(picture.pixels, decoded.pixels)
         assert latents.met
         assert measured == latents.ms_ssim
         assert measured >= 0.97
@@ -57,7 +57,7 @@ def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: 
             continue  # of smaller ones MS-SSIM neither rises steadily nor means much
         if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.step > 0:  # a leap
             (less,) = base.decompress(base.compress([picture], ceil(latents.header.step) - 1))
-            assert fidelity.ms_ssim(picture.pixels, less.pixels) < 0.97
+            assert ms_ssim(picture.pixels, less.pixels) < 0.97
 
 
 @pytest.mark.parametrize("limit", [0.8, 2.5])

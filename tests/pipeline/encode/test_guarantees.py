@@ -11,7 +11,8 @@ from PIL import Image
 from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target
-from model.metrics.fidelity import decibels, ms_ssim, psnr
+from model.metrics.ms_ssim import decibels, ms_ssim
+from model.metrics.psnr import psnr
 from pipeline.archive.schema import LATENT, MISSED
 from pipeline.encode import stages
 from pipeline.images.image_reader import Reading, read

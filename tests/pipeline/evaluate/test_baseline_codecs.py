@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from pipeline.evaluate.baseline_codecs import JPEG, JPEG_XL, RIVALS, Ladder, Rival, bytes_at, jxl_distance
 from pipeline.evaluate.points import BEST_PSNR, compare, to_rgb
 from tests.conftest import photo_like

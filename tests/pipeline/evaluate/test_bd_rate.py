@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.metrics.fidelity import decibels
+from model.metrics.ms_ssim import decibels
 from pipeline.evaluate.bd_rate import average, bd_rate, common_range, rate_at
 from pipeline.evaluate.points import compare
 

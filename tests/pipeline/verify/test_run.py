@@ -9,7 +9,7 @@ import pytest
 
 from model.codec import Codec
 from model.core.picture import Picture
-from model.metrics.fidelity import psnr
+from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.storage.open import StorageError, open_store
 from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr

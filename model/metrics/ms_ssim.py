@@ -1,4 +1,4 @@
-"""How near one 8-bit picture is to another: PSNR and MS-SSIM, in pieces, for images of any size."""
+"""MS-SSIM of two 8-bit pictures, computed strip by strip: memory stays bounded for images of any size."""
 
 import functools
 import math
@@ -9,34 +9,14 @@ from numpy.typing import NDArray
 from model.core.jit import Array, compiled
 
 SMALLEST_MS_SSIM = 161
-"""Side in pixels from which MS-SSIM with its five scales is defined; smaller pictures are mirrored up to it."""
+"""Shortest side in pixels for which MS-SSIM with its five scales is defined; smaller pictures are mirrored up to it."""
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _STRIP = 1 << 17
-"""Pixels that are looked at together."""
+"""Number of pixels processed at a time."""
 _KEPT = 2
-"""The scale that is kept whole, 1.5 bytes a pixel of the two images; the coarser ones are made from it."""
-
-
-def squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
-    """Sum of squared differences, exact, of two 8-bit arrays of one shape `[H, W, C]`."""
-    total, rows = 0, max(1, _STRIP // max(1, a[0].size))
-    for top in range(0, a.shape[0], rows):
-        difference = np.subtract(a[top : top + rows], b[top : top + rows], dtype=np.float64)
-        lines = difference.reshape(len(difference), -1)
-        total += int(np.vecdot(lines, lines).sum())  # one long `dot` would wake threads of BLAS, which then spin
-    return total
-
-
-def to_psnr(squared: float, count: int) -> float:
-    """Peak signal-to-noise ratio in dB for a sum of squared differences over `count` values; infinite for none."""
-    return math.inf if squared == 0 else 10 * math.log10(255**2 * count / squared)
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB over all planes of two 8-bit images `[H, W, C]`; infinite when equal."""
-    return to_psnr(squared_error(a, b), a.size)
+"""The scale that is kept whole (1.5 bytes per pixel, for both images); the coarser scales are computed from it."""
 
 
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
