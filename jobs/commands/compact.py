@@ -18,7 +18,7 @@ def _settings() -> "type[CompactSettings]":
 
 def _run(settings: "CompactSettings", output: Output) -> int:
     from pipeline.maintain.compact import compact
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     result = compact(settings)
     output.result(result.to_dict())

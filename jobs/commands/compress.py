@@ -28,7 +28,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
     from pipeline.images.image_reader import Rejected, read
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     source = read_file(settings.image)
     reading = read(source)

@@ -20,7 +20,7 @@ def _settings() -> "type[DecodeSettings]":
 def _run(settings: "DecodeSettings", output: Output) -> int:
     from pipeline.archive.archive import Archive
     from pipeline.decode.run import decode
-    from pipeline.monitoring.progress import duration, size
+    from pipeline.monitoring.formatting import duration, size
 
     Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once
     with ray_session():

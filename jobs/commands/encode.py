@@ -32,7 +32,7 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
 
 def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
     """The result in words; what did not happen is left out."""
-    from pipeline.monitoring.progress import duration, size
+    from pipeline.monitoring.formatting import duration, size
 
     counts: list[tuple[str, int]] = [
         ("pressed", result.latents),

@@ -28,7 +28,7 @@ def _run(settings: "EstimateSettings", output: Output) -> int:
 
 
 def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
-    from pipeline.monitoring.progress import duration, size
+    from pipeline.monitoring.formatting import duration, size
 
     def of_bytes(interval: "Interval") -> tuple[str, str]:
         low, high = (f"{value / found.source_bytes:.0%}" for value in (interval.low, interval.high))

@@ -18,7 +18,7 @@ def _settings() -> "type[HistorySettings]":
 
 def _run(settings: "HistorySettings", output: Output) -> int:
     from pipeline.maintain.restore import history
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     found = history(settings)
     output.result({"versions": [version.to_dict() for version in found]})

@@ -40,7 +40,7 @@ def _run(settings: "StatusSettings", output: Output) -> int:
 
 def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A run's summary as a row of a table; one that failed has its error where the counts would be."""
-    from pipeline.monitoring.progress import duration, size
+    from pipeline.monitoring.formatting import duration, size
 
     head = (run["run"], run["job"], run["outcome"], duration(run["seconds"]))
     done = run["result"]
@@ -58,7 +58,7 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     """The counts in words; what there is none of is left out."""
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, Cell]] = [
         ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),

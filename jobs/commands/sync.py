@@ -42,7 +42,7 @@ def _run(settings: "SyncSettings", output: Output) -> int:
 
 
 def _plan_in_words(plan: "Plan") -> list[tuple[Cell, ...]]:
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, int, int | None]] = [
         ("press what is new", plan.new, plan.new_bytes),

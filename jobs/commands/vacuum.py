@@ -18,7 +18,7 @@ def _settings() -> "type[VacuumSettings]":
 
 def _run(settings: "VacuumSettings", output: Output) -> int:
     from pipeline.maintain.vacuum import vacuum
-    from pipeline.monitoring.progress import size
+    from pipeline.monitoring.formatting import size
 
     result = vacuum(settings)
     output.result(result.to_dict())

@@ -19,7 +19,7 @@ def _settings() -> "type[VerifySettings]":
 
 def _run(settings: "VerifySettings", output: Output) -> int:
     from pipeline.archive.archive import Archive
-    from pipeline.monitoring.progress import duration, size
+    from pipeline.monitoring.formatting import duration, size
     from pipeline.verify.run import verify
 
     Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.framework.output import Output
-from pipeline.monitoring.progress import duration, size
+from pipeline.monitoring.formatting import duration, size
 
 
 def report(

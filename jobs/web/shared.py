@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.monitoring.progress import size
+from pipeline.monitoring.formatting import size
 
 HERE = Path(__file__).parent
 GAP = "\N{NO-BREAK SPACE}"

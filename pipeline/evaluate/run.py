@@ -31,7 +31,7 @@ from pipeline.evaluate.reservoir import draw
 from pipeline.evaluate.result import Evaluation, Floor
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.evaluate.speed import Speed, speeds
-from pipeline.monitoring.progress import duration
+from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, StorageError
 from pipeline.storage.open import open_source
 

@@ -21,6 +21,7 @@ from rich.table import Column
 
 from pipeline.archive.shards import Receipt
 from pipeline.monitoring.encode_counter import Counts
+from pipeline.monitoring.formatting import duration, size
 
 LINE_SECONDS = 10.0
 SURE_SECONDS, SURE_SHARE = 5.0, 0.01
@@ -145,22 +146,3 @@ class Progress:
     def _print(self) -> None:
         self._said = self._last
         print(self.line(), file=self._stream, flush=True)
-
-
-def size(count: float) -> str:
-    """Bytes with a unit: "1.2 GB"."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "42 s", "3 min 20 s" or "5 h 12 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -22,7 +22,7 @@ from pipeline.evaluate.examples import View
 from pipeline.evaluate.measurement import OURS, Subject
 from pipeline.evaluate.points import Pixels
 from pipeline.evaluate.result import Evaluation, Floor
-from pipeline.monitoring.progress import duration
+from pipeline.monitoring.formatting import duration
 
 HERE = Path(__file__).parent
 APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"

@@ -3,11 +3,9 @@
 import io
 import re
 
-import pytest
-
 from pipeline.archive.shards import Receipt, Rejection
 from pipeline.monitoring.encode_counter import Counts
-from pipeline.monitoring.progress import Progress, duration, size
+from pipeline.monitoring.progress import Progress
 
 RECEIPT = Receipt(
     0,
@@ -91,13 +89,3 @@ def test_a_terminal_gets_a_bar_with_the_same_line() -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "100/400 objects" in plain
     assert "50%" in plain
-
-
-@pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (1500, "1.5 kB"), (2e15, "2000.0 TB")])
-def test_bytes_are_shown_with_a_unit(count: float, text: str) -> None:
-    assert size(count) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600 * 30 + 61, "30 h 1 min")])
-def test_durations_are_shown_in_two_units_at_most(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

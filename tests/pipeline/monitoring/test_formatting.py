@@ -1,0 +1,15 @@
+"""Byte counts and durations as text."""
+
+import pytest
+
+from pipeline.monitoring.formatting import duration, size
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (1500, "1.5 kB"), (2e15, "2000.0 TB")])
+def test_bytes_are_shown_with_a_unit(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600 * 30 + 61, "30 h 1 min")])
+def test_durations_are_shown_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
