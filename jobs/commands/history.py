@@ -17,7 +17,7 @@ def _settings() -> "type[HistorySettings]":
 
 
 def _run(settings: "HistorySettings", output: Output) -> int:
-    from pipeline.maintain.restore import history
+    from pipeline.maintain.history import history
     from pipeline.monitoring.formatting import size
 
     found = history(settings)

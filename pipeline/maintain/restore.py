@@ -1,14 +1,13 @@
-"""History and restore: what each commit did, and the way back from a bad night.
+"""Restore: make an old version of an archive the current one.
 
-A restore is a new version with the content of an old one; what came after it stays in the history, so a restore can be
-undone like anything else. The two tables go back together: each commit of the images says which version of the
-rejections it stood on, and that is the version they return to.
+A restore is a new version with the content of an old one. Later versions stay in the history, so a restore can be
+undone by another one. The two tables go back together: each commit of the images table records the version of the
+rejections table that it found, and the rejections return to that version.
 """
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
@@ -19,75 +18,24 @@ from pipeline.archive.commits import REJECTIONS_VERSION
 from pipeline.archive.delta_table import files_of, one_line, open_table
 from pipeline.archive.lease import Lease
 from pipeline.archive.run_id import new_run
-from pipeline.maintain.settings import HistorySettings, RestoreSettings
+from pipeline.maintain.settings import RestoreSettings
 from pipeline.storage.base import StorageError, Store
 
-__all__ = ["HistorySettings", "RestoreResult", "RestoreSettings", "Version", "history", "restore"]
+__all__ = ["RestoreResult", "RestoreSettings", "restore"]
 
-_LOOKERS = 16
+_CHECK_THREADS = 16
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """One commit of the images table.
-
-    Attributes:
-        version: its number.
-        time: UTC.
-        job: what made it: "encode", "sync", "compact", "restore to N"; Delta's word for what other tools did.
-        run: the run that committed, None for what other tools did.
-        rows: pressed or kept in it, None where that is unknown.
-        retired: rows that left with it, None where that is unknown.
-        payload_bytes: of `rows`.
-    """
-
-    version: int
-    time: datetime
-    job: str
-    run: str | None
-    rows: int | None
-    retired: int | None
-    payload_bytes: int | None
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields, as JSON can hold them."""
-        return asdict(self) | {"time": self.time.isoformat()}
-
-
-def history(settings: HistorySettings) -> list[Version]:
-    """The latest versions of an archive, latest first.
-
-    Raises:
-        MaepressError: in one line, when there is no archive.
-    """
-    table = Archive.open(settings.archive).table()
-    return [_version(entry) for entry in table.history(settings.versions)]
-
-
-def _version(entry: dict[str, Any]) -> Version:
-    restored = entry.get("restored")
-    job = f"restore to {restored}" if restored is not None else entry.get("job") or entry["operation"].lower()
-    return Version(
-        entry["version"],
-        datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-        job,
-        entry.get("run"),
-        entry.get("rows"),
-        entry.get("retired"),
-        entry.get("payloadBytes"),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What a restore did.
+    """The result of a restore.
 
     Attributes:
-        restored: the version whose content is the current one again.
-        version: the number that it has now.
-        rows: of the archive now.
-        shards: of the archive now.
+        restored: the version whose content is current again.
+        version: the number of the new version that holds it.
+        rows: rows of the archive now.
+        shards: shards of the archive now.
     """
 
     restored: int
@@ -101,13 +49,13 @@ class RestoreResult:
 
 
 def restore(settings: RestoreSettings) -> RestoreResult:
-    """Make an old version of an archive the current one, rows and rejections alike.
+    """Make an old version of an archive the current one: rows and rejections.
 
-    Nothing is lost by it: later versions stay in the history. Doing it twice is doing it once.
+    Nothing is lost: later versions stay in the history. Restoring the same version twice changes nothing.
 
     Raises:
         MaepressError: in one line, when there is no such version, when a vacuum has removed files that it needs, or
-            when a sync or a compaction is at work.
+            while a sync, a compaction or another restore runs.
     """
     archive = Archive.open(settings.archive)
     run = new_run()
@@ -116,8 +64,8 @@ def restore(settings: RestoreSettings) -> RestoreResult:
         if settings.version > latest:
             raise StorageError(f"{archive.url} has no version {settings.version}: the latest is {latest}")
         rejections = _rejections_at(archive, settings.version)
-        # Both are looked at before either is touched. Should the run die between the two, keys are tried again that
-        # were refused since, and running it again mends that.
+        # Both tables are checked before either is changed. If the run dies between the two changes, the next encode
+        # tries keys again that were rejected since; running the restore again repairs that.
         _check_files(archive.images, settings.version)
         _check_files(archive.rejections, rejections)
         before = open_table(archive.rejections).version()
@@ -130,7 +78,7 @@ def restore(settings: RestoreSettings) -> RestoreResult:
 
 
 def _rejections_at(archive: Archive, version: int) -> int:
-    """The version of the rejections that belongs to one of the images: that which the next commit found."""
+    """The rejections table's version that belongs to one of the images table: the one that the next commit found."""
     later = sorted(
         (entry["version"], entry[REJECTIONS_VERSION])
         for entry in archive.table().history()
@@ -140,21 +88,21 @@ def _rejections_at(archive: Archive, version: int) -> int:
 
 
 def _check_files(store: Store, version: int) -> None:
-    """Make sure that a version can be read.
+    """Check that all files of a version still exist.
 
     Raises:
-        StorageError: when it cannot.
+        StorageError: when some do not.
     """
     now = {shard.path for shard in files_of(open_table(store))}
     gone = list(_missing(store, (s.path for s in files_of(open_table(store, version)) if s.path not in now)))
     if gone:
         raise StorageError(
-            f"version {version} of {store.url} cannot come back: a vacuum has removed {len(gone)} of its files"
+            f"version {version} of {store.url} cannot be restored: a vacuum has removed {len(gone)} of its files"
         )
 
 
 def _missing(store: Store, paths: Iterable[str]) -> Iterator[str]:
-    with ThreadPoolExecutor(_LOOKERS) as pool:
+    with ThreadPoolExecutor(_CHECK_THREADS) as pool:
         listed = list(paths)
         for path, exists in zip(listed, pool.map(store.exists, listed), strict=True):
             if not exists:

@@ -19,7 +19,7 @@ from pipeline.archive.merge_reader import merged
 from pipeline.archive.run_record import latest
 from pipeline.maintain.settings import StatusSettings
 
-__all__ = ["ArchiveStatus", "StatusSettings", "Version", "status"]
+__all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 
 _TOTALS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
@@ -43,7 +43,7 @@ _MOST_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class RecentCommit:
     """One commit of the images table.
 
     Attributes:
@@ -107,7 +107,7 @@ class ArchiveStatus:
     formats: dict[str, int]
     rejected: int
     rejections: dict[str, int]
-    versions: tuple[Version, ...]
+    versions: tuple[RecentCommit, ...]
     runs: tuple[dict[str, Any], ...]
 
     @property
@@ -189,11 +189,11 @@ def any_between(keys: list[str], first: str, last: str) -> bool:
     return at < len(keys) and keys[at] <= last
 
 
-def _versions(table: DeltaTable, limit: int) -> tuple[Version, ...]:
+def _versions(table: DeltaTable, limit: int) -> tuple[RecentCommit, ...]:
     if not limit:
         return ()
     return tuple(
-        Version(
+        RecentCommit(
             entry["version"],
             datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
             entry["operation"],

@@ -18,7 +18,8 @@ from pipeline.archive.lease import Lease, LeaseHeld
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards import Receipt, Rejection, Shard, write_shard
 from pipeline.maintain.compact import CompactSettings, compact, small_neighbours
-from pipeline.maintain.restore import HistorySettings, RestoreSettings, history, restore
+from pipeline.maintain.history import HistorySettings, history
+from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
 from pipeline.storage.base import StorageError
 from pipeline.storage.local_store import TEMPORARY
