@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FLOORS = ("model", "pipeline", "jobs")
+FLOORS = ("model", "pipeline", "jobs", "maepress")
 
 
 def names(requirements: list[str]) -> set[str]:
