@@ -11,7 +11,7 @@ from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
-from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20
@@ -126,7 +126,7 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
     if row["status"] == ORIGINAL:
         return payload
     if row["status"] == JXL:
-        return to_jpeg(payload)
+        return shared(TRANSCODING).to_jpeg(payload)
     ((_, picture),) = _opener(archive.url).pictures([row])
     if isinstance(picture, str):
         raise DamagedPayload(f"{key!r} in {archive.url} does not decode: {picture}")

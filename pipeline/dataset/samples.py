@@ -25,7 +25,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Opener, Row, chunks
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.decode_rgb import decode_rgb
-from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.storage.base import StorageError
 
 Content = Literal["image", "sketch", "prefix", "latents"]
@@ -114,7 +114,8 @@ class Samples:
         """Pixels of a row whose source was kept."""
         if self._content != "image":
             raise StorageError(f"{row['key']!r} in {self._archive.url} is kept as its source and has no latents")
-        image = decode_rgb(to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"])
+        payload = row["payload"]
+        image = decode_rgb(shared(TRANSCODING).to_jpeg(payload) if row["status"] == JXL else payload)
         if image is None:
             raise StorageError(
                 f"{row['key']!r} in {self._archive.url} is kept in a form that has no RGB pixels: "

@@ -19,6 +19,7 @@ from pipeline.archive.reader import Opener, Row
 from pipeline.archive.schema import LATENT
 from pipeline.archive.selection import Selection
 from pipeline.images import video
+from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image
 from pipeline.storage.open import StorageError, Store
 
@@ -96,7 +97,10 @@ def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Sto
 
 def _picture(row: Row, opener: Opener) -> Image.Image:
     if row["status"] != LATENT:
-        return Image.open(io.BytesIO(row["payload"]))
+        kept = decode_rgb(row["payload"])
+        if kept is None:
+            raise StorageError(f"{row['key']}: its bytes are no image that can be read")
+        return kept
     ((_, picture),) = opener.pictures([row])
     if not isinstance(picture, Picture):
         raise StorageError(f"{row['key']}: {picture}")

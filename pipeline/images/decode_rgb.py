@@ -1,13 +1,19 @@
-"""An image file as 8-bit RGB for learning, where metadata and exact bands do not matter."""
+"""An image file as 8-bit RGB for learning, where metadata and exact bit depth do not matter."""
 
-import io
+from PIL import Image
 
-from PIL import Image, UnidentifiedImageError
+from pipeline.images.image_reader import Rejected
+from pipeline.images.sandbox import READABLE_PIXELS, READING, shared
 
 
 def decode_rgb(data: bytes) -> Image.Image | None:
-    """The image as 8-bit RGB, or None when it cannot be read (training goes on without it)."""
-    try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+    """The image as 8-bit RGB, decoded in this process's sandbox.
+
+    Args:
+        data: the whole file; nothing about it is trusted.
+
+    Returns:
+        The image, or None when it cannot be read: training goes on without it.
+    """
+    pixels = shared(READING).read_rgb(data, max_pixels=READABLE_PIXELS)
+    return None if isinstance(pixels, Rejected) else Image.fromarray(pixels)

@@ -1,18 +1,23 @@
-"""From a source's bytes to what the codec can press, what is kept as it is, or why it is refused.
+"""Reading image files: from bytes to a picture for the codec, to RGB pixels for learning, or to a reason why not.
 
     outcome = read(source)
     Reading with a picture      8-bit grey or RGB, alpha split off, ICC, EXIF and XMP beside it
-    Reading without a picture   a sound image that the codec does not code; `keep` says why, the archive keeps the bytes
-    Rejected                    not an image, damaged or cut short; `reason` goes into the rejections table
+    Reading without a picture   a valid image that the codec does not code; `keep` is the reason, the archive keeps the
+                                bytes
+    Rejected                    not an image, damaged or truncated; `reason` goes into the rejections table
 
-What is true of every picture: pixels are the file's own (EXIF orientation is carried, not applied; only TIFF, which
-Pillow turns upright by itself, comes out upright), a palette became the colours it stands for, grey stayed one channel.
-Alpha is kept even where it is opaque all over: dropping it would give back an RGB file for an RGBA one, and coding a
-constant costs a few bytes.
+Use it through `pipeline.images.sandbox` for files that you did not make yourself: the decoders are written in C.
+
+Every picture holds the file's own pixels. EXIF orientation is stored, not applied (except in TIFF, which Pillow always
+turns upright); a palette is replaced by its colours; grey stays one channel. Alpha is kept even where all of it is
+opaque: an RGBA file must come back as RGBA, and a constant plane costs a few bytes.
 """
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,32 +28,35 @@ from model.core.picture import MAX_SIDE, Picture
 from pipeline.images.bit_depth import is_deep
 
 MAX_PIXELS = 64_000_000
-"""Pixels above which an image is kept as its original bytes instead of being decoded."""
+"""Images with more pixels are kept as their original bytes instead of being decoded."""
 
 _DECODED = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 )
-"""Formats whose pixels are read. Others that Pillow knows are kept as they are: some are containers of several images
+"""Formats whose pixels are read. Other formats of Pillow's are kept as they are: some are containers of several images
 (ICO, PSD), some start other programs when they are loaded (EPS)."""
 
-_TIFF_FACTS = (270, 271, 272, 305, 306, 315, 33432)
-"""TIFF tags that describe the photograph: description, make, model, software, date, artist, copyright. The others lay
-out the file."""
+_DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+"""TIFF tags that describe the photograph: description, make, model, software, date, artist, copyright. The others
+describe the layout of the file."""
 
 _EXIF_DIRECTORIES = (0x8769, 0x8825)
 """The EXIF and GPS directories of a TIFF file."""
 
+_PILLOW_SETTINGS = threading.Lock()
+"""Held while a file is read: Pillow's pixel limit and Python's warning filters belong to the whole process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A sound image.
+    """A valid image.
 
     Attributes:
         source_format: Pillow's name in lower case ("jpeg", "png" ...).
-        width: pixels in a row, as decoded (or as the header says, when it was not decoded).
-        height: rows.
-        picture: what the codec codes, or None when the source is kept as it is.
-        keep: why the source is kept as it is, in words that many images share; None when there is a picture.
+        width: in pixels, as decoded (as in the header, if it was not decoded).
+        height: in pixels.
+        picture: for the codec, or None when the source is kept as it is.
+        keep: why the source is kept as it is, one of a few fixed texts; None when there is a picture.
     """
 
     source_format: str
@@ -60,45 +68,83 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A source that cannot become a row: at which stage ("fetch", "read", "encode") and why, in one line."""
+    """A source that cannot become a row.
+
+    Attributes:
+        stage: where it failed: "fetch", "read" or "encode".
+        reason: one line.
+    """
 
     stage: str
     reason: str
 
 
 def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
-    """Decode one source.
+    """Decode one source for the codec.
 
     Args:
         source: the whole file.
-        max_pixels: larger images are kept as originals, judged by their header alone, so that a header that promises
-            too much costs nothing.
+        max_pixels: larger images are kept as originals. Their header alone decides, so a header that claims a huge
+            image costs nothing.
 
     Returns:
-        A Reading or a Rejected; nothing that the bytes contain makes this raise.
+        A Reading or a Rejected; no content of `source` makes this function raise.
     """
     if not source:
         return Rejected("read", "empty file")
-    # Pillow's parsers raise whatever a damaged file makes them trip over (OSError, SyntaxError, struct.error,
-    # IndexError ...): the class says nothing more than "damaged". Nothing is hidden: the reason becomes a row of the
-    # rejections table.
+    # Pillow's parsers raise almost anything on a damaged file (OSError, SyntaxError, struct.error, IndexError ...), so
+    # the class carries no information. The reason goes into the rejections table.
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _pillow_settings():
             return _read(source, max_pixels)
     except Exception as e:
         return Rejected("read", _reason(e))
 
 
+def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | Rejected:
+    """Decode one source as 8-bit RGB, for learning: without alpha and metadata, other colour modes converted.
+
+    Files that `read` keeps for their mode, bit depth or number of frames are converted, too (the first frame).
+
+    Args:
+        source: the whole file.
+        max_pixels: larger images are refused by their header.
+
+    Returns:
+        uint8 `[H, W, 3]`, or a Rejected; no content of `source` makes this function raise.
+    """
+    try:
+        with _pillow_settings(), Image.open(io.BytesIO(source)) as image:
+            if image.format not in _DECODED:
+                return Rejected("read", f"format {(image.format or 'unknown').lower()}")
+            if image.width * image.height > max_pixels:
+                return Rejected("read", "too many pixels")
+            Image.MAX_IMAGE_PIXELS = max_pixels
+            return np.asarray(image.convert("RGB"))
+    except Exception as e:  # as in `read`
+        return Rejected("read", _reason(e))
+
+
+@contextmanager
+def _pillow_settings() -> Iterator[None]:
+    """Lift Pillow's pixel limit and make its warnings errors or silent; restore both afterwards."""
+    with _PILLOW_SETTINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # callers check the header themselves
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def _read(source: bytes, max_pixels: int) -> Reading:
-    Image.MAX_IMAGE_PIXELS = None  # the header is judged below, by our own limit
     with Image.open(io.BytesIO(source)) as image:
         name = (image.format or "unknown").lower()
         keep = _why_not_coded(image, source, max_pixels)
         if keep is not None:
             return Reading(name, image.width, image.height, keep=keep)
-        Image.MAX_IMAGE_PIXELS = max_pixels  # an image inside the image may be larger than the header said
+        Image.MAX_IMAGE_PIXELS = max_pixels  # an image inside the file may be larger than the header says
         exif = image.info.get("exif", b"")  # before loading: TIFF and AVIF rewrite `info` as they load
         image.load()
         if image.format == "TIFF":
@@ -115,7 +161,7 @@ def _read(source: bytes, max_pixels: int) -> Reading:
 
 
 def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | None:
-    """Why an opened image is kept as it is; None when its pixels are to be read."""
+    """Why an opened image is kept as it is; None when its pixels are read."""
     if image.format not in _DECODED:
         return f"format {(image.format or 'unknown').lower()}"
     if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
@@ -130,7 +176,7 @@ def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | 
 
 
 def _without_palette(image: Image.Image) -> Image.Image | None:
-    """The image as L, LA, RGB or RGBA without any loss, or None for a mode that none of these holds."""
+    """The image as L, LA, RGB or RGBA without any loss; None for a mode that none of these can hold."""
     transparent = "transparency" in image.info
     match image.mode:
         case "1":
@@ -139,7 +185,7 @@ def _without_palette(image: Image.Image) -> Image.Image | None:
             return image.convert("RGBA" if transparent or (image.palette and image.palette.mode == "RGBA") else "RGB")
         case "PA":
             return image.convert("RGBA")
-        case "L" | "RGB" if transparent:  # one colour stands for "nothing here"
+        case "L" | "RGB" if transparent:  # one colour means "transparent"
             return image.convert("LA" if image.mode == "L" else "RGBA")
         case "L" | "LA" | "RGB" | "RGBA":
             return image
@@ -158,9 +204,9 @@ def _planes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
 
 
 def _tiff_exif(image: Image.Image) -> bytes:
-    """An EXIF block of what a TIFF says about the photograph, without the orientation, which Pillow has applied."""
+    """An EXIF block of a TIFF's descriptive tags; without the orientation, which Pillow has applied."""
     tags, block = image.getexif(), Image.Exif()
-    for tag in _TIFF_FACTS:
+    for tag in _DESCRIPTIVE_TAGS:
         if tag in tags:
             block[tag] = tags[tag]
     for directory in _EXIF_DIRECTORIES:

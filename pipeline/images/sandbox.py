@@ -73,8 +73,14 @@ Answer = tuple[Any, list[Buffer], NDArray[np.uint8] | None]
 """Head, blobs, and the content of the shared buffer, if there is one."""
 
 
+READABLE_PIXELS = 178_000_000
+"""Images with more pixels are not read outside an encode, which has a limit of its own."""
+
+READING = Limits.for_images(seconds=60.0, max_pixels=READABLE_PIXELS, max_bytes=512 << 20)
+"""Limits for reading an image outside an encode."""
+
 TRANSCODING = Limits(seconds=600, memory=8 << 30)
-"""What turning a transcode back may take; its JPEG was within the limits of the run that made it."""
+"""Limits for restoring a JPEG from its transcode; the JPEG was within the limits of the run that made it."""
 
 
 class _Stopped(Exception):
@@ -114,6 +120,18 @@ class Sandbox:
         alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
         icc, exif, xmp = (bytes(data) for data in blobs)
         return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
+
+    def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
+        """The same as `pipeline.images.image_reader.read_rgb`; a child that gives no answer makes it a rejection."""
+        try:
+            head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
+        except _Stopped as e:
+            return Rejected("read", f"cannot be decoded: {e}")
+        if "error" in head:
+            return Rejected("read", f"cannot be decoded: {head['error']}")
+        if planes is None:
+            return Rejected(head["stage"], head["reason"])
+        return planes.reshape(head["shape"])
 
     def to_jxl(self, jpeg: bytes) -> bytes | None:
         """A checked JPEG XL transcode, or None where there is none or making it took too much.
@@ -259,7 +277,11 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
         return unpack(read)
 
 
-@functools.lru_cache(maxsize=4)
 def shared(limits: Limits) -> Sandbox:
-    """This process's sandbox with such limits."""
+    """This process's sandbox with these limits. A forked process gets one of its own: a child has one parent."""
+    return _sandbox(os.getpid(), limits)
+
+
+@functools.lru_cache(maxsize=4)
+def _sandbox(process: int, limits: Limits) -> Sandbox:
     return Sandbox(limits)

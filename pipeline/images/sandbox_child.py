@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from model.core.errors import MaepressError
-from pipeline.images.image_reader import Rejected, read
+from pipeline.images.image_reader import Rejected, read, read_rgb
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.jpeg_xl import to_jpeg, to_jxl
 from pipeline.images.shared_buffer import SharedBuffer
@@ -41,6 +41,15 @@ def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
     return head, (picture.icc, picture.exif, picture.xmp)
 
 
+def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
+    """The answer of `pipeline.images.image_reader.read_rgb`; pixels go to `planes`."""
+    pixels = read_rgb(source, max_pixels=options["max_pixels"])
+    if isinstance(pixels, Rejected):
+        return {"stage": pixels.stage, "reason": pixels.reason}, ()
+    planes.put(pixels)
+    return {"shape": pixels.shape, "planes": pixels.size}, ()
+
+
 def transcode(_: Any, jpeg: bytes, __: SharedBuffer) -> Reply:
     """A JPEG as JPEG XL, or no blob where there is none."""
     jxl = to_jxl(jpeg)
@@ -54,6 +63,7 @@ def restore(_: Any, jxl: bytes, __: SharedBuffer) -> Reply:
 
 TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
     "read": read_picture,
+    "read_rgb": read_pixels,
     "to_jxl": transcode,
     "to_jpeg": restore,
 }

@@ -12,8 +12,8 @@ from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
-from pipeline.images.image_reader import Reading, read
-from pipeline.images.sandbox import TRANSCODING, shared
+from pipeline.images.image_reader import Reading
+from pipeline.images.sandbox import READING, TRANSCODING, shared
 
 PSNR_TOLERANCE = 0.05
 """dB by which a PSNR measured again may differ: a decoder on another device rounds a few pixels to the other side."""
@@ -87,7 +87,7 @@ def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
     """
     if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
         return "its source's bytes are not those that were pressed, though the etag is the same"
-    reading = read(source, max_pixels=row["width"] * row["height"])
+    reading = shared(READING).read(source, max_pixels=row["width"] * row["height"])
     if not isinstance(reading, Reading) or reading.picture is None:
         return "its source can no longer be read"
     if reading.picture.pixels.shape != picture.pixels.shape:

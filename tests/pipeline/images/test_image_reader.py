@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.image_reader import Reading, Rejected, read
+from pipeline.images.image_reader import Reading, Rejected, read, read_rgb
 from tests.conftest import photo_like
 
 
@@ -176,6 +176,29 @@ def test_what_is_no_image_is_rejected(source: bytes) -> None:
     outcome = read(source)
     assert isinstance(outcome, Rejected)
     assert outcome.reason
+
+
+def test_pillows_own_pixel_limit_is_back_after_each_file_sound_or_not() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    for source in (encoded(RGB, "PNG"), b"hello", png(60_000, 60_000, 8, 2, b"")):
+        read(source)
+        read_rgb(source)
+        assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_as_rgb_a_file_has_the_pixels_that_pillow_converts_it_to(mode: str) -> None:
+    source = encoded(RGB.convert(mode), "TIFF")
+    pixels = read_rgb(source)
+    assert not isinstance(pixels, Rejected)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(source)).convert("RGB")))
+
+
+def test_no_rgb_comes_of_other_formats_too_many_pixels_or_damage() -> None:
+    whole = encoded(RGB, "PNG")
+    assert read_rgb(encoded(RGB, "ICO")) == Rejected("read", "format ico")
+    assert read_rgb(whole, max_pixels=60 * 40 - 1) == Rejected("read", "too many pixels")
+    assert isinstance(read_rgb(whole[:900]), Rejected)
 
 
 def test_every_awkward_file_ends_as_a_picture_an_original_or_a_rejection(shared_data: Path) -> None:

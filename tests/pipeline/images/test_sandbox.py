@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from model.core.errors import DamagedPayload
-from pipeline.images.image_reader import Reading, Rejected, read
-from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.images.decode_rgb import decode_rgb
+from pipeline.images.image_reader import Reading, Rejected, read, read_rgb
+from pipeline.images.sandbox import READING, Limits, Sandbox, shared
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file
 from tests.pipeline.sources import mixed
@@ -79,10 +80,44 @@ def test_it_reads_every_kind_of_file_as_the_reader_does(sandbox: Sandbox) -> Non
 
 
 def test_it_reads_broken_and_fuzzed_files_as_the_reader_does(sandbox: Sandbox, shared_data: Path) -> None:
-    for path in sorted((shared_data / "awkward").rglob("*")):
-        if path.is_file() and path.stat().st_size < 300_000:
-            source = path.read_bytes()
-            assert_same(read(source), sandbox.read(source, max_pixels=MAX_PIXELS))
+    files = [path for path in sorted((shared_data / "awkward").rglob("*")) if path.is_file()]
+    sources = [path.read_bytes() for path in files if path.stat().st_size < 300_000]
+    assert len(sources) > 200
+    for source in sources:
+        assert_same(read(source), sandbox.read(source, max_pixels=MAX_PIXELS))
+
+
+def test_it_gives_rgb_or_a_reason_as_the_reader_does(sandbox: Sandbox, shared_data: Path) -> None:
+    small = [p for p in sorted((shared_data / "awkward").rglob("*")) if p.is_file() and p.stat().st_size < 30_000]
+    assert len(small) > 100
+    for source in [*mixed().values(), b"", *(path.read_bytes() for path in small[::4])]:
+        ours, theirs = read_rgb(source), sandbox.read_rgb(source, max_pixels=MAX_PIXELS)
+        if isinstance(ours, Rejected) or isinstance(theirs, Rejected):
+            assert ours == theirs
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_learning_goes_on_without_a_file_that_makes_its_decoder_hang() -> None:
+    sandbox = shared(READING)
+    sandbox.close()
+    sandbox.limits = Limits(seconds=1.0, memory=READING.memory)
+    try:
+        assert decode_rgb(scan_bomb()) is None
+    finally:
+        sandbox.close()
+        sandbox.limits = READING
+    assert decode_rgb(GOOD) is not None
+
+
+def test_a_forked_process_has_a_sandbox_of_its_own() -> None:
+    assert is_good(shared(READING))
+    mine = shared(READING)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if shared(READING) is not mine and is_good(shared(READING)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert is_good(mine)
 
 
 def test_what_it_gave_does_not_change_with_the_next_picture(sandbox: Sandbox) -> None:
