@@ -23,6 +23,7 @@ from pipeline.dataset.row_groups import Span, Wanted, read_spans
 from pipeline.dataset.samples import COLUMNS, Content, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Sample, sample_of
 from pipeline.execution import ray_flow
+from pipeline.execution.device import own_device
 from pipeline.execution.packing import pack, unpack
 from pipeline.execution.setting_types import parse_range
 
@@ -90,7 +91,7 @@ class _Decoder:
         threads: int,
     ) -> None:
         torch.set_num_threads(threads)
-        self._samples = Samples(archive, content, "cuda" if torch.cuda.is_available() else "cpu")
+        self._samples = Samples(archive, content, own_device())
         self._content: Content = content
         self._columns, self._transform = columns, transform
 

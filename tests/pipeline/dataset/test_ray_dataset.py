@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
+from pipeline.dataset import ray_dataset
 from pipeline.dataset.ray_dataset import read_archive
 from pipeline.dataset.torch_dataset import ArchiveImages, Sample
 
@@ -38,3 +40,22 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
 def test_nothing_to_read_is_said_before_ray_starts_anything(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="nothing to learn from"):
         read_archive(small_archive, keys="nothing")
+
+
+def test_an_actor_without_a_gpu_decodes_on_the_cpu_though_torch_sees_one(
+    small_archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    devices = []
+    monkeypatch.setattr(ray_dataset, "Samples", lambda archive, content, device: devices.append(device))
+    ray_dataset._Decoder(small_archive, "image", (), None, threads=1)
+    assert devices == ["cpu"]
+
+
+def test_an_actor_that_holds_a_gpu_decodes_there_or_reports_a_torch_that_cannot_use_it(
+    small_archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MaepressError, match="--gpus-per-actor 0"):
+        ray_dataset._Decoder(small_archive, "image", (), None, threads=1)
