@@ -18,7 +18,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import NormalDist
+
+from scipy.special import stdtrit
 
 from pipeline.storage.base import Entry
 
@@ -87,7 +88,7 @@ class Interval:
         return Interval(whole - self.value, whole - self.high, whole - self.low)
 
 
-def mean(values: Sequence[float], *, least: float = 0.0, most: float = math.inf) -> Interval:
+def mean(values: Sequence[float], *, most: float = math.inf) -> Interval:
     """The mean over the points of a sample, with its 95 % interval.
 
     The variance comes from differences of neighbours, as each stretch has one point only: what differs from one part
@@ -95,26 +96,17 @@ def mean(values: Sequence[float], *, least: float = 0.0, most: float = math.inf)
     Sampling Techniques, 5A.12.) It errs on the wide side.
 
     Args:
-        values: of at least two points, in key order.
-        least: what the true mean cannot be below.
-        most: what it cannot be above.
+        values: of at least two points, in key order, none negative.
+        most: upper bound of the true mean.
     """
     n = len(values)
     centre = math.fsum(values) / n
     squared = math.fsum((a - b) ** 2 for a, b in pairwise(values)) / (2 * (n - 1))
-    half = _student(n / 2) * math.sqrt(squared / n)
-    return Interval(centre, max(least, centre - half), min(most, centre + half))
+    half = float(stdtrit(n / 2, 0.975)) * math.sqrt(squared / n)
+    return Interval(centre, max(0.0, centre - half), min(most, centre + half))
 
 
 def weighted(values: Sequence[float], sizes: Sequence[int]) -> Interval:
     """The mean over a census, weighted by bytes: exact, so its interval is a point."""
     centre = math.fsum(v * s for v, s in zip(values, sizes, strict=True)) / sum(sizes)
     return Interval(centre, centre, centre)
-
-
-def _student(freedom: float) -> float:
-    """97.5 % quantile of Student's t (Cornish-Fisher expansion about the normal, good to 1 % from 3 degrees up)."""
-    z = NormalDist().inv_cdf(0.975)
-    first = (z**3 + z) / (4 * freedom)
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    return z + first + second

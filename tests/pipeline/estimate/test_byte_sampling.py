@@ -74,6 +74,12 @@ def test_the_interval_holds_the_truth_in_95_of_100_samples(trend: str) -> None:
     assert widths / 200 < 0.08  # and it is no interval that holds everything
 
 
+def test_the_interval_of_few_points_is_students() -> None:
+    found = mean([0.2, 0.4] * 3)
+    assert found.value == pytest.approx(0.3)
+    assert found.high - found.value == pytest.approx(3.182446 * (0.02 / 6) ** 0.5, rel=1e-6)  # t(3 degrees, 97.5 %)
+
+
 def test_a_census_is_exact() -> None:
     found = weighted([0.5, 0.1], [100, 300])
     assert found.low == found.value == found.high == pytest.approx(0.2)
