@@ -20,6 +20,7 @@ from model.codec import Codec
 from model.core.config import QUALITIES
 from model.core.errors import MaepressError
 from pipeline.archive.model_store import local_model
+from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.evaluate import measurement as measuring
 from pipeline.evaluate.baseline_codecs import RIVALS
 from pipeline.evaluate.curves import deltas, mean_curve
@@ -27,7 +28,6 @@ from pipeline.evaluate.examples import View, choose, show
 from pipeline.evaluate.measurement import OURS, Plan, Skipped, Subject, press, read_pixels
 from pipeline.evaluate.model_card import model_card
 from pipeline.evaluate.published import published_for
-from pipeline.evaluate.reservoir import draw
 from pipeline.evaluate.result import Evaluation, Floor
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.evaluate.speed import Speed, speeds
@@ -59,7 +59,8 @@ def evaluate(settings: EvaluateSettings, *, say: Say = lambda text: None) -> Eva
     folder = local_model(settings.model)
     codec = Codec.load(folder)
     source = open_source(settings.images)
-    drawn, listed = draw(source.entries(), settings.max_images, settings.seed)
+    objects = (entry for entry in source.entries() if entry.size)
+    drawn, listed = reservoir_sample(objects, settings.max_images, settings.seed)
     qualities = tuple(sorted({round(q) for q in np.linspace(0, QUALITIES - 1, settings.qualities)}))
     plan = Plan(source, qualities, FLOORS, int(settings.max_megapixels * 1e6))
     say(f"{listed:,} objects; measuring {len(drawn):,} of them at {len(qualities)} qualities")

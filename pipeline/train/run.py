@@ -9,7 +9,6 @@ This module is the driver's side; `pipeline.train.worker` is what a rank does.
 import json
 import logging
 import os
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from model import checkpoint
 from model.core.errors import MaepressError
 from pipeline.archive.model_store import local_model
+from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.storage.open import open_source, open_target
 from pipeline.train.crops import SUFFIXES
@@ -134,24 +134,15 @@ def _cause(error: BaseException) -> str:
 
 
 def image_keys(settings: TrainSettings) -> list[str]:
-    """Keys of the images, sorted; of more than `max_images`, a random sample, drawn in one pass over the listing.
+    """Keys of the images, sorted; a random sample of `max_images` if there are more.
 
     Raises:
         MaepressError: for fewer than two.
     """
-    random_numbers = random.Random(settings.seed)
-    sample: list[str] = []
-    seen = 0
-    for entry in open_source(settings.images).entries():
-        if not entry.key.lower().endswith(SUFFIXES):
-            continue
-        seen += 1
-        if len(sample) < settings.max_images:
-            sample.append(entry.key)
-        elif (place := random_numbers.randrange(seen)) < settings.max_images:
-            sample[place] = entry.key
+    entries = (e for e in open_source(settings.images).entries() if e.key.lower().endswith(SUFFIXES))
+    sample, _ = reservoir_sample(entries, settings.max_images, settings.seed)
     if len(sample) < 2:
         raise MaepressError(
             f"{settings.images} holds {len(sample)} image files ({', '.join(SUFFIXES)}): training needs at least two"
         )
-    return sorted(sample)
+    return [entry.key for entry in sample]

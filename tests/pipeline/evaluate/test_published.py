@@ -1,6 +1,5 @@
-"""Which objects are measured, and beside which published curves."""
+"""Which published curves stand beside measurements, and BD-rates against them."""
 
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,24 +10,6 @@ from PIL import Image
 from pipeline.evaluate.curves import deltas, mean_curve
 from pipeline.evaluate.points import Point
 from pipeline.evaluate.published import digest, kodak, published_for
-from pipeline.evaluate.reservoir import draw
-from pipeline.storage.base import Entry
-
-ENTRIES = [Entry(f"{i:02d}", i, "") for i in range(41)]
-
-
-def test_a_sample_is_drawn_evenly_in_key_order_and_the_same_again() -> None:
-    sample, count = draw(iter(ENTRIES), 10, 7)
-    assert (len(sample), count) == (10, 40)  # the empty object does not count
-    assert [e.key for e in sample] == sorted(e.key for e in sample)
-    assert draw(iter(ENTRIES), 10, 7) == (sample, 40)
-    assert draw(iter(ENTRIES), 10, 8) != (sample, 40)
-    drawn = Counter(e.key for seed in range(400) for e in draw(iter(ENTRIES), 10, seed)[0])
-    assert all(60 < drawn[e.key] < 140 for e in ENTRIES[1:])  # each in a quarter of 400
-
-
-def test_few_objects_are_all_taken() -> None:
-    assert draw(iter(ENTRIES), 100, 0) == (ENTRIES[1:], 40)
 
 
 def test_published_curves_stand_beside_kodaks_pixels_alone(shared_data: Path) -> None:
