@@ -8,24 +8,20 @@ Memory holds points, not pixels: a worker has one image at a time, and this proc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 
 import numpy as np
 import torch
 
 from model.codec import Codec
 from model.core.config import QUALITIES
-from model.core.errors import MaepressError
 from pipeline.archive.model_store import local_model
 from pipeline.dataset.reservoir import reservoir_sample
-from pipeline.evaluate import measurement as measuring
 from pipeline.evaluate.baseline_codecs import RIVALS
 from pipeline.evaluate.curves import deltas, mean_curve
 from pipeline.evaluate.examples import View, choose, show
-from pipeline.evaluate.measurement import OURS, Plan, Skipped, Subject, press, read_pixels
+from pipeline.evaluate.measurement import OURS, Measurer, Plan, Skipped, Subject
+from pipeline.evaluate.measuring_processes import measured_in_processes
 from pipeline.evaluate.model_card import model_card
 from pipeline.evaluate.published import published_for
 from pipeline.evaluate.result import Evaluation, Floor
@@ -64,17 +60,16 @@ def evaluate(settings: EvaluateSettings, *, say: Say = lambda text: None) -> Eva
     qualities = tuple(sorted({round(q) for q in np.linspace(0, QUALITIES - 1, settings.qualities)}))
     plan = Plan(source, qualities, FLOORS, int(settings.max_megapixels * 1e6))
     say(f"{listed:,} objects; measuring {len(drawn):,} of them at {len(qualities)} qualities")
-    with _one_thread():
-        subjects, skipped = _measure_all(drawn, plan, str(folder), settings.workers, say)
+    with _one_thread(), Measurer(codec, plan) as measurer:
+        subjects, skipped = _measure_all(drawn, plan, str(folder), measurer, settings.workers, say)
         if not subjects:
             reason = skipped[0].reason if skipped else "it is empty"
             raise StorageError(f"{settings.images} has no image that can be measured ({reason})")
         by_key = {entry.key: entry for entry in drawn}
         shown = min(qualities, key=lambda quality: abs(quality - _ARCHIVE_QUALITY))
         say("timing, and pressing what is shown")
-        measuring.begin(str(folder))
-        views = list(_views(subjects, by_key, plan, shown))
-        timed = _timed(subjects, by_key, plan, codec, shown)
+        views = list(_views(subjects, by_key, measurer, shown))
+        timed = _timed(subjects, by_key, measurer, codec, shown)
     points = {name: [subject.points[name] for subject in subjects] for name in (OURS, *(r.name for r in RIVALS))}
     published = published_for(subject.digest for subject in subjects)
     others = published.curves if published else {}
@@ -100,13 +95,18 @@ def evaluate(settings: EvaluateSettings, *, say: Say = lambda text: None) -> Eva
 
 
 def _measure_all(
-    entries: Sequence[Entry], plan: Plan, folder: str, workers: int | None, say: Say
+    entries: Sequence[Entry], plan: Plan, folder: str, measurer: Measurer, workers: int | None, say: Say
 ) -> tuple[list[Subject], list[Skipped]]:
-    """Every image on one of some processes; results in order of the keys."""
+    """Measure every image, in this process or in several; results are in order of the keys."""
     count = min(len(entries), workers or len(os.sched_getaffinity(0)))
+    results: Iterator[tuple[str, Subject | Skipped]]
+    if count > 1:
+        results = measured_in_processes(entries, plan, folder, count)
+    else:
+        results = ((entry.key, measurer.measure(entry)) for entry in entries)
     found: dict[str, Subject | Skipped] = {}
     began = said = time.monotonic()
-    for key, result in _results(entries, plan, folder, count):
+    for key, result in results:
         found[key] = result
         if (now := time.monotonic()) - said > _SAID_SECONDS:
             said = now
@@ -114,28 +114,6 @@ def _measure_all(
             say(f"{len(found):,}/{len(entries):,} images, about {duration(left)} left")
     ordered = [found[entry.key] for entry in entries]
     return [x for x in ordered if isinstance(x, Subject)], [x for x in ordered if isinstance(x, Skipped)]
-
-
-def _results(
-    entries: Sequence[Entry], plan: Plan, folder: str, workers: int
-) -> Iterator[tuple[str, Subject | Skipped]]:
-    if workers == 1:
-        measuring.begin(folder)
-        for entry in entries:
-            yield entry.key, measuring.measure(entry, plan)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), measuring.begin, (folder,)) as pool:
-        keys = {pool.submit(measuring.measure, entry, plan): entry.key for entry in entries}
-        try:
-            for done in as_completed(keys):
-                yield keys[done], done.result()
-        except BrokenProcessPool:
-            raise MaepressError(
-                "a process that measures was ended from outside, mostly for want of memory: "
-                "give fewer --workers or less --max-megapixels"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _floors(subjects: Sequence[Subject]) -> tuple[Floor, ...]:
@@ -150,20 +128,20 @@ def _floors(subjects: Sequence[Subject]) -> tuple[Floor, ...]:
     return tuple(found)
 
 
-def _views(subjects: Sequence[Subject], entries: dict[str, Entry], plan: Plan, quality: int) -> Iterator[View]:
+def _views(subjects: Sequence[Subject], entries: dict[str, Entry], measurer: Measurer, quality: int) -> Iterator[View]:
     for choice in choose(subjects, quality, _SHOWN):
-        read = read_pixels(entries[choice.subject.key], plan)
+        read = measurer.read_pixels(entries[choice.subject.key])
         if not isinstance(read, Skipped):  # it may have gone meanwhile
-            yield show(choice, read[0], quality, press)
+            yield show(choice, read[0], quality, measurer.press)
 
 
 def _timed(
-    subjects: Sequence[Subject], entries: dict[str, Entry], plan: Plan, codec: Codec, quality: int
+    subjects: Sequence[Subject], entries: dict[str, Entry], measurer: Measurer, codec: Codec, quality: int
 ) -> list[Speed]:
     """Speeds on the first images, of about `_TIMED_PIXELS` together."""
     images, pixels = [], 0
     for subject in subjects:
-        read = read_pixels(entries[subject.key], plan)
+        read = measurer.read_pixels(entries[subject.key])
         if not isinstance(read, Skipped):
             images.append(read[0])
             pixels += subject.width * subject.height
