@@ -42,7 +42,7 @@ from pipeline.encode.dataflow import Line
 from pipeline.encode.run import Aim, EncodeSettings, encode, scope_of
 from pipeline.images.sandbox import shared
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import make_plan
+from pipeline.planning.planner import make_plan
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_store
@@ -202,7 +202,7 @@ def _line(settings: EncodeSettings, last: str) -> Spent:
     archive.put_model(codec.fingerprint, Path(settings.model))
     manifest = Manifest(archive.root, f"bench-{last}")
     plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, Aim()))
-    pieces: list[Piece] = [piece for part in plan.due for piece in manifest.read(part)]
+    pieces: list[Piece] = [piece for part in plan.required_parts for piece in manifest.read(part)]
     line = Line(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
     begin = Spent.now()
     if last == "fetch":

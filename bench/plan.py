@@ -27,7 +27,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.schema import IMAGES, LATENT
 from pipeline.archive.shards import Receipt, write_shard
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import Scope, make_plan
+from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.storage.base import Entry
 from pipeline.storage.local_store import LocalStore
@@ -126,7 +126,7 @@ def measure(size: int, url: str, stale: bool) -> dict[str, float]:
     archive = Archive.open(url)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     manifest = Manifest(archive.root, "bench")
-    scope = Scope(64 << 20, Staleness("0123456789abcdef", "quality 40" if stale else None), retire_share=0.1)
+    scope = PlanOptions(64 << 20, Staleness("0123456789abcdef", "quality 40" if stale else None), retire_share=0.1)
     cpu, started = time.process_time(), time.monotonic()
     plan = make_plan(Listing(size), archive, manifest, scope)
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu

@@ -33,7 +33,7 @@ from pipeline.encode.dataflow import Line, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, Loaded
 from pipeline.execution.device import Streams
-from pipeline.planning.units import ROWS, deal_new
+from pipeline.planning.units import UNIT_ROWS, units_of_new_keys
 from pipeline.storage.local_store import LocalStore
 from tests.nodes import Nodes, nodes
 
@@ -95,7 +95,7 @@ def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
         )
         source, archive, codec = LocalStore(settings.source), Archive.create(settings.archive), Codec.load()
         line = Line(source, archive, codec.fingerprint, codec.coder, "bench", settings, Sleeping)
-        for _ in line.run(deal_new(source.entries(), ROWS * PIECE * size)):
+        for _ in line.run(units_of_new_keys(source.entries(), UNIT_ROWS * PIECE * size)):
             pass
     encoders = [[tuple(map(float, line.split())) for line in file.read_text().splitlines()] for file in trace.iterdir()]
     assert len(encoders) == count, f"{len(encoders)} encoders worked on {count} nodes"

@@ -9,7 +9,7 @@ from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
 
 if TYPE_CHECKING:
-    from pipeline.planning.plan import Plan
+    from pipeline.planning.planner import EncodePlan
     from pipeline.sync.settings import SyncSettings
 
 
@@ -41,7 +41,7 @@ def _run(settings: "SyncSettings", output: Output) -> int:
     return DONE
 
 
-def _plan_in_words(plan: "Plan") -> list[tuple[Cell, ...]]:
+def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
     from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, int, int | None]] = [

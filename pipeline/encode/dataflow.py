@@ -2,8 +2,9 @@
 
     pieces --load--> tasks --_Encoder--> actors --press--> tasks --write--> one receipt for each unit
 
-Rows are pieces, one a block, and stay in order (`preserve_order`). Since every unit is `ROWS` rows long, the writer
-takes `ROWS` rows at a time and has a whole unit; it checks that. Ray repeats the work of any task or actor that dies.
+Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS` rows, so the writer
+takes that number of rows at a time and has a whole unit, which it checks. Ray repeats the work of any task or actor
+that dies.
 """
 
 import functools
@@ -30,7 +31,7 @@ from pipeline.execution.ray_init import start_ray
 from pipeline.execution.resources import gather
 from pipeline.monitoring import metrics
 from pipeline.monitoring.encode_counter import Counts, start_counter, watching
-from pipeline.planning.units import ROWS, Piece
+from pipeline.planning.units import UNIT_ROWS, Piece
 from pipeline.storage.base import Store
 
 STAGES = ("load", "analyse", "press", "write")
@@ -115,7 +116,7 @@ class Line:
             (self._press, None, task),
             # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
             # wait until the encoders are done.
-            (self._write, ROWS, task | {"num_cpus": crew.writer_cpus}),
+            (self._write, UNIT_ROWS, task | {"num_cpus": crew.writer_cpus}),
         ]
         wave = list(pieces)
         steps = steps[:stages] if any(piece.objects for piece in wave) else steps[-1:stages]

@@ -28,7 +28,7 @@ from pipeline.monitoring.log import Journal
 from pipeline.monitoring.metrics import Meter
 from pipeline.monitoring.progress import Progress
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import Plan, Scope, make_plan
+from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.storage.open import open_source
 
@@ -109,8 +109,8 @@ class Aim:
     Attributes:
         job: the job's name, for the log.
         alone: take the archive's lease, so that of two runs one gives way before it begins.
-        retire_share: see `Scope`.
-        stale_objects: see `Scope`.
+        retire_share: see `PlanOptions`.
+        stale_objects: see `PlanOptions`.
         stale_minutes: minutes after whose end no more stale rows are pressed, None for no such limit.
     """
 
@@ -121,7 +121,7 @@ class Aim:
     stale_minutes: float | None = None
 
 
-def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[EncodeResult, Plan]:
+def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[EncodeResult, EncodePlan]:
     """Plan and work the plan off; `encode` says the rest.
 
     Args:
@@ -161,9 +161,9 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
     return result, plan
 
 
-def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
+def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> PlanOptions:
     """What of the differences is to be done."""
-    return Scope(
+    return PlanOptions(
         settings.shard_mib << 20,
         Staleness(fingerprint, named(settings.target()) if settings.repress else None),
         settings.retry_rejected,
@@ -172,11 +172,11 @@ def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> Scope:
     )
 
 
-def _receipts(line: Line, manifest: Manifest, plan: Plan, deadline: float | None) -> Iterator[Receipt]:
+def _receipts(line: Line, manifest: Manifest, plan: EncodePlan, deadline: float | None) -> Iterator[Receipt]:
     """What has to be done, then stale rows until it is late; what is in work then is dropped, for another night."""
-    for part in plan.due:
+    for part in plan.required_parts:
         yield from line.run(manifest.read(part))
-    for part in plan.spare:
+    for part in plan.optional_parts:
         if deadline is not None and time.monotonic() >= deadline:
             return
         for receipt in line.run(manifest.read(part)):
@@ -188,7 +188,7 @@ def _receipts(line: Line, manifest: Manifest, plan: Plan, deadline: float | None
 class _Watch:
     """What operators see of a run: metrics and log."""
 
-    def __init__(self, run: str, plan: Plan) -> None:
+    def __init__(self, run: str, plan: EncodePlan) -> None:
         self._meter, self._journal = Meter(), Journal(run)
         self._meter.plan(plan.objects)
         self._journal.line("plan", objects=plan.objects, source_bytes=plan.source_bytes, shards=plan.units)
@@ -253,7 +253,7 @@ class _Tally:
         self._payload_bytes += receipt.payload_bytes
         self._pixels += receipt.pixels
 
-    def result(self, run: str, model: str, plan: Plan, seconds: float) -> EncodeResult:
+    def result(self, run: str, model: str, plan: EncodePlan, seconds: float) -> EncodeResult:
         return EncodeResult(
             run,
             model,

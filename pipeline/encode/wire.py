@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.execution.packing import pack, unpack
-from pipeline.planning.units import ROWS, Piece
+from pipeline.planning.units import UNIT_ROWS, Piece
 
 _CARGO = pa.field("cargo", pa.large_binary())
 
@@ -45,8 +45,8 @@ def whole_unit(table: pa.Table) -> tuple[int, str | None, tuple[str, ...], list[
         RuntimeError: when the rows are not exactly one unit, which would mean that Ray did not keep them in order.
     """
     units = {(row["unit"], row["base"]) for row in table.select(["unit", "base"]).to_pylist()}
-    if len(units) != 1 or table.num_rows != ROWS:
-        raise RuntimeError(f"a writer got {table.num_rows} rows of units {units} instead of {ROWS} rows of one")
+    if len(units) != 1 or table.num_rows != UNIT_ROWS:
+        raise RuntimeError(f"a writer got {table.num_rows} rows of units {units} instead of {UNIT_ROWS} rows of one")
     ((unit, base),) = units
     drop = tuple(key for cell in table["drop"] if cell.is_valid for key in unpack(cell))
     return unit, base, drop, [unpack(cell) for cell in table["cargo"] if cell.is_valid]

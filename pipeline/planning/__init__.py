@@ -1,1 +1,1 @@
-"""The difference between source and archive, dealt into units of work."""
+"""The difference between source and archive, divided into units of work."""

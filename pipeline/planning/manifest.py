@@ -1,11 +1,11 @@
-"""The manifest: a plan as Parquet files beside the archive, made once, with bounded memory and known totals.
+"""The manifest: a run's plan as Parquet files beside the archive.
 
-    ARCHIVE/plans/RUN/00000.parquet     up to WAVE pieces; one row a piece
+    ARCHIVE/plans/RUN/00000.parquet     about PART_PIECES pieces, one row per piece
                       00001.parquet     ...
 
-A part is worked off as one Ray dataset. Ray keeps a few facts about every block until a dataset ends, so a dataset that
-is as long as the archive would fill the driver's memory; a part is as long as that memory allows, and long enough that
-starting the next one is no loss.
+Each part becomes one Ray dataset. Ray keeps a record of every block until a dataset ends, so a single dataset for the
+whole archive would fill the driver's memory. A part is short enough for that memory, and long enough that the start of
+the next one costs little in comparison.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Entry, Store
 
-WAVE = 16_384
-"""Pieces of a part, give or take a unit: at the usual 64 MiB a unit some 32 GiB of source."""
+PART_PIECES = 16_384
+"""Pieces per part, give or take a unit: some 32 GiB of source at the default 64 MiB per unit."""
 
 _ROW_GROUP = 256
 
@@ -36,21 +36,22 @@ _SCHEMA = pa.schema(_PIECE)
 class Manifest:
     """The plan of one run, on storage.
 
-    Removed at the end of the run; of a run that was killed it stays, harmless, as nothing reads it again.
+    The run removes it at its end. A run that was killed leaves it behind, which is harmless: nothing reads it again,
+    and a vacuum removes it.
     """
 
     def __init__(self, root: Store, run: str) -> None:
-        """Args: root: the archive's root store. run: the run's name."""
+        """Args: root: the archive's root store. run: the run's id."""
         self._store = root
         self._folder = f"plans/{run}"
         self._parts = 0
 
-    def write(self, pieces: Iterable[Piece], wave: int = WAVE) -> range:
-        """Write pieces, in order, as parts that end where a unit ends; more pieces make more parts.
+    def write(self, pieces: Iterable[Piece], part_pieces: int = PART_PIECES) -> range:
+        """Write pieces, in order, as further parts. No unit is divided between two parts.
 
         Args:
             pieces: of consecutive units.
-            wave: pieces after which a part ends, at the next end of a unit.
+            part_pieces: a part ends with the unit that reaches this number of pieces.
 
         Returns:
             The numbers of the parts written.
@@ -59,7 +60,7 @@ class Manifest:
         with ExitStack() as part:
             writer, waiting, written, unit = None, list[Piece](), 0, -1
             for piece in pieces:
-                if piece.unit != unit and written + len(waiting) >= wave:
+                if piece.unit != unit and written + len(waiting) >= part_pieces:
                     self._flush(writer, waiting)
                     part.close()
                     writer, waiting, written = None, [], 0
@@ -76,7 +77,7 @@ class Manifest:
         return range(first, self._parts)
 
     def parts(self) -> Iterator[Iterator[Piece]]:
-        """The pieces part by part, each read as it is iterated over."""
+        """The pieces part by part; each part is read while it is iterated over."""
         return map(self.read, range(self._parts))
 
     def read(self, part: int) -> Iterator[Piece]:
@@ -88,7 +89,7 @@ class Manifest:
                     yield Piece(row["unit"], row["base"], objects, row["padding"], tuple(row["drop"]))
 
     def remove(self) -> None:
-        """Remove what was written."""
+        """Remove all parts."""
         for number in range(self._parts):
             self._store.delete(self._name(number))
 

@@ -1,7 +1,7 @@
-"""Grouping keys by the shard they live in, however many there are.
+"""Groups keys by the shard that holds them, with bounded memory.
 
-What changes in existing shards is found in key order, but has to be worked off shard by shard, and shards overlap once
-an archive has grown. SQLite sorts it in a temporary file, so memory stays small; it is part of Python.
+Changes are found in key order but have to be written shard by shard, and the shards of a grown archive overlap. SQLite,
+which is part of Python, sorts the changes in a temporary file.
 """
 
 import sqlite3
@@ -23,13 +23,13 @@ _CHANGED, _GONE, _STALE = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Rework:
-    """What is to be done in one shard.
+class ShardRework:
+    """The changes to one shard.
 
     Attributes:
         shard: its number, as in the column SHARD.
-        entries: objects to press again, in key order.
-        gone: keys to drop.
+        entries: objects to compress again, in key order.
+        gone: keys to remove.
     """
 
     shard: int
@@ -37,27 +37,27 @@ class Rework:
     gone: tuple[str, ...]
 
 
-class ByShard:
-    """Tables put in by key, taken out by shard. Lives as long as its `with` block; the file goes with it.
+class ReworkByShard:
+    """Takes tables in key order and returns their rows shard by shard. The `with` block removes the temporary file.
 
-    with ByShard() as again:
-        again.add_changed(table)
-        again.choose_stale(limit=1000)
-        for rework in again.due(retire=True): ...
-        for rework in again.spare(): ...
+    with ReworkByShard() as rework:
+        rework.add_changed(table)                       # and add_gone, add_stale, any number of times
+        rework.choose_stale(limit=1000)                 # once, after everything was added
+        for shard in rework.required(retire=True): ...
+        for shard in rework.optional(): ...             # after `required`
     """
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="maepress-plan-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "again.sqlite", isolation_level=None)
-        # Nothing here outlives the process, so nothing needs to survive a crash.
+        self._db = sqlite3.connect(Path(self._folder.name) / "rework.sqlite", isolation_level=None)
+        # The file ends with the process, so it need not survive a crash.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE"):
             self._db.execute(f"PRAGMA {pragma}")
-        self._db.execute("CREATE TABLE again (shard INT, kind INT, key TEXT, size INT, etag TEXT, since INT)")
+        self._db.execute("CREATE TABLE rework (shard INT, kind INT, key TEXT, size INT, etag TEXT, since INT)")
         self._db.execute("CREATE TABLE chosen (shard INT PRIMARY KEY, since INT, most INT)")
         self._db.execute("BEGIN")
 
-    def __enter__(self) -> "ByShard":
+    def __enter__(self) -> "ReworkByShard":
         return self
 
     def __exit__(
@@ -67,59 +67,59 @@ class ByShard:
         self._folder.cleanup()
 
     def add_changed(self, objects: pa.Table) -> None:
-        """Put in objects whose content changed: columns key, size, etag, SHARD."""
+        """Add objects whose content changed: columns key, size, etag, SHARD."""
         self._add(_CHANGED, objects[SHARD], objects["key"], objects["size"], objects["etag"])
 
     def add_gone(self, rows: pa.Table) -> None:
-        """Put in rows whose key is gone: columns key, SHARD."""
+        """Add rows whose key is gone: columns key, SHARD."""
         nothing = pa.nulls(rows.num_rows)
         self._add(_GONE, rows[SHARD], rows["key"], nothing, nothing)
 
     def add_stale(self, objects: pa.Table) -> None:
-        """Put in objects that may be pressed again: columns key, size, etag, SHARD, encoded_at."""
+        """Add objects that may be compressed again: columns key, size, etag, SHARD, encoded_at."""
         since = objects["encoded_at"].cast(pa.int64())
         self._add(_STALE, objects[SHARD], objects["key"], objects["size"], objects["etag"], since)
 
     def _add(self, kind: int, *columns: Any) -> None:
         shard, key, size, etag, *since = (column.to_pylist() for column in columns)
         rows = zip(shard, [kind] * len(key), key, size, etag, since[0] if since else [None] * len(key), strict=True)
-        self._db.executemany("INSERT INTO again VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO rework VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def choose_stale(self, limit: int | None) -> tuple[int, int]:
-        """Decide which stale objects are pressed again; the others are forgotten.
+        """Choose the stale objects to compress again, up to a limit.
 
-        Shards are taken in the order of their oldest stale row, each as a whole, so that few shards are rewritten. Of
-        the one that the limit cuts, the first keys.
+        Whole shards are chosen, in the order of their oldest stale row, so that few shards are rewritten. Of the last
+        shard only the first keys may fit.
 
         Args:
-            limit: objects at most, None for all of them.
+            limit: largest number of objects, None for no limit.
 
         Returns:
-            How many objects were chosen, and their bytes.
+            The number of chosen objects, and their bytes.
         """
         left = limit
-        oldest = "SELECT shard, min(since), count(*) FROM again WHERE kind = ? GROUP BY shard ORDER BY 2, 1"
-        with_budget = self._db.cursor()
-        for shard, since, count in with_budget.execute(oldest, (_STALE,)):
+        oldest = "SELECT shard, min(since), count(*) FROM rework WHERE kind = ? GROUP BY shard ORDER BY 2, 1"
+        oldest_first = self._db.cursor()
+        for shard, since, count in oldest_first.execute(oldest, (_STALE,)):
             if left is not None and left <= 0:
                 break
             most = count if left is None else min(left, count)
             self._db.execute("INSERT INTO chosen VALUES (?, ?, ?)", (shard, since, most))
             left = None if left is None else left - most
-        self._db.execute("CREATE INDEX by_shard ON again (shard, key)")
+        self._db.execute("CREATE INDEX by_shard ON rework (shard, key)")
         objects = size = 0
         for shard, _, most in self._db.execute("SELECT * FROM chosen"):
             entries = self._stale(shard, most)
             objects, size = objects + len(entries), size + sum(entry.size for entry in entries)
         return objects, size
 
-    def due(self, retire: bool) -> Iterator[Rework]:
-        """Shards in which something changed or (with `retire`) is gone, with their stale objects if these were chosen.
+    def required(self, retire: bool) -> Iterator[ShardRework]:
+        """Shards with keys that changed or (with `retire`) are gone, together with their chosen stale objects.
 
-        Holds one shard's keys at a time.
+        Memory holds the keys of one shard at a time.
         """
         rows = self._db.execute(
-            "SELECT shard, kind, key, size, etag FROM again WHERE kind = ? OR kind = ? ORDER BY shard, key",
+            "SELECT shard, kind, key, size, etag FROM rework WHERE kind = ? OR kind = ? ORDER BY shard, key",
             (_CHANGED, _GONE if retire else _CHANGED),
         )
         for shard, members in groupby(rows, key=lambda row: int(row[0])):
@@ -128,15 +128,16 @@ class ByShard:
             chosen = self._db.execute("DELETE FROM chosen WHERE shard = ? RETURNING most", (shard,)).fetchone()
             if chosen:
                 entries = sorted([*entries, *self._stale(shard, chosen[0])], key=lambda entry: entry.key)
-            yield Rework(shard, tuple(entries), tuple(key for _, kind, key, _, _ in found if kind == _GONE))
+            yield ShardRework(shard, tuple(entries), tuple(key for _, kind, key, _, _ in found if kind == _GONE))
 
-    def spare(self) -> Iterator[Rework]:
-        """After `due`: the other shards with stale objects that were chosen, oldest first."""
+    def optional(self) -> Iterator[ShardRework]:
+        """After `required`: the remaining shards with chosen stale objects, oldest first."""
         for shard, most in self._db.execute("SELECT shard, most FROM chosen ORDER BY since, shard"):
-            yield Rework(shard, tuple(self._stale(shard, most)), ())
+            yield ShardRework(shard, tuple(self._stale(shard, most)), ())
 
     def _stale(self, shard: int, most: int) -> list[Entry]:
         rows = self._db.execute(
-            "SELECT key, size, etag FROM again WHERE shard = ? AND kind = ? ORDER BY key LIMIT ?", (shard, _STALE, most)
+            "SELECT key, size, etag FROM rework WHERE shard = ? AND kind = ? ORDER BY key LIMIT ?",
+            (shard, _STALE, most),
         )
         return [Entry(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""Which rows were pressed otherwise than they would be now."""
+"""Decides which rows a run would compress differently today, although their source is the same."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,19 +9,19 @@ import pyarrow.compute
 
 from pipeline.planning.diff import Mask
 
-pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """Says of rows whether they should be pressed again although their source is the same.
+    """Marks rows that should be compressed again although their source is the same.
 
-    A row is stale when it was pressed to another target or by another model. A row that keeps its source's bytes is
-    stale only when its target had a part in that; whatever is not smaller or cannot be pressed stays as it is.
+    A row is stale when it was compressed to another target or by another model. A row that keeps its source's bytes is
+    stale only when its target had a part in that; a source that cannot be compressed at all is never stale.
 
     Attributes:
-        fingerprint: of the model that presses now.
-        target: what is pressed to now, in the words of the column `target`; None: nothing is stale.
+        fingerprint: of the model that compresses now.
+        target: the target now, as in the column `target`; None: no row is stale.
     """
 
     fingerprint: str
@@ -29,11 +29,11 @@ class Staleness:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the archive that `__call__` needs, and with them the rows' age."""
+        """The columns of the archive that `__call__` and the order by age need."""
         return ("model", "target", "encoded_at") if self.target is not None else ()
 
     def __call__(self, rows: pa.Table) -> Mask:
-        """A mask over the rows."""
+        """A mask over the rows: true where a row is stale."""
         if self.target is None:
             return np.zeros(rows.num_rows, bool)
         other_target = pc.fill_null(pc.not_equal(rows["target"], self.target), False)
@@ -42,5 +42,5 @@ class Staleness:
         return mask
 
 
-FRESH = Staleness("", None)
-"""Nothing is stale."""
+NEVER_STALE = Staleness("", None)
+"""No row is stale."""

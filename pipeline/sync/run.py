@@ -21,7 +21,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.model_store import local_model
 from pipeline.encode.run import Aim, EncodeResult, press, scope_of
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.planner import EncodePlan, make_plan
 from pipeline.storage.open import open_source
 from pipeline.sync.model_adaptation import Trial, tonights_model
 from pipeline.sync.settings import SyncSettings
@@ -40,7 +40,7 @@ class SyncResult:
         adapted: what came of adapting; None when it was not its night.
     """
 
-    plan: Plan
+    plan: EncodePlan
     done: EncodeResult | None
     retire_share: float
     adapted: Trial | None = None
@@ -57,7 +57,9 @@ class SyncResult:
 
     def to_dict(self) -> dict[str, object]:
         """The plan, what was done, and the warning, as JSON can hold them."""
-        plan = {name: value for name, value in asdict(self.plan).items() if name not in ("due", "spare")}
+        plan = {
+            name: value for name, value in asdict(self.plan).items() if name not in ("required_parts", "optional_parts")
+        }
         plan["withheld"] = self.plan.withheld
         return {
             "plan": plan,
@@ -95,7 +97,7 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
     return SyncResult(plan, done, settings.retire_share, trial)
 
 
-def _plan(settings: SyncSettings, aim: Aim) -> Plan:
+def _plan(settings: SyncSettings, aim: Aim) -> EncodePlan:
     """The plan alone; nothing is written anywhere."""
     source = open_source(settings.source)
     archive: Archive | None = Archive(settings.archive)

@@ -19,7 +19,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.shards import Receipt
 from pipeline.encode.dataflow import Line, _Encoder
 from pipeline.encode.settings import EncodeSettings
-from pipeline.planning.units import deal_new
+from pipeline.planning.units import units_of_new_keys
 from pipeline.storage.base import Fetched, FetchFailed
 from pipeline.storage.local_store import LocalStore
 
@@ -85,4 +85,4 @@ def pressed(settings: EncodeSettings) -> list[Receipt]:
     archive.put_model(codec.fingerprint, Path(settings.model))
     coder = NotedCoder(*codec.coder.__getstate__())
     line = Line(source, archive, codec.fingerprint, coder, "run", settings, NotedEncoder)
-    return list(line.run(deal_new(source.entries(), UNIT_BYTES)))
+    return list(line.run(units_of_new_keys(source.entries(), UNIT_BYTES)))

@@ -11,7 +11,7 @@ import pytest
 from pipeline.archive.archive import Archive
 from pipeline.archive.lease import Lease, LeaseHeld
 from pipeline.encode.run import EncodeSettings, encode
-from pipeline.planning.plan import Scope, make_plan
+from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.storage.base import Entry
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import StorageError, open_store
@@ -146,7 +146,7 @@ def test_an_empty_or_failing_listing_retires_nothing_whatever_the_limit(
 
     for kind, says in ((Emptied, "is empty"), (Failing, "broke off")):
         with pytest.raises(StorageError, match=says):
-            make_plan(kind(str(source)), Archive(str(archive)), None, Scope(1 << 20, retire_share=1.0))
+            make_plan(kind(str(source)), Archive(str(archive)), None, PlanOptions(1 << 20, retire_share=1.0))
     assert rows(archive) == before
 
 
