@@ -25,7 +25,6 @@ from pipeline.archive.model_store import CONFIG, cached_model, publish_model
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import StorageError, Store
-from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import open_store, open_target
 
 
@@ -187,7 +186,7 @@ class Archive:
     def models(self) -> list[str]:
         """Fingerprints of the models inside the archive."""
         store = self.root.child("models")
-        if isinstance(store, LocalStore) and not store.root.exists():
+        if not store.root_exists():
             return []
         return sorted(
             entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}")

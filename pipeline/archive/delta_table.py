@@ -16,11 +16,6 @@ from pipeline.storage.retry import retried
 _ATTEMPTS = 4
 
 
-def delta_url(store: Store) -> str:
-    """The store's URL as the Rust side wants it."""
-    return str(getattr(store, "root", store.url))
-
-
 def open_table(store: Store, version: int | None = None) -> DeltaTable:
     """The table, as it is now or as it was.
 
@@ -28,7 +23,7 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
         TableNotFoundError: when there is none.
         StorageError: when it cannot be read, or has no such version.
     """
-    url = delta_url(store)
+    url = store.absolute_url
     options = storage_options(url)
     try:
         # The Rust side tries most requests again by itself, but not those whose answer breaks off in the middle of a
@@ -52,7 +47,7 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
     Raises:
         StorageError: when it cannot be written.
     """
-    url = delta_url(store)
+    url = store.absolute_url
     try:
         # No retries: one would make the table a second time on top of the other's.
         once = CommitProperties(max_commit_retries=0)

@@ -13,7 +13,6 @@ from types import TracebackType
 
 from pipeline.archive.periodic_thread import Repeating
 from pipeline.storage.base import StorageError, Store
-from pipeline.storage.local_store import LocalStore
 
 EVERY_SECONDS = 300.0
 ALIVE_SECONDS = 3600.0
@@ -75,7 +74,7 @@ class Presence:
 def runs_seen(root: Store) -> list[RunSeen]:
     """The folders below `plans/`, of runs that work and of runs that were killed."""
     plans = root.child("plans")
-    if isinstance(plans, LocalStore) and not plans.root.exists():
+    if not plans.root_exists():
         return []
     folders: dict[str, list[str]] = {}
     for entry in plans.entries():

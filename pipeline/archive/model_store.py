@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 from pipeline.storage.base import StorageError, Store
-from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import open_store
 
 CONFIG = "config.json"
@@ -33,13 +32,15 @@ def local_model(url: str) -> Path:
 
         return BASE
     store = open_store(url)
-    if isinstance(store, LocalStore):
-        if not (store.root / CONFIG).is_file():
-            raise StorageError(f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)")
-        return store.root
+    missing = f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)"
+    local = store.local_path()
+    if local is not None:
+        if not store.exists(CONFIG):
+            raise StorageError(missing)
+        return local
     folder = Path(tempfile.mkdtemp(prefix="maepress-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _download(store, folder, f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)")
+    _download(store, folder, missing)
     return folder
 
 

@@ -82,9 +82,9 @@ def latest(root: Store, count: int) -> list[dict[str, Any]]:
         root: the archive's.
         count: at most so many.
     """
-    if not count:
-        return []
     folder = root.child(FOLDER)
+    if not count or not folder.root_exists():
+        return []
     names = deque((entry.key for entry in folder.entries() if entry.key.endswith(".json")), maxlen=count)
     found = []
     for got in folder.fetch(list(names)):

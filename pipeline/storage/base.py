@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from model.core.errors import MaepressError
@@ -141,6 +142,23 @@ class Store(ABC):
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
+
+    @property
+    def absolute_url(self) -> str:
+        """The URL as a process with another working directory, or another library, can open it."""
+        return self.url
+
+    def local_path(self) -> Path | None:
+        """The folder that the store is, absolute; None for a store that is not a folder of this machine."""
+        return None
+
+    def root_exists(self) -> bool:
+        """Whether the root exists. An object store's prefix always does: it needs no creation."""
+        return True
+
+    def problem_with_key(self, key: str) -> str | None:
+        """Why a key cannot name an object here, in a few words; None when it can."""
+        return None
 
     def unfinished(self) -> Iterator[Unfinished]:
         """What writers have begun below the root and not ended; nothing where a store has no such thing or cannot tell.

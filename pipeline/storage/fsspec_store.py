@@ -41,6 +41,11 @@ class FsspecStore(Store):
         except ImportError as e:
             raise StorageError(f"{url}: {e}") from None
 
+    def root_exists(self) -> bool:
+        """See Store: some of fsspec's file systems have folders that must be created."""
+        fs, path = self._at("")
+        return bool(fs.exists(path))
+
     def entries(self) -> Iterator[Entry]:
         """See Store."""
         self.check_readable()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
-from pipeline.storage.keys import check_key
+from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.ordered_walk import Page, walk
 
 TEMPORARY = ".maepress-"
@@ -38,6 +38,23 @@ class LocalStore(Store):
         child = LocalStore(str(self.root / name))
         child.url = f"{self.url}/{name}"
         return child
+
+    @property
+    def absolute_url(self) -> str:
+        """See Store."""
+        return str(self.root)
+
+    def local_path(self) -> Path:
+        """See Store."""
+        return self.root
+
+    def root_exists(self) -> bool:
+        """See Store."""
+        return self.root.exists()
+
+    def problem_with_key(self, key: str) -> str | None:
+        """See Store."""
+        return problem_with(key)
 
     def entries(self) -> Iterator[Entry]:
         """See Store. Holds the names of one folder for each level of depth."""

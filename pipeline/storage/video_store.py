@@ -28,6 +28,20 @@ class VideoStore(Store):
         super().__init__(f"{inner.url}{MARK}{choice}")
         self.inner, self._choice = inner, choice
 
+    @property
+    def absolute_url(self) -> str:
+        """See Store."""
+        return f"{self.inner.absolute_url}{MARK}{self._choice}"
+
+    def root_exists(self) -> bool:
+        """See Store."""
+        return self.inner.root_exists()
+
+    def problem_with_key(self, key: str) -> str | None:
+        """See Store. A frame's key goes on behind that of its video."""
+        parsed = video.parse_key(key)
+        return self.inner.problem_with_key(parsed[0] if parsed else key)
+
     def entries(self) -> Iterator[Entry]:
         """See Store. A video that cannot be read is listed as itself, so that it ends as a rejection.
 

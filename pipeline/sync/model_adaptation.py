@@ -21,7 +21,6 @@ from pipeline.archive.model_store import local_model
 from pipeline.archive.run_id import new_run
 from pipeline.evaluate.bd_rate import Curve, bd_rate
 from pipeline.storage.base import Store
-from pipeline.storage.local_store import LocalStore
 from pipeline.sync.settings import SyncSettings
 from pipeline.train.ray_storage import remove
 from pipeline.train.run import TrainSettings, train
@@ -88,18 +87,18 @@ def tonights_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str,
     last = last_trial(archive.root, configured)
     model = settings.model
     if last and last.current != configured:
-        model = _place(archive.root.child(f"models/{last.current}"))
+        model = archive.root.child(f"models/{last.current}").absolute_url
     if settings.dry_run or (last and time.time() - last.at < (settings.adapt_nights - EARLY) * NIGHT):
         return model, None
     trial = _try(settings, model, configured, last.current if last else configured, quiet=quiet)
-    return (_place(archive.root.child(f"models/{trial.candidate}")) if trial.won else model), trial
+    return (archive.root.child(f"models/{trial.candidate}").absolute_url if trial.won else model), trial
 
 
 def _try(settings: SyncSettings, model: str, configured: str, before: str, *, quiet: bool) -> Trial:
     """Train from a model, judge, and write the note."""
     archive = Archive.create(settings.archive)
     with Lease(archive.root, new_run(), "sync"):
-        workshop = _place(archive.root.child(WORKSHOP))
+        workshop = archive.root.child(WORKSHOP).absolute_url
         remove(workshop)  # of a trial that was killed
         result = train(
             TrainSettings(
@@ -146,8 +145,3 @@ def _judged(
 
 def _curve(row: dict[str, float]) -> list[tuple[float, float]]:
     return [(row[name], row[f"psnr/{name.removeprefix('bpp/')}"]) for name in row if name.startswith("bpp/")]
-
-
-def _place(store: Store) -> str:
-    """A store's URL; of a local one, its path."""
-    return str(store.root) if isinstance(store, LocalStore) else store.url

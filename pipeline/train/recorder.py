@@ -11,7 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 from model import checkpoint
 from model.network.loss import Loss
 from model.network.network import Network
-from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import open_store
 from pipeline.train.checkpoint import Counters
 from pipeline.train.settings import TrainSettings
@@ -25,8 +24,9 @@ class Recorder:
     def __init__(self, settings: TrainSettings, counters: Counters, board: Any) -> None:
         self._settings = settings
         self._store = open_store(settings.out)
-        self._upload = not isinstance(self._store, LocalStore)
-        self._logs = Path(tempfile.mkdtemp()) if not isinstance(self._store, LocalStore) else self._store.root / LOGS
+        folder = self._store.local_path()
+        self._upload = folder is None
+        self._logs = Path(tempfile.mkdtemp()) if folder is None else folder / LOGS
         self._writer = SummaryWriter(str(self._logs))
         self._board = board
         goes_on = counters.step > 0 and self._store.exists(HISTORY)

@@ -32,8 +32,6 @@ from pipeline.images.image_reader import MAX_PIXELS, Rejected
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
 from pipeline.images.sandbox import TRANSCODING, Limits, shared
 from pipeline.storage.base import FetchFailed, Store
-from pipeline.storage.keys import problem_with
-from pipeline.storage.local_store import LocalStore
 
 Kind = Literal["webp", "png", "jpeg", "mae", "source"]
 KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
@@ -166,8 +164,8 @@ class Studio:
         if self._source is None:
             raise NotShown("the source is not at hand: start with --source")
         key = row["key"]
-        if isinstance(self._source, LocalStore) and problem_with(key):
-            raise NotShown(f"{key!r} cannot be a file below {self._source.url}")
+        if problem := self._source.problem_with_key(key):
+            raise NotShown(f"{key!r} cannot be a file below {self._source.url}: {problem}")
         (got,) = self._source.fetch([key], _MAX_SOURCE)
         if isinstance(got, FetchFailed):
             raise NotShown(f"the source of {key!r} cannot be read: {got.reason}")

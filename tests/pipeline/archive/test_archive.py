@@ -11,7 +11,6 @@ from deltalake import DeltaTable
 from model.codec import Codec
 from pipeline.archive.archive import Archive, ArchiveMissing, IndexRow, RejectionRow
 from pipeline.archive.commits import Commit, CommitConflict
-from pipeline.archive.delta_table import delta_url
 from pipeline.archive.shards import Receipt, Rejection, Shard, write_shard
 from pipeline.storage.open import StorageError, storage_options
 from tests.pipeline.making import add, original, originals
@@ -195,7 +194,7 @@ def test_chosen_columns_of_all_rows_are_scanned(archive: Archive) -> None:
 
 def test_other_tools_read_the_table_as_it_is(archive: Archive) -> None:
     add(archive, [original("a", b"12345"), original("b")])
-    url = delta_url(archive.images)
+    url = archive.images.absolute_url
     table = DeltaTable(url, storage_options=storage_options(url))
     assert table.to_pyarrow_table(columns=["key", "payload"]).to_pylist()[0] == {"key": "a", "payload": b"12345"}
 

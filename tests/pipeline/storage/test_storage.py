@@ -20,6 +20,7 @@ from pipeline.storage.open import (
     storage_options,
 )
 from pipeline.storage.s3_store import S3Store
+from pipeline.storage.video_store import VideoStore
 from tests.proxy import Answer, Proxy, Request
 from tests.s3 import S3Server
 
@@ -98,6 +99,30 @@ def test_a_store_travels_to_another_process_as_its_url(place: str) -> None:
     store.put("k", b"x")
     next(iter(store.entries()))  # connections are open now
     assert pickle.loads(pickle.dumps(store)).get("k") == b"x"
+
+
+def test_a_store_says_where_it_is_and_which_keys_it_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    local, bucket, memory = open_store("photos"), open_store("s3://bucket/photos"), open_store("memory://photos-none")
+    assert [store.local_path() for store in (local, bucket, memory)] == [tmp_path / "photos", None, None]
+    assert [store.absolute_url for store in (local, bucket)] == [str(tmp_path / "photos"), "s3://bucket/photos"]
+    assert local.problem_with_key("../x") and local.problem_with_key("a//b") and not local.problem_with_key("a/b")
+    assert not bucket.problem_with_key("../x")
+
+
+@pytest.mark.parametrize("url", ["photos", "memory://photos-made-later"])
+def test_a_root_exists_once_something_is_in_it(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(url)
+    assert not store.root_exists()
+    store.put("k", b"x")
+    assert store.root_exists()
+
+
+def test_a_view_of_videos_judges_a_frames_key_by_its_videos(tmp_path: Path) -> None:
+    view = VideoStore(open_store(tmp_path), 30)
+    assert view.local_path() is None and view.root_exists()
+    assert view.problem_with_key("../a.mp4/00001.480s.ppm") and not view.problem_with_key("a.mp4/00001.480s.ppm")
 
 
 def test_a_memory_store_works_like_the_others() -> None:
