@@ -33,8 +33,17 @@ from model.core.target import Target
 from model.inference.encoder import Encoder
 from model.inference.tiling import TILE
 from model.metrics.ms_ssim import decibels
-from model.rate_control.quality_search import STEPS
-from model.rate_control.rate_model import KNOTS, MEASURES, PRIORS, Estimate, Expectation, Prior, estimate, knot_steps
+from model.rate_control.quality_search import QUALITY_STEPS
+from model.rate_control.rate_model import (
+    KNOTS,
+    MEASURES,
+    PRIORS,
+    CurveEstimate,
+    CurvePrior,
+    ExpectedCurve,
+    estimate_curves,
+    knot_steps,
+)
 from model.rate_control.targeting import SAMPLE, search_for
 from pipeline.train.crops import SUFFIXES
 
@@ -55,12 +64,12 @@ GOALS = (
 class Measured:
     """An image: the bare estimate, the truth at the knots, float `[measures, K]`, and how large it is."""
 
-    bare: Estimate
+    bare: CurveEstimate
     truth: NDArray[np.float64]
     pixels: int
 
 
-Halves = tuple[tuple[dict[str, Prior], Sequence[Measured]], ...]
+Halves = tuple[tuple[dict[str, CurvePrior], Sequence[Measured]], ...]
 """What is expected after one half, and the other half, which is asked; then the other way round."""
 
 
@@ -102,7 +111,7 @@ def _spreads(title: str, halves: Halves) -> Table:
         rows: dict[str, list[NDArray[np.float64]]] = {}
         for priors, asked in halves:
             for image in asked:
-                expected, truth = Expectation(image.bare, measure, priors), image.truth[number]
+                expected, truth = ExpectedCurve(image.bare, measure, priors), image.truth[number]
                 rows.setdefault("bare", []).append(truth - image.bare.of(measure)[steps])
                 rows.setdefault("expected", []).append(truth - expected.given({})[steps])
                 rows.setdefault("tried", []).append(truth - expected.given({steps[TRIED]: truth[TRIED]})[steps])
@@ -123,10 +132,10 @@ def _trials(halves: Halves) -> Table:
     return table
 
 
-def _search(image: Measured, number: int, target: Target, priors: dict[str, Prior]) -> int:
+def _search(image: Measured, number: int, target: Target, priors: dict[str, CurvePrior]) -> int:
     """Trials until it ends."""
     bare, knots = image.bare.of(MEASURES[number]), knot_steps()
-    curve = bare + np.interp(np.arange(STEPS), knots, image.truth[number] - bare[knots])
+    curve = bare + np.interp(np.arange(QUALITY_STEPS), knots, image.truth[number] - bare[knots])
     search = search_for(target, image.bare, image.pixels, priors)
     trials = 0
     while (step := search.propose()) is not None:
@@ -135,9 +144,9 @@ def _search(image: Measured, number: int, target: Target, priors: dict[str, Prio
     return trials
 
 
-def _priors(measured: Sequence[Measured]) -> dict[str, Prior]:
+def _priors(measured: Sequence[Measured]) -> dict[str, CurvePrior]:
     """What such images let expect, by measure."""
-    return {measure: Prior.of(_rows(measured, number)) for number, measure in enumerate(MEASURES)}
+    return {measure: CurvePrior.of(_rows(measured, number)) for number, measure in enumerate(MEASURES)}
 
 
 def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:
@@ -159,10 +168,10 @@ def _shrunk(file: Path, scale: float) -> Picture:
 def _measure(codec: Codec, model: checkpoint.Checkpoint, picture: Picture) -> Measured:
     gains = model.network.gain(torch.arange(QUALITIES))[:, 0, 0].numpy()
     encoder = Encoder(model.network, [picture], torch.device("cpu"), TILE)
-    bare = estimate(encoder.sample(SAMPLE)[0], gains, picture.width * picture.height)
+    bare = estimate_curves(encoder.sample(SAMPLE)[0], gains, picture.width * picture.height)
     found = []
     for quality in KNOTS:
-        (made,) = encoder.press([0], [quality], check=True, similarity=True)
+        (made,) = encoder.quantise([0], [quality], check=True, similarity=True)
         assert made.psnr is not None
         assert made.ms_ssim is not None
         size = len(codec.coder.encode(codec._latents(picture, made)))

@@ -138,16 +138,16 @@ def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
 def _work(model: str) -> Table:
     """Multiply-adds of matrix products and convolutions, counted while they run, on an image of 256 x 256."""
     network = _load(model, 1)._network
-    rows = window_coding.Rows.of(network, [float(QUALITY)], torch.device("cpu"))
+    rows = window_coding.BatchQualities.of(network, [float(QUALITY)], torch.device("cpu"))
     with torch.inference_mode():
         image = torch.rand(1, 256, 256, 3)
         y = network.analysis(image)
-        z = network.hyper_latent(y, rows.quality, rows.step)
+        z = network.hyper_latent(y, rows.quality, rows.fine_quality)
         whole = Window(0, 0, *y.shape[1:3])
         made = window_coding.quantise(network, y, z, rows, whole)
         parts: dict[str, Callable[[], object]] = {
             "analysis": lambda: network.analysis(image),
-            "hyper_analysis": lambda: network.hyper_latent(y, rows.quality, rows.step),
+            "hyper_analysis": lambda: network.hyper_latent(y, rows.quality, rows.fine_quality),
             "means": lambda: window_coding.latents(network, z, made.symbols, made.indices, rows, whole),
             "scales": lambda: [
                 window_coding.scale_indices(network, n, z, made.symbols, rows, whole) for n in range(PASSES)

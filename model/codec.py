@@ -32,7 +32,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
-from model.inference.encoder import Encoder, Pressed
+from model.inference.encoder import Encoder, Quantised
 from model.inference.parallel import each
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
@@ -144,14 +144,14 @@ class Codec:
         encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
-            made = encoder.press(everyone, [float(target.quality)] * len(pictures), check=check)
+            made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check)
             return [self._latents(pictures[i], made[i]) for i in everyone]
         gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
         targeting = Targeting(target, gains, lambda p, made: len(self.coder.encode(self._latents(p, made))))
         reached = targeting.reach(encoder, check=check)
         return [replace(self._latents(pictures[i], r.pressed), met=r.met) for i, r in enumerate(reached)]
 
-    def _latents(self, picture: Picture, made: Pressed) -> Latents:
+    def _latents(self, picture: Picture, made: Quantised) -> Latents:
         quality, fraction = divmod(round(made.step * FRACTIONS), FRACTIONS)
         header = Header(self.fingerprint, picture.width, picture.height, quality, colour_of(picture), fraction)
         return Latents(header, made.z, made.symbols, made.indices, picture.alpha, made.psnr, made.ms_ssim)
@@ -184,7 +184,7 @@ class Codec:
         return self._in_batches(payloads, self._dequantise)
 
     @torch.inference_mode()
-    def steps(self, qualities: Sequence[float]) -> NDArray[np.float32]:
+    def quantisation_steps(self, qualities: Sequence[float]) -> NDArray[np.float32]:
         """Quantisation steps of the channels of y at qualities with their fractions, float32 `[B, M]`."""
         gain = self._network.gain(torch.tensor(qualities, dtype=torch.float32, device=self._device))
         return (1 / gain[:, 0, 0]).cpu().numpy()
@@ -198,14 +198,14 @@ class Codec:
         """
         return self._prefix_reader.read([self._parse(p) for p in payloads])
 
-    def sketches(self, payloads: Sequence[bytes]) -> list[NDArray[np.int8]]:
+    def hyper_latents(self, payloads: Sequence[bytes]) -> list[NDArray[np.int8]]:
         """The hyper-latents z of payloads, int8 `[ceil(h/4), ceil(w/4), Z]`, without parsing the rest; in order.
 
         Raises:
             DamagedPayload: when a payload is not as it was written.
             WrongModel: when another model pressed it.
         """
-        return [self._prefix_reader.sketch(*self._parse(p)) for p in payloads]
+        return [self._prefix_reader.hyper_latents(*self._parse(p)) for p in payloads]
 
     def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]

@@ -76,7 +76,7 @@ class MaeImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         self._mode = ("L" if header.colour == Colour.GREY else "RGB") + ("A" if Tag.ALPHA in sections else "")
         self._mode = "RGBA" if self._mode == "RGBA" else self._mode
-        self.info["quality"] = header.step
+        self.info["quality"] = header.fine_quality
         for name, tag in (("icc_profile", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP)):
             if tag in sections:
                 self.info[name] = sections[tag]

@@ -54,7 +54,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
 
 def _reached(latents: "Latents") -> str:
     """What was measured of a pressed picture, in words."""
-    words = f"quality {latents.header.step:g}, {latents.psnr:.2f} dB"
+    words = f"quality {latents.header.fine_quality:g}, {latents.psnr:.2f} dB"
     return words if latents.ms_ssim is None else f"{words}, MS-SSIM {latents.ms_ssim:.4f}"
 
 

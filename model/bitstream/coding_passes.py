@@ -26,7 +26,7 @@ def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Sublattice:
     """What a pass codes together: one position of every 2x2 cell, there the channels of one group."""
 
     a: int
@@ -44,10 +44,10 @@ class Place:
         return slice(None), slice(self.a, None, 2), slice(self.b, None, 2), self.channels
 
 
-def lattice(number: int) -> list[Place]:
+def lattice(number: int) -> list[Sublattice]:
     """The same map as steps: the places that a pass codes."""
     corner = pass_map(2, 2, GROUPS)
-    return [Place(a, b, g) for a in range(2) for b in range(2) for g in range(GROUPS) if corner[a, b, g] == number]
+    return [Sublattice(a, b, g) for a in range(2) for b in range(2) for g in range(GROUPS) if corner[a, b, g] == number]
 
 
 def pass_of(positions: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -88,7 +88,7 @@ class Header:
     fraction: int = 0
 
     @property
-    def step(self) -> float:
+    def fine_quality(self) -> float:
         """Quality with its fraction."""
         return self.quality + self.fraction / FRACTIONS
 

@@ -7,11 +7,11 @@ from model.core.errors import MaepressError
 
 QUALITIES = 64
 """Number of quality rows; a quality is an integer 0 (smallest file) .. 63 (highest fidelity)."""
-PATCH = 8
+DCT_PATCH = 8
 """Side in pixels of the patch that the first layer transforms."""
 LATENT_STRIDE = 16
 """Pixels between neighbouring latents."""
-PLACE = 3 * LATENT_STRIDE**2
+BLOCK_VALUES = 3 * LATENT_STRIDE**2
 """Numbers of the image, three a pixel, that a place of latents stands for."""
 HYPER_STRIDE = 4
 """Latents between neighbouring hyper-latents."""
@@ -60,9 +60,13 @@ class CodecConfig:
             if any(type(n) is not int or not (0 if pair else 1) <= n <= MAX_WIDTH for n in numbers):
                 raise MaepressError(f"a codec's {field.name} is 1 to {MAX_WIDTH}, not {values!r}")
         most = 4 * self.patch_channels
-        if self.patch_channels > 3 * PATCH**2 or self.latent_channels % 2 or not PLAIN <= self.latent_channels <= most:
+        if (
+            self.patch_channels > 3 * DCT_PATCH**2
+            or self.latent_channels % 2
+            or not PLAIN <= self.latent_channels <= most
+        ):
             raise MaepressError(
-                f"a codec has up to {3 * PATCH**2} patch channels (here {self.patch_channels}) "
+                f"a codec has up to {3 * DCT_PATCH**2} patch channels (here {self.patch_channels}) "
                 f"and an even number of latent channels, {PLAIN} to 4 times as many (here {self.latent_channels})"
             )
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.bitstream.coding_passes import GROUPS, Place
+from model.bitstream.coding_passes import GROUPS, Sublattice
 from model.bitstream.probability_tables import SCALES
 from model.entropy import elementwise_numba
 from model.entropy.rdo_quantisation import to_symbols
@@ -17,7 +17,7 @@ from model.layers.fixed_point import WEIGHT_BITS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class StepTables:
+class LookupTables:
     """What is looked up for a number.
 
     Attributes:
@@ -32,7 +32,7 @@ class StepTables:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Coded:
+class CodedWindow:
     """What is known of a window of latents, pass by pass; zero where nothing is.
 
     Attributes:
@@ -48,7 +48,7 @@ class Coded:
     sizes: Tensor
 
     @classmethod
-    def nothing(cls, like: Tensor) -> "Coded":
+    def nothing(cls, like: Tensor) -> "CodedWindow":
         """Of latents of that shape on that device."""
         b, h, w, m = like.shape
 
@@ -74,7 +74,7 @@ def neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-def sizes_of(symbols: Tensor, tables: StepTables) -> Tensor:
+def sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
     """Log-sizes of whole numbers, uint8 `[B, h + 2, w + 2, M]`."""
     if symbols.device.type != "cpu":
         return _sizes_of(symbols, tables)
@@ -85,7 +85,7 @@ def sizes_of(symbols: Tensor, tables: StepTables) -> Tensor:
     return out
 
 
-def scale_indices(sums: Tensor, place: Place, indices: Tensor) -> None:
+def scale_indices(sums: Tensor, place: Sublattice, indices: Tensor) -> None:
     """Round sums down and clip them to indices.
 
     Args:
@@ -105,7 +105,9 @@ def to_indices(sums: Tensor) -> Tensor:
     return sums.floor().clamp_(0, SCALES - 1).to(torch.uint8)
 
 
-def quantise(y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: StepTables, place: Place, out: Coded) -> None:
+def quantise(
+    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, place: Sublattice, out: CodedWindow
+) -> None:
     """Round latents, and note all that follows from that.
 
     Args:
@@ -128,7 +130,13 @@ def quantise(y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: StepTa
 
 
 def dequantise(
-    symbols: Tensor, indices: Tensor, mean: Tensor, gain: Tensor, tables: StepTables, place: Place, latent: Tensor
+    symbols: Tensor,
+    indices: Tensor,
+    mean: Tensor,
+    gain: Tensor,
+    tables: LookupTables,
+    place: Sublattice,
+    latent: Tensor,
 ) -> None:
     """The latents that whole numbers stand for.
 
@@ -151,7 +159,7 @@ def dequantise(
         )
 
 
-def _where(place: Place) -> tuple[int, int, int, int]:
+def _where(place: Sublattice) -> tuple[int, int, int, int]:
     return place.a, place.b, place.group, GROUPS
 
 
@@ -165,19 +173,19 @@ def _neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
     return total.floor_().clamp_(0, 255)
 
 
-def _sizes_of(symbols: Tensor, tables: StepTables) -> Tensor:
+def _sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
     largest = len(tables.log_sizes) - 1
     found = torch.take(tables.log_sizes, symbols.to(torch.int64).abs_().clamp_(max=largest))
     return F.pad(found, (0, 0, 1, 1, 1, 1))
 
 
-def _scale_indices(sums: Tensor, place: Place, indices: Tensor) -> None:
+def _scale_indices(sums: Tensor, place: Sublattice, indices: Tensor) -> None:
     here = indices[place.slices]
     here.copy_(to_indices(sums).view(here.shape))
 
 
 def _quantise(
-    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: StepTables, place: Place, out: Coded
+    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, place: Sublattice, out: CodedWindow
 ) -> None:
     _scale_indices(sums, place, out.indices)
     mine = y[place.slices]
@@ -190,7 +198,13 @@ def _quantise(
 
 
 def _dequantise(
-    symbols: Tensor, indices: Tensor, mean: Tensor, gain: Tensor, tables: StepTables, place: Place, latent: Tensor
+    symbols: Tensor,
+    indices: Tensor,
+    mean: Tensor,
+    gain: Tensor,
+    tables: LookupTables,
+    place: Sublattice,
+    latent: Tensor,
 ) -> None:
     symbol, index = symbols[place.slices].to(torch.float32), indices[place.slices].to(torch.int64)
     size = symbol.abs()

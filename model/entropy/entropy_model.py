@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.bitstream.coding_passes import GROUPS, PASSES, Place, lattice
-from model.entropy.elementwise import StepTables, neighbours
+from model.bitstream.coding_passes import GROUPS, PASSES, Sublattice, lattice
+from model.entropy.elementwise import LookupTables, neighbours
 from model.entropy.hyperprior import MeanContext, Means
 from model.entropy.priors import LatentPrior
 from model.entropy.rdo_quantisation import thresholds
@@ -52,7 +52,7 @@ class EntropyModel:
         """Copies of the weights of a network's parts."""
         device = scales.out.weight.device
         self.places = [lattice(number) for number in range(PASSES)]
-        self.tables = StepTables(
+        self.tables = LookupTables(
             thresholds(prior.costs()),
             F.pad(prior.offset.detach(), (1, 0)),
             torch.tensor(LOG_SIZES, dtype=torch.uint8, device=device),
@@ -87,7 +87,7 @@ class EntropyModel:
         features: Tensor = self._mean_blocks[number - 1](joined)
         return features
 
-    def means(self, number: int, place: Place, features: Tensor) -> Tensor:
+    def means(self, number: int, place: Sublattice, features: Tensor) -> Tensor:
         """Means at a place, `[B, N, n]`."""
         return F.linear(_rows(place, features), *self._mean_outs[number][place.group])
 
@@ -114,7 +114,7 @@ class EntropyModel:
         """What integer qualities `[B]` add to a pass's `sums`, `[B, 1, M]`."""
         return self._scale_rows[number].row(quality).flatten(1, 2)
 
-    def sums(self, number: int, place: Place, features: Tensor, rows: Tensor) -> Tensor:
+    def sums(self, number: int, place: Sublattice, features: Tensor, rows: Tensor) -> Tensor:
         """Scale indices at a place before they are rounded down and clipped, `[B, N, n]`; `rows` as of `sum_rows`."""
         weight = self._scale_outs[number][place.group]
         return F.linear(_rows(place, features), weight).add_(rows[..., place.channels])
@@ -150,7 +150,7 @@ def _groups(outputs: Tensor) -> list[Tensor]:
     return [outputs[group::GROUPS].contiguous() for group in range(GROUPS)]
 
 
-def _rows(place: Place, features: Tensor) -> Tensor:
+def _rows(place: Sublattice, features: Tensor) -> Tensor:
     """Of `[B, h, w, C]` those at the place, `[B, N, C]`."""
     return features[:, place.a :: 2, place.b :: 2].flatten(1, 2)
 

@@ -22,8 +22,8 @@ from model.inference import window_coding
 from model.inference.parallel import each, pieces_at_once
 from model.inference.pixels import latent_size, planes_of
 from model.inference.render import render
-from model.inference.tiling import Field, Grid, Window
-from model.inference.window_coding import Rows
+from model.inference.tiling import TiledTensor, TileGrid, Window
+from model.inference.window_coding import BatchQualities
 from model.network.network import Network
 
 Sections = dict[int, bytes]
@@ -39,8 +39,8 @@ class Decoder:
         self._coder = coder
         self._headers = headers
         self._device = device
-        self._grid = Grid(*latent_size(headers[0].height, headers[0].width), side)
-        self._rows = Rows.of(network, [header.step for header in headers], device)
+        self._grid = TileGrid(*latent_size(headers[0].height, headers[0].width), side)
+        self._rows = BatchQualities.of(network, [header.fine_quality for header in headers], device)
 
     def parse(self, sections: Sequence[Sections]) -> list[Latents]:
         """The whole numbers that were encoded, without alpha, in order.
@@ -111,7 +111,7 @@ class Decoder:
             )
             return found[tile.within(outer).slices]
 
-        latent = Field(grid, make)
+        latent = TiledTensor(grid, make)
         planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]
 
         def walk(tile: Window) -> None:
@@ -120,9 +120,9 @@ class Decoder:
                 part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
                 part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
 
-        for number, tiles in grid.steps(pieces_at_once(self._device)):
+        for number, tiles in grid.batches(pieces_at_once(self._device)):
             each(walk, tiles, self._device)
-            latent.forget(number)
+            latent.drop_before(number)
         return planes
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:

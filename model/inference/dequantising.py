@@ -10,8 +10,8 @@ from model.bitstream.entropy_coder import Latents
 from model.core.config import HYPER_STRIDE
 from model.inference import window_coding
 from model.inference.pixels import latent_size
-from model.inference.tiling import Grid, Window
-from model.inference.window_coding import Rows
+from model.inference.tiling import TileGrid, Window
+from model.inference.window_coding import BatchQualities
 from model.network.network import Network
 
 
@@ -28,8 +28,8 @@ def dequantised(
         side: of the tiles that large pictures are worked on in, a multiple of 4; the result does not depend on it.
     """
     header = numbers[0].header
-    grid = Grid(*latent_size(header.height, header.width), side)
-    rows = Rows.of(network, [x.header.step for x in numbers], device)
+    grid = TileGrid(*latent_size(header.height, header.width), side)
+    rows = BatchQualities.of(network, [x.header.fine_quality for x in numbers], device)
     out = np.empty((len(numbers), *numbers[0].symbols.shape), np.float32)
     for tile in grid.tiles():
         outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)

@@ -22,8 +22,8 @@ from model.inference.parallel import each, pieces_at_once
 from model.inference.pixels import colour_of, latent_size, planes_of, to_network, window_of
 from model.inference.projection_error import leftover
 from model.inference.render import render
-from model.inference.tiling import Field, Grid, Window
-from model.inference.window_coding import Rows
+from model.inference.tiling import TiledTensor, TileGrid, Window
+from model.inference.window_coding import BatchQualities
 from model.metrics.ms_ssim import ms_ssim
 from model.metrics.psnr import squared_error, to_psnr
 from model.network.network import Network
@@ -35,7 +35,7 @@ Symbols = NDArray[np.int16] | NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Pressed:
+class Quantised:
     """A picture at one quality.
 
     Attributes:
@@ -66,14 +66,14 @@ class Encoder:
         self.pictures = pictures
         self._network = network
         self._device = device
-        self._grid = Grid(*latent_size(pictures[0].height, pictures[0].width), side)
-        self._y = Field(self._grid, self._analyse)
+        self._grid = TileGrid(*latent_size(pictures[0].height, pictures[0].width), side)
+        self._y = TiledTensor(self._grid, self._analyse)
         height, width = self._grid.whole.size
         self._keeps = len(pictures) * height * width * network.config.latent_channels <= KEPT_LATENTS
 
     def sample(self, positions: int) -> list[LatentSample]:
         """So many positions all over the image (if it is large, over a tile in the middle), of each picture."""
-        middle = self._grid.lines[len(self._grid.lines) // 2]
+        middle = self._grid.bands[len(self._grid.bands) // 2]
         area = self._grid.whole if self._keeps else middle[len(middle) // 2]
         each(self._y.tile, list(self._grid.touching(area)), self._device)
         places = area.spread(positions)
@@ -83,9 +83,9 @@ class Encoder:
             LatentSample(y, leftover(x, self._network.config).numpy()) for y, x in zip(latents, pixels, strict=True)
         ]
 
-    def press(
+    def quantise(
         self, members: Sequence[int], steps: Sequence[float], *, check: bool, similarity: bool = False
-    ) -> list[Pressed]:
+    ) -> list[Quantised]:
         """Quantise some of the pictures.
 
         Args:
@@ -95,7 +95,7 @@ class Encoder:
             similarity: measure MS-SSIM, too; needs `check`.
         """
         grid, pictures = self._grid, [self.pictures[i] for i in members]
-        rows = Rows.of(self._network, steps, self._device)
+        rows = BatchQualities.of(self._network, steps, self._device)
         shape = (len(members), *grid.whole.size, self._network.config.latent_channels)
         symbols: Symbols = np.zeros(shape, np.int16)
         indices = np.zeros(shape, np.uint8)
@@ -108,7 +108,7 @@ class Encoder:
 
         def hyper(tile: Window) -> Tensor:
             outer = tile.grown(-(-window_coding.HYPER_REACH // HYPER_STRIDE) * HYPER_STRIDE, grid.whole)
-            z = self._network.hyper_latent(y(outer), rows.quality, rows.step)
+            z = self._network.hyper_latent(y(outer), rows.quality, rows.fine_quality)
             own, around = tile.coarser(HYPER_STRIDE), outer.coarser(HYPER_STRIDE)
             return z[own.within(around).slices]
 
@@ -127,7 +127,7 @@ class Encoder:
             indices[tile.slices] = found.indices[inner].cpu().numpy()
             return found.latent[inner]
 
-        z, latent = Field(grid, hyper, HYPER_STRIDE), Field(grid, quantise)
+        z, latent = TiledTensor(grid, hyper, HYPER_STRIDE), TiledTensor(grid, quantise)
         outputs = [np.empty_like(p.pixels) for p in pictures] if similarity else []
 
         def walk(tile: Window) -> list[int]:
@@ -147,15 +147,15 @@ class Encoder:
             return errors
 
         errors = [0] * len(pictures)
-        for number, tiles in grid.steps(pieces_at_once(self._device)):
+        for number, tiles in grid.batches(pieces_at_once(self._device)):
             for found in each(walk, tiles, self._device):
                 errors = [a + b for a, b in zip(errors, found, strict=True)]
-            latent.forget(number)
+            latent.drop_before(number)
             if not self._keeps:
-                self._y.forget(number)
+                self._y.drop_before(number)
         whole = z.window(grid.whole.coarser(HYPER_STRIDE).finer(HYPER_STRIDE)).to(torch.int8).cpu().numpy()
         return [
-            Pressed(
+            Quantised(
                 step,
                 whole[i],
                 symbols[i],

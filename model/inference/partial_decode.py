@@ -57,7 +57,7 @@ class PrefixReader:
         self._coder = coder
         self._device = device
 
-    def sketch(self, header: Header, sections: dict[int, bytes]) -> NDArray[np.int8]:
+    def hyper_latents(self, header: Header, sections: dict[int, bytes]) -> NDArray[np.int8]:
         """The hyper-latents alone.
 
         Raises:
@@ -75,7 +75,7 @@ class PrefixReader:
         """
         if not parsed:
             return []
-        sketches = [self.sketch(*one) for one in parsed]
+        sketches = [self.hyper_latents(*one) for one in parsed]
         counts = [z.shape[0] * z.shape[1] for z in sketches]
         positions = np.concatenate([z.reshape(-1, z.shape[-1]) for z in sketches])
         qualities = np.repeat([header.quality for header, _ in parsed], counts)

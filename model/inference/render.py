@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.core.config import LATENT_STRIDE
-from model.inference.tiling import Field, Grid, Window
-from model.inference.window_coding import Rows, synthesis_reach
+from model.inference.tiling import TiledTensor, TileGrid, Window
+from model.inference.window_coding import BatchQualities, synthesis_reach
 from model.network.network import Network
 
 
-def render(network: Network, latent: Field, grid: Grid, tile: Window, rows: Rows) -> NDArray[np.uint8]:
+def render(
+    network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, rows: BatchQualities
+) -> NDArray[np.uint8]:
     """Pixels of a tile, uint8 RGB `[B, 16 h, 16 w, 3]`."""
     outer = tile.grown(synthesis_reach(network.config), grid.whole)
     image = network.synthesise(latent.window(outer), rows.quality)

@@ -1,10 +1,10 @@
-"""Images of any size in pieces that a cache holds, with the same result as in one piece.
+"""Processing of images of any size in tiles, with the same result as in one piece.
 
-A layer that looks at its neighbours computes a tile right when it is given a margin of what lies around, the *halo*, as
-wide as the layers reach; at the image's own border there is none, as in one piece. Tiles depend on their neighbours'
-results (latents on pixels, hyper-latents on latents, means on hyper-latents ...): a `Field` makes a tile when it is
-first asked for, whatever that takes, and forgets tiles that the walk over the image has left behind. All places are in
-units of latents (16 pixels).
+A layer with a receptive field computes a tile correctly when the tile comes with a margin, the
+*halo*, as wide as the field reaches; at the image's own border there is no halo, as in one piece.
+Tiles depend on their neighbours' results (latents on pixels, hyper-latents on latents, means on
+hyper-latents ...): a `TiledTensor` computes a tile on demand, with everything it depends on, and
+drops tiles that are no longer needed. All coordinates are in units of latents (16 pixels).
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,7 +20,7 @@ from model.core.config import HYPER_STRIDE
 TILE = 96
 """Side of a tile in latents, 1536 pixels: what a halo costs weighs more than what fits into a core's cache."""
 
-LEAST_TILE = 16
+SMALLEST_TILE = 16
 """Side below which tiles would be mostly halo."""
 _GOLDEN = (5**0.5 - 1) / 2
 HALO = 6
@@ -76,7 +76,7 @@ class Window:
         return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
 
 
-class Grid:
+class TileGrid:
     """An image cut into tiles of nearly equal size, in lines along its shorter side.
 
     Attributes:
@@ -92,21 +92,21 @@ class Grid:
         across, along = pairwise(self._columns), pairwise(self._rows)
         if self._down:
             spans = list(across)
-            self.lines = [[Window(a, left, b, right) for left, right in spans] for a, b in along]
+            self.bands = [[Window(a, left, b, right) for left, right in spans] for a, b in along]
         else:
             spans = list(along)
-            self.lines = [[Window(top, a, bottom, b) for top, bottom in spans] for a, b in across]
+            self.bands = [[Window(top, a, bottom, b) for top, bottom in spans] for a, b in across]
 
     def tiles(self) -> Iterator[Window]:
         """All tiles, line by line."""
-        for line in self.lines:
+        for line in self.bands:
             yield from line
 
-    def steps(self, tiles: int) -> Iterator[tuple[int, list[Window]]]:
+    def batches(self, tiles: int) -> Iterator[tuple[int, list[Window]]]:
         """The walk in steps of whole lines, each of at least so many tiles (but the last): its last line, its tiles."""
-        count = -(-tiles // len(self.lines[0]))
-        for begin in range(0, len(self.lines), count):
-            lines = self.lines[begin : begin + count]
+        count = -(-tiles // len(self.bands[0]))
+        for begin in range(0, len(self.bands), count):
+            lines = self.bands[begin : begin + count]
             yield begin + len(lines) - 1, [tile for line in lines for tile in line]
 
     def touching(self, window: Window) -> Iterator[Window]:
@@ -115,19 +115,19 @@ class Grid:
             for left, right in _spans(self._columns, window.left, window.right):
                 yield Window(top, left, bottom, right)
 
-    def line_of(self, tile: Window) -> int:
+    def band_of(self, tile: Window) -> int:
         """Number of the line that a tile is in."""
         return bisect_left(self._rows, tile.top) if self._down else bisect_left(self._columns, tile.left)
 
 
-class Field:
+class TiledTensor:
     """Tensors `[B, rows, columns, C]` of the tiles of a grid, made when first asked for.
 
     `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again. Any
     number of threads may ask; who asks first makes the tile, the others wait for it.
     """
 
-    def __init__(self, grid: Grid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
+    def __init__(self, grid: TileGrid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
         """A field with one position every `stride` latents."""
         self._grid = grid
         self._make = make
@@ -172,9 +172,9 @@ class Field:
         assert out is not None
         return out
 
-    def forget(self, line: int) -> None:
-        """Drop all tiles of lines before that one."""
-        for tile in [t for t in list(self._tiles) if self._grid.line_of(t) < line]:
+    def drop_before(self, band: int) -> None:
+        """Drop all tiles of bands before that one."""
+        for tile in [t for t in list(self._tiles) if self._grid.band_of(t) < band]:
             del self._tiles[tile]
 
 
@@ -187,18 +187,18 @@ def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
         height: of the image in latents.
         width: of the image in latents.
         threads: that tiles are dealt to.
-        most: largest side, a multiple of 4; smaller ones down to `LEAST_TILE` are tried.
+        most: largest side, a multiple of 4; smaller ones down to `SMALLEST_TILE` are tried.
     """
 
     def duration(side: int) -> int:
-        grid = Grid(height, width, side)
+        grid = TileGrid(height, width, side)
         grown = [tile.grown(HALO, grid.whole).size for tile in grid.tiles()]
         rounds: int = -(-len(grown) // threads)
         return rounds * max(rows * columns for rows, columns in grown)
 
     if threads == 1 or height * width >= 4 * threads * most**2:
         return most
-    sides = [most, *range(most - HYPER_STRIDE, LEAST_TILE - 1, -HYPER_STRIDE)]
+    sides = [most, *range(most - HYPER_STRIDE, SMALLEST_TILE - 1, -HYPER_STRIDE)]
     best: int = min(sides, key=duration)
     return best
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from model.bitstream.coding_passes import PASSES
 from model.core.config import HYPER_STRIDE, CodecConfig
 from model.entropy import elementwise
-from model.entropy.elementwise import Coded
+from model.entropy.elementwise import CodedWindow
 from model.entropy.entropy_model import EntropyModel
 from model.entropy.hyperprior import Means
 from model.entropy.scale_path import ScalePath
@@ -48,22 +48,24 @@ def zone_of_means(window: Window, whole: Window) -> Window:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """Quality of each image of a batch, made once for all of its tiles.
+class BatchQualities:
+    """Quality of each image of a batch, computed once for all of its tiles.
 
-    `quality`: integers `[B]`. `step`: with its fraction, float `[B]`. `gain`: quantisation steps a unit of y, float
-    `[B, 1, 1, M]`.
+    Attributes:
+        quality: integers `[B]`, the rows of the networks.
+        fine_quality: the same with its fraction, float `[B]`, from which the gain is computed.
+        gain: quantisation steps per unit of y, float `[B, 1, 1, M]`.
     """
 
     quality: Tensor
-    step: Tensor
+    fine_quality: Tensor
     gain: Tensor
 
     @classmethod
-    def of(cls, network: Network, steps: Sequence[float], device: torch.device) -> "Rows":
-        """Rows of qualities with their fractions, `[B]`."""
-        step = torch.tensor(steps, dtype=torch.float32, device=device)
-        return cls(torch.floor(step).long(), step, network.gain(step))
+    def of(cls, network: Network, fine_qualities: Sequence[float], device: torch.device) -> "BatchQualities":
+        """Of qualities with their fractions, `[B]`."""
+        fine_quality = torch.tensor(fine_qualities, dtype=torch.float32, device=device)
+        return cls(torch.floor(fine_quality).long(), fine_quality, network.gain(fine_quality))
 
 
 def entropy_model(network: Network) -> EntropyModel:
@@ -71,7 +73,7 @@ def entropy_model(network: Network) -> EntropyModel:
     return network.entropy_model or EntropyModel(network.means, network.scales, network.prior)
 
 
-def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window) -> Coded:
+def quantise(network: Network, y: Tensor, z: Tensor, rows: BatchQualities, window: Window) -> CodedWindow:
     """Round latents, pass by pass. Right but for a margin of `CONTEXT_REACH`.
 
     Args:
@@ -83,7 +85,7 @@ def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window)
     """
     model = entropy_model(network)
     wide, narrow = _features(network.means, z, rows, window), _features(network.scales, z, rows, window)
-    y, coded = y.contiguous(), Coded.nothing(y)
+    y, coded = y.contiguous(), CodedWindow.nothing(y)
     for number, places in enumerate(model.places):
         of_means = model.mean_features(number, wide, coded.latent)
         of_scales = model.scale_features(number, narrow, coded.sizes, rows.quality)
@@ -94,7 +96,9 @@ def quantise(network: Network, y: Tensor, z: Tensor, rows: Rows, window: Window)
     return coded
 
 
-def scale_indices(network: Network, number: int, z: Tensor, symbols: Tensor, rows: Rows, window: Window) -> Tensor:
+def scale_indices(
+    network: Network, number: int, z: Tensor, symbols: Tensor, rows: BatchQualities, window: Window
+) -> Tensor:
     """Scale indices of one pass, uint8 `[B, h, w, M]`, 0 at the places of other passes.
 
     Exact on every device. Right but for a margin of 1, of z none.
@@ -118,7 +122,9 @@ def scale_indices(network: Network, number: int, z: Tensor, symbols: Tensor, row
     return indices
 
 
-def latents(network: Network, z: Tensor, symbols: Tensor, indices: Tensor, rows: Rows, window: Window) -> Tensor:
+def latents(
+    network: Network, z: Tensor, symbols: Tensor, indices: Tensor, rows: BatchQualities, window: Window
+) -> Tensor:
     """The latents that whole numbers stand for, `[B, h, w, M]`. Right but for a margin of `CONTEXT_REACH`.
 
     Args:
@@ -140,6 +146,6 @@ def latents(network: Network, z: Tensor, symbols: Tensor, indices: Tensor, rows:
     return latent
 
 
-def _features(part: Means | ScalePath, z: Tensor, rows: Rows, window: Window) -> Tensor:
+def _features(part: Means | ScalePath, z: Tensor, rows: BatchQualities, window: Window) -> Tensor:
     features: Tensor = part.features(z.to(torch.float32), rows.quality)[window.slices]
     return features.contiguous()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.core.config import PATCH
+from model.core.config import DCT_PATCH
 
 CHROMA_PENALTY = 2.2
 """How much sooner a chroma coefficient fades than a luma one of the same frequency (natural images)."""
@@ -30,10 +30,13 @@ def dct_rows(count: int) -> tuple[Tensor, list[Frequency]]:
         float `[count, 192]` over a patch ordered (row, column, RGB), as `space_to_depth(image, 8)` orders it; and each
         row's frequency.
     """
-    n = range(PATCH)
+    n = range(DCT_PATCH)
     basis = torch.tensor(
         [
-            [math.sqrt((1 if u == 0 else 2) / PATCH) * math.cos((2 * x + 1) * u * math.pi / (2 * PATCH)) for x in n]
+            [
+                math.sqrt((1 if u == 0 else 2) / DCT_PATCH) * math.cos((2 * x + 1) * u * math.pi / (2 * DCT_PATCH))
+                for x in n
+            ]
             for u in n
         ]
     )

@@ -9,7 +9,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from model.layers.quality import tradeoff
-from model.network.network import Estimate
+from model.network.network import TrainingOutput
 
 Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
 DISTORTIONS: tuple[str, ...] = get_args(Distortion)
@@ -18,7 +18,7 @@ BALANCE = 0.45
 MS_SSIM_WEIGHT = 5000.0
 """Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
 
-PATCH = 16
+MASK_PATCH = 16
 """Side in pixels of the patches that masked training hides."""
 
 
@@ -54,7 +54,7 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
     return MS_SSIM_WEIGHT * (1 - similarity)
 
 
-def rate_distortion(estimate: Estimate, target: Tensor, quality: Tensor, kind: Distortion = "mse") -> Loss:
+def rate_distortion(estimate: TrainingOutput, target: Tensor, quality: Tensor, kind: Distortion = "mse") -> Loss:
     """Loss of a batch.
 
     Args:
@@ -76,12 +76,12 @@ def hide_patches(image: Tensor, hidden: Tensor) -> Tensor:
     He et al., "Masked autoencoders are scalable vision learners", 2022.
 
     Args:
-        image: float `[B, H, W, 3]`, sides multiples of `PATCH`.
-        hidden: which patches, bool `[B, H / PATCH, W / PATCH]`.
+        image: float `[B, H, W, 3]`, sides multiples of `MASK_PATCH`.
+        hidden: which patches, bool `[B, H / MASK_PATCH, W / MASK_PATCH]`.
 
     Returns:
         the image with hidden patches set to 0.5.
     """
     b, h, w, _ = image.shape
-    tiles = image.reshape(b, h // PATCH, PATCH, w // PATCH, PATCH, 3)
+    tiles = image.reshape(b, h // MASK_PATCH, MASK_PATCH, w // MASK_PATCH, MASK_PATCH, 3)
     return torch.where(hidden[:, :, None, :, None, None], 0.5, tiles).reshape(image.shape)

@@ -48,7 +48,7 @@ def round_through(x: Tensor) -> Tensor:
 
 
 @dataclass(slots=True)
-class Estimate:
+class TrainingOutput:
     """What training sees of a batch: `image` float `[B, H, W, 3]`, bits an image `[B]` of y and of z."""
 
     image: Tensor
@@ -57,7 +57,7 @@ class Estimate:
 
 
 @dataclass(slots=True)
-class Analysed:
+class AnalysedBatch:
     """Whole numbers of a batch, and the latent that the decoder will reconstruct from them.
 
     `z` int8 `[B, h/4, w/4, Z]`; `symbols` int32, `indices` uint8 and `latent` float32, each `[B, h, w, M]`.
@@ -91,7 +91,7 @@ class Network(nn.Module):
         self.prior = LatentPrior()
         self.entropy_model: EntropyModel | None = None
 
-    def forward(self, image: Tensor, quality: Tensor, noise: Tensor | None = None) -> Estimate:
+    def forward(self, image: Tensor, quality: Tensor, noise: Tensor | None = None) -> TrainingOutput:
         """Rate and reconstruction of a training batch.
 
         Args:
@@ -109,16 +109,16 @@ class Network(nn.Module):
         symbols = self._quantise(y, state, to_symbols_through)
         bits_y = self.prior((y - state.mean) * state.gain, symbols, state.indices)
         output = self.synthesis(self.reconstruct(state, symbols), quality)
-        return Estimate(output, bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
+        return TrainingOutput(output, bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
 
-    def analyse(self, image: Tensor, quality: Tensor) -> Analysed:
+    def analyse(self, image: Tensor, quality: Tensor) -> AnalysedBatch:
         """Whole numbers to be coded, for images `[B, H, W, 3]` in 0..1 with sides that are multiples of 16."""
         y = self.analysis(image)
         z = self.hyper_latent(y, quality, quality)
         state = self.begin(z, quality, (y.shape[1], y.shape[2]))
         symbols = self._quantise(y, state, to_symbols)
         latent = self.reconstruct(state, symbols)
-        return Analysed(z.to(torch.int8), symbols.to(torch.int32), state.indices.to(torch.uint8), latent)
+        return AnalysedBatch(z.to(torch.int8), symbols.to(torch.int32), state.indices.to(torch.uint8), latent)
 
     def hyper_latent(self, y: Tensor, quality: Tensor, step: Tensor) -> Tensor:
         """Latents `[B, h, w, M]` of any sides to z, whole numbers in float32 `[B, h/4, w/4, Z]`, rounded up.
@@ -134,7 +134,7 @@ class Network(nn.Module):
             y = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
         return torch.round(self.hyper_analysis(y * self.gain(step), y, quality)).clamp(-HYPER_MAX, HYPER_MAX)
 
-    def _quantise(self, y: Tensor, state: "State", rounding: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    def _quantise(self, y: Tensor, state: "PassState", rounding: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Symbols of all passes; `state` ends at the last."""
         symbols = torch.zeros_like(y)
         limits = thresholds(self.prior.costs())
@@ -145,7 +145,7 @@ class Network(nn.Module):
             symbols = torch.where(state.passes == number, fresh, symbols)
         return symbols
 
-    def begin(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "State":
+    def begin(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "PassState":
         """What z (whole numbers `[B, h/4, w/4, Z]`) tells of the first pass's symbols, cropped to `size` = (h, w)."""
         h, w = size
         z = z.to(torch.float32)
@@ -153,9 +153,9 @@ class Network(nn.Module):
         narrow = self.scales.features(z, quality)[:, :h, :w]
         passes = torch.from_numpy(pass_map(h, w, self.config.latent_channels)).to(z.device)
         mean, indices = self.means.first(wide), self.scales.first(narrow, quality)
-        return State(0, passes, quality, self.gain(quality), wide, narrow, mean, indices)
+        return PassState(0, passes, quality, self.gain(quality), wide, narrow, mean, indices)
 
-    def advance(self, state: "State", symbols: Tensor) -> None:
+    def advance(self, state: "PassState", symbols: Tensor) -> None:
         """Go on to the next pass, given all symbols so far (whole numbers `[B, h, w, M]`; others are not looked at)."""
         known = state.passes <= state.number
         symbols = symbols.to(torch.float32) * known
@@ -166,7 +166,7 @@ class Network(nn.Module):
         state.indices = torch.where(known, state.indices, indices)
         state.number += 1
 
-    def reconstruct(self, state: "State", symbols: Tensor) -> Tensor:
+    def reconstruct(self, state: "PassState", symbols: Tensor) -> Tensor:
         """Whole numbers `[B, h, w, M]` to latents, float32 of that shape, for the passes that `state` has come to."""
         return self.prior.reconstruct(symbols.to(torch.float32), state.indices) / state.gain + state.mean
 
@@ -180,7 +180,7 @@ class Network(nn.Module):
 
 
 @dataclass(slots=True)
-class State:
+class PassState:
     """Where coding stands: what is known of the symbols of pass `number`, and still of those before.
 
     `passes` is uint8 `[h, w, M]`; `wide` and `narrow` are the features of z; `mean` and `indices`, float

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.core.config import PATCH, CodecConfig
+from model.core.config import DCT_PATCH, CodecConfig
 from model.layers.blocks import blocks, depth_to_space, space_to_depth
 from model.layers.dct import dct_rows, hadamard_rows
 from model.layers.quality import QualityRows
@@ -47,11 +47,11 @@ class Analysis(nn.Module):
 
     def _stem(self, image: Tensor) -> Tensor:
         if image.dtype != torch.uint8:
-            out: Tensor = self.stem(space_to_depth(image - 0.5, PATCH))
+            out: Tensor = self.stem(space_to_depth(image - 0.5, DCT_PATCH))
             return out
         # The same without passes over the image that scale and shift it: the weights do.
         weight, bias = self.stem.weight, self.stem.bias
-        return F.linear(space_to_depth(image, PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
+        return F.linear(space_to_depth(image, DCT_PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
 
 
 class Synthesis(nn.Module):
@@ -69,13 +69,13 @@ class Synthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """Float y `[B, h, w, M]` and integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
-        return depth_to_space(self.tail(self._features(y, quality)), PATCH) + 0.5
+        return depth_to_space(self.tail(self._features(y, quality)), DCT_PATCH) + 0.5
 
     def levels(self, y: Tensor, quality: Tensor) -> Tensor:
         """The same in 8-bit levels, rounded and clipped, uint8."""
         weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
         levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
-        return depth_to_space(levels.to(torch.uint8), PATCH)
+        return depth_to_space(levels.to(torch.uint8), DCT_PATCH)
 
     def _features(self, y: Tensor, quality: Tensor) -> Tensor:
         """What the last layer sees."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.bitstream.container import FRACTIONS
 from model.core.config import QUALITIES
 
-STEPS = QUALITIES * FRACTIONS
+QUALITY_STEPS = QUALITIES * FRACTIONS
 EXPECTED_TRIALS = 6
 """After so many the bracket is halved."""
 
@@ -24,7 +24,7 @@ class Search:
     """Looks for the step (a quarter of a quality) whose value is just beyond the goal on the right side.
 
     Attributes:
-        expect: given what was measured at some steps, the expected value at every step, float `[STEPS]`, rising.
+        expect: the expected value at every step, float `[QUALITY_STEPS]`, rising, given the values measured so far.
         goal: what to reach.
         above: whether the value must be at least the goal (else at most).
         tolerance: how far on the right side it may be.
@@ -49,7 +49,7 @@ class Search:
         aim = self.goal + (0.5 if self.above else -0.5) * self.tolerance
         expected = self._expected()
         step = int(np.searchsorted(expected, aim))
-        if 0 < step < STEPS and aim - expected[step - 1] < expected[step] - aim:
+        if 0 < step < QUALITY_STEPS and aim - expected[step - 1] < expected[step] - aim:
             step -= 1  # the nearest, not the first beyond: a step is not much narrower than the tolerance
         return min(max(step, low + 1), high - 1)
 
@@ -70,7 +70,7 @@ class Search:
     def _bracket(self) -> tuple[int, int]:
         """The answer is between these, which need not be tried (again)."""
         low = max((s for s, v in self._known.items() if v < self.goal), default=-1)
-        high = min((s for s, v in self._known.items() if v >= self.goal and s > low), default=STEPS)
+        high = min((s for s, v in self._known.items() if v >= self.goal and s > low), default=QUALITY_STEPS)
         return low, high
 
     def _expected(self) -> NDArray[np.float64]:
@@ -82,10 +82,10 @@ class Search:
         return expected
 
 
-def every_step(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def at_every_step(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values a quality to values a step; past the last quality, as steeply as before it."""
     last = values[-1] + (values[-1] - values[-2])
     steps: NDArray[np.float64] = np.interp(
-        np.arange(STEPS) / FRACTIONS, np.arange(QUALITIES + 1), np.append(values, last)
+        np.arange(QUALITY_STEPS) / FRACTIONS, np.arange(QUALITIES + 1), np.append(values, last)
     )
     return steps

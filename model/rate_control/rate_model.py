@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bitstream.container import FRACTIONS
-from model.core.config import LATENT_STRIDE, PLACE, QUALITIES
+from model.core.config import BLOCK_VALUES, LATENT_STRIDE, QUALITIES
 from model.inference.latent_sample import LatentSample
-from model.rate_control.quality_search import STEPS, every_step
+from model.rate_control.quality_search import QUALITY_STEPS, at_every_step
 
 C2 = 0.001
 """Constant of SSIM's contrast and structure, for values 0..1: 0.03^2, rounded."""
@@ -49,12 +49,12 @@ _NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "bytes": 0.004}
 """Standard deviation of what lines between knots leave, in the measure's units."""
 
 Curve = NDArray[np.float64]
-"""A value at every step, `[STEPS]`."""
+"""A value at every step, `[QUALITY_STEPS]`."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Estimate:
-    """Of an image at every step, float `[STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`.
+class CurveEstimate:
+    """Of an image at every step, float `[QUALITY_STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`.
 
     Attributes:
         ceilings: PSNR in dB that what is left over allows, in all colours and in luma, float `[2]`.
@@ -75,7 +75,7 @@ class Estimate:
         return {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "bytes": self.log_bytes}[measure]
 
 
-def estimate(sample: LatentSample, gains: NDArray[np.float32], pixels: int) -> Estimate:
+def estimate_curves(sample: LatentSample, gains: NDArray[np.float32], pixels: int) -> CurveEstimate:
     """The bare estimate.
 
     Args:
@@ -83,29 +83,29 @@ def estimate(sample: LatentSample, gains: NDArray[np.float32], pixels: int) -> E
         gains: quantisation steps a unit of them at every quality, float `[QUALITIES, M]`.
         pixels: of the image.
     """
-    variance = np.square(sample.latents[:, LOCAL_MEANS:]).sum(1) / PLACE
+    variance = np.square(sample.latents[:, LOCAL_MEANS:]).sum(1) / BLOCK_VALUES
     rounding = 1 / (12 * 255**2)  # of the output to 8 bits
     error, loss, bits = [], [], []
     for gain in gains[_LOOKED_AT]:
         scaled = np.abs(sample.latents * gain)
         missed = (scaled - np.floor(scaled + 1 - ROUNDED_UP_FROM)) / gain
-        errors = np.square(missed).sum(1) / PLACE + rounding
+        errors = np.square(missed).sum(1) / BLOCK_VALUES + rounding
         error.append(float(errors.mean()))
         loss.append(float((errors / (2 * variance + C2)).mean()))
         bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / LATENT_STRIDE**2)
     size = np.log(LEAST_BYTES + np.array(bits) / 8 * pixels)
     ceilings = -10 * np.log10(sample.leftover.mean(0, dtype=np.float64) + LEAST_LEFTOVER)
-    return Estimate(_curve(-10 * np.log10(error)), _curve(-10 * np.log10(loss)), _curve(size), ceilings)
+    return CurveEstimate(_curve(-10 * np.log10(error)), _curve(-10 * np.log10(loss)), _curve(size), ceilings)
 
 
 def _curve(values: NDArray[np.float64]) -> Curve:
     """Of values at the qualities that were looked at."""
     every_quality = np.interp(np.arange(QUALITIES), _LOOKED_AT, values)
-    return every_step(np.maximum.accumulate(every_quality))
+    return at_every_step(np.maximum.accumulate(every_quality))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Prior:
+class CurvePrior:
     """How far photographs' curves lie from their estimates: at `KNOTS`, and then their features.
 
     Attributes:
@@ -117,23 +117,23 @@ class Prior:
     covariance: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[np.float64]) -> "Prior":
+    def of(cls, rows: NDArray[np.float64]) -> "CurvePrior":
         """Of measured curves, a row each; the median stands for the mean, since some images are like no other."""
         mean = np.median(rows, axis=0)
         return cls(mean, (rows - mean).T @ (rows - mean) / len(rows))
 
-    def given(self, features: NDArray[np.float64]) -> "Prior":
+    def given(self, features: NDArray[np.float64]) -> "CurvePrior":
         """Of images of that kind, at the knots alone."""
         k = len(KNOTS)
         pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(FEATURES), self.covariance[k:, :k]).T
         mean = self.mean[:k] + pull @ (features - self.mean[k:])
-        return Prior(mean, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
+        return CurvePrior(mean, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
 
 
-class Expectation:
+class ExpectedCurve:
     """One measure of one image at every step, as far as it is known."""
 
-    def __init__(self, bare: Estimate, measure: str, priors: Mapping[str, Prior] | None = None) -> None:
+    def __init__(self, bare: CurveEstimate, measure: str, priors: Mapping[str, CurvePrior] | None = None) -> None:
         """Before anything is measured.
 
         Args:
@@ -158,16 +158,16 @@ class Expectation:
 
 
 @functools.cache
-def shipped_priors() -> dict[str, Prior]:
+def shipped_priors() -> dict[str, CurvePrior]:
     """Of the shipped model; models that began as it lie near."""
     written: dict[str, dict[str, Any]] = json.loads(PRIORS.read_text())
-    return {m: Prior(np.array(written[m]["mean"]), np.array(written[m]["covariance"])) for m in MEASURES}
+    return {m: CurvePrior(np.array(written[m]["mean"]), np.array(written[m]["covariance"])) for m in MEASURES}
 
 
 @functools.cache
 def _weights() -> NDArray[np.float64]:
-    """What each knot weighs at each step, `[STEPS, K]`."""
-    steps = np.arange(STEPS) / FRACTIONS
+    """What each knot weighs at each step, `[QUALITY_STEPS, K]`."""
+    steps = np.arange(QUALITY_STEPS) / FRACTIONS
     return np.stack([np.interp(steps, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)
 
 

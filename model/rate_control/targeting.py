@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from model.bitstream.container import FRACTIONS
 from model.core.picture import Picture
 from model.core.target import Target
-from model.inference.encoder import Encoder, Pressed
+from model.inference.encoder import Encoder, Quantised
 from model.inference.latent_sample import LatentSample
 from model.metrics.ms_ssim import decibels
 from model.rate_control.quality_search import Search
-from model.rate_control.rate_model import Estimate, Expectation, Prior, estimate
+from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
 
 TOLERANCE = 0.15
 """How far above its floor, in dB, a picture may land."""
@@ -32,7 +32,7 @@ SAMPLE = 256
 class Reached:
     """The trial to keep, and whether it meets the target."""
 
-    pressed: Pressed
+    pressed: Quantised
     met: bool
 
 
@@ -40,7 +40,7 @@ class Targeting:
     """One target, for pictures of one model."""
 
     def __init__(
-        self, target: Target, gains: NDArray[np.float32], payload_size: Callable[[Picture, Pressed], int]
+        self, target: Target, gains: NDArray[np.float32], payload_size: Callable[[Picture, Quantised], int]
     ) -> None:
         """What to reach.
 
@@ -62,7 +62,7 @@ class Targeting:
             check: measure the PSNR of each, whatever the target.
         """
         searches = self._searches(encoder)
-        kept: dict[int, Pressed] = {}
+        kept: dict[int, Quantised] = {}
         checked = self._floor  # for a limit from the second trial on: the first seldom lands
         while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
             made = self._try(encoder, list(members), list(members.values()), check=checked)
@@ -72,11 +72,11 @@ class Targeting:
                 if searches[i].nearest() == step:
                     kept[i] = pressed
         if check and (rest := [i for i, pressed in kept.items() if pressed.psnr is None]):
-            kept |= zip(rest, encoder.press(rest, [kept[i].step for i in rest], check=True), strict=True)
+            kept |= zip(rest, encoder.quantise(rest, [kept[i].step for i in rest], check=True), strict=True)
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
-    def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Pressed]:
-        return encoder.press(
+    def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Quantised]:
+        return encoder.quantise(
             members,
             [step / FRACTIONS for step in steps],
             check=check,
@@ -89,9 +89,9 @@ class Targeting:
     def _search(self, sample: LatentSample, picture: Picture) -> Search:
         """A search for one picture."""
         pixels = picture.width * picture.height
-        return search_for(self._target, estimate(sample, self._gains, pixels), pixels)
+        return search_for(self._target, estimate_curves(sample, self._gains, pixels), pixels)
 
-    def _value(self, picture: Picture, pressed: Pressed) -> float:
+    def _value(self, picture: Picture, pressed: Quantised) -> float:
         """What a search compares with its goal."""
         if self._target.max_bpp is not None:
             return math.log(self._payload_size(picture, pressed))
@@ -102,7 +102,9 @@ class Targeting:
         return decibels(pressed.ms_ssim)
 
 
-def search_for(target: Target, bare: Estimate, pixels: int, priors: Mapping[str, Prior] | None = None) -> Search:
+def search_for(
+    target: Target, bare: CurveEstimate, pixels: int, priors: Mapping[str, CurvePrior] | None = None
+) -> Search:
     """A search for a floor or a limit, of which nothing is measured yet.
 
     Args:
@@ -113,8 +115,8 @@ def search_for(target: Target, bare: Estimate, pixels: int, priors: Mapping[str,
     """
     if target.max_bpp is not None:
         size = math.log(target.max_bpp * pixels / 8)
-        return Search(Expectation(bare, "bytes", priors).given, size, False, SLACK)
+        return Search(ExpectedCurve(bare, "bytes", priors).given, size, False, SLACK)
     if target.min_psnr is not None:
-        return Search(Expectation(bare, "psnr", priors).given, target.min_psnr, True, TOLERANCE)
+        return Search(ExpectedCurve(bare, "psnr", priors).given, target.min_psnr, True, TOLERANCE)
     assert target.min_ms_ssim is not None
-    return Search(Expectation(bare, "ms_ssim", priors).given, decibels(target.min_ms_ssim), True, TOLERANCE)
+    return Search(ExpectedCurve(bare, "ms_ssim", priors).given, decibels(target.min_ms_ssim), True, TOLERANCE)

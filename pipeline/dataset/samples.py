@@ -129,12 +129,12 @@ def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _sketches(codec: Codec, payloads: list[bytes]) -> list[Grid]:
-    return [Grid(z, np.ones(z.shape[-1], np.float32)) for z in codec.sketches(payloads)]
+    return [Grid(z, np.ones(z.shape[-1], np.float32)) for z in codec.hyper_latents(payloads)]
 
 
 def _prefixes(codec: Codec, payloads: list[bytes]) -> list[Grid]:
     found = codec.prefixes(payloads)
-    steps = codec.steps([prefix.header.step for prefix in found])
+    steps = codec.quantisation_steps([prefix.header.fine_quality for prefix in found])
     grids = []
     for prefix, step in zip(found, steps, strict=True):
         rows, columns, channels = prefix.symbols.shape

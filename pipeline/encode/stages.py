@@ -198,7 +198,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     return row | {
         "status": LATENT,
         "model": coder.fingerprint,
-        "quality": item.latents.header.step,
+        "quality": item.latents.header.fine_quality,
         "payload": payload,
         "payload_bytes": len(payload),
         "psnr": item.latents.psnr,

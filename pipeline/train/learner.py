@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.layers.blocks import set_compute_dtype
 from model.layers.precision import best_dtype
 from model.network.loss import Distortion, Loss, hide_patches, rate_distortion
-from model.network.network import Estimate, Network
+from model.network.network import Network, TrainingOutput
 from pipeline.train.checkpoint import Counters, load_state, save_moments, save_state
 from pipeline.train.soap import Soap
 from pipeline.train.step_randomness import draw
@@ -80,7 +80,7 @@ class Learner:
         self.counters = Counters()
         self._peak, self._decay_share, self._distortion, self._hide = peak, decay_share, distortion, hide
         self._seed, self._rank, self._world = seed, rank, world
-        self.forward: nn.Module | Callable[[Tensor, Tensor, Tensor], Estimate] = network
+        self.forward: nn.Module | Callable[[Tensor, Tensor, Tensor], TrainingOutput] = network
 
     def step(self, image: Tensor, progress: float) -> tuple[Loss, float]:
         """Learn from a batch, each crop at a random quality.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE, QUALITIES
-from model.network.loss import PATCH
+from model.network.loss import MASK_PATCH
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,5 +52,5 @@ def draw(seed: int, step: int, image: Tensor, *, rank: int, world: int, channels
     strata = (random.permutation(everyone) + random.random(everyone)) * (QUALITIES / everyone)
     quality = strata.astype(np.int64).clip(max=QUALITIES - 1)[mine]
     noise = random.random((everyone, height // stride, width // stride, channels), np.float32)[mine] - 0.5
-    hidden = random.random((everyone, height // PATCH, width // PATCH), np.float32)[mine] < hide
+    hidden = random.random((everyone, height // MASK_PATCH, width // MASK_PATCH), np.float32)[mine] < hide
     return Draws(*(torch.from_numpy(numbers).to(image.device) for numbers in (quality, noise, hidden)))

@@ -57,7 +57,7 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
         return str(e)
     for name, said, found in (
         ("model", row["model"], header.fingerprint),
-        ("quality", row["quality"], header.step),
+        ("quality", row["quality"], header.fine_quality),
         ("size", f"{row['width']}x{row['height']}", f"{header.width}x{header.height}"),
     ):
         if said != found:

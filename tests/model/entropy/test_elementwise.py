@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from model.bitstream.coding_passes import PASSES, Place, lattice
+from model.bitstream.coding_passes import PASSES, Sublattice, lattice
 from model.core.config import CodecConfig
 from model.entropy import elementwise
-from model.entropy.elementwise import Coded, StepTables
+from model.entropy.elementwise import CodedWindow, LookupTables
 from model.entropy.entropy_model import EntropyModel
 from model.network.network import Network
 
@@ -16,25 +16,25 @@ PLACES = [place for number in range(PASSES) for place in lattice(number)]
 
 
 @pytest.fixture(scope="module")
-def tables() -> StepTables:
+def tables() -> LookupTables:
     torch.manual_seed(0)
     network = Network(CodecConfig(patch_channels=16, latent_channels=18))
     torch.nn.init.uniform_(network.prior.offset, -0.1, 0.3)
     return EntropyModel(network.means, network.scales, network.prior).tables
 
 
-def numbers(place: Place, spread: float) -> torch.Tensor:
+def numbers(place: Sublattice, spread: float) -> torch.Tensor:
     positions = torch.empty(SHAPE)[place.slices]
     return torch.randn(SHAPE[0], positions.shape[1] * positions.shape[2], positions.shape[3]) * spread
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_quantising_and_its_inverse(place: Place, tables: StepTables) -> None:
+def test_quantising_and_its_inverse(place: Sublattice, tables: LookupTables) -> None:
     torch.manual_seed(1)
     y, gain = torch.randn(SHAPE) * 30, torch.rand(SHAPE[0], 1, 1, SHAPE[3]) * 40
     y[0, 1:5] *= 1e-3
     mean, sums = numbers(place, 2), numbers(place, 40)
-    compiled, tensors = Coded.nothing(y), Coded.nothing(y)
+    compiled, tensors = CodedWindow.nothing(y), CodedWindow.nothing(y)
     elementwise.quantise(y, mean, sums, gain, tables, place, compiled)
     elementwise._quantise(y, mean, sums, gain, tables, place, tensors)
     assert compiled.symbols.abs().max() > 255
@@ -56,7 +56,7 @@ def test_quantising_and_its_inverse(place: Place, tables: StepTables) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
-def test_log_sizes_and_sums_over_neighbours(dtype: torch.dtype, tables: StepTables) -> None:
+def test_log_sizes_and_sums_over_neighbours(dtype: torch.dtype, tables: LookupTables) -> None:
     torch.manual_seed(2)
     symbols = (torch.randn(SHAPE) * 200).to(dtype)
     sizes = elementwise.sizes_of(symbols, tables)

@@ -13,7 +13,7 @@ from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.parallel import each
-from model.inference.tiling import Field, Grid, Window
+from model.inference.tiling import TiledTensor, TileGrid, Window
 from tests.conftest import photo_like, threads
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def test_when_a_piece_fails_the_others_have_ended_before_it_is_raised() -> None:
 
 
 def test_a_tile_is_made_once_however_many_threads_ask_for_it() -> None:
-    grid = Grid(8, 8, 4)
+    grid = TileGrid(8, 8, 4)
     made: list[Window] = []
 
     def make(tile: Window) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_a_tile_is_made_once_however_many_threads_ask_for_it() -> None:
         time.sleep(0.02)
         return torch.full((1, *tile.size, 1), float(threading.get_ident() % 7))
 
-    field = Field(grid, make)
+    field = TiledTensor(grid, make)
     each(lambda tile: field.window(tile.grown(2, grid.whole)), list(grid.tiles()), CPU)
     assert sorted(made, key=lambda t: (t.top, t.left)) == sorted(grid.tiles(), key=lambda t: (t.top, t.left))
 

@@ -57,12 +57,12 @@ def test_escapes_of_the_first_pass_are_in_the_prefix(tiny_codec: Codec) -> None:
 
 def test_sketches_are_the_hyper_latents(tiny_codec: Codec) -> None:
     payloads = pressed(tiny_codec, (40, 3, 63, 20, 40))
-    for sketch, whole in zip(tiny_codec.sketches(payloads), tiny_codec.restore(payloads), strict=True):
+    for sketch, whole in zip(tiny_codec.hyper_latents(payloads), tiny_codec.restore(payloads), strict=True):
         assert sketch.dtype == np.int8 and np.array_equal(sketch, whole.z)
 
 
 def test_nothing_gives_nothing(tiny_codec: Codec) -> None:
-    assert tiny_codec.prefixes([]) == [] and tiny_codec.sketches([]) == []
+    assert tiny_codec.prefixes([]) == [] and tiny_codec.hyper_latents([]) == []
 
 
 def test_damage_and_foreign_payloads_are_refused(tiny_codec: Codec) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.core.config import PLACE, CodecConfig
+from model.core.config import BLOCK_VALUES, CodecConfig
 from model.inference.projection_error import kept_rows, leftover
 from model.network.transforms import Analysis
 
@@ -12,7 +12,7 @@ CONFIG = CodecConfig()
 
 def test_the_starting_transform_projects() -> None:
     rows, luma = kept_rows(CONFIG)
-    assert rows.shape == (CONFIG.latent_channels, PLACE)
+    assert rows.shape == (CONFIG.latent_channels, BLOCK_VALUES)
     torch.testing.assert_close(rows @ rows.T, torch.eye(CONFIG.latent_channels), atol=1e-5, rtol=0)
     assert 0 < int(luma.sum()) < len(rows)
 
@@ -25,7 +25,7 @@ def test_what_the_trained_weights_began_as_is_what_is_projected_on() -> None:
     with torch.no_grad():
         y = analysis(places).reshape(5, -1)
     rows, _ = kept_rows(CONFIG)
-    torch.testing.assert_close((places - 0.5).reshape(5, PLACE) @ rows.T, y, atol=1e-4, rtol=0)
+    torch.testing.assert_close((places - 0.5).reshape(5, BLOCK_VALUES) @ rows.T, y, atol=1e-4, rtol=0)
 
 
 def test_smooth_places_leave_nothing() -> None:

@@ -11,7 +11,7 @@ from model import checkpoint
 from model.bitstream.entropy_coder import Latents
 from model.codec import Codec
 from model.core.picture import Picture
-from model.inference.tiling import TILE, Field, Grid, Window, side_for
+from model.inference.tiling import TILE, TiledTensor, TileGrid, Window, side_for
 from model.layers.blocks import set_compute_dtype
 from tests.conftest import photo_like
 
@@ -72,16 +72,16 @@ def test_escapes_survive_tiles(model: checkpoint.Checkpoint) -> None:
 
 @pytest.mark.parametrize(("height", "width", "side"), [(1, 1, 4), (9, 50, 8), (130, 64, 64), (65, 64, 64), (7, 7, 4)])
 def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> None:
-    grid = Grid(height, width, side)
+    grid = TileGrid(height, width, side)
     seen = np.zeros((1, height, width), int)
-    for number, line in enumerate(grid.lines):
+    for number, line in enumerate(grid.bands):
         for tile in line:
             seen[tile.slices] += 1
             assert max(tile.size) <= side
             assert tile.top % 4 == tile.left % 4 == 0
-            assert grid.line_of(tile) == number
+            assert grid.band_of(tile) == number
     assert (seen == 1).all()
-    assert max(map(len, grid.lines)) <= -(-min(height, width) // side) + 1
+    assert max(map(len, grid.bands)) <= -(-min(height, width) // side) + 1
 
 
 def test_a_few_places_are_spread_over_all_of_a_window() -> None:
@@ -97,38 +97,38 @@ def test_a_few_places_are_spread_over_all_of_a_window() -> None:
 
 
 def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
-    grid, made = Grid(30, 21, 8), []
+    grid, made = TileGrid(30, 21, 8), []
     truth = torch.arange(30 * 21).reshape(1, 30, 21, 1)
 
     def make(tile: Window) -> torch.Tensor:
         made.append(tile)
         return truth[tile.slices]
 
-    field = Field(grid, make)
+    field = TiledTensor(grid, make)
     for window in (Window(0, 0, 30, 21), Window(7, 3, 9, 20), Window(8, 8, 9, 9), Window(29, 20, 30, 21)):
         assert torch.equal(field.window(window), truth[window.slices])
     assert len(made) == len(set(made)) == len(list(grid.tiles()))
-    field.forget(1)
+    field.drop_before(1)
     assert torch.equal(field.window(Window(0, 0, 30, 21)), truth)
-    assert len(made) == len(list(grid.tiles())) + len(grid.lines[0])
+    assert len(made) == len(list(grid.tiles())) + len(grid.bands[0])
 
 
 def test_a_small_image_is_cut_for_threads_that_would_have_nothing_to_do() -> None:
     assert side_for(48, 32, threads=1) == TILE
-    assert len(list(Grid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
-    assert len(list(Grid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
+    assert len(list(TileGrid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
+    assert len(list(TileGrid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
     assert side_for(3, 2, threads=8) == TILE
     assert side_for(1000, 1000, threads=2) == TILE
 
 
 def test_threads_do_not_queue_for_a_tile_while_another_is_free() -> None:
-    grid, entered = Grid(4, 8, 4), Barrier(2, timeout=20)
+    grid, entered = TileGrid(4, 8, 4), Barrier(2, timeout=20)
 
     def make(tile: Window) -> torch.Tensor:
         entered.wait()  # both tiles at once, or never
         return torch.zeros(1, *tile.size, 1)
 
-    field = Field(grid, make)
+    field = TiledTensor(grid, make)
     with ThreadPoolExecutor(2) as pool:
         shapes = list(pool.map(lambda _: field.window(grid.whole).shape, range(2)))
     assert shapes == [(1, 4, 8, 1)] * 2

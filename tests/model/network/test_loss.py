@@ -13,7 +13,7 @@ from model.codec import Codec
 from model.core.picture import Picture
 from model.entropy.scale_path import INDEX_BITS
 from model.network.loss import DISTORTIONS, Distortion, distortion, hide_patches, rate_distortion
-from model.network.network import Estimate, Network, randomly_initialised
+from model.network.network import Network, TrainingOutput, randomly_initialised
 from tests.conftest import TINY, photo_like
 
 
@@ -58,7 +58,7 @@ def test_every_distortion_trains_every_weight_and_stays_finite(kind: Distortion)
 
 def test_rate_is_weighed_against_distortion_by_quality() -> None:
     target = torch.full((2, 64, 64, 3), 0.5)
-    estimate = Estimate(target + 2 / 255, torch.full((2,), 4096.0), torch.full((2,), 4096.0))
+    estimate = TrainingOutput(target + 2 / 255, torch.full((2,), 4096.0), torch.full((2,), 4096.0))
     loss = rate_distortion(estimate, target, torch.tensor([0, 63]))
     assert torch.allclose(loss.bpp, torch.full((2,), 2.0))
     expected = [(2 + weight * 4) / weight**0.45 for weight in (0.0004, 1.0)]

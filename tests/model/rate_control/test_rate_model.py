@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
-from model.core.config import PLACE
+from model.core.config import BLOCK_VALUES
 from model.inference.latent_sample import LatentSample
-from model.rate_control.quality_search import STEPS, every_step
-from model.rate_control.rate_model import Estimate, Expectation, Prior, estimate, knot_steps
+from model.rate_control.quality_search import QUALITY_STEPS, at_every_step
+from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves, knot_steps
 
-CHANNELS = PLACE  # as many as an orthonormal transform has, so that the estimate is all of the error
+CHANNELS = BLOCK_VALUES  # as many as an orthonormal transform has, so that the estimate is all of the error
 GAINS = np.geomspace(20, 800, 64, dtype=np.float32)[:, None].repeat(CHANNELS, 1)
 
 
-def guessed(scale: float = 1.0, decay: float = 0.0) -> Estimate:
+def guessed(scale: float = 1.0, decay: float = 0.0) -> CurveEstimate:
     """Of an image whose channels are the smaller the later they come."""
     spread = scale * np.exp(-decay * np.arange(CHANNELS))
     latents = np.random.default_rng(0).normal(0, spread, (64, CHANNELS)).astype(np.float32)
-    return estimate(LatentSample(latents, np.zeros((64, 2), np.float32)), GAINS, 640 * 480)
+    return estimate_curves(LatentSample(latents, np.zeros((64, 2), np.float32)), GAINS, 640 * 480)
 
 
 def test_fine_steps_leave_the_error_of_even_rounding() -> None:
     # Rounding up from 0.6: a third of (0.6^3 + 0.4^3) steps squared, and that of the output's 8 bits.
     step = 1 / GAINS[:, 0]
     expected = -10 * np.log10((0.6**3 + 0.4**3) / 3 * step**2 + 1 / (12 * 255**2))
-    np.testing.assert_allclose(guessed().psnr, every_step(expected), atol=0.05)
+    np.testing.assert_allclose(guessed().psnr, at_every_step(expected), atol=0.05)
 
 
 def test_where_there_is_more_contrast_the_same_error_costs_less_similarity() -> None:
@@ -34,9 +34,9 @@ def test_where_there_is_more_contrast_the_same_error_costs_less_similarity() -> 
 
 @pytest.mark.parametrize(("measure", "off"), [("psnr", 0.4), ("ms_ssim", 0.4), ("bytes", 0.04)])
 def test_expectations_rise_and_go_near_what_was_measured(measure: str, off: float) -> None:
-    expected = Expectation(guessed(decay=0.02), measure)
+    expected = ExpectedCurve(guessed(decay=0.02), measure)
     before = expected.given({})
-    assert before.shape == (STEPS,)
+    assert before.shape == (QUALITY_STEPS,)
     known = {100: before[100] - off, 180: before[180] - 2 * off}
     after = expected.given(known)
     for curve in (before, after):
@@ -49,7 +49,7 @@ def test_what_always_goes_together_is_known_after_one_trial() -> None:
     # Curves that differ from the estimate by a shift that grows with the quality, and by nothing else.
     bare, knots = guessed(), np.array(knot_steps())
     amounts = np.random.default_rng(1).normal(0, 1, 50)
-    rows = np.array([[*(a * knots / STEPS), *bare.features()] for a in amounts])
-    expected = Expectation(bare, "psnr", {"psnr": Prior.of(rows)})
-    truth = bare.psnr + 0.7 * np.arange(STEPS) / STEPS
+    rows = np.array([[*(a * knots / QUALITY_STEPS), *bare.features()] for a in amounts])
+    expected = ExpectedCurve(bare, "psnr", {"psnr": CurvePrior.of(rows)})
+    truth = bare.psnr + 0.7 * np.arange(QUALITY_STEPS) / QUALITY_STEPS
     np.testing.assert_allclose(expected.given({120: truth[120]}), truth, atol=0.02)

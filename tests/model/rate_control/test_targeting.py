@@ -13,7 +13,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.metrics.ms_ssim import decibels, ms_ssim
 from model.metrics.psnr import psnr
-from model.rate_control.quality_search import STEPS, Search
+from model.rate_control.quality_search import QUALITY_STEPS, Search
 from model.rate_control.targeting import SLACK, TOLERANCE
 from tests.conftest import photo_like
 
@@ -41,8 +41,8 @@ def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Cod
         assert latents.met
         assert measured == latents.psnr
         assert measured >= least
-        if measured > least + TOLERANCE and latents.header.step > 0:  # small pictures move in leaps
-            (less,) = base.analyse([picture], ceil(latents.header.step) - 1)
+        if measured > least + TOLERANCE and latents.header.fine_quality > 0:  # small pictures move in leaps
+            (less,) = base.analyse([picture], ceil(latents.header.fine_quality) - 1)
             assert less.psnr is not None and less.psnr < least
 
 
@@ -55,8 +55,8 @@ def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: 
         assert measured >= 0.97
         if picture.width < 160:
             continue  # of smaller ones MS-SSIM neither rises steadily nor means much
-        if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.step > 0:  # a leap
-            (less,) = base.decompress(base.compress([picture], ceil(latents.header.step) - 1))
+        if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.fine_quality > 0:  # a leap
+            (less,) = base.decompress(base.compress([picture], ceil(latents.header.fine_quality) - 1))
             assert ms_ssim(picture.pixels, less.pixels) < 0.97
 
 
@@ -67,8 +67,8 @@ def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_used(base: Codec, li
         allowed = limit * picture.width * picture.height / 8
         assert latents.met == (size <= allowed)
         assert latents.psnr is not None
-        if size < allowed * (1 - SLACK) and latents.header.step < QUALITIES - 1:
-            (more,) = base.compress([picture], floor(latents.header.step) + 1, metadata=False)
+        if size < allowed * (1 - SLACK) and latents.header.fine_quality < QUALITIES - 1:
+            (more,) = base.compress([picture], floor(latents.header.fine_quality) + 1, metadata=False)
             assert len(more) > allowed
 
 
@@ -76,12 +76,12 @@ def test_what_cannot_be_reached_gives_the_nearest_and_is_told_so(base: Codec) ->
     noise = Picture(np.random.default_rng(0).integers(0, 256, (60, 70, 3)).astype(np.uint8))
     (high,) = base.analyse([noise], Target(min_psnr=60.0))
     assert not high.met
-    assert high.header.step == (STEPS - 1) / FRACTIONS
+    assert high.header.fine_quality == (QUALITY_STEPS - 1) / FRACTIONS
     with pytest.raises(MaepressError, match=r"70x60 picture reaches at most \d+\.\d\d dB PSNR, not 60: ask for less"):
         base.compress([noise], Target(min_psnr=60.0))
     (low,) = base.analyse([noise], Target(max_bpp=0.05))
     assert not low.met
-    assert low.header.step == 0
+    assert low.header.fine_quality == 0
     with pytest.raises(MaepressError, match=r"70x60 picture takes at least \d\.\d+ bits a pixel, more than 0\.05"):
         base.compress([noise], Target(max_bpp=0.05))
     with pytest.raises(MaepressError, match=r"reaches at most 0\.\d+ MS-SSIM, not 0\.99999: ask for less"):
@@ -98,15 +98,15 @@ def test_a_batch_reaches_its_targets_as_each_picture_would_alone(base: Codec) ->
     together = base.analyse(some, Target(min_psnr=35.0))
     for picture, latents in zip(some, together, strict=True):
         (alone,) = base.analyse([picture], Target(min_psnr=35.0))
-        assert abs(alone.header.step - latents.header.step) <= 1 / FRACTIONS
+        assert abs(alone.header.fine_quality - latents.header.fine_quality) <= 1 / FRACTIONS
 
 
 @pytest.mark.parametrize("above", [True, False])
 def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        curve = np.cumsum(rng.exponential(0.06, STEPS)) + rng.uniform(20, 30)
-        guess = np.linspace(rng.uniform(15, 30), rng.uniform(31, 60), STEPS)
+        curve = np.cumsum(rng.exponential(0.06, QUALITY_STEPS)) + rng.uniform(20, 30)
+        guess = np.linspace(rng.uniform(15, 30), rng.uniform(31, 60), QUALITY_STEPS)
         goal, tolerance = rng.uniform(15, 50), rng.choice([0.0, 0.15])
         search, trials = Search(lambda _, guess=guess: guess, goal, above, tolerance), 0  # type: ignore[misc]
         while (step := search.propose()) is not None:
@@ -116,7 +116,7 @@ def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
         assert trials <= 20
         if good.size == 0:
             assert search.best() is None
-            assert search.nearest() == (STEPS - 1 if above else 0)
+            assert search.nearest() == (QUALITY_STEPS - 1 if above else 0)
             continue
         best = good[0] if above else good[-1]
         assert search.best() is not None
@@ -126,7 +126,7 @@ def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
 @pytest.mark.parametrize("above", [True, False])
 @pytest.mark.parametrize("slope", [0.03, 0.1, 0.14])
 def test_what_is_known_is_tried_once(above: bool, slope: float) -> None:
-    curve = np.linspace(20, 20 + slope * (STEPS - 1), STEPS, dtype=np.float64)
+    curve = np.linspace(20, 20 + slope * (QUALITY_STEPS - 1), QUALITY_STEPS, dtype=np.float64)
     for goal in np.linspace(21, 22, 77):
         search = Search(lambda _: curve, goal, above, 0.15)
         step = search.propose()

@@ -138,7 +138,7 @@ def test_a_prefix_is_the_symbols_of_the_first_pass_in_units_of_y_with_z_beside_t
         row = small_archive.row(sample["key"])
         assert row is not None
         (whole,), found = tiny_codec.restore([row["payload"]]), sample["latents"]
-        steps = tiny_codec.steps([whole.header.step])[0]
+        steps = tiny_codec.quantisation_steps([whole.header.fine_quality])[0]
         for channel in range(64):
             symbols = whole.symbols[channel % 4 // 2 :: 2, channel % 2 :: 2, channel]
             rows, columns = symbols.shape
