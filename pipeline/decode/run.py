@@ -31,7 +31,6 @@ from pipeline.archive.archive import Archive, scan_shard
 from pipeline.archive.reader import Opener, Row, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.archive.selection import Selection, select
-from pipeline.archive.shards import Receipt
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import Film, films
 from pipeline.execution import ray_flow
@@ -151,7 +150,7 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
         for outcome in _outcomes(archive, selection, dest, settings):
             tally.add(outcome)
             done = int(not outcome.reason)
-            progress.add(Receipt(0, rows=done, source_bytes=outcome.payload_bytes, pixels=outcome.pixels))
+            progress.advance(objects=done, bytes_in=outcome.payload_bytes, pixels=outcome.pixels)
     return tally.result(time.monotonic() - started)
 
 

@@ -30,7 +30,7 @@ from pipeline.execution.device import Streams, own_device
 from pipeline.execution.ray_init import start_ray
 from pipeline.execution.resources import gather
 from pipeline.monitoring import metrics
-from pipeline.monitoring.encode_counter import Counts, start_counter, watching
+from pipeline.monitoring.encode_counter import EncodeCounts, polling_counter, start_counter
 from pipeline.planning.units import UNIT_ROWS, Piece
 from pipeline.storage.base import Store
 
@@ -76,9 +76,9 @@ class Line:
         self._press = functools.partial(ray_tasks.press, coder=coder, run=run, settings=settings)
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
-    def watching(self, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
+    def watching(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
         """Show how far the encoders of this line are, for the length of a `with` block."""
-        return watching(self._counter, show)
+        return polling_counter(self._counter, show)
 
     def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
         """The receipts of a wave's units, in order, as they are finished."""
@@ -164,5 +164,5 @@ class _Encoder:
         done = stages.analyse(items, self._codec, self._target)
         images = [item for item in done if isinstance(item, stages.Analysed)]
         pixels = sum(image.width * image.height for image in images)
-        self._counter.add.remote(Counts(len(items), sum(len(image.source) for image in images), pixels))
+        self._counter.add.remote(EncodeCounts(len(items), sum(len(image.source) for image in images), pixels))
         return done

@@ -155,7 +155,13 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
             watch = _Watch(run, plan)
             for receipt in _committed(receipts, committer, settings.commit_seconds, lease, watch):
                 tally.add(receipt)
-                progress.add(receipt)
+                progress.advance(
+                    objects=receipt.rows + len(receipt.rejections),
+                    bytes_in=receipt.source_bytes,
+                    bytes_out=receipt.payload_bytes,
+                    pixels=receipt.pixels,
+                    rejected=len(receipt.rejections),
+                )
         result = tally.result(run, codec.fingerprint, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan

@@ -1,8 +1,8 @@
-"""How far the encoders are, before their work has become shards: for the progress display, not for the books.
+"""Counts what encoders have finished before it is part of a shard: for the progress display only.
 
-A unit takes minutes on a small machine, and receipts come only when one is finished. So encoders tell a small actor
-after every piece what they have done, and a thread of the driver asks it once a second. A piece that was done twice,
-because its actor died, counts twice here.
+A unit takes minutes on a small machine, and its receipt comes only when its shard is written. So encoders report after
+every piece to a small actor, and a thread of the driver reads it once per second. A piece that is repeated because its
+actor died counts twice here, which is why results never use these counts.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ import ray
 
 from pipeline.execution.actor_polling import polling
 
-EVERY_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
-class Counts(NamedTuple):
-    """Objects, their source bytes and their pixels."""
+class EncodeCounts(NamedTuple):
+    """Numbers of objects, of their source bytes and of their pixels."""
 
     objects: int = 0
     source_bytes: int = 0
@@ -25,23 +25,23 @@ class Counts(NamedTuple):
 
 
 class _Counter:
-    """Adds up."""
+    """Adds up counts."""
 
     def __init__(self) -> None:
-        self._counts = Counts()
+        self._counts = EncodeCounts()
 
-    def add(self, counts: Counts) -> None:
-        self._counts = Counts(*(a + b for a, b in zip(self._counts, counts, strict=True)))
+    def add(self, counts: EncodeCounts) -> None:
+        self._counts = EncodeCounts(*(a + b for a, b in zip(self._counts, counts, strict=True)))
 
-    def read(self) -> Counts:
+    def read(self) -> EncodeCounts:
         return self._counts
 
 
 def start_counter() -> Any:
-    """The handle of a new counter, to `add` to from anywhere; it ends when nobody holds the handle."""
+    """Start a counter and return its handle, for `add` from any process. It ends when no handle is left."""
     return ray.remote(num_cpus=0, max_restarts=-1)(_Counter).remote()
 
 
-def watching(counter: Any, show: Callable[[Counts], None]) -> AbstractContextManager[None]:
-    """Call `show` with what the counter has, once a second, in a thread, for the length of a `with` block."""
-    return polling(counter.read, show, EVERY_SECONDS)
+def polling_counter(counter: Any, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
+    """Call `show` with the counter's value once per second, in a thread, for the length of a `with` block."""
+    return polling(counter.read, show, POLL_SECONDS)

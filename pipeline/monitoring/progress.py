@@ -1,11 +1,11 @@
-"""What a person sees while a job runs, on standard error.
-
-A bar on a terminal, a line now and then in a log, nothing when quiet.
+"""The progress display of a job, on standard error: a bar on a terminal, a line every ten seconds in a log.
 
     with Progress(total_objects, total_bytes) as progress:
-        progress.add(receipt)
+        progress.advance(objects=12, bytes_in=3_400_000, pixels=9_000_000)
 
-Objects, speed and the time left follow the encoders; bytes out and the ratio are of units whose shard is written.
+Any job can drive it. An encode reports in two ways: `advance` when a shard is written, and `encoded` for the images
+that encoders have finished and no shard holds yet. Number of objects, speed and time left follow the larger of the two;
+bytes out and the ratio count written shards only.
 """
 
 import sys
@@ -19,22 +19,22 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from pipeline.archive.shards import Receipt
-from pipeline.monitoring.encode_counter import Counts
+from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.formatting import duration, size
 
 LINE_SECONDS = 10.0
-SURE_SECONDS, SURE_SHARE = 5.0, 0.01
-"""Seconds of work and share of the bytes after which the time left is told."""
+"""Seconds between two lines in a log."""
+ESTIMATE_SECONDS, ESTIMATE_SHARE = 5.0, 0.01
+"""Seconds of work and share of the bytes after which the time left is shown."""
 
 
 class Progress:
-    """Counts receipts against a plan's totals."""
+    """Shows how much of a known amount of work is done."""
 
     def __init__(
         self,
-        objects: int,
-        source_bytes: int,
+        total_objects: int,
+        total_bytes: int,
         *,
         quiet: bool = False,
         stream: TextIO | None = None,
@@ -43,18 +43,18 @@ class Progress:
         """Set the totals.
 
         Args:
-            objects: to press, from the plan.
-            source_bytes: of these.
+            total_objects: objects to work on.
+            total_bytes: their bytes.
             quiet: show nothing.
-            stream: where to; standard error when None.
-            clock: seconds that only go forward.
+            stream: where to write; standard error when None.
+            clock: monotonic, in seconds.
         """
-        self.objects = self.rejected = self.source_bytes = self.payload_bytes = self.pixels = 0
-        self._ahead = Counts()
-        self._first: tuple[float, int] | None = None  # seconds and bytes when work first arrived
-        self._objects, self._total_bytes = objects, source_bytes
+        self._objects = self._rejected = self._bytes_in = self._bytes_out = self._pixels = 0
+        self._encoded = EncodeCounts()
+        self._first: tuple[float, int] | None = None  # seconds and bytes when the first result arrived
+        self._total_objects, self._total_bytes = total_objects, total_bytes
         self._clock, self._started = clock, clock()
-        self._said = self._last = self._started  # when a line was printed, when a receipt came
+        self._printed = self._updated = self._started  # times of the last line and of the last result
         self._stream = stream or sys.stderr
         self._bar: Bar | None = None
         self._quiet = quiet
@@ -66,7 +66,7 @@ class Progress:
                 console=Console(file=self._stream),
                 transient=True,
             )
-            self._task = self._bar.add_task(self.line(), total=max(1, source_bytes))
+            self._task = self._bar.add_task(self.line(), total=max(1, total_bytes))
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -78,71 +78,82 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        elif not self._quiet and self._said != self._last:
+        elif not self._quiet and self._printed != self._updated:
             self._print()
 
-    def add(self, receipt: Receipt) -> None:
-        """Count one unit, whose shard is written."""
-        self.rejected += len(receipt.rejections)
-        self.objects += receipt.rows + len(receipt.rejections)
-        self.source_bytes += receipt.source_bytes
-        self.payload_bytes += receipt.payload_bytes
-        self.pixels += receipt.pixels
+    def advance(
+        self, *, objects: int = 0, bytes_in: int = 0, bytes_out: int = 0, pixels: int = 0, rejected: int = 0
+    ) -> None:
+        """Add finished work and show it.
+
+        Args:
+            objects: objects finished, rejected ones included.
+            bytes_in: their bytes, of the kind that `total_bytes` counts.
+            bytes_out: bytes made of them; 0 for a job that compresses nothing.
+            pixels: their width times height.
+            rejected: number of rejected ones.
+        """
+        self._objects += objects
+        self._bytes_in += bytes_in
+        self._bytes_out += bytes_out
+        self._pixels += pixels
+        self._rejected += rejected
         self._show()
 
-    def encoded(self, counts: Counts) -> None:
-        """Take note of how far the encoders are, beyond finished units. May be called from another thread."""
-        self._ahead = counts
+    def encoded(self, counts: EncodeCounts) -> None:
+        """Set how much the encoders have finished, in shards or not. May be called from another thread."""
+        self._encoded = counts
         self._show()
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return self._clock() - self._started
 
     def line(self) -> str:
         """The state in one line: objects, speed, bytes in and out, ratio, rejections, time left."""
-        objects, source_bytes, pixels = self._reached()
-        parts = [f"{objects:,}/{self._objects:,} objects"]
-        if self.seconds > 0 and pixels:
-            parts.append(f"{pixels / 1e6 / self.seconds:.1f} MP/s")
-        if self.payload_bytes:
-            ratio = self.source_bytes / self.payload_bytes
-            parts.append(f"{size(self.source_bytes)} -> {size(self.payload_bytes)} ({ratio:.1f}x)")
-        if self.rejected:
-            parts.append(f"{self.rejected:,} rejected")
-        if objects < self._objects and (left := self._seconds_left(source_bytes)) is not None:
+        done = self._done()
+        seconds = self._seconds()
+        parts = [f"{done.objects:,}/{self._total_objects:,} objects"]
+        if seconds > 0 and done.pixels:
+            parts.append(f"{done.pixels / 1e6 / seconds:.1f} MP/s")
+        if self._bytes_out:
+            ratio = self._bytes_in / self._bytes_out
+            parts.append(f"{size(self._bytes_in)} -> {size(self._bytes_out)} ({ratio:.1f}x)")
+        if self._rejected:
+            parts.append(f"{self._rejected:,} rejected")
+        if done.objects < self._total_objects and (left := self._seconds_left(done.source_bytes)) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
-    def _seconds_left(self, source_bytes: int) -> float | None:
-        """At the speed since work first arrived; None as long as too little has to tell.
+    def _seconds(self) -> float:
+        return self._clock() - self._started
 
-        What passed before that (starting workers, loading models) is not repeated, and the first to arrive came out of
-        a line that was filling up: extrapolated from there, a job of a minute would announce an hour.
+    def _seconds_left(self, bytes_done: int) -> float | None:
+        """Extrapolated from the speed since the first result; None until enough is done for an estimate.
+
+        The time before the first result went into starting workers and loading models, which is not repeated, and the
+        first result left a pipeline that was still filling up. With both included, a job of a minute would first
+        announce an hour.
         """
         if self._first is None:
             return None
-        seconds, done = self.seconds - self._first[0], source_bytes - self._first[1]
-        if seconds < SURE_SECONDS or done < SURE_SHARE * self._total_bytes:
+        seconds, done = self._seconds() - self._first[0], bytes_done - self._first[1]
+        if seconds < ESTIMATE_SECONDS or done < ESTIMATE_SHARE * self._total_bytes:
             return None
-        return seconds * (self._total_bytes - source_bytes) / done
+        return seconds * (self._total_bytes - bytes_done) / done
 
-    def _reached(self) -> Counts:
-        """The furthest that is known: what encoders said, or what receipts say; never more than the plan has."""
-        objects = min(self._objects, max(self.objects, self._ahead.objects))
-        source_bytes = min(self._total_bytes, max(self.source_bytes, self._ahead.source_bytes))
-        return Counts(objects, source_bytes, max(self.pixels, self._ahead.pixels))
+    def _done(self) -> EncodeCounts:
+        """The larger of the counts of encoders and of finished work, and never more than the totals."""
+        objects = min(self._total_objects, max(self._objects, self._encoded.objects))
+        source_bytes = min(self._total_bytes, max(self._bytes_in, self._encoded.source_bytes))
+        return EncodeCounts(objects, source_bytes, max(self._pixels, self._encoded.pixels))
 
     def _show(self) -> None:
-        self._last = self._clock()
-        if self._first is None and (arrived := self._reached().source_bytes):
-            self._first = (self.seconds, arrived)
+        self._updated = self._clock()
+        bytes_done = self._done().source_bytes
+        if self._first is None and bytes_done:
+            self._first = (self._seconds(), bytes_done)
         if self._bar:
-            self._bar.update(self._task, completed=self._reached().source_bytes, description=self.line())
-        elif not self._quiet and self._last - self._said >= LINE_SECONDS:
+            self._bar.update(self._task, completed=bytes_done, description=self.line())
+        elif not self._quiet and self._updated - self._printed >= LINE_SECONDS:
             self._print()
 
     def _print(self) -> None:
-        self._said = self._last
+        self._printed = self._updated
         print(self.line(), file=self._stream, flush=True)

@@ -25,7 +25,7 @@ from pipeline.archive.archive import Archive, scan_shard
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Opener, Row
 from pipeline.archive.schema import IMAGES, JXL, LATENT
-from pipeline.archive.shards import Receipt, Shard
+from pipeline.archive.shards import Shard
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
@@ -130,8 +130,8 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
         with Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress:
             for finding in _findings(archive, shards, survey, source, settings):
                 tally.add(finding)
-                seen = int("rows" in finding.counts)
-                progress.add(Receipt(0, rows=seen, source_bytes=finding.payload_bytes, pixels=finding.pixels))
+                checked = int("rows" in finding.counts)
+                progress.advance(objects=checked, bytes_in=finding.payload_bytes, pixels=finding.pixels)
     return tally.result(time.monotonic() - started)
 
 

@@ -1,20 +1,12 @@
-"""Progress: what a person sees."""
+"""The progress display: its line, the estimate of the time left, and where it is shown."""
 
 import io
 import re
 
-from pipeline.archive.shards import Receipt, Rejection
-from pipeline.monitoring.encode_counter import Counts
+from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.progress import Progress
 
-RECEIPT = Receipt(
-    0,
-    rejections=(Rejection("x", "1", "read", "broken"),),
-    rows=99,
-    source_bytes=50_000_000,
-    payload_bytes=5_000_000,
-    pixels=200_000_000,
-)
+SHARD = {"objects": 100, "bytes_in": 50_000_000, "bytes_out": 5_000_000, "pixels": 200_000_000, "rejected": 1}
 
 
 class Terminal(io.StringIO):
@@ -33,10 +25,10 @@ def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> 
     clock = Clock()
     progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
     clock.now = 100.0
-    progress.add(RECEIPT)
+    progress.advance(**SHARD)
     assert progress.line() == "100/400 objects, 2.0 MP/s, 50.0 MB -> 5.0 MB (10.0x), 1 rejected"
     clock.now = 150.0
-    progress.add(RECEIPT)
+    progress.advance(**SHARD)
     assert progress.line() == "200/400 objects, 2.7 MP/s, 100.0 MB -> 10.0 MB (10.0x), 2 rejected, 1 min 40 s left"
 
 
@@ -44,9 +36,9 @@ def test_the_time_left_is_told_only_when_enough_has_come_to_tell_and_does_not_co
     clock = Clock()
     progress = Progress(100_000, 100_000_000_000, stream=io.StringIO(), clock=clock)
     clock.now = 60.0  # workers started, the first small image came
-    progress.add(Receipt(0, rows=1, source_bytes=10_000))
+    progress.advance(objects=1, bytes_in=10_000)
     clock.now = 64.0
-    progress.add(Receipt(0, rows=1, source_bytes=5_000_000_000))
+    progress.advance(objects=1, bytes_in=5_000_000_000)
     assert "left" not in progress.line()
     clock.now = 70.0
     assert "3 min 10 s left" in progress.line()
@@ -55,13 +47,13 @@ def test_the_time_left_is_told_only_when_enough_has_come_to_tell_and_does_not_co
 def test_encoders_that_are_ahead_of_their_shards_move_the_count_but_not_beyond_the_plan() -> None:
     clock = Clock()
     progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
-    progress.encoded(Counts(1, 1, 1))
+    progress.encoded(EncodeCounts(1, 1, 1))
     clock.now = 100.0
-    progress.encoded(Counts(200, 100_000_000, 400_000_000))
+    progress.encoded(EncodeCounts(200, 100_000_000, 400_000_000))
     assert progress.line() == "200/400 objects, 4.0 MP/s, 1 min 40 s left"
-    progress.add(RECEIPT)
+    progress.advance(**SHARD)
     assert progress.line().startswith("200/400 objects, 4.0 MP/s, 50.0 MB -> 5.0 MB")
-    progress.encoded(Counts(500, 300_000_000, 500_000_000))
+    progress.encoded(EncodeCounts(500, 300_000_000, 500_000_000))
     assert progress.line().startswith("400/400 objects")
 
 
@@ -70,22 +62,30 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
     with Progress(1000, 200_000_000, stream=stream, clock=clock) as progress:
         for second in (3, 6, 11, 12, 15):
             clock.now = second
-            progress.add(RECEIPT)
+            progress.advance(**SHARD)
     lines = stream.getvalue().splitlines()
     assert [line.split(" ")[0] for line in lines] == ["300/1,000", "500/1,000"]
+
+
+def test_a_job_that_compresses_nothing_shows_no_ratio() -> None:
+    clock = Clock()
+    progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
+    clock.now = 100.0
+    progress.advance(objects=100, bytes_in=50_000_000, pixels=200_000_000)
+    assert progress.line() == "100/400 objects, 2.0 MP/s"
 
 
 def test_quiet_shows_nothing_anywhere() -> None:
     for stream in (io.StringIO(), Terminal()):
         with Progress(400, 1, quiet=True, stream=stream) as progress:
-            progress.add(RECEIPT)
+            progress.advance(**SHARD)
         assert stream.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_with_the_same_line() -> None:
     stream = Terminal()
     with Progress(400, 100_000_000, stream=stream) as progress:
-        progress.add(RECEIPT)
+        progress.advance(**SHARD)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "100/400 objects" in plain
     assert "50%" in plain
