@@ -7,7 +7,6 @@ we add, key by key. Two more gaps are closed here: removing a file that an earli
 replayed commit (told by the run's number in the log, so also after an answer that was lost).
 """
 
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from model.core.errors import MaepressError
-from pipeline.archive.delta_table import files_of, one_line, open_table
+from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.merge_reader import read_rows
+from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
 from pipeline.archive.shards import Receipt, Rejection, Shard, write_rejections
 from pipeline.storage.base import StorageError, Store
@@ -72,7 +71,7 @@ class Committer:
         self._images, self._rejections = images, rejections
         table = open_table(images)
         self._version: int = table.version()
-        self._seen: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}
+        self._files: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
@@ -114,41 +113,40 @@ class Committer:
         self, adds: list[Shard], removes: list[str], number: int, facts: dict[str, Any], rearranges: bool
     ) -> bool:
         """Whether the commit is new; False for a replay."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            table = open_table(self._images)
-            if (table.transaction_version(self.run) or 0) >= number:
-                self._look_at(table, files_of(table))
+        mark = Transaction(self.run, number)
+
+        def attempt(table: DeltaTable) -> bool:
+            if is_committed(table, mark):
+                self._read_files(table)
                 return False
-            before = self._seen
+            known = self._files
             if table.version() != self._version:
-                self._look_at(table, files_of(table))
+                self._read_files(table)
             self._check_own(adds, removes)
-            self._check_others(before, adds)
-            try:
-                transact(table, IMAGES, adds, removes, Transaction(self.run, number), facts, rearranges)
-            except CommitFailedError:
-                _pause(attempt)  # somebody else was faster: look at what they did
-            except (DeltaError, OSError) as e:
-                # The answer may be lost while the commit is there: the next look at the log tells.
-                if attempt == _ATTEMPTS:
-                    raise StorageError(f"the commit to {self._images.url} failed: {one_line(e)}") from e
-                _pause(attempt)
-            else:
-                self._version = table.version() + 1
-                for path in removes:
-                    del self._seen[path]
-                self._seen |= {shard.path: shard for shard in adds}
-                return True
-        raise StorageError(
-            f"{self._images.url} is so busy with other writers that no commit got through: run this job again"
+            self._check_others(known, adds)
+            transact(table, IMAGES, adds, removes, mark, facts, rearranges)
+            self._version = table.version() + 1
+            for path in removes:
+                del self._files[path]
+            self._files |= {shard.path: shard for shard in adds}
+            return True
+
+        url = self._images.url
+        busy = StorageError(f"{url} is so busy with other writers that no commit got through: run this job again")
+        return commit_with_retry(
+            lambda: open_table(self._images),
+            attempt,
+            attempts=_ATTEMPTS,
+            busy=busy,
+            failed=f"the commit to {url} failed",
         )
 
-    def _look_at(self, table: DeltaTable, files: list[Shard]) -> None:
+    def _read_files(self, table: DeltaTable) -> None:
         self._version = table.version()
-        self._seen = {shard.path: shard for shard in files}
+        self._files = {shard.path: shard for shard in files_of(table)}
 
     def _check_own(self, adds: list[Shard], removes: list[str]) -> None:
-        if not self._seen.keys() >= set(removes):
+        if not self._files.keys() >= set(removes):
             raise CommitConflict(
                 f"another job replaced a shard of {self._images.url} that this one was changing: run this job again"
             )
@@ -159,9 +157,9 @@ class Committer:
             )
 
     def _check_others(self, before: dict[str, Shard], adds: list[Shard]) -> None:
-        if before is self._seen:
+        if before is self._files:
             return  # nobody committed since
-        for theirs in (shard for path, shard in self._seen.items() if path not in before):
+        for theirs in (shard for path, shard in self._files.items() if path not in before):
             for ours in adds:
                 if theirs.first_key <= ours.last_key and ours.first_key <= theirs.last_key:
                     both = _keys(self._images, theirs) & _keys(self._images, ours)
@@ -173,33 +171,25 @@ class Committer:
     def _commit_rejections(self, rejections: list[Rejection], number: int) -> None:
         if not rejections:
             return
-        shard: Shard | None = None
-        for attempt in range(1, _ATTEMPTS + 1):
-            table = open_table(self._rejections)
-            if (table.transaction_version(self.run) or 0) >= number:
+        mark = Transaction(self.run, number)
+
+        def attempt(table: DeltaTable) -> None:
+            if is_committed(table, mark):
                 return
-            if shard is None:
-                fresh = _unknown(self._rejections, files_of(table), rejections)
-                if not fresh:
-                    return
-                shard = write_rejections(self._rejections, _to_table(fresh, self.run))
-            try:
-                transact(
-                    table,
-                    REJECTIONS,
-                    [shard] if shard else [],
-                    [],
-                    Transaction(self.run, number),
-                    {"run": self.run, "job": self.job},
-                )
-                return
-            except CommitFailedError:
-                shard = None  # others may have added the same ones: look again, and leave this file as an orphan
-                _pause(attempt)
-            except (DeltaError, OSError) as e:
-                if attempt == _ATTEMPTS:
-                    raise StorageError(f"the commit to {self._rejections.url} failed: {one_line(e)}") from e
-                _pause(attempt)
+            fresh = _unknown(self._rejections, files_of(table), rejections)
+            shard = write_rejections(self._rejections, _to_table(fresh, self.run)) if fresh else None
+            if shard:  # an orphan if another writer is faster, who may have added some of the same rejections
+                transact(table, REJECTIONS, [shard], [], mark, {"run": self.run, "job": self.job})
+
+        url = self._rejections.url
+        busy = StorageError(f"{url} is so busy with other writers that no commit got through: run this job again")
+        commit_with_retry(
+            lambda: open_table(self._rejections),
+            attempt,
+            attempts=_ATTEMPTS,
+            busy=busy,
+            failed=f"the commit to {url} failed",
+        )
 
 
 def transact(
@@ -249,7 +239,3 @@ def _to_table(rejections: list[Rejection], run: str) -> pa.Table:
         for r in rejections
     ]
     return pa.Table.from_pylist(rows, REJECTIONS)
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0.0, min(2.0, 0.05 * 2**attempt)))

@@ -14,7 +14,6 @@ want it at once, on every store that an archive can be on.
 A holder that dies does not renew, and its lease ends by itself.
 """
 
-import random
 import socket
 import threading
 import time
@@ -25,12 +24,13 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
 from model.core.errors import MaepressError
-from pipeline.archive.delta_table import create_table, one_line, open_table
+from pipeline.archive.delta_table import create_table, open_table
+from pipeline.archive.optimistic_commit import commit_with_retry
 from pipeline.archive.periodic_thread import Repeating
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import Store
 
 SECONDS = 600.0
 """How long a lease lasts when it is not renewed: what a dead run holds up others at most."""
@@ -112,31 +112,29 @@ class Lease:
 
     def _write(self, seconds: float) -> None:
         """Take, renew or (with 0 seconds) give back."""
+
+        def attempt(table: DeltaTable) -> None:
+            asked = time.monotonic()
+            held = holder_of(table)
+            if held.run not in ("", self._me.run) and held.until > time.time():
+                raise LeaseHeld(
+                    f"{held.job} {held.run} on {held.host} is at work on {self._url}: let it end; if it is dead, "
+                    f"its lease ends at {datetime.fromtimestamp(held.until, UTC):%H:%M:%S} UTC"
+                )
+            until = str(time.time() + seconds if seconds else 0.0)
+            entry = {"holder": self._me.run, "job": self._me.job, "host": self._me.host, "until": until}
+            properties = CommitProperties(custom_metadata=entry, max_commit_retries=0)
+            table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)
+            self._good_until = asked + seconds
+
         with self._renewing:
-            for attempt in range(1, _ATTEMPTS + 1):
-                asked = time.monotonic()
-                table = self._open()
-                held = holder_of(table)
-                if held.run not in ("", self._me.run) and held.until > time.time():
-                    raise LeaseHeld(
-                        f"{held.job} {held.run} on {held.host} is at work on {self._url}: let it end; if it is dead, "
-                        f"its lease ends at {datetime.fromtimestamp(held.until, UTC):%H:%M:%S} UTC"
-                    )
-                word = {"holder": self._me.run, "job": self._me.job, "host": self._me.host}
-                word["until"] = str(time.time() + seconds if seconds else 0.0)
-                try:
-                    properties = CommitProperties(custom_metadata=word, max_commit_retries=0)
-                    table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)
-                except CommitFailedError:
-                    pass  # somebody else was faster: look who
-                except (DeltaError, OSError) as e:
-                    if attempt == _ATTEMPTS:
-                        raise StorageError(f"the lease at {self._store.url} cannot be written: {one_line(e)}") from e
-                else:
-                    self._good_until = asked + seconds
-                    return
-                time.sleep(random.uniform(0.0, 0.1 * 2 ** min(attempt, 4)))
-            raise LeaseHeld(f"others are taking the lease of {self._url} all the time: run this job again")
+            commit_with_retry(
+                self._open,
+                attempt,
+                attempts=_ATTEMPTS,
+                busy=LeaseHeld(f"others are taking the lease of {self._url} all the time: run this job again"),
+                failed=f"the lease at {self._store.url} cannot be written",
+            )
 
     def _open(self) -> DeltaTable:
         try:

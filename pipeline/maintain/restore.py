@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import REJECTIONS_VERSION
-from pipeline.archive.delta_table import files_of, one_line, open_table
+from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.lease import Lease
+from pipeline.archive.optimistic_commit import commit_with_retry
 from pipeline.archive.run_id import new_run
 from pipeline.maintain.settings import RestoreSettings
 from pipeline.storage.base import StorageError, Store
@@ -110,22 +110,20 @@ def _missing(store: Store, paths: Iterable[str]) -> Iterator[str]:
 
 
 def _go_back(store: Store, version: int, run: str, facts: dict[str, Any]) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        table = open_table(store)
-        if _same_files(table, store, version):
-            return
-        facts = facts | {"run": run, "job": "restore", "restored": version}
-        properties = CommitProperties(custom_metadata=facts, max_commit_retries=0)
-        try:
+    facts = facts | {"run": run, "job": "restore", "restored": version}
+    properties = CommitProperties(custom_metadata=facts, max_commit_retries=0)
+
+    def attempt(table: DeltaTable) -> None:
+        if not _same_files(table, store, version):
             table.restore(version, commit_properties=properties)
-        except CommitFailedError as e:  # an encode has committed meanwhile: that goes back, too
-            if attempt == _ATTEMPTS:
-                raise StorageError(f"others commit to {store.url} all the time: stop them, then restore") from e
-        except (DeltaError, OSError) as e:
-            if attempt == _ATTEMPTS:
-                raise StorageError(f"{store.url} cannot be restored: {one_line(e)}") from e
-        else:
-            return
+
+    commit_with_retry(  # an encode that commits meanwhile is undone, too
+        lambda: open_table(store),
+        attempt,
+        attempts=_ATTEMPTS,
+        busy=StorageError(f"others commit to {store.url} all the time: stop them, then restore"),
+        failed=f"{store.url} cannot be restored",
+    )
 
 
 def _same_files(table: DeltaTable, store: Store, version: int) -> bool:
