@@ -18,9 +18,9 @@ from PIL import Image
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import LATENT, READER_COLUMNS
 from pipeline.dataset.cache import LatentCache, write
-from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.samples import Content, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE
 
 ROUNDS, MOST = 3, 64
@@ -48,7 +48,9 @@ def by_pillow(source: bytes, side: int | None = None, *, draft: bool = False) ->
 def main() -> None:
     torch.set_num_threads(1)
     archive, source = Archive.open(sys.argv[1]), Path(sys.argv[2])
-    rows: list[Row] = [row for batch in archive.scan(COLUMNS) for row in batch.to_pylist() if row["status"] == LATENT]
+    rows: list[Row] = [
+        row for batch in archive.scan(READER_COLUMNS) for row in batch.to_pylist() if row["status"] == LATENT
+    ]
     rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)]
     files = [(source / row["key"]).read_bytes() for row in rows]
     order = np.random.default_rng(0).permutation(len(rows)).tolist()

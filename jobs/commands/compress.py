@@ -9,7 +9,7 @@ from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from jobs.framework.single_file import read_file, write_file
 from model.core.errors import MaepressError, UnsupportedImage
-from pipeline.encode.target_settings import TargetSettings, named
+from pipeline.encode.target_settings import TargetSettings
 
 if TYPE_CHECKING:
     from model.codec import Latents
@@ -41,7 +41,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
     (latents,) = codec.analyse([picture], settings.target())
     if not latents.met:
         raise MaepressError(
-            f"{settings.image} cannot be pressed to {named(settings.target())} by this model: "
+            f"{settings.image} cannot be pressed to {settings.target().described()} by this model: "
             f"{_reached(latents)} is the nearest it comes"
         )
     payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)

@@ -1,51 +1,55 @@
-"""What a picture is pressed to: a row of the model, a floor of fidelity, or a limit of size."""
+"""What a picture is compressed to: a quality of the model, a lower limit of fidelity, or an upper limit of size."""
 
-import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from model.core.config import QUALITIES
 from model.core.errors import MaepressError
 
+Quality = Annotated[int | None, Ge(0), Lt(QUALITIES)]
+MinPsnr = Annotated[float | None, Gt(0), Le(100)]
+MinMsSsim = Annotated[float | None, Gt(0), Lt(1)]
+MaxBpp = Annotated[float | None, Gt(0), Le(1000)]
+"""The kinds of targets with their ranges, which settings classes use as the types of their fields."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Exactly one of these.
+    """One target: exactly one of the fields is given.
 
-    Floors hold on the 8-bit picture that the decoder makes; the limit holds for the whole payload without metadata.
+    Lower limits hold on the 8-bit picture that the decoder makes; the limit of size holds for the whole payload without
+    metadata.
 
     Attributes:
-        quality: a row of the model, 0 (smallest) .. 63 (highest fidelity).
-        min_psnr: dB over all colour planes.
-        min_ms_ssim: 0..1, mean over the colour planes.
-        max_bpp: bits a pixel.
+        quality: a quality of the model, 0 (smallest) .. 63 (highest fidelity).
+        min_psnr: PSNR in dB, over all colour planes.
+        min_ms_ssim: MS-SSIM, 0..1, mean over the colour planes.
+        max_bpp: bits per pixel.
 
     Raises:
         MaepressError: unless exactly one is given, in its range.
     """
 
-    quality: int | None = None
-    min_psnr: float | None = None
-    min_ms_ssim: float | None = None
-    max_bpp: float | None = None
+    quality: Quality = None
+    min_psnr: MinPsnr = None
+    min_ms_ssim: MinMsSsim = None
+    max_bpp: MaxBpp = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
-        if len(given) != 1:
-            flags = [f"--{field.name.replace('_', '-')}" for field in fields(self)]
-            found = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
-            raise MaepressError(f"give exactly one of {', '.join(flags[:-1])} or {flags[-1]}, not {found}")
-        if self.quality is not None and not 0 <= self.quality < QUALITIES:
-            raise MaepressError(
-                f"quality {self.quality} is out of range: choose 0 (smallest) to {QUALITIES - 1} (highest fidelity)"
-            )
-        if self.min_psnr is not None and not 0 < self.min_psnr <= 100:
-            raise MaepressError(f"a floor of {self.min_psnr} dB PSNR is out of range: choose more than 0, at most 100")
-        if self.min_ms_ssim is not None and not 0 < self.min_ms_ssim < 1:
-            raise MaepressError(
-                f"a floor of {self.min_ms_ssim} MS-SSIM is out of range: choose more than 0, less than 1"
-            )
-        if self.max_bpp is not None and not (self.max_bpp > 0 and math.isfinite(self.max_bpp)):
-            raise MaepressError(f"a limit of {self.max_bpp} bits a pixel is out of range: choose more than 0")
+        if not given:
+            flags = [_flag(field.name) for field in fields(self)]
+            raise MaepressError(f"give exactly one of {', '.join(flags[:-1])} or {flags[-1]}")
+        if len(given) > 1:
+            raise MaepressError(f"{' and '.join(map(_flag, given))} exclude each other: give exactly one of them")
+        (name,) = given
+        if not all(_holds(limit, getattr(self, name)) for limit in _LIMITS[name]):
+            choose = ", ".join(map(_in_words, _LIMITS[name]))
+            raise MaepressError(f"{name} {getattr(self, name):g} is out of range: choose {choose}")
 
     @classmethod
     def of(cls, target: "int | Target") -> "Target":
@@ -53,6 +57,30 @@ class Target:
         return target if isinstance(target, cls) else cls(quality=target)  # type: ignore[arg-type]
 
     def described(self) -> str:
-        """The target in words, for tables."""
+        """The target as text, as tables and rows hold it: "quality 40", "min_psnr 38"."""
         (name,) = (field.name for field in fields(self) if getattr(self, field.name) is not None)
         return f"{name} {getattr(self, name):g}"
+
+
+_RULES: dict[type, tuple[str, Callable[[Any, Any], bool], str]] = {
+    Ge: ("ge", operator.ge, "at least"),
+    Gt: ("gt", operator.gt, "more than"),
+    Le: ("le", operator.le, "at most"),
+    Lt: ("lt", operator.lt, "less than"),
+}
+_LIMITS = {name: hint.__metadata__ for name, hint in get_type_hints(Target, include_extras=True).items()}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _holds(limit: object, value: float) -> bool:
+    """Whether a value respects a limit; NaN respects none."""
+    attribute, compare, _ = _RULES[type(limit)]
+    return compare(value, getattr(limit, attribute))
+
+
+def _in_words(limit: object) -> str:
+    attribute, _, words = _RULES[type(limit)]
+    return f"{words} {getattr(limit, attribute)}"

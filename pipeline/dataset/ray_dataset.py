@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ray.data import DataContext, Dataset
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.schema import READER_COLUMNS
 from pipeline.dataset.row_groups import Span, Wanted, read_spans
-from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.samples import Content, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Sample, sample_of
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device
@@ -68,7 +69,7 @@ def read_archive(
     workers = ray_flow.crew(parse_range(actors), gpus_per_actor)
     with DataContext.current(ray_flow.context()):
         spans = ray.data.from_arrow([pa.table({"spans": pa.array([pack(part)], pa.large_binary())}) for part in parts])
-        names = tuple(dict.fromkeys([*COLUMNS, *columns]))
+        names = tuple(dict.fromkeys([*READER_COLUMNS, *columns]))
         rows = ray_flow.stage(spans, _read, plan.archive, plan.wanted, names, cpus=workers.task_cpus)
         decoder = (_Decoder, plan.archive, content, tuple(columns), transform, workers.threads)
         return ray_flow.actor_stage(rows, *decoder, workers=workers, rows=plan.rows)

@@ -29,8 +29,6 @@ from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.storage.base import StorageError
 
 Content = Literal["image", "sketch", "prefix", "latents"]
-COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
-"""What decoding needs of a row."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

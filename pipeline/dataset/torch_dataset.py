@@ -24,9 +24,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.archive.schema import IMAGES, LATENT, READER_COLUMNS
 from pipeline.dataset.row_groups import STATUSES, Wanted, read_spans, row_groups
-from pipeline.dataset.samples import COLUMNS, Content, Samples
+from pipeline.dataset.samples import Content, Samples
 from pipeline.dataset.sharding import bounds, shuffled_groups, shuffled_rows, stretch
 
 __all__ = ["ArchiveImages", "Content", "Sample"]
@@ -154,7 +154,7 @@ class ArchiveImages(IterableDataset[Any]):
             yield some
 
     def _rows(self, spans: Sequence[Any]) -> Iterator[Row]:
-        names = list(dict.fromkeys([*COLUMNS, *self.columns]))
+        names = list(dict.fromkeys([*READER_COLUMNS, *self.columns]))
         for table in read_spans(self.archive.images, spans, self.wanted, names):
             for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
                 yield from batch.to_pylist()

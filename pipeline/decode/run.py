@@ -29,7 +29,7 @@ from model.core.errors import MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive, scan_shard
 from pipeline.archive.reader import Opener, Row, mae_file
-from pipeline.archive.schema import JXL, LATENT, ORIGINAL
+from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import Film, films
@@ -49,20 +49,7 @@ __all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
 LISTED_FAILURES = 1000
 """Failures that a result names; beyond that they are only counted."""
 
-_COLUMNS = (
-    "key",
-    "status",
-    "model",
-    "source_format",
-    "width",
-    "height",
-    "payload",
-    "payload_bytes",
-    "source_sha256",
-    "icc",
-    "exif",
-    "xmp",
-)
+_COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256")
 _MAE = ".mae"
 _KINDS = {LATENT: "latents", JXL: "transcoded"}
 _WRITERS = 8

@@ -16,14 +16,12 @@ from model.core.errors import MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive, scan_shard
 from pipeline.archive.reader import Opener, Row
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection
 from pipeline.images import video
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image
 from pipeline.storage.open import StorageError, Store
-
-COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def films(archive: Archive, selection: Selection, dest: Store, keys: str) -> Ite
 
 def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple[str, float, Row]]:
     for shard in selection.shards:
-        for batch in scan_shard(archive.images, shard.path, COLUMNS, keys):
+        for batch in scan_shard(archive.images, shard.path, READER_COLUMNS, keys):
             for i in range(batch.num_rows):
                 row: Row = batch.slice(i, 1).to_pylist()[0]
                 if parsed := video.parse_key(row["key"]):

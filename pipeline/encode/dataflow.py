@@ -29,6 +29,7 @@ from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.device import Streams, own_device
 from pipeline.execution.ray_init import start_ray
 from pipeline.execution.resources import gather
+from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring import metrics
 from pipeline.monitoring.encode_counter import EncodeCounts, polling_counter, start_counter
 from pipeline.planning.units import UNIT_ROWS, Piece
@@ -68,7 +69,7 @@ class Line:
         if not ray.is_initialized():
             start_ray()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self._crew = gather(resources, settings.actor_range(), settings.gpus_per_actor)
+        self._crew = gather(resources, parse_range(settings.actors), settings.gpus_per_actor)
         self._load = functools.partial(ray_tasks.load, source=source, settings=settings)
         self._counter = start_counter()
         self._encoder = encoder or _Encoder

@@ -23,7 +23,6 @@ from pipeline.archive.run_record import Summary
 from pipeline.archive.shards import Receipt
 from pipeline.encode.dataflow import Line
 from pipeline.encode.settings import EncodeSettings
-from pipeline.encode.target_settings import named
 from pipeline.monitoring.log import Journal
 from pipeline.monitoring.metrics import Meter
 from pipeline.monitoring.progress import Progress
@@ -171,7 +170,7 @@ def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> PlanOption
     """What of the differences is to be done."""
     return PlanOptions(
         settings.shard_mib << 20,
-        Staleness(fingerprint, named(settings.target()) if settings.repress else None),
+        Staleness(fingerprint, settings.target().described() if settings.repress else None),
         settings.retry_rejected,
         aim.stale_objects,
         aim.retire_share,

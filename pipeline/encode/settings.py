@@ -2,9 +2,10 @@
 
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.encode.target_settings import TargetSettings
+from pipeline.execution.setting_types import ActorRange
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.sandbox import Limits
 
@@ -17,7 +18,7 @@ class EncodeSettings(TargetSettings):
     model: str = Field("base", description="base (the shipped model) or a model's folder")
     repress: bool = Field(False, description="also press again what another model pressed, or to another target")
     retry_rejected: bool = Field(False, description="try again what was refused before and has not changed since")
-    actors: str = Field(
+    actors: ActorRange = Field(
         "", description="encoders at least and at most, as MIN:MAX; empty: one a GPU, or one a CPU core"
     )
     gpus_per_actor: float | None = Field(
@@ -35,14 +36,6 @@ class EncodeSettings(TargetSettings):
     read_seconds: float = Field(
         60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"
     )
-
-    @field_validator("actors")
-    @classmethod
-    def _two_numbers(cls, text: str) -> str:
-        parts = text.split(":")
-        if text and not (len(parts) == 2 and all(p.isdecimal() for p in parts) and 1 <= int(parts[0]) <= int(parts[1])):
-            raise ValueError(f"{text!r} is not MIN:MAX with 1 <= MIN <= MAX, such as 1:8")
-        return text
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -64,10 +57,3 @@ class EncodeSettings(TargetSettings):
     def limits(self) -> Limits:
         """What decoding one image may take."""
         return Limits.for_images(self.read_seconds, self.max_pixels, self.max_bytes)
-
-    def actor_range(self) -> tuple[int, int] | None:
-        """Least and most encoders, or None to choose by what the cluster has."""
-        if not self.actors:
-            return None
-        least, most = self.actors.split(":")
-        return int(least), int(most)

@@ -26,7 +26,6 @@ from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
 from pipeline.archive.shards import Receipt, Rejection, write_shard
-from pipeline.encode.target_settings import named
 from pipeline.images.image_reader import Reading
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.sandbox import Sandbox
@@ -183,7 +182,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     }
     kept, pressed = item.keep, size
     if item.latents is not None:
-        row["target"] = named(target)
+        row["target"] = target.described()
         payload = coder.encode(item.latents) if item.latents.met else b""
         kept = LARGER if item.latents.met else MISSED
         if item.latents.met:

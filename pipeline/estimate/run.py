@@ -21,7 +21,6 @@ from model.core.target import Target
 from pipeline.archive.model_store import local_model
 from pipeline.archive.shards import Rejection
 from pipeline.encode.stages import Loaded, analyse, load, press
-from pipeline.encode.target_settings import named
 from pipeline.estimate.byte_sampling import Interval, Sample, draw, mean, weighted
 from pipeline.estimate.prices import Prices, choose, read_prices
 from pipeline.estimate.settings import EstimateSettings
@@ -182,7 +181,7 @@ def scale_up(
     monthly = saved.times(prices.storage[storage] / _GB)
     return Estimate(
         source=settings.source,
-        target=named(settings.target()),
+        target=settings.target().described(),
         objects=sample.objects,
         source_bytes=whole,
         sampled=len(trials),

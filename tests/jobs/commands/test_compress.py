@@ -88,7 +88,7 @@ def test_a_floor_that_the_model_does_not_reach_is_answered_with_the_nearest(
 def test_two_targets_at_once_are_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ("--quality", 40, "--max-bpp", 1)
     said = line(capsys, "compress", photo, tmp_path / "out.mae", *how)
-    assert said == "--quality and --max-bpp exclude each other: give one of them"
+    assert said == "--quality and --max-bpp exclude each other: give exactly one of them"
 
 
 def test_a_quality_out_of_range_is_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

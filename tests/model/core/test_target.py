@@ -7,9 +7,9 @@ from model.core.target import Target
 
 
 def test_exactly_one_target_is_given() -> None:
-    with pytest.raises(MaepressError, match=r"--quality, --min-psnr, --min-ms-ssim or --max-bpp, not none"):
+    with pytest.raises(MaepressError, match=r"exactly one of --quality, --min-psnr, --min-ms-ssim or --max-bpp"):
         Target()
-    with pytest.raises(MaepressError, match=r"not --quality and --max-bpp"):
+    with pytest.raises(MaepressError, match=r"--quality and --max-bpp exclude each other: give exactly one of them"):
         Target(quality=3, max_bpp=0.5)
 
 
@@ -25,6 +25,11 @@ OUT_OF_RANGE = {
 def test_targets_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(MaepressError, match="out of range"):
         Target(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_limits_of_every_range_can_be_chosen_where_they_belong_to_it() -> None:
+    for name, value in (("quality", 0), ("quality", 63), ("min_psnr", 100), ("max_bpp", 1000)):
+        assert Target(**{name: value}).described() == f"{name} {value}"  # type: ignore[arg-type]
 
 
 def test_a_number_is_a_quality() -> None:

@@ -58,7 +58,7 @@ def sandbox() -> Iterator[Sandbox]:
     made.close()
 
 
-@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: stages.named(target))
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.described())
 def pressed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, codec: Codec, sandbox: Sandbox
 ) -> tuple[Target, Rows]:
