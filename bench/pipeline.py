@@ -38,8 +38,8 @@ from model.checkpoint import BASE
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
-from pipeline.encode.dataflow import Line
-from pipeline.encode.run import Aim, EncodeSettings, encode, scope_of
+from pipeline.encode.dataflow import EncodeDataflow
+from pipeline.encode.run import EncodeSettings, RunOptions, encode, plan_options
 from pipeline.images.sandbox import shared
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import make_plan
@@ -180,7 +180,7 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
             clock.append(time.perf_counter())
             analysed = stages.analyse(loaded, codec, target)
             clock.append(time.perf_counter())
-            done = stages.press(analysed, codec.coder, target, sandbox, "parts")
+            done = stages.compress(analysed, codec.coder, target, sandbox, "parts")
             clock.append(time.perf_counter())
             if warm:
                 continue
@@ -201,9 +201,9 @@ def _line(settings: EncodeSettings, last: str) -> Spent:
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     archive.put_model(codec.fingerprint, Path(settings.model))
     manifest = Manifest(archive.root, f"bench-{last}")
-    plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, Aim()))
+    plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, RunOptions()))
     pieces: list[Piece] = [piece for part in plan.required_parts for piece in manifest.read(part)]
-    line = Line(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
+    line = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
     begin = Spent.now()
     if last == "fetch":
         dataset = line.dataset(pieces, 0).map_batches(

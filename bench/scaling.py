@@ -29,7 +29,7 @@ from jobs.framework.ray_session import quiet_data
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.shards import Rejection
-from pipeline.encode.dataflow import Line, _Encoder
+from pipeline.encode.dataflow import EncodeDataflow, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, Loaded
 from pipeline.execution.device import Streams
@@ -94,7 +94,7 @@ def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
             source=f"{folder}/source", archive=f"{folder}/archive", actors=f"{count}:{count}", gpus_per_actor=1
         )
         source, archive, codec = LocalStore(settings.source), Archive.create(settings.archive), Codec.load()
-        line = Line(source, archive, codec.fingerprint, codec.coder, "bench", settings, Sleeping)
+        line = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, "bench", settings, Sleeping)
         for _ in line.run(units_of_new_keys(source.entries(), UNIT_ROWS * PIECE * size)):
             pass
     encoders = [[tuple(map(float, line.split())) for line in file.read_text().splitlines()] for file in trace.iterdir()]

@@ -35,11 +35,11 @@ from pipeline.monitoring.encode_counter import EncodeCounts, polling_counter, st
 from pipeline.planning.units import UNIT_ROWS, Piece
 from pipeline.storage.base import Store
 
-STAGES = ("load", "analyse", "press", "write")
-"""In this order."""
+STAGES = ("load", "analyse", "compress", "write")
+"""The stages in their order."""
 
 
-class Line:
+class EncodeDataflow:
     """The stages set up for one run. Uses the Ray that is connected, or starts one."""
 
     def __init__(
@@ -74,10 +74,10 @@ class Line:
         self._counter = start_counter()
         self._encoder = encoder or _Encoder
         self._given = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
-        self._press = functools.partial(ray_tasks.press, coder=coder, run=run, settings=settings)
+        self._compress = functools.partial(ray_tasks.compress, coder=coder, run=run, settings=settings)
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
-    def watching(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
+    def polling(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
         """Show how far the encoders of this line are, for the length of a `with` block."""
         return polling_counter(self._counter, show)
 
@@ -114,7 +114,7 @@ class Line:
         steps: list[tuple[Any, int | None, dict[str, Any]]] = [
             (self._load, None, task),
             (self._encoder, 1, actors),  # a row, which is a piece: with GPUs Ray insists on a number
-            (self._press, None, task),
+            (self._compress, None, task),
             # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
             # wait until the encoders are done.
             (self._write, UNIT_ROWS, task | {"num_cpus": crew.writer_cpus}),
@@ -160,7 +160,7 @@ class _Encoder:
         with self._streams.own():
             return wire.each(table, self._analyse)
 
-    @metrics.stage("analyse")
+    @metrics.timed_stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
         done = stages.analyse(items, self._codec, self._target)
         images = [item for item in done if isinstance(item, stages.Analysed)]

@@ -1,9 +1,9 @@
-"""Encode: press what is new or changed in a source into an archive, committing as it goes.
+"""Encode: compress what is new or changed in a source into an archive, with commits on the way.
 
-    listing + archive --plan--> manifest --line--> receipts --commit--> archive
+    listing + archive --plan--> manifest --dataflow--> receipts --commit--> archive
 
-The driver sees plans and receipts, never images. A shard becomes visible only when the driver commits its receipt, so
-whatever is killed, the same command continues from what is committed.
+The driver handles plans and receipts, never images. A shard becomes visible only when the driver commits its receipt,
+so after any crash the same command continues from the last commit.
 """
 
 import time
@@ -21,10 +21,10 @@ from pipeline.archive.model_store import local_model
 from pipeline.archive.run_id import new_run
 from pipeline.archive.run_record import Summary
 from pipeline.archive.shards import Receipt
-from pipeline.encode.dataflow import Line
+from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.settings import EncodeSettings
-from pipeline.monitoring.log import Journal
-from pipeline.monitoring.metrics import Meter
+from pipeline.monitoring.log import RunLog
+from pipeline.monitoring.metrics import RunMetrics
 from pipeline.monitoring.progress import Progress
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
@@ -34,29 +34,29 @@ from pipeline.storage.open import open_source
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
 
 COMMIT_SHARDS = 16
-"""Finished shards that are committed at once, even when the time for it has not come."""
+"""Number of finished shards that are committed at once, before the commit interval is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeResult:
-    """What an encode did.
+    """The result of an encode. The sums are over the rows that this run wrote.
 
     Attributes:
-        run: the run's name, as in the rows' `run` column.
-        model: fingerprint of the model that pressed.
-        latents: rows pressed.
-        transcoded: rows whose JPEG is kept as JPEG XL, without loss.
-        originals: rows whose source is kept byte for byte.
+        run: the run's id, as in the column `run`.
+        model: fingerprint of the model that compressed.
+        latents: rows that hold a compressed image.
+        transcoded: rows that hold a JPEG as JPEG XL, without loss.
+        originals: rows that hold their source byte for byte.
         kept: transcoded and originals by reason, most frequent first.
-        rejected: objects refused in this run, each with its reason in the rejections table.
+        rejected: objects rejected in this run; the rejections table holds each one's reason.
         unchanged: keys that needed nothing.
-        rejected_before: keys refused in an earlier run and not changed since, which were not tried again.
+        rejected_before: keys rejected in an earlier run and not changed since, which were not tried again.
         gone: rows whose key the source no longer has.
-        retired: of these, rows that left the archive; the others stay.
-        source_bytes: of the rows of this run.
-        payload_bytes: of the rows of this run.
-        pixels: of the rows of this run.
-        seconds: from the first listing to the last commit.
+        retired: rows among `gone` that this run removed; the others stay.
+        source_bytes: bytes of the sources.
+        payload_bytes: bytes of the payloads.
+        pixels: width times height of the images.
+        seconds: from the start to the last commit.
     """
 
     run: str
@@ -76,7 +76,7 @@ class EncodeResult:
     seconds: float
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, with the ratio and the speed that follow from them."""
+        """The fields, and the ratio and the speed computed from them."""
         return asdict(self) | {
             "ratio": self.source_bytes / self.payload_bytes if self.payload_bytes else None,
             "megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None,
@@ -86,47 +86,52 @@ class EncodeResult:
 def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     """Bring an archive up to date with a source.
 
-    A row is pressed once: again only when its source's etag changed, or when `repress` is set and another model
-    pressed it, or to another target. A different `model` than the archive's rows have is fine: every row names its own,
-    and all of them live in the archive. Uses the Ray that is connected, or starts one.
+    An image is compressed once. It is compressed again only when its source's etag changed, or when `repress` is set
+    and its row was made by another model or to another target. `model` may differ from the model of existing rows:
+    every row names its model, and the archive holds all of them. Uses the Ray that is connected, or starts one.
 
     Args:
-        settings: what, where and how.
+        settings: source, archive, model, target and limits.
         quiet: show no progress.
 
     Raises:
         MaepressError: in one line, for a source that is missing or empty, an archive that cannot be written, a model
             that cannot be read, encoders that the cluster cannot hold, or another job that changes the same keys.
     """
-    return press(settings, Aim(), quiet=quiet)[0]
+    return run_encode(settings, RunOptions(), quiet=quiet)[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """What a run does beside pressing what is new or changed; an encode does none of it.
+class RunOptions:
+    """The options in which a sync differs from an encode, whose values are the defaults.
 
     Attributes:
         job: the job's name, for the log.
-        alone: take the archive's lease, so that of two runs one gives way before it begins.
+        exclusive: take the archive's lease, so that the second of two runs ends before it begins.
         retire_share: see `PlanOptions`.
         stale_objects: see `PlanOptions`.
-        stale_minutes: minutes after whose end no more stale rows are pressed, None for no such limit.
+        stale_minutes: minutes after the start when no more stale rows are begun, None for no limit.
     """
 
     job: str = "encode"
-    alone: bool = False
+    exclusive: bool = False
     retire_share: float | None = None
     stale_objects: int | None = None
     stale_minutes: float | None = None
 
 
-def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[EncodeResult, EncodePlan]:
-    """Plan and work the plan off; `encode` says the rest.
+def run_encode(
+    settings: EncodeSettings, options: RunOptions, *, quiet: bool = False
+) -> tuple[EncodeResult, EncodePlan]:
+    """Make a plan and carry it out: the work of both encode and sync.
 
     Args:
-        settings: what, where and how.
-        aim: what else.
+        settings: as of `encode`.
+        options: those of the job.
         quiet: show no progress.
+
+    Raises:
+        MaepressError: as `encode` does.
     """
     started = time.monotonic()
     source = open_source(settings.source)
@@ -134,26 +139,26 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
     codec = Codec.load(folder)
     archive = Archive.create(settings.archive)
     run = new_run()
-    tally = _Tally()
+    totals = _Totals()
     with ExitStack() as stack:
-        summary = stack.enter_context(Summary(archive.root, run, aim.job, settings))
-        lease = stack.enter_context(Lease(archive.root, run, aim.job)) if aim.alone else None
-        committer = archive.committer(run, aim.job)
+        summary = stack.enter_context(Summary(archive.root, run, options.job, settings))
+        lease = stack.enter_context(Lease(archive.root, run, options.job)) if options.exclusive else None
+        committer = archive.committer(run, options.job)
         manifest = Manifest(archive.root, run)
         stack.callback(manifest.remove)
         stack.enter_context(Presence(archive.root, run))
-        plan = make_plan(source, archive, manifest, scope_of(settings, codec.fingerprint, aim))
+        plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, options))
         if plan.units:
             if plan.objects:
                 archive.put_model(codec.fingerprint, folder)
-            line = Line(source, archive, codec.fingerprint, codec.coder, run, settings)
+            dataflow = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
-            stack.enter_context(line.watching(progress.encoded))
-            deadline = started + 60 * aim.stale_minutes if aim.stale_minutes is not None else None
-            receipts = _receipts(line, manifest, plan, deadline)
-            watch = _Watch(run, plan)
-            for receipt in _committed(receipts, committer, settings.commit_seconds, lease, watch):
-                tally.add(receipt)
+            stack.enter_context(dataflow.polling(progress.encoded))
+            deadline = started + 60 * options.stale_minutes if options.stale_minutes is not None else None
+            receipts = _receipts(dataflow, manifest, plan, deadline)
+            reports = _Reports(run, plan)
+            for receipt in _committed(receipts, committer, settings.commit_seconds, lease, reports):
+                totals.add(receipt)
                 progress.advance(
                     objects=receipt.rows + len(receipt.rejections),
                     bytes_in=receipt.source_bytes,
@@ -161,59 +166,61 @@ def press(settings: EncodeSettings, aim: Aim, *, quiet: bool = False) -> tuple[E
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
-        result = tally.result(run, codec.fingerprint, plan, time.monotonic() - started)
+        result = totals.result(run, codec.fingerprint, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
 
 
-def scope_of(settings: EncodeSettings, fingerprint: str, aim: Aim) -> PlanOptions:
-    """What of the differences is to be done."""
+def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions) -> PlanOptions:
+    """The planner's options of a run with the model `fingerprint`."""
     return PlanOptions(
         settings.shard_mib << 20,
         Staleness(fingerprint, settings.target().described() if settings.repress else None),
         settings.retry_rejected,
-        aim.stale_objects,
-        aim.retire_share,
+        options.stale_objects,
+        options.retire_share,
     )
 
 
-def _receipts(line: Line, manifest: Manifest, plan: EncodePlan, deadline: float | None) -> Iterator[Receipt]:
-    """What has to be done, then stale rows until it is late; what is in work then is dropped, for another night."""
+def _receipts(
+    dataflow: EncodeDataflow, manifest: Manifest, plan: EncodePlan, deadline: float | None
+) -> Iterator[Receipt]:
+    """Receipts of the required parts, then of the optional ones until the deadline; later units are dropped."""
     for part in plan.required_parts:
-        yield from line.run(manifest.read(part))
+        yield from dataflow.run(manifest.read(part))
     for part in plan.optional_parts:
         if deadline is not None and time.monotonic() >= deadline:
             return
-        for receipt in line.run(manifest.read(part)):
+        for receipt in dataflow.run(manifest.read(part)):
             yield receipt
             if deadline is not None and time.monotonic() >= deadline:
                 return
 
 
-class _Watch:
-    """What operators see of a run: metrics and log."""
+class _Reports:
+    """Reports a run's events to the metrics and to the log."""
 
     def __init__(self, run: str, plan: EncodePlan) -> None:
-        self._meter, self._journal = Meter(), Journal(run)
-        self._meter.plan(plan.objects)
-        self._journal.line("plan", objects=plan.objects, source_bytes=plan.source_bytes, shards=plan.units)
+        self._metrics, self._log = RunMetrics(), RunLog(run)
+        self._metrics.planned(plan.objects)
+        self._log.event("plan", objects=plan.objects, source_bytes=plan.source_bytes, shards=plan.units)
 
     def written(self, receipt: Receipt) -> None:
-        self._meter.add(receipt)
-        self._journal.add(receipt)
+        self._metrics.written(receipt)
+        self._log.rejections(receipt.rejections)
 
     def committed(self, batch: list[Receipt], seconds: float) -> None:
-        self._meter.committed(len(batch), seconds)
+        self._metrics.committed(len(batch), seconds)
         rows = sum(receipt.rows for receipt in batch)
-        self._journal.line("commit", shards=len(batch), rows=rows, seconds=round(seconds, 2))
+        self._log.event("commit", shards=len(batch), rows=rows, seconds=round(seconds, 2))
 
 
 def _committed(
-    receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None, watch: _Watch
+    receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None, reports: _Reports
 ) -> Iterator[Receipt]:
-    """The receipts as they come, committed in batches on the way, and at the end whatever way it comes to it.
+    """Pass the receipts on, and commit them in batches: after some seconds or shards, and at the end.
 
-    When a later unit fails or the job is interrupted, what is finished is still committed: it is paid for.
+    When a later unit fails or the job is interrupted, the finished units are still committed, as their work is done.
     """
 
     def commit(batch: list[Receipt]) -> None:
@@ -221,14 +228,14 @@ def _committed(
             lease.check()
         begun = time.monotonic()
         committer.commit(batch)
-        watch.committed(batch, time.monotonic() - begun)
+        reports.committed(batch, time.monotonic() - begun)
 
     waiting: list[Receipt] = []
     last = time.monotonic()
     try:
         for receipt in receipts:
             waiting.append(receipt)
-            watch.written(receipt)
+            reports.written(receipt)
             if len(waiting) >= COMMIT_SHARDS or time.monotonic() - last >= seconds:
                 batch, waiting = waiting, []
                 commit(batch)
@@ -239,7 +246,7 @@ def _committed(
             commit(waiting)
 
 
-class _Tally:
+class _Totals:
     """Sums of receipts."""
 
     def __init__(self) -> None:

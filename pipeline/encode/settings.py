@@ -1,4 +1,4 @@
-"""What an encode can be told."""
+"""The settings of an encode."""
 
 from typing import Self
 
@@ -11,7 +11,7 @@ from pipeline.images.sandbox import Limits
 
 
 class EncodeSettings(TargetSettings):
-    """Which images go where, pressed how, by how many."""
+    """Source, archive, model and target of an encode, its resources and its limits."""
 
     source: str = Field(description="folder or bucket of images to press")
     archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
@@ -46,14 +46,14 @@ class EncodeSettings(TargetSettings):
 
     @property
     def max_pixels(self) -> int:
-        """Pixels above which an image is kept as it is."""
+        """Images with more pixels are kept as their original bytes."""
         return int(self.max_megapixels * 1e6)
 
     @property
     def max_bytes(self) -> int:
-        """Bytes above which an object is not fetched."""
+        """Larger objects are not fetched."""
         return self.max_object_mib << 20
 
     def limits(self) -> Limits:
-        """What decoding one image may take."""
+        """The limits of time and memory for decoding one image."""
         return Limits.for_images(self.read_seconds, self.max_pixels, self.max_bytes)

@@ -1,14 +1,18 @@
-"""What happens to a piece, stage by stage: plain functions on Python objects.
+"""The stages of an encode, as plain functions on Python objects.
 
-Ray appears only in `pipeline.encode.dataflow` and `pipeline.encode.ray_tasks`.
+    Entry --load--> Loaded --analyse--> Analysed --compress--> CompressedPiece --write--> Receipt
 
-    objects  --load-->  Loaded: source bytes and decoded picture        CPU tasks, keys fetched concurrently
-             --analyse-->  Analysed: whole numbers instead of pixels    actors, one model each, on GPUs if any
-             --press-->  Pressed: rows of the archive                   CPU tasks, entropy coding
-             --write-->  Receipt: one shard for each unit               CPU tasks
+| stage    | result                                     | where `dataflow` runs it                  |
+|----------|--------------------------------------------|-------------------------------------------|
+| load     | source bytes and decoded picture           | CPU tasks, keys fetched concurrently      |
+| analyse  | integers of the latents in place of pixels | actors with a model each, on GPUs if any  |
+| compress | rows of the archive                        | CPU tasks, entropy coding                 |
+| write    | one shard per unit                         | CPU tasks                                 |
 
-No object is ever lost on the way: one that cannot go on becomes a `Rejection` in its place and travels with the others
-to the receipt.
+Nothing here depends on Ray: `pipeline.encode.dataflow` and `pipeline.encode.ray_tasks` run these functions on it.
+
+Every object is accounted for: one that fails becomes a `Rejection` in its place and travels with the others to the
+receipt.
 """
 
 import hashlib
@@ -31,20 +35,20 @@ from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import Entry, FetchFailed, Store, too_large
 
-if TYPE_CHECKING:  # it brings torch, which only encoders need
+if TYPE_CHECKING:  # it imports torch, which only encoders need
     from model.codec import Codec
 
-_COUNTED = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
-"""The columns that a receipt sums up."""
-_TRANSCODE_FROM = 0.7
-"""A JPEG is transcoded, too, where the payload is at least this share of it: few transcodes save more than 30 %."""
+_RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
+"""The columns whose sums a receipt holds."""
+_TRANSCODE_SHARE = 0.7
+"""A JPEG is transcoded as well when its payload is at least this share of it: few transcodes save more than 30 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An object that was read.
+    """An object that was fetched and decoded.
 
-    `etag` is that of the bytes in `source`, which the listing may have been too early to know.
+    `etag` is that of the bytes in `source`; it differs from the listing's when the object changed after that.
     """
 
     key: str
@@ -55,20 +59,20 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """A loaded object without its pixels: `latents` instead, or None where the source is kept as it is.
+    """A loaded object with `latents` in place of its pixels, or without either where the source is kept as it is.
 
     Attributes:
-        key: the object.
+        key: of the object.
         etag: of `source`.
-        source: the object's bytes; still needed, as they are kept where pressing does not make them smaller.
+        source: the object's bytes, which are kept if the payload is not smaller.
         source_format: "jpeg", "png" ...
-        width: pixels in a row.
-        height: rows.
-        latents: what the networks made of the picture.
-        keep: why there are no latents.
-        icc: ICC profile, empty for none; for originals too, as their bytes hold it.
-        exif: EXIF block.
-        xmp: XMP packet.
+        width: in pixels.
+        height: in pixels.
+        latents: integers that the networks made of the picture.
+        keep: the reason when there are no latents, else None.
+        icc: ICC profile; empty for none, and for kept sources, whose own bytes hold it.
+        exif: EXIF block, likewise.
+        xmp: XMP packet, likewise.
     """
 
     key: str
@@ -85,8 +89,8 @@ class Analysed:
 
 
 @dataclass(frozen=True, slots=True)
-class Pressed:
-    """A piece's rows in the schema IMAGES, and what could not become one."""
+class CompressedPiece:
+    """The rows of one piece, in the schema IMAGES, and the rejections of its other objects."""
 
     rows: pa.Table
     rejections: tuple[Rejection, ...]
@@ -95,14 +99,17 @@ class Pressed:
 def load(
     objects: Sequence[Entry], source: Store, sandbox: Sandbox, max_pixels: int, max_bytes: int
 ) -> list[Loaded | Rejection]:
-    """Fetch and decode.
+    """Fetch and decode the objects of a piece.
 
     Args:
         objects: from the source's listing.
-        source: where they are.
-        sandbox: where they are decoded, one at a time: what stops one does not stop its neighbours.
-        max_pixels: larger images are not decoded (they become originals).
-        max_bytes: larger objects are not even fetched.
+        source: the store that holds them.
+        sandbox: decodes them one at a time, so that a file that crashes the decoder affects no other.
+        max_pixels: larger images are not decoded; their sources are kept.
+        max_bytes: larger objects are rejected without being fetched.
+
+    Returns:
+        One result per object; those rejected for their size come first, the others keep their order.
     """
     small = [o for o in objects if o.size <= max_bytes]
     results: list[Loaded | Rejection] = [
@@ -121,7 +128,7 @@ def load(
 
 
 def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
-    """Run the networks over the pictures of a piece; the codec puts equal sizes together by itself."""
+    """Run the networks over the pictures of a piece; the codec batches pictures of equal size."""
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
     latents = iter(_analyse_all(pictures, codec, target))
     results: list[Analysed | Rejection] = []
@@ -141,33 +148,35 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
 
 
 def _analyse_all(pictures: Sequence[Picture], codec: "Codec", target: Target) -> list[Latents | str]:
-    """Latents of each, or why there are none: one picture too large for the memory must not take others with it."""
+    """Latents of each, or why there are none: a picture that exhausts the memory must not fail the others."""
     try:
         return list(codec.analyse(pictures, target))
-    except (RuntimeError, MemoryError) as e:  # memory is short; a mistake in the settings is a MaepressError and passes
+    except (RuntimeError, MemoryError) as e:  # out of memory; mistakes in settings are MaepressErrors and pass through
         if len(pictures) == 1:
             return [" ".join(str(e).split())[:200]]
         return [result for picture in pictures for result in _analyse_all([picture], codec, target)]
 
 
-def press(
+def compress(
     items: Sequence[Analysed | Rejection], coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str
-) -> Pressed:
-    """Entropy-code, and choose for each image what its row holds.
+) -> CompressedPiece:
+    """Entropy-code the latents of a piece and choose the payload of each row.
 
     Args:
-        items: of one piece.
-        coder: the model's.
-        target: what the items were analysed for.
-        sandbox: where JPEG files are transcoded.
-        run: the run's name.
+        items: results of `analyse` for one piece.
+        coder: the model's entropy coder.
+        target: the target that the items were analysed for.
+        sandbox: transcodes JPEG files.
+        run: the run's id, for the rows.
     """
     rows = [_row(item, coder, target, sandbox, run) for item in items if isinstance(item, Analysed)]
-    return Pressed(pa.Table.from_pylist(rows, IMAGES), tuple(item for item in items if isinstance(item, Rejection)))
+    return CompressedPiece(
+        pa.Table.from_pylist(rows, IMAGES), tuple(item for item in items if isinstance(item, Rejection))
+    )
 
 
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
-    """The smallest of what keeps the promise: the payload with what travels beside it, a transcode, the source."""
+    """The row with the smallest of: payload with metadata (if it meets the target), JPEG XL transcode, source."""
     size = len(item.source)
     row = {
         "key": item.key,
@@ -180,19 +189,19 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "encoded_at": datetime.now(UTC),
         "run": run,
     }
-    kept, pressed = item.keep, size
+    kept, smallest = item.keep, size
     if item.latents is not None:
         row["target"] = target.described()
         payload = coder.encode(item.latents) if item.latents.met else b""
         kept = LARGER if item.latents.met else MISSED
         if item.latents.met:
-            pressed = min(size, len(payload) + len(item.icc) + len(item.exif) + len(item.xmp))
+            smallest = min(size, len(payload) + len(item.icc) + len(item.exif) + len(item.xmp))
     jxl = None
-    if pressed >= _TRANSCODE_FROM * size and item.source.startswith(JPEG_START):
+    if smallest >= _TRANSCODE_SHARE * size and item.source.startswith(JPEG_START):
         jxl = sandbox.to_jxl(item.source)
-    if jxl is not None and len(jxl) < pressed:
+    if jxl is not None and len(jxl) < smallest:
         return row | {"status": JXL, "kept": kept, "payload": jxl, "payload_bytes": len(jxl)}
-    if item.latents is None or pressed >= size:
+    if item.latents is None or smallest >= size:
         return row | {"status": ORIGINAL, "kept": kept, "payload": item.source, "payload_bytes": size}
     return row | {
         "status": LATENT,
@@ -209,23 +218,26 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
 
 
 def write(
-    unit: int, base: str | None, pieces: Iterable[Pressed], archive: Archive, drop: Collection[str] = ()
+    unit: int, base: str | None, pieces: Iterable[CompressedPiece], archive: Archive, drop: Collection[str] = ()
 ) -> Receipt:
     """Write a whole unit as one shard.
 
     Args:
         unit: its number.
-        base: the shard that it replaces, or None.
+        base: the shard that it replaces, None for new keys.
         pieces: all of the unit's pieces, in order.
-        archive: where to.
+        archive: the archive to write to.
         drop: keys that leave `base`.
+
+    Returns:
+        The unit's receipt. Nothing refers to the shard until the receipt is committed.
     """
     parts = list(pieces)
     rows = pa.concat_tables([IMAGES.empty_table(), *(p.rows for p in parts)])
     rejections = tuple(r for p in parts for r in p.rejections)
-    if rows.num_rows == 0 and not drop:  # nothing to write; an older version of a refused key stays where it is
+    if rows.num_rows == 0 and not drop:  # nothing to write; an older row of a rejected key stays
         return Receipt(unit, rejections=rejections)
-    facts: list[tuple[Any, ...]] = list(zip(*(rows[name].to_pylist() for name in _COUNTED), strict=True))
+    facts: list[tuple[Any, ...]] = list(zip(*(rows[name].to_pylist() for name in _RECEIPT_COLUMNS), strict=True))
     shard = write_shard(archive.images, [p.rows for p in parts], base=base, drop=drop)
     return Receipt(
         unit,

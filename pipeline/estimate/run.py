@@ -20,7 +20,7 @@ from model.codec import Codec
 from model.core.target import Target
 from pipeline.archive.model_store import local_model
 from pipeline.archive.shards import Rejection
-from pipeline.encode.stages import Loaded, analyse, load, press
+from pipeline.encode.stages import Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Interval, Sample, draw, mean, weighted
 from pipeline.estimate.prices import Prices, choose, read_prices
 from pipeline.estimate.settings import EstimateSettings
@@ -242,11 +242,11 @@ def attempt(
     if isinstance(loaded, Loaded):
         sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, for its time alone
     items = analyse([loaded], codec, target)
-    pressed = press(items, codec.coder, target, sandbox, "estimate")
+    compressed = compress(items, codec.coder, target, sandbox, "estimate")
     seconds = sandbox.processor_seconds() - begun
-    if pressed.rejections or isinstance(loaded, Rejection):
+    if compressed.rejections or isinstance(loaded, Rejection):
         return Trial(entry.size, entry.size, "rejected", 0, seconds, rivals=(entry.size,) * len(rivals) or None)
-    (row,) = pressed.rows.to_pylist()
+    (row,) = compressed.rows.to_pylist()
     metadata = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
     stored = min(entry.size, row["payload_bytes"] + metadata)
     others = None

@@ -1,14 +1,15 @@
-"""What a run tells Prometheus while it works, through Ray's metrics; `deploy/grafana/maepress.json` draws it.
+"""The metrics of a running encode for Prometheus, through Ray; `deploy/grafana/maepress.json` is their dashboard.
 
-    the line's processes   stage                                how long each stage takes, and what waits in between
-    the driver             Meter.plan, Meter.add, .committed    objects, bytes, rejections, commits
+    tasks and actors    timed_stage    time per stage, and numbers of pieces begun and finished
+    the driver          RunMetrics     objects, bytes, rejections, commits
 
 Ray exports each with its own prefix and labels (node, worker, job): `ray_maepress_objects_total{outcome="latent"}`.
-For watching, never for the books: what a process did in its last seconds before it is killed may never be scraped. The
-books are the archive and the run's summary (`pipeline.archive.run_record`).
+Metrics are for observation only: the last seconds of a killed process may never be scraped. Exact results are in the
+archive and in the run's summary (`pipeline.archive.run_record`).
 
-There are no gauges: Ray forgets a gauge that is not set again every few seconds. What waits is the difference of two
-counters: pieces that a stage has finished and the next one has not begun, shards written and not committed.
+There are no gauges, as Ray drops a gauge that is not set again every few seconds. The length of a queue is the
+difference of two counters: pieces that one stage has finished and the next has not begun, shards written and not
+committed.
 """
 
 import functools
@@ -20,29 +21,29 @@ from typing import Any
 
 from pipeline.archive.shards import Receipt, Rejection
 
-SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
-"""Upper bounds of the latencies' buckets: a piece of thumbnails takes milliseconds, a gigapixel scan minutes."""
-MOST_REASONS = 50
-"""Reasons of one driver that get a time series of their own."""
+LATENCY_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
+"""Upper bounds in seconds: a piece of thumbnails takes milliseconds, a gigapixel scan minutes."""
+MAX_REASONS = 50
+"""Number of reasons for rejections that get a time series of their own, per driver."""
 
 
 @functools.cache
 def _metrics() -> dict[str, Any]:
-    """Made once a process, when first needed: a process that reports nothing does not register them."""
+    """Made once per process, when first used: a process that reports nothing registers none."""
     from ray.util.metrics import Counter, Histogram
 
     counters = {
-        "planned_objects": ("objects that the driver has to press", ()),
-        "objects": ("objects that became rows, by what the row holds: latent, jxl, original", ("outcome",)),
+        "planned_objects": ("objects that the driver has planned to compress", ()),
+        "objects": ("objects that became rows, by the kind of payload: latent, jxl, original", ("outcome",)),
         "source_bytes": ("bytes of the sources of these objects", ()),
-        "payload_bytes": ("bytes that their rows hold", ()),
+        "payload_bytes": ("bytes of their payloads", ()),
         "pixels": ("their width times height", ()),
-        "rejected": ("objects refused, by stage and reason (numbers left out)", ("stage", "reason")),
+        "rejected": ("objects rejected, by stage and reason (numbers left out)", ("stage", "reason")),
         "retired": ("rows that left because their source is gone", ()),
         "written_shards": ("shards that are written", ()),
-        "committed_shards": ("shards that are committed; the difference is what a killed driver would cost", ()),
+        "committed_shards": ("shards that are committed; a killed driver loses the difference to the written ones", ()),
         "commits": ("commits to the images table", ()),
-        "begun": ("pieces that a stage has begun to work on", ("stage",)),
+        "begun": ("pieces that a stage has begun", ("stage",)),
     }
     made: dict[str, Any] = {
         name: Counter(f"maepress_{name}", description=text, tag_keys=tags) for name, (text, tags) in counters.items()
@@ -50,21 +51,21 @@ def _metrics() -> dict[str, Any]:
     made["stage_seconds"] = Histogram(
         "maepress_stage_seconds",
         description="seconds a stage takes for a piece",
-        boundaries=SECONDS,
+        boundaries=LATENCY_BUCKETS,
         tag_keys=("stage",),
     )
     made["commit_seconds"] = Histogram(
-        "maepress_commit_seconds", description="seconds a commit takes", boundaries=SECONDS
+        "maepress_commit_seconds", description="seconds a commit takes", boundaries=LATENCY_BUCKETS
     )
     return made
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Time a stage's work on a table (one piece; for "write" a unit), as a `with` block or as a function's decorator.
+def timed_stage(name: str) -> Iterator[None]:
+    """Count and time a stage's work on one piece (for "write" one unit), as a `with` block or as a decorator.
 
     Args:
-        name: load, analyse, press or write.
+        name: load, analyse, compress or write.
     """
     metrics = _metrics()
     metrics["begun"].inc(1, {"stage": name})
@@ -73,18 +74,18 @@ def stage(name: str) -> Iterator[None]:
     metrics["stage_seconds"].observe(time.perf_counter() - started, {"stage": name})
 
 
-class Meter:
-    """The driver's side of a run."""
+class RunMetrics:
+    """The metrics that the driver of a run reports."""
 
     def __init__(self) -> None:
         self._metrics = _metrics()
         self._reasons: set[str] = set()
 
-    def plan(self, objects: int) -> None:
-        """Note how many objects there are to press."""
+    def planned(self, objects: int) -> None:
+        """Count the objects to compress."""
         self._count("planned_objects", objects, {})
 
-    def add(self, receipt: Receipt) -> None:
+    def written(self, receipt: Receipt) -> None:
         """Count a unit whose shard is written."""
         originals = receipt.rows - receipt.latents - receipt.transcoded
         outcomes = {"latent": receipt.latents, "jxl": receipt.transcoded, "original": originals}
@@ -97,19 +98,19 @@ class Meter:
         self._count("written_shards", 1, {})
 
     def committed(self, shards: int, seconds: float) -> None:
-        """Count a commit of so many shards."""
+        """Count a commit and its number of shards."""
         self._count("commits", 1, {})
         self._metrics["commit_seconds"].observe(seconds)
         self._count("committed_shards", shards, {})
 
     def _count(self, name: str, value: int, tags: dict[str, str]) -> None:
-        if value:  # Ray refuses to add nothing
+        if value:  # Ray rejects an increment of 0
             self._metrics[name].inc(value, tags)
 
     def _reason(self, rejection: Rejection) -> str:
-        """A reason that many objects share: each different text becomes a time series, and those are not free."""
+        """The reason without its numbers, or "other" beyond MAX_REASONS: each distinct text costs a time series."""
         reason = re.sub(r"\d+", "N", rejection.reason)[:80]
-        if reason not in self._reasons and len(self._reasons) == MOST_REASONS:
+        if reason not in self._reasons and len(self._reasons) == MAX_REASONS:
             return "other"
         self._reasons.add(reason)
         return reason

@@ -20,7 +20,7 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.model_store import local_model
-from pipeline.encode.run import Aim, EncodeResult, press, scope_of
+from pipeline.encode.run import EncodeResult, RunOptions, plan_options, run_encode
 from pipeline.planning.planner import EncodePlan, make_plan
 from pipeline.storage.open import open_source
 from pipeline.sync.model_adaptation import Trial, tonights_model
@@ -82,9 +82,9 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
         MaepressError: in one line, as an encode does; also when another sync, compaction or restore is at work on the
             archive, and when the listing is empty.
     """
-    aim = Aim(
+    options = RunOptions(
         job="sync",
-        alone=True,
+        exclusive=True,
         retire_share=settings.retire_share,
         stale_objects=settings.repress_objects,
         stale_minutes=settings.repress_minutes,
@@ -92,12 +92,12 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
     model, trial = tonights_model(settings, quiet=quiet)
     settings = settings.model_copy(update={"model": model})
     if settings.dry_run:
-        return SyncResult(_plan(settings, aim), None, settings.retire_share)
-    done, plan = press(settings, aim, quiet=quiet)
+        return SyncResult(_plan(settings, options), None, settings.retire_share)
+    done, plan = run_encode(settings, options, quiet=quiet)
     return SyncResult(plan, done, settings.retire_share, trial)
 
 
-def _plan(settings: SyncSettings, aim: Aim) -> EncodePlan:
+def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
     """The plan alone; nothing is written anywhere."""
     source = open_source(settings.source)
     archive: Archive | None = Archive(settings.archive)
@@ -106,4 +106,4 @@ def _plan(settings: SyncSettings, aim: Aim) -> EncodePlan:
     except TableNotFoundError:
         archive = None  # it would be made
     fingerprint = Codec.load(local_model(settings.model)).fingerprint
-    return make_plan(source, archive, None, scope_of(settings, fingerprint, aim))
+    return make_plan(source, archive, None, plan_options(settings, fingerprint, options))

@@ -17,7 +17,7 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.shards import Receipt
-from pipeline.encode.dataflow import Line, _Encoder
+from pipeline.encode.dataflow import EncodeDataflow, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.planning.units import units_of_new_keys
 from pipeline.storage.base import Fetched, FetchFailed
@@ -66,7 +66,7 @@ class NotedCoder(EntropyCoder):
     """Notes where it codes."""
 
     def encode(self, latents: Latents, **metadata: Any) -> bytes:
-        _note("press")
+        _note("compress")
         return super().encode(latents, **metadata)
 
 
@@ -84,5 +84,5 @@ def pressed(settings: EncodeSettings) -> list[Receipt]:
     archive.images = NotedImages(archive.images.url)
     archive.put_model(codec.fingerprint, Path(settings.model))
     coder = NotedCoder(*codec.coder.__getstate__())
-    line = Line(source, archive, codec.fingerprint, coder, "run", settings, NotedEncoder)
+    line = EncodeDataflow(source, archive, codec.fingerprint, coder, "run", settings, NotedEncoder)
     return list(line.run(units_of_new_keys(source.entries(), UNIT_BYTES)))

@@ -41,7 +41,7 @@ def test_encoders_work_where_gpus_are_and_everything_else_where_cores_are(
     assert sum(receipt.latents for receipt in receipts) == IMAGES
     found = places(notes)
     assert found.pop("encode") <= gpus
-    assert found == {"load": {cores}, "press": {cores}, "write": {cores}}
+    assert found == {"load": {cores}, "compress": {cores}, "write": {cores}}
 
 
 def test_gpus_are_asked_for_only_while_there_is_work_and_waiting_for_them_ends_nothing(

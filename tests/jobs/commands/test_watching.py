@@ -23,9 +23,9 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.archive.run_record import Summary, latest
-from pipeline.archive.shards import Receipt, Rejection
+from pipeline.archive.shards import Rejection
 from pipeline.encode.target_settings import TargetSettings
-from pipeline.monitoring.log import LOGGER, Journal
+from pipeline.monitoring.log import LOGGER, RunLog
 from pipeline.storage.open import open_store
 from tests.conftest import photo_like
 from tests.jobs.head import ray_head
@@ -137,7 +137,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
             source = sum(path.stat().st_size for path in photos.glob("*.png"))
             assert value(url, "sum(ray_maepress_source_bytes_total)", source) == source
             assert value(url, "sum(ray_maepress_pixels_total)", 1) == sum(80 * (96 + n) for n in range(12))
-            for stage in ("load", "analyse", "press", "write"):
+            for stage in ("load", "analyse", "compress", "write"):
                 assert value(url, f"sum(ray_maepress_stage_seconds_count{{stage='{stage}'}})", 1) >= 1
             unknown = [query for query in dashboard_queries() if not answered(url, query)]
             process.stdin.close()
@@ -148,7 +148,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
 
 
 def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
-    text = (ROOT / "pipeline" / "metrics.py").read_text()
+    text = (ROOT / "pipeline" / "monitoring" / "metrics.py").read_text()
     for name in {name for query in dashboard_queries() for name in re.findall(r"ray_maepress_(\w+)", query)}:
         plain = re.sub(r"_(total|bucket|sum|count)$", "", name)
         assert f'"{plain}"' in text or f'"maepress_{plain}"' in text, name
@@ -212,10 +212,10 @@ def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(LOGGER, "handlers", [logging.StreamHandler(text)])  # jobs before this may have left theirs
     monkeypatch.setattr(LOGGER, "propagate", False)
     monkeypatch.setattr(LOGGER, "isEnabledFor", lambda level: level >= logging.INFO)
-    journal = Journal("run-1")
-    journal.line("commit", shards=2, rows=30)
-    journal.add(Receipt(0, rejections=(Rejection("a b\n.jpg", "e", "read", "not an image"),)))
-    journal.add(Receipt(1, rejections=tuple(Rejection(str(n), "e", "fetch", "gone") for n in range(500))))
+    log = RunLog("run-1")
+    log.event("commit", shards=2, rows=30)
+    log.rejections([Rejection("a b\n.jpg", "e", "read", "not an image")])
+    log.rejections(Rejection(str(n), "e", "fetch", "gone") for n in range(500))
     first, second, *others = text.getvalue().splitlines()
     assert first == "run=run-1 stage=commit shards=2 rows=30"
     assert second == 'run=run-1 stage=read key="a b\\n.jpg" not an image'

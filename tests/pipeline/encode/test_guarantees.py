@@ -68,7 +68,7 @@ def pressed(
     put_all(folder, files())
     source = open_store(folder)
     loaded = stages.load(list(source.entries()), source, sandbox, 10**7, 10**8)
-    made = stages.press(stages.analyse(loaded, codec, target), codec.coder, target, sandbox, "run")
+    made = stages.compress(stages.analyse(loaded, codec, target), codec.coder, target, sandbox, "run")
     assert not made.rejections
     return target, {row["key"]: row for row in made.rows.to_pylist()}
 
