@@ -83,8 +83,14 @@ def test_pyarrow_tells_what_was_rejected_and_why(archive: Archive) -> None:
 
 
 def test_older_versions_are_read_too(archive: Archive) -> None:
-    assert run(archive, "As it was")["rows_before"] == len(facts(archive)) == 8
+    assert run(archive, "An older version")["rows_before"] == len(facts(archive)) == 8
 
 
 def test_python_gets_one_image(archive: Archive) -> None:
     assert isinstance(run(archive, "One image")["picture"], Picture)
+
+
+def test_every_program_of_the_page_is_run_here() -> None:
+    source = Path(__file__).read_text()
+    assert len(programs()) == 5
+    assert all(f'run(archive, "{heading}")' in source for heading in programs())

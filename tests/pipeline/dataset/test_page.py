@@ -1,4 +1,4 @@
-"""The programs of docs/learning.md run as they stand there."""
+"""The programs of docs/learning.md run as they are printed there."""
 
 import re
 from pathlib import Path
@@ -40,3 +40,9 @@ def test_a_small_classifier_learns_from_a_cache_what_there_is_to_learn(small_arc
 @pytest.mark.usefixtures("local_ray")
 def test_on_a_cluster(small_archive: Archive, tmp_path: Path) -> None:
     assert run(small_archive, tmp_path, "On a cluster")["shapes"] == {(2, 3, 72), (2, 3, 72), (3, 2, 72)}
+
+
+def test_every_program_of_the_page_is_run_here() -> None:
+    headings = [part.splitlines()[0] for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:] if "```python" in part]
+    source = Path(__file__).read_text()
+    assert len(headings) == 4 and all(f'"{heading}"' in source for heading in headings)
