@@ -19,9 +19,11 @@ from model.bitstream.container import PASS_TAGS, Header, Tag
 from model.bitstream.entropy_coder import EntropyCoder, Latents, expect_numbers
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.inference import window_coding
-from model.inference.parallel import each, pieces_at_once
+from model.inference.dequantising import latent_tile
+from model.inference.parallel import each
 from model.inference.pixels import latent_size, planes_of
 from model.inference.render import render
+from model.inference.tile_walk import walk
 from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.inference.window_coding import BatchQualities
 from model.network.network import Network
@@ -40,7 +42,7 @@ class Decoder:
         self._headers = headers
         self._device = device
         self._grid = TileGrid(*latent_size(headers[0].height, headers[0].width), side)
-        self._rows = BatchQualities.of(network, [header.fine_quality for header in headers], device)
+        self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
 
     def parse(self, sections: Sequence[Sections]) -> list[Latents]:
         """The whole numbers that were encoded, without alpha, in order.
@@ -89,40 +91,25 @@ class Decoder:
             number,
             self._tensor(z[zone.slices]),
             self._tensor(symbols[outer.slices]),
-            self._rows,
+            self._qualities,
             outer.within(zone.finer(HYPER_STRIDE)),
         )
         indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # zero at places of other passes
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
-        """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` gave."""
-        grid = self._grid
-
-        def make(tile: Window) -> Tensor:
-            outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)
-            zone = window_coding.zone_of_means(outer, grid.whole)
-            found = window_coding.latents(
-                self._network,
-                self._tensor(np.stack([x.z[zone.slices[1:]] for x in latents])),
-                self._tensor(np.stack([x.symbols[outer.slices[1:]] for x in latents])),
-                self._tensor(np.stack([x.indices[outer.slices[1:]] for x in latents])),
-                self._rows,
-                outer.within(zone.finer(HYPER_STRIDE)),
-            )
-            return found[tile.within(outer).slices]
-
-        latent = TiledTensor(grid, make)
+        """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` returned."""
+        grid, qualities = self._grid, self._qualities
+        latent = TiledTensor(grid, partial(latent_tile, self._network, latents, qualities, grid))
         planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]
 
-        def walk(tile: Window) -> None:
-            output = render(self._network, latent, grid, tile, self._rows)
+        def render_tile(tile: Window) -> None:
+            output = render(self._network, latent, grid, tile, qualities)
             for i, header in enumerate(self._headers):
                 part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
                 part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
 
-        for number, tiles in grid.batches(pieces_at_once(self._device)):
-            each(walk, tiles, self._device)
-            latent.drop_before(number)
+        for _ in walk(grid, render_tile, [latent], self._device):
+            pass
         return planes
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:

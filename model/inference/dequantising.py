@@ -1,10 +1,11 @@
-"""Whole numbers to the latents that they stand for, without the synthesis: what learning from latents reads."""
+"""Whole numbers to the latents that they stand for: what the synthesis, and learning from latents, start from."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.bitstream.entropy_coder import Latents
 from model.core.config import HYPER_STRIDE
@@ -13,6 +14,35 @@ from model.inference.pixels import latent_size
 from model.inference.tiling import TileGrid, Window
 from model.inference.window_coding import BatchQualities
 from model.network.network import Network
+
+
+def latent_tile(
+    network: Network, numbers: Sequence[Latents], qualities: BatchQualities, grid: TileGrid, tile: Window
+) -> Tensor:
+    """Latents of a tile, float32 `[B, h, w, M]`, on the device of `qualities`.
+
+    Args:
+        network: the model.
+        numbers: of pictures of one size in latents.
+        qualities: of the same pictures.
+        grid: the tiles of that size.
+        tile: one of them.
+    """
+    outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)
+    hyper = window_coding.hyper_window(outer, grid.whole)
+
+    def stacked(parts: list[NDArray[np.generic]]) -> Tensor:
+        return torch.from_numpy(np.stack(parts)).to(qualities.gain.device)
+
+    found = window_coding.latents(
+        network,
+        stacked([x.z[hyper.slices[1:]] for x in numbers]),
+        stacked([x.symbols[outer.slices[1:]] for x in numbers]),
+        stacked([x.indices[outer.slices[1:]] for x in numbers]),
+        qualities,
+        outer.within(hyper.finer(HYPER_STRIDE)),
+    )
+    return found[tile.within(outer).slices]
 
 
 @torch.inference_mode()
@@ -25,27 +55,12 @@ def dequantised(
         network: the model.
         numbers: of pictures of one size in latents, as the payloads hold them.
         device: where the network is.
-        side: of the tiles that large pictures are worked on in, a multiple of 4; the result does not depend on it.
+        side: of the tiles in latents, a multiple of 4; the result does not depend on it.
     """
     header = numbers[0].header
     grid = TileGrid(*latent_size(header.height, header.width), side)
-    rows = BatchQualities.of(network, [x.header.fine_quality for x in numbers], device)
+    qualities = BatchQualities.of(network, [x.header.fine_quality for x in numbers], device)
     out = np.empty((len(numbers), *numbers[0].symbols.shape), np.float32)
     for tile in grid.tiles():
-        outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)
-        zone = window_coding.zone_of_means(outer, grid.whole)
-
-        def stacked(name: str, window: Window) -> torch.Tensor:
-            parts = [getattr(x, name)[window.slices[1:]] for x in numbers]
-            return torch.from_numpy(np.stack(parts)).to(device)
-
-        found = window_coding.latents(
-            network,
-            stacked("z", zone),
-            stacked("symbols", outer),
-            stacked("indices", outer),
-            rows,
-            outer.within(zone.finer(HYPER_STRIDE)),
-        )
-        out[tile.slices] = found[tile.within(outer).slices].cpu().numpy()
+        out[tile.slices] = latent_tile(network, numbers, qualities, grid, tile).cpu().numpy()
     return list(out)

@@ -115,7 +115,7 @@ class Encoder:
         def quantise(tile: Window) -> Tensor:
             nonlocal symbols
             outer = tile.grown(window_coding.CONTEXT_REACH, grid.whole)
-            zone = window_coding.zone_of_means(outer, grid.whole)
+            zone = window_coding.hyper_window(outer, grid.whole)
             place = outer.within(zone.finer(HYPER_STRIDE))
             found = window_coding.quantise(self._network, y(outer), z.window(zone.finer(HYPER_STRIDE)), rows, place)
             inner = tile.within(outer).slices

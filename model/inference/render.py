@@ -10,10 +10,10 @@ from model.network.network import Network
 
 
 def render(
-    network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, rows: BatchQualities
+    network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, qualities: BatchQualities
 ) -> NDArray[np.uint8]:
     """Pixels of a tile, uint8 RGB `[B, 16 h, 16 w, 3]`."""
     outer = tile.grown(synthesis_reach(network.config), grid.whole)
-    image = network.synthesise(latent.window(outer), rows.quality)
+    image = network.synthesise(latent.window(outer), qualities.quality)
     pixels: NDArray[np.uint8] = image[tile.within(outer).finer(LATENT_STRIDE).slices].cpu().numpy()
     return pixels

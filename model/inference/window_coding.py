@@ -42,7 +42,7 @@ def synthesis_reach(config: CodecConfig) -> int:
     return coarse + -(-fine // 2)
 
 
-def zone_of_means(window: Window, whole: Window) -> Window:
+def hyper_window(window: Window, whole: Window) -> Window:
     """The part of z, in its own units, that the means of a window depend on."""
     return window.grown(MEANS_REACH, whole).coarser(HYPER_STRIDE)
 
