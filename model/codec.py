@@ -32,10 +32,11 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
-from model.inference.encoder import Encoder, Quantised
+from model.inference.encoder import Encoder
 from model.inference.parallel import each
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
+from model.inference.quantisation_pass import Quantised
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
 from model.network.network import finalise
@@ -152,7 +153,7 @@ class Codec:
         return [replace(self._latents(pictures[i], r.pressed), met=r.met) for i, r in enumerate(reached)]
 
     def _latents(self, picture: Picture, made: Quantised) -> Latents:
-        quality, fraction = divmod(round(made.step * FRACTIONS), FRACTIONS)
+        quality, fraction = divmod(round(made.fine_quality * FRACTIONS), FRACTIONS)
         header = Header(self.fingerprint, picture.width, picture.height, quality, colour_of(picture), fraction)
         return Latents(header, made.z, made.symbols, made.indices, picture.alpha, made.psnr, made.ms_ssim)
 

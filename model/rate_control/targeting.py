@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from model.bitstream.container import FRACTIONS
 from model.core.picture import Picture
 from model.core.target import Target
-from model.inference.encoder import Encoder, Quantised
+from model.inference.encoder import Encoder
 from model.inference.latent_sample import LatentSample
+from model.inference.quantisation_pass import Quantised
 from model.metrics.ms_ssim import decibels
 from model.rate_control.quality_search import Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
@@ -72,7 +73,7 @@ class Targeting:
                 if searches[i].nearest() == step:
                     kept[i] = pressed
         if check and (rest := [i for i, pressed in kept.items() if pressed.psnr is None]):
-            kept |= zip(rest, encoder.quantise(rest, [kept[i].step for i in rest], check=True), strict=True)
+            kept |= zip(rest, encoder.quantise(rest, [kept[i].fine_quality for i in rest], check=True), strict=True)
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
     def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Quantised]:
