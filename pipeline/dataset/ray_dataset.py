@@ -66,7 +66,7 @@ def read_archive(
     groups = plan.groups
     size = -(-len(groups) // MOST_BLOCKS)
     parts = [[Span(group, 0, group.rows) for group in groups[i : i + size]] for i in range(0, len(groups), size)]
-    workers = ray_flow.crew(parse_range(actors), gpus_per_actor)
+    workers = ray_flow.worker_resources(parse_range(actors), gpus_per_actor)
     with DataContext.current(ray_flow.context()):
         spans = ray.data.from_arrow([pa.table({"spans": pa.array([pack(part)], pa.large_binary())}) for part in parts])
         names = tuple(dict.fromkeys([*READER_COLUMNS, *columns]))

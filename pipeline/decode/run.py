@@ -36,7 +36,7 @@ from pipeline.decode.video_muxing import Film, films
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import cargo
+from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.images import video
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, write_picture
@@ -142,7 +142,7 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
 
 
 def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings) -> Iterator[_Outcome]:
-    workers = ray_flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
     cpus = workers.task_cpus
     with DataContext.current(ray_flow.context()):
         shards = ray_flow.from_shards([shard.path for shard in selection.shards])
@@ -150,7 +150,7 @@ def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: Dec
         decoder = (_Decoder, archive, settings.format, workers.threads)
         pictures = ray_flow.actor_stage(rows, *decoder, workers=workers, rows=selection.objects)
         outcomes = ray_flow.stage(pictures, _write, dest, settings.format, selection.taken, cpus=cpus)
-    yield from ray_flow.stream(outcomes)
+    yield from ray_flow.items(outcomes)
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
@@ -159,9 +159,9 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
         path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, _COLUMNS, keys):
-                yield cargo(*batch.to_pylist())
+                yield item_rows(*batch.to_pylist())
         except MaepressError as e:
-            yield cargo(_Outcome(f"shard {path}", reason=str(e)))
+            yield item_rows(_Outcome(f"shard {path}", reason=str(e)))
 
 
 class _Decoder:
@@ -174,21 +174,21 @@ class _Decoder:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         latents: list[Row] = []
-        for cell in table["cargo"]:
+        for cell in table["item"]:
             row = unpack(cell)
             if isinstance(row, _Outcome):
-                yield cargo(row)
+                yield item_rows(row)
             elif row["status"] in (ORIGINAL, JXL):
-                yield cargo((_facts(row), row["payload"]))
+                yield item_rows((_facts(row), row["payload"]))
             elif self._wanted == "mae":
-                yield cargo(_as_mae(row))
+                yield item_rows(_as_mae(row))
             else:
                 latents.append(row)
         for row, picture in self._opener.pictures(latents):
             if isinstance(picture, str):
-                yield cargo(_Outcome(row["key"], LATENT, row["payload_bytes"], reason=picture))
+                yield item_rows(_Outcome(row["key"], LATENT, row["payload_bytes"], reason=picture))
             else:
-                yield cargo((_facts(row), picture))
+                yield item_rows((_facts(row), picture))
 
 
 def _facts(row: Row) -> Row:
@@ -211,7 +211,7 @@ def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> 
         return _write_one(row, content, dest, wanted, taken)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
-        return cargo(*pool.map(one, table["cargo"]))
+        return item_rows(*pool.map(one, table["item"]))
 
 
 def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:

@@ -28,7 +28,7 @@ from pipeline.encode import ray_tasks, stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.device import Streams, own_device
 from pipeline.execution.ray_init import start_ray
-from pipeline.execution.resources import gather
+from pipeline.execution.resources import plan_resources
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring import metrics
 from pipeline.monitoring.encode_counter import EncodeCounts, polling_counter, start_counter
@@ -60,7 +60,7 @@ class EncodeDataflow:
             fingerprint: of the model.
             coder: the model's entropy coder.
             run: the run's name, for the rows.
-            settings: target, limits and the crew.
+            settings: target, limits and the workers.
             encoder: the actors' class; another one than the line's own stands in for it where there is no GPU.
 
         Raises:
@@ -69,11 +69,11 @@ class EncodeDataflow:
         if not ray.is_initialized():
             start_ray()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self._crew = gather(resources, parse_range(settings.actors), settings.gpus_per_actor)
+        self._workers = plan_resources(resources, parse_range(settings.actors), settings.gpus_per_actor)
         self._load = functools.partial(ray_tasks.load, source=source, settings=settings)
         self._counter = start_counter()
         self._encoder = encoder or _Encoder
-        self._given = (self._counter, archive, fingerprint, settings.target(), self._crew.threads)
+        self._given = (self._counter, archive, fingerprint, settings.target(), self._workers.threads)
         self._compress = functools.partial(ray_tasks.compress, coder=coder, run=run, settings=settings)
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
@@ -95,21 +95,21 @@ class EncodeDataflow:
             pieces: of whole units.
             stages: how many of STAGES there are; with fewer than all the rows are pieces, not receipts.
         """
-        crew = self._crew
+        workers = self._workers
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
-        task: dict[str, Any] = arrow | {"num_cpus": crew.task_cpus}
+        task: dict[str, Any] = arrow | {"num_cpus": workers.task_cpus}
         encoders = ActorPoolStrategy(
-            min_size=crew.least,
-            max_size=crew.most,
-            initial_size=crew.start,
-            max_concurrent_calls_per_actor=crew.calls,
-            enable_true_multi_threading=crew.calls > 1,
+            min_size=workers.least,
+            max_size=workers.most,
+            initial_size=workers.start,
+            max_concurrent_calls_per_actor=workers.calls,
+            enable_true_multi_threading=workers.calls > 1,
         )
         actors: dict[str, Any] = arrow | {
             "fn_constructor_args": self._given,
             "compute": encoders,
-            "num_cpus": crew.encoder_cpus,
-            "num_gpus": crew.gpus,
+            "num_cpus": workers.encoder_cpus,
+            "num_gpus": workers.gpus,
         }
         steps: list[tuple[Any, int | None, dict[str, Any]]] = [
             (self._load, None, task),
@@ -117,7 +117,7 @@ class EncodeDataflow:
             (self._compress, None, task),
             # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
             # wait until the encoders are done.
-            (self._write, UNIT_ROWS, task | {"num_cpus": crew.writer_cpus}),
+            (self._write, UNIT_ROWS, task | {"num_cpus": workers.writer_cpus}),
         ]
         wave = list(pieces)
         steps = steps[:stages] if any(piece.objects for piece in wave) else steps[-1:stages]

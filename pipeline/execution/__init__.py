@@ -1,1 +1,1 @@
-"""The adapter to Ray: start, resources, actors, data flow."""
+"""The adapter to Ray: starting it, resources, devices, actors, data flow."""

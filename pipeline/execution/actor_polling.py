@@ -1,7 +1,6 @@
-"""Asking an actor now and then what there is to show, for the length of a `with` block.
+"""Polling an actor for something to display, in a thread, for the length of a `with` block.
 
-For displays only, never for the books: an actor that is lost, or does not answer in time, is asked again later, and
-the work goes on without it.
+For displays only, not for results: an actor that is lost or too slow is asked again later, and the work goes on.
 """
 
 import threading
@@ -12,31 +11,31 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-_PATIENCE_SECONDS = 60.0
-_LAST_PATIENCE_SECONDS = 5.0
+_TIMEOUT_SECONDS = 60.0
+_LAST_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
 def polling(method: Any, show: Callable[[Any], None], every: float) -> Iterator[None]:
-    """Call `show` with what an actor's method returns, in a thread, and once more at the end.
+    """Call `show` with the return value of an actor's method, every few seconds and once more at the end.
 
     Args:
-        method: of an actor's handle, without arguments.
-        show: called from the thread.
-        every: seconds between two questions.
+        method: a method of an actor's handle that takes no arguments.
+        show: called in the thread.
+        every: seconds between two calls.
     """
     ended = threading.Event()
 
-    def ask() -> None:
+    def poll() -> None:
         last = False
         while not last:
             last = ended.wait(every)
             try:
-                show(ray.get(method.remote(), timeout=_LAST_PATIENCE_SECONDS if last else _PATIENCE_SECONDS))
+                show(ray.get(method.remote(), timeout=_LAST_TIMEOUT_SECONDS if last else _TIMEOUT_SECONDS))
             except RayError:
                 continue
 
-    thread = threading.Thread(target=ask, name="maepress-polling", daemon=True)
+    thread = threading.Thread(target=poll, name="maepress-polling", daemon=True)
     thread.start()
     try:
         yield

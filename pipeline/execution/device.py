@@ -1,4 +1,4 @@
-"""Where an actor's networks run: on the GPU that Ray gave it, else on its cores."""
+"""The device of an actor's networks: the GPU that Ray gave it, otherwise the CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from model.core.errors import MaepressError
 
 
 def own_device() -> str:
-    """The device of an actor: "cuda" if it holds a GPU or a part of one, "cpu" if it holds none.
+    """The device of the calling actor: "cuda" if Ray gave it a GPU or a share of one, otherwise "cpu".
 
-    What torch sees does not decide: Ray 2.60 leaves every GPU of its machine visible to an actor that was given none
-    (the variable RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO brings the old behaviour back), and an actor that was given one may
-    sit on a machine whose torch cannot use it. The first would take memory from the GPU's owner; the second would press
-    at a core's speed for a GPU's price, and nobody would notice.
+    `torch.cuda.is_available()` is the wrong test. Ray 2.60 leaves every GPU of a machine visible to an actor without
+    one (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is set), which would take memory from the GPU's owner. And an actor
+    with a GPU may be on a machine whose torch cannot use it, where it would compute at CPU speed for a GPU's price
+    without anybody noticing.
 
     Raises:
-        MaepressError: for a GPU that torch cannot use.
+        MaepressError: when Ray gave the actor a GPU that torch cannot use.
     """
     if not ray.get_gpu_ids():
         return "cpu"
@@ -32,22 +32,22 @@ def own_device() -> str:
 
 
 class Streams:
-    """Streams of a GPU for the threads of one process, so that one thread's copies pass another's kernels.
+    """CUDA streams for the threads of one process, so that one thread's copies overlap with another's kernels.
 
-    Streams are lent and come back, since PyTorch's allocator keeps memory for each one that was ever used: there are as
-    many as there were threads at once.
+    Streams are reused, since PyTorch's allocator keeps memory for each stream that was ever used: there are never more
+    than threads inside `own` at one time.
     """
 
     def __init__(self, device: str) -> None:
-        """Args: device: "cuda"; on "cpu" there is nothing to lend."""
+        """Args: device: "cuda", or "cpu", where `own` does nothing."""
         self._device = device
         self._idle: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """Give the calling thread a stream that no other has, for the length of a `with` block.
+        """Give the calling thread a stream of its own for the length of a `with` block.
 
-        What the block leaves on the GPU is not to be used outside: nothing waits for it.
+        Tensors that the block leaves on the GPU must not be used outside: nothing synchronises with its stream.
         """
         if self._device == "cpu":
             yield

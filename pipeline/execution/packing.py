@@ -1,8 +1,7 @@
 """Any Python object as a cell of an Arrow column, which Ray moves through shared memory.
 
-A row holds one object, so no row can be split into parts, and pictures of all sizes share a column without a tensor
-type that would have to fit them all. A pickle copies pixels once on either side, some ten milliseconds for ten
-megapixels.
+A row holds one whole object, and pictures of all sizes share one column without a common tensor type. Pickling copies
+pixels once on each side: about ten milliseconds for ten megapixels.
 """
 
 import pickle
@@ -11,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 
-def pack(cargo: object) -> bytes:
-    """Cargo to bytes."""
-    return pickle.dumps(cargo, protocol=5)
+def pack(item: object) -> bytes:
+    """An object to bytes."""
+    return pickle.dumps(item, protocol=5)
 
 
 def unpack(cell: pa.LargeBinaryScalar) -> Any:
-    """Bytes to cargo, from Ray's shared memory without another copy of the bytes."""
+    """Bytes to the object, read from Ray's shared memory without copying the bytes first."""
     return pickle.loads(cell.as_buffer())

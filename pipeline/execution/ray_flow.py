@@ -1,7 +1,7 @@
-"""What decode and verify share: shards in, small outcomes out, through Ray Data, with any Python object as cargo.
+"""The data flow of decode, verify and the training data set: shards in, Python objects through Ray Data, results out.
 
-Rows leave a shard one cargo cell each, so Ray can split the output of a large shard into blocks and spread these over
-actors; the order does not matter, as every outcome carries its key.
+Each row of a shard becomes one cell of its own, so Ray can split the output of a large shard into blocks and spread
+these over actors. The order does not matter, as every result carries its key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,68 +14,72 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.execution.packing import pack, unpack
 from pipeline.execution.ray_init import start_ray
-from pipeline.execution.resources import Crew, gather
+from pipeline.execution.resources import WorkerResources, plan_resources
 
 BLOCK_BYTES = 16 << 20
-"""How much a stage gathers before the next one may begin with it."""
+"""Output of a stage after which the next stage may begin with it."""
 
-ROWS_AN_ACTOR = 16
-"""An actor takes seconds to start, most of them torch: one for each so many rows at most."""
+ROWS_PER_ACTOR = 16
+"""Rows that justify one more actor: an actor takes seconds to start, mostly for importing torch."""
 
 GPU_ROWS = 64
-"""Most rows that an actor with a GPU is given at once; Ray insists on a number. Without GPUs it is given a block."""
+"""Rows per call of an actor with a GPU, at most: Ray requires a number. An actor without a GPU gets a whole block."""
 
 
 def context() -> DataContext:
-    """Ray Data's settings for such a flow: use as `with DataContext.current(context()):`."""
+    """Ray Data's settings for such a flow, for use as `with DataContext.current(context()):`."""
     made = DataContext.get_current().copy()
     made.target_max_block_size = BLOCK_BYTES
     made.enable_progress_bars = False
     made.print_on_execution_start = False
-    made.execution_no_progress_timeout_s = -1  # no end to waiting for a machine
+    made.execution_no_progress_timeout_s = -1  # wait for a machine without a time limit
     return made
 
 
-def crew(actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
-    """Who can work, on the Ray that is connected or on one that is started here.
+def worker_resources(actors: tuple[int, int] | None, gpus_per_actor: float | None) -> WorkerResources:
+    """Actors and claims for the connected cluster; starts Ray on this machine if none is connected.
+
+    Args:
+        actors: smallest and largest number of actors; None for as many as fit.
+        gpus_per_actor: GPUs per actor; None for 1 if the cluster has GPUs, otherwise 0.
 
     Raises:
-        MaepressError: when the cluster has not the GPUs that an actor should hold.
+        MaepressError: when the cluster has fewer GPUs than one actor needs.
     """
     if not ray.is_initialized():
         start_ray()
-    return gather(
+    return plan_resources(
         ray.cluster_resources(),  # type: ignore[no-untyped-call]
         actors,
         gpus_per_actor,
     )
 
 
-def _pool(workers: Crew, rows: int) -> ActorPoolStrategy:
-    """The actors for so many rows."""
-    useful = max(workers.least, min(workers.most, -(-rows // ROWS_AN_ACTOR)))
+def _pool(workers: WorkerResources, rows: int) -> ActorPoolStrategy:
+    """The pool of actors for this number of rows."""
+    useful = max(workers.least, min(workers.most, -(-rows // ROWS_PER_ACTOR)))
     return ActorPoolStrategy(min_size=workers.least, max_size=useful, initial_size=min(workers.start, useful))
 
 
 def from_shards(paths: Sequence[str]) -> Dataset:
-    """A dataset with one block a shard, whose column `shard` names it."""
+    """A dataset with one block per shard; its column `shard` holds the path."""
     return ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])
 
 
 def stage(dataset: Dataset, work: Any, *arguments: object, cpus: float) -> Dataset:
-    """The dataset with a function's tables in place of its own: `work(table, *arguments)` returns or yields tables."""
+    """The dataset mapped by a function: `work(table, *arguments)` returns or yields tables."""
     return dataset.map_batches(work, fn_args=arguments, batch_format="pyarrow", batch_size=None, num_cpus=cpus)
 
 
-def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: Crew, rows: int) -> Dataset:
-    """The same with actors: `work(*arguments)` is made once in each, and called with tables.
+def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: WorkerResources, rows: int) -> Dataset:
+    """The dataset mapped by actors: each constructs `work(*arguments)` once and calls it with tables.
 
     Args:
-        dataset: what goes in.
-        work: the actors' class.
+        dataset: the input.
+        work: a class whose instances are callable.
         arguments: of its constructor.
-        workers: how many actors may be, and what each holds.
-        rows: how many rows there are to work on.
+        workers: limits on the number of actors, and the resources of each.
+        rows: number of rows in the dataset.
     """
     return dataset.map_batches(
         work,
@@ -88,13 +92,13 @@ def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: Crew,
     )
 
 
-def cargo(*items: object) -> pa.Table:
-    """Objects as rows."""
-    return pa.table({"cargo": pa.array([pack(item) for item in items], pa.large_binary())})
+def item_rows(*items: object) -> pa.Table:
+    """Objects as the rows of a table with one column, `item`."""
+    return pa.table({"item": pa.array([pack(item) for item in items], pa.large_binary())})
 
 
-def stream(dataset: Dataset) -> Iterator[Any]:
-    """The objects in a dataset's rows, as they come."""
+def items(dataset: Dataset) -> Iterator[Any]:
+    """The objects in a dataset's rows, as they become available."""
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for cell in batch["cargo"]:
+        for cell in batch["item"]:
             yield unpack(cell)

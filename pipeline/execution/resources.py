@@ -1,13 +1,13 @@
-"""Who works on what: how many encoders, and which share of a core each stage claims.
+"""How many encoder actors run, and which share of a core each stage claims.
 
-Claims steer Ray's scheduling; they limit nothing. All stages must be able to run at the same time on the smallest
-machine, or the last one waits until the first has no work left and nothing is committed before the end. So on CPUs an
-encoder claims most of a core, not all of it, and the short tasks around it share the rest; the operating system does
-the fine division.
+Claims guide Ray's scheduling; they do not limit use. All stages must be able to run at the same time on the smallest
+machine. Otherwise the last stage waits until the first has no work left, and nothing is committed before the end. So
+on CPUs an encoder claims most of a core, and the short tasks around it share the rest; the operating system divides
+the actual time.
 
-An encoder with a GPU claims no core at all, so that a machine with GPUs can offer none: then every task, which claims
-some of one, runs elsewhere, and no task can sit where an encoder is waiting for room. A machine that offers both is
-used for both.
+An encoder with a GPU claims no core, so a machine with GPUs may offer Ray no cores at all. Tasks, which claim a part
+of a core, then run on other machines and never take the place of an encoder. A machine that offers both GPUs and
+cores is used for both.
 """
 
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from model.core.errors import MaepressError
 _CPU_ENCODER, _CPU_TASK, _CPU_WRITER = 0.7, 0.1, 0.15
 _GPU_ENCODER, _GPU_TASK, _GPU_WRITER = 0.0, 0.5, 0.25
 _GPU_CALLS = 2
-"""So that one piece's copies and Python run while the GPU computes the other's."""
+"""Pieces at once per encoder with a GPU: copies and Python code of one overlap with the GPU's work on the other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """The work force of one encode.
+class WorkerResources:
+    """Actors and claims of one job.
 
     Attributes:
-        least: encoders at least.
-        most: encoders at most; as many as the cluster can hold now are started at once.
-        start: encoders to start with.
-        gpus: GPUs that each holds.
-        threads: torch threads of each.
-        calls: pieces that each works on at once.
-        encoder_cpus: share of a core that an encoder claims.
-        task_cpus: share of a core that a task of the other stages claims.
-        writer_cpus: the same of a writing task. It differs from `task_cpus`, because Ray joins neighbouring stages of
-            equal claims into one task: all of a unit would then be entropy-coded by the one task that writes it.
+        least: smallest number of encoders.
+        most: largest number of encoders.
+        start: encoders at the start: as many as the cluster has room for now, within these limits.
+        gpus: GPUs per encoder; may be a fraction.
+        threads: torch threads per encoder.
+        calls: pieces that each encoder works on at once.
+        encoder_cpus: cores that an encoder claims.
+        task_cpus: cores that a task of another stage claims.
+        writer_cpus: cores that a writing task claims. Differs from `task_cpus`, because Ray fuses neighbouring stages
+            of equal claims into one task: the task that writes a unit would then do all of its entropy coding.
     """
 
     least: int
@@ -49,17 +49,19 @@ class Crew:
     writer_cpus: float
 
 
-def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_per_actor: float | None) -> Crew:
-    """The crew for a cluster.
+def plan_resources(
+    resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_per_actor: float | None
+) -> WorkerResources:
+    """Actors and claims for a cluster.
 
     Args:
-        resources: what the cluster has, as `ray.cluster_resources()` says.
-        actors: least and most encoders, or None: as many as fit.
-        gpus_per_actor: GPUs of each; None: 1 where there are GPUs, else 0.
+        resources: of the cluster, as returned by `ray.cluster_resources()`.
+        actors: smallest and largest number of encoders; None for as many as fit.
+        gpus_per_actor: GPUs per encoder; None for 1 if the cluster has GPUs, otherwise 0.
 
     Raises:
-        MaepressError: when encoders should hold GPUs, the cluster has too few for one, and it was not said how many
-            encoders there shall be. Where that was said, they wait: an autoscaler adds GPUs when they are asked for.
+        MaepressError: when the cluster has too few GPUs for one encoder and `actors` is None. With `actors` given, the
+            encoders wait: an autoscaler adds GPUs on request.
     """
     cpus, gpus_here = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
     gpus = float(gpus_here > 0) if gpus_per_actor is None else gpus_per_actor
@@ -71,10 +73,11 @@ def gather(resources: Mapping[str, float], actors: tuple[int, int] | None, gpus_
     if gpus:
         fits = max(1, int(gpus_here / gpus))
         least, most = actors or (1, fits)
-        return Crew(least, most, max(least, min(most, fits)), gpus, 1, _GPU_CALLS, _GPU_ENCODER, _GPU_TASK, _GPU_WRITER)
+        start = max(least, min(most, fits))
+        return WorkerResources(least, most, start, gpus, 1, _GPU_CALLS, _GPU_ENCODER, _GPU_TASK, _GPU_WRITER)
     fits = max(1, int(cpus))
     least, most = actors or (1, fits)
     start = max(least, min(most, fits))
-    # What asks for more encoders than there are cores gets smaller shares, so that tasks still fit beside them.
+    # With more encoders than cores, each claims a smaller share, so that tasks still fit beside them.
     share = min(_CPU_ENCODER, _CPU_ENCODER * cpus / start)
-    return Crew(least, most, start, 0.0, max(1, int(cpus // start)), 1, share, _CPU_TASK, _CPU_WRITER)
+    return WorkerResources(least, most, start, 0.0, max(1, int(cpus // start)), 1, share, _CPU_TASK, _CPU_WRITER)

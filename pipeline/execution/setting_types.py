@@ -1,4 +1,4 @@
-"""Settings that are texts with a grammar of their own, such as "1:8": kept as texts, refused if they do not parse."""
+"""Types of settings that are texts with a grammar, such as "1:8": stored as text, refused if they do not parse."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 
 def checked_by(parse: Callable[[str], object]) -> AfterValidator:
-    """What makes a settings field refuse what `parse` refuses by a ValueError."""
+    """A validator for a settings field that refuses each text for which `parse` raises a ValueError."""
 
     def checked(text: str) -> str:
         parse(text)
@@ -17,7 +17,7 @@ def checked_by(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def parse_range(text: str) -> tuple[int, int] | None:
-    """Least and most actors of "MIN:MAX"; None for an empty text (as many as fit).
+    """The smallest and largest number of actors in "MIN:MAX"; None for an empty text (as many as fit).
 
     Raises:
         ValueError: for anything else.
@@ -31,4 +31,4 @@ def parse_range(text: str) -> tuple[int, int] | None:
 
 
 ActorRange = Annotated[str, checked_by(parse_range)]
-"""The type of a settings field that holds such a range."""
+"""The type of a settings field that holds such a range, as text."""

@@ -29,7 +29,7 @@ from pipeline.archive.shards import Shard
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import cargo
+from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Fetched, Store, open_source
@@ -176,7 +176,7 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
 def _findings(
     archive: Archive, shards: list[Shard], survey: _Survey, source: Store | None, settings: VerifySettings
 ) -> Iterator[_Finding]:
-    workers = ray_flow.crew(parse_range(settings.actors), settings.gpus_per_actor)
+    workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
     models = frozenset(archive.models())
     to_decode = survey.rows if survey.sample is None else len(survey.sample)
     with DataContext.current(ray_flow.context()):
@@ -184,7 +184,7 @@ def _findings(
         checked = ray_flow.stage(paths, _check, archive, models, survey.sample, cpus=workers.task_cpus)
         decoder = (_SampleDecoder, archive, source, workers.threads)
         findings = ray_flow.actor_stage(checked, *decoder, workers=workers, rows=to_decode)
-    yield from ray_flow.stream(findings)
+    yield from ray_flow.items(findings)
 
 
 def _check(
@@ -198,11 +198,11 @@ def _check(
                 for row in batch.to_pylist():
                     kind = _KINDS.get(row["status"], "originals")
                     problem = problem_with(row, models)
-                    yield cargo(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
+                    yield item_rows(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
-                        yield cargo(row)
+                        yield item_rows(row)
         except MaepressError as e:
-            yield cargo(_Finding(f"shard {path}", problem=str(e)))
+            yield item_rows(_Finding(f"shard {path}", problem=str(e)))
 
 
 class _SampleDecoder:
@@ -215,15 +215,15 @@ class _SampleDecoder:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         rows: list[Row] = []
-        for cell in table["cargo"]:
+        for cell in table["item"]:
             item = unpack(cell)
             if isinstance(item, _Finding):
-                yield cargo(item)
+                yield item_rows(item)
             else:
                 rows.append(item)
         for row, picture in self._opener.pictures(rows):
             if isinstance(picture, str):
-                yield cargo(_Finding(row["key"], problem=picture))
+                yield item_rows(_Finding(row["key"], problem=picture))
                 continue
             pixels = row["width"] * row["height"]
             counts: tuple[str, ...] = ("decoded",)
@@ -234,7 +234,7 @@ class _SampleDecoder:
                     counts, problem = ("decoded", "compared"), problem_with_psnr(row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
-            yield cargo(_Finding(row["key"], counts, pixels=pixels, problem=problem))
+            yield item_rows(_Finding(row["key"], counts, pixels=pixels, problem=problem))
 
 
 class _Tally:

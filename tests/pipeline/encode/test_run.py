@@ -18,7 +18,7 @@ from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import IMAGES
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
-from pipeline.execution.resources import gather
+from pipeline.execution.resources import plan_resources
 from pipeline.images.jpeg_xl import to_jpeg
 from tests.pipeline.hostile import scan_bomb
 from tests.pipeline.sources import BROKEN, KEPT, TRANSCODED, encoded, mixed, photo, put_all
@@ -262,15 +262,18 @@ def test_a_source_that_is_missing_or_empty_is_refused_before_anything_is_made(
 def test_encoders_and_tasks_always_fit_side_by_side() -> None:
     for cpus in (1, 2, 3, 16):
         for actors in (None, (1, 1), (1, 8), (4, 4)):
-            crew = gather({"CPU": cpus}, actors, None)
-            assert crew.start * crew.encoder_cpus + max(crew.task_cpus, crew.writer_cpus) <= cpus
-            assert crew.task_cpus != crew.writer_cpus  # equal claims would join coding and writing into one task
-            assert crew.start * crew.threads <= max(cpus, crew.start)
-            assert crew.least <= crew.start <= crew.most
+            workers = plan_resources({"CPU": cpus}, actors, None)
+            assert workers.start * workers.encoder_cpus + max(workers.task_cpus, workers.writer_cpus) <= cpus
+            assert workers.task_cpus != workers.writer_cpus  # equal claims would join coding and writing into one task
+            assert workers.start * workers.threads <= max(cpus, workers.start)
+            assert workers.least <= workers.start <= workers.most
 
 
 def test_encoders_take_gpus_where_there_are_some() -> None:
-    assert (gather({"CPU": 16, "GPU": 4}, None, None).most, gather({"CPU": 16, "GPU": 4}, None, 0.5).most) == (4, 8)
-    assert gather({"CPU": 16, "GPU": 4}, None, 0).gpus == 0
+    assert (
+        plan_resources({"CPU": 16, "GPU": 4}, None, None).most,
+        plan_resources({"CPU": 16, "GPU": 4}, None, 0.5).most,
+    ) == (4, 8)
+    assert plan_resources({"CPU": 16, "GPU": 4}, None, 0).gpus == 0
     with pytest.raises(MaepressError, match="--gpus-per-actor 0"):
-        gather({"CPU": 16}, None, 1)
+        plan_resources({"CPU": 16}, None, 1)

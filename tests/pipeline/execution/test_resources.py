@@ -3,20 +3,20 @@
 import pytest
 
 from model.core.errors import MaepressError
-from pipeline.execution.resources import gather
+from pipeline.execution.resources import plan_resources
 
 
 def test_encoders_wait_for_gpus_when_it_was_said_how_many_there_shall_be() -> None:
-    crew = gather({"CPU": 16}, (2, 8), 1)
-    assert (crew.least, crew.start, crew.most, crew.gpus) == (2, 2, 8, 1)
+    workers = plan_resources({"CPU": 16}, (2, 8), 1)
+    assert (workers.least, workers.start, workers.most, workers.gpus) == (2, 2, 8, 1)
 
 
 def test_a_cluster_without_gpus_is_refused_when_it_was_not() -> None:
     with pytest.raises(MaepressError, match="--actors MIN:MAX to wait"):
-        gather({"CPU": 16}, None, 1)
+        plan_resources({"CPU": 16}, None, 1)
 
 
 def test_an_encoder_with_a_gpu_fits_on_a_machine_that_offers_no_core_and_nothing_else_does() -> None:
-    crew = gather({"CPU": 16, "GPU": 2}, None, None)
-    assert (crew.gpus, crew.encoder_cpus) == (1, 0)
-    assert crew.task_cpus > 0 and crew.writer_cpus > 0
+    workers = plan_resources({"CPU": 16, "GPU": 2}, None, None)
+    assert (workers.gpus, workers.encoder_cpus) == (1, 0)
+    assert workers.task_cpus > 0 and workers.writer_cpus > 0
