@@ -20,8 +20,9 @@ from deltalake import Transaction
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import transact
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import Receipt, Shard
+from pipeline.archive.shards import Shard
 
 _BATCH = 10_000
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from jobs.framework.ray_session import quiet_data
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Rejection
+from pipeline.archive.receipt import Rejection
 from pipeline.encode.dataflow import EncodeDataflow, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, Loaded

@@ -9,7 +9,6 @@
 An `Archive` holds only its URL and pickles to workers.
 """
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,10 @@ from deltalake.exceptions import TableNotFoundError
 
 from pipeline.archive.commits import Committer
 from pipeline.archive.delta_table import create_table, files_of, open_table
-from pipeline.archive.merge_reader import merged, merged_tables, reading_shard
+from pipeline.archive.merge_reader import merged, merged_tables
 from pipeline.archive.model_store import CONFIG, cached_model, publish_model
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
+from pipeline.archive.shard_reader import find_row, scan_shard
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store, open_target
@@ -151,7 +151,7 @@ class Archive:
         """
         for shard in self.shards() if shards is None else shards:
             if shard.first_key <= key <= shard.last_key:
-                found = _row_in(self.images, shard, key, columns)
+                found = find_row(self.images, shard, key, columns)
                 if found is not None:
                     return found
         return None
@@ -191,42 +191,3 @@ class Archive:
         return sorted(
             entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}")
         )
-
-
-def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
-    """Chosen columns of one shard, a row group at a time.
-
-    Args:
-        images: the table's root.
-        path: of the shard, relative to it.
-        columns: to read.
-        keys: only rows whose key matches this glob (`fnmatch`, where `*` crosses "/").
-
-    Raises:
-        StorageError: when the shard is missing or damaged.
-    """
-    with reading_shard(images, path) as parquet:
-        for index in range(parquet.num_row_groups):
-            if keys != "*":
-                wanted = [
-                    fnmatch.fnmatchcase(str(key), keys)
-                    for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
-                ]
-                if not any(wanted):
-                    continue
-            table = parquet.read_row_group(index, list(columns)).select(list(columns))
-            yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
-
-
-def _row_in(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
-    with reading_shard(images, shard.path) as parquet:
-        column = parquet.schema_arrow.get_field_index("key")
-        for index in range(parquet.num_row_groups):
-            ends = parquet.metadata.row_group(index).column(column).statistics
-            if ends is not None and ends.has_min_max and not str(ends.min) <= key <= str(ends.max):
-                continue
-            keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
-            if key in keys:
-                names = list(columns or parquet.schema_arrow.names)
-                return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
-    return None

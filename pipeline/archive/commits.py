@@ -19,10 +19,11 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from model.core.errors import MaepressError
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.merge_reader import read_rows
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
-from pipeline.archive.shards import Receipt, Rejection, Shard, write_rejections
+from pipeline.archive.shard_reader import read_rows
+from pipeline.archive.shards import Shard, write_rejections
 from pipeline.storage.base import StorageError, Store
 
 _ATTEMPTS = 20

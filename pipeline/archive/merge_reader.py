@@ -15,12 +15,11 @@ that overlap at one point, never the whole table.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.archive.shard_reader import Row, read_columns
 from pipeline.archive.shards import Shard
 from pipeline.archive.sorted_tables import in_order, position
 from pipeline.storage.base import StorageError, Store
@@ -33,8 +32,6 @@ WINDOW_ROWS = 1 << 14
 
 _AHEAD = 8
 """Shards that are read before the merge needs them: reading an object store is waiting."""
-
-Row = tuple[Any, ...]
 
 
 def merged_tables(
@@ -102,42 +99,6 @@ def merged(
         indices: list[Any] = table[SHARD].to_pylist()
         for row, index in zip(values, indices, strict=True):
             yield row, shards[index].path
-
-
-def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
-    """Some columns of one Parquet file, as tuples.
-
-    Raises:
-        StorageError: when it cannot be read.
-    """
-    table = read_columns(store, path, columns)
-    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
-
-
-def read_columns(store: Store, path: str, columns: Sequence[str]) -> pa.Table:
-    """Some columns of one Parquet file, in that order.
-
-    Raises:
-        StorageError: when it cannot be read.
-    """
-    with reading_shard(store, path) as parquet:
-        return parquet.read(list(columns), use_threads=False).select(list(columns))
-
-
-@contextmanager
-def reading_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, open for the length of a `with` block.
-
-    Raises:
-        StorageError: naming the file, when it is missing or damaged, also when that shows only inside the block.
-    """
-    try:
-        with store.open_input(path) as file:
-            yield pq.ParquetFile(file, pre_buffer=True)
-    except (pa.ArrowException, OSError) as e:
-        raise StorageError(
-            f"the shard {store.url}/{path} cannot be read: {str(e).strip().splitlines()[0][:200]}"
-        ) from e
 
 
 def _read(store: Store, path: str, columns: Sequence[str], names: Sequence[str], index: int) -> pa.Table:

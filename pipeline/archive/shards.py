@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -60,49 +60,6 @@ class Shard:
     first_key: str
     last_key: str
     stats: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A (key, etag) that could not be pressed: at which stage (see REJECTIONS), and why in one line."""
-
-    key: str
-    etag: str
-    stage: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What one unit did; small, travels to the driver, which commits it.
-
-    Attributes:
-        unit: the unit's number in the plan.
-        add: the shard written, None when no row is left.
-        remove: path of the shard that this one replaces (copy on write), None for new keys.
-        rejections: what could not be pressed.
-        retired: rows that left, as their source is gone.
-        rows: rows pressed or kept in this unit (rows copied from `remove` do not count).
-        latents: of these, rows whose status is latent.
-        transcoded: of these, rows whose status is jxl.
-        kept: rows whose source is kept without loss, transcoded or not, by reason.
-        source_bytes: bytes of the sources of `rows`.
-        payload_bytes: bytes of the payloads of `rows`.
-        pixels: width times height over `rows`.
-    """
-
-    unit: int
-    add: Shard | None = None
-    remove: str | None = None
-    rejections: tuple[Rejection, ...] = field(default=())
-    retired: int = 0
-    rows: int = 0
-    latents: int = 0
-    transcoded: int = 0
-    kept: tuple[tuple[str, int], ...] = ()
-    source_bytes: int = 0
-    payload_bytes: int = 0
-    pixels: int = 0
 
 
 def write_shard(

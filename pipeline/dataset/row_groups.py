@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.merge_reader import reading_shard
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.archive.selection import literal_prefix
+from pipeline.archive.shard_reader import open_shard
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Store
 
@@ -90,7 +90,7 @@ def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Se
         StorageError: when a shard is missing or damaged.
     """
     for shard, some in groupby(spans, key=lambda span: span.group.shard):
-        with reading_shard(images, shard) as parquet:
+        with open_shard(images, shard) as parquet:
             for span in some:
                 names = list(dict.fromkeys([*columns, "key", "status"]))
                 table = parquet.read_row_group(span.group.index, names, use_threads=False)
@@ -100,7 +100,7 @@ def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Se
 
 
 def _of_shard(images: Store, shard: Shard, wanted: Wanted) -> list[RowGroup]:
-    with reading_shard(images, shard.path) as parquet:
+    with open_shard(images, shard.path) as parquet:
         counted = ((index, _count(parquet, index, wanted)) for index in range(parquet.num_row_groups))
         return [RowGroup(shard.path, index, rows) for index, rows in counted if rows]
 

@@ -27,10 +27,11 @@ from ray.data import DataContext
 
 from model.core.errors import MaepressError
 from model.core.picture import Picture
-from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Opener, Row, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
+from pipeline.archive.shard_reader import scan_shard
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import Film, films
 from pipeline.execution import ray_flow

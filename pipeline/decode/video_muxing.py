@@ -14,10 +14,11 @@ from PIL import Image
 
 from model.core.errors import MaepressError
 from model.core.picture import Picture
-from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Opener, Row
 from pipeline.archive.schema import LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection
+from pipeline.archive.shard_reader import scan_shard
 from pipeline.images import video
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image

@@ -23,7 +23,7 @@ from model.bitstream.entropy_coder import EntropyCoder
 from model.codec import Codec
 from model.core.target import Target
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Receipt, Rejection
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.encode import ray_tasks, stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.device import Streams, own_device

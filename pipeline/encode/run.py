@@ -18,9 +18,9 @@ from pipeline.archive.commits import Committer
 from pipeline.archive.heartbeat import Presence
 from pipeline.archive.lease import Lease
 from pipeline.archive.model_store import local_model
+from pipeline.archive.receipt import Receipt
 from pipeline.archive.run_id import new_run
 from pipeline.archive.run_record import Summary
-from pipeline.archive.shards import Receipt
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.settings import EncodeSettings
 from pipeline.monitoring.log import RunLog

@@ -28,8 +28,9 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
-from pipeline.archive.shards import Receipt, Rejection, write_shard
+from pipeline.archive.shards import write_shard
 from pipeline.images.image_reader import Reading
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.sandbox import Sandbox

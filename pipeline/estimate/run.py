@@ -19,7 +19,7 @@ import torch
 from model.codec import Codec
 from model.core.target import Target
 from pipeline.archive.model_store import local_model
-from pipeline.archive.shards import Rejection
+from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Interval, Sample, draw, mean, weighted
 from pipeline.estimate.prices import Prices, choose, read_prices

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target
-from pipeline.archive.shards import Rejection
+from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import load
 from pipeline.evaluate.baseline_codecs import RIVALS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb

@@ -18,9 +18,10 @@ from pipeline.archive.commits import CommitConflict, transact
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.lease import Lease
 from pipeline.archive.merge_reader import merged_tables
+from pipeline.archive.receipt import Receipt
 from pipeline.archive.run_id import new_run
 from pipeline.archive.schema import REJECTIONS
-from pipeline.archive.shards import Receipt, Shard, merge_shards, write_sorted
+from pipeline.archive.shards import Shard, merge_shards, write_sorted
 from pipeline.maintain.settings import CompactSettings
 
 __all__ = ["CompactResult", "CompactSettings", "compact"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from pipeline.archive.shards import Rejection
+    from pipeline.archive.receipt import Rejection
 
 LOGGER = logging.getLogger("maepress")
 LOGGER.addHandler(logging.NullHandler())  # a library prints nothing unless asked to

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.archive.shards import Receipt, Rejection
+from pipeline.archive.receipt import Receipt, Rejection
 
 LATENCY_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 """Upper bounds in seconds: a piece of thumbnails takes milliseconds, a gigapixel scan minutes."""

@@ -21,10 +21,11 @@ import torch
 from ray.data import DataContext
 
 from model.core.errors import MaepressError
-from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Opener, Row
 from pipeline.archive.schema import IMAGES, JXL, LATENT
+from pipeline.archive.shard_reader import scan_shard
 from pipeline.archive.shards import Shard
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device

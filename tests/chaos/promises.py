@@ -14,11 +14,12 @@ from PIL import Image
 
 from model.codec import Codec
 from model.metrics.psnr import psnr
-from pipeline.archive.archive import Archive, scan_shard
+from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.heartbeat import runs_seen
 from pipeline.archive.lease import Lease, holder_of
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
+from pipeline.archive.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.maintain.vacuum import vacuum
 from tests.chaos.photos import Photos

@@ -10,8 +10,8 @@ import pytest
 import ray
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import OUTAGE
-from pipeline.archive.shards import Rejection
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.encode.stages import Loaded, load
 from pipeline.execution.ray_init import start_ray

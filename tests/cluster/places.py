@@ -16,7 +16,7 @@ import ray
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Receipt
+from pipeline.archive.receipt import Receipt
 from pipeline.encode.dataflow import EncodeDataflow, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.planning.units import units_of_new_keys

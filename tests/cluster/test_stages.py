@@ -10,7 +10,7 @@ from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 
 from jobs.framework.job import users_mistake
-from pipeline.archive.shards import Receipt
+from pipeline.archive.receipt import Receipt
 from pipeline.encode.run import encode
 from pipeline.encode.settings import EncodeSettings
 from tests.cluster.conftest import IMAGES

@@ -11,8 +11,9 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
-from pipeline.archive.shards import Receipt, Rejection, write_shard
+from pipeline.archive.shards import write_shard
 from pipeline.images.image_reader import Reading, read
 from pipeline.images.jpeg_xl import to_jxl
 

@@ -28,7 +28,7 @@ from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import Wanted, tag_of
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Rejection
+from pipeline.archive.receipt import Rejection
 from pipeline.storage.open import open_store
 from tests.browser import chromium, opened
 from tests.pipeline.making import add, image_file, original, pressed, transcoded

@@ -22,8 +22,8 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.archive.receipt import Rejection
 from pipeline.archive.run_record import Summary, latest
-from pipeline.archive.shards import Rejection
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.monitoring.log import LOGGER, RunLog
 from pipeline.storage.open import open_store

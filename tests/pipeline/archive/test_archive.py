@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 from model.codec import Codec
 from pipeline.archive.archive import Archive, ArchiveMissing, IndexRow, RejectionRow
 from pipeline.archive.commits import Commit, CommitConflict
-from pipeline.archive.shards import Receipt, Rejection, Shard, write_shard
+from pipeline.archive.receipt import Receipt, Rejection
+from pipeline.archive.shards import Shard, write_shard
 from pipeline.storage.open import StorageError, storage_options
 from tests.pipeline.making import add, original, originals
 
@@ -220,7 +221,8 @@ def test_a_driver_killed_around_its_commit_leaves_all_of_it_or_nothing(tmp_path:
     script = """
 import sys
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Receipt, write_shard
+from pipeline.archive.receipt import Receipt
+from pipeline.archive.shards import write_shard
 from tests.pipeline.making import originals
 archive = Archive.open(sys.argv[1])
 committer = archive.committer(sys.argv[2])

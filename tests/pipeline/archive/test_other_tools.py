@@ -9,8 +9,9 @@ import pytest
 from model.codec import Codec
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import Receipt, Rejection, write_shard
+from pipeline.archive.shards import write_shard
 from tests.pipeline.making import add, image_file, original, originals, pressed
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()

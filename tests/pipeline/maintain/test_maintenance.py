@@ -15,8 +15,9 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict
 from pipeline.archive.heartbeat import Presence, runs_seen
 from pipeline.archive.lease import Lease, LeaseHeld
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import Receipt, Rejection, Shard, write_shard
+from pipeline.archive.shards import Shard, write_shard
 from pipeline.maintain.compact import CompactSettings, compact, small_neighbours
 from pipeline.maintain.history import HistorySettings, history
 from pipeline.maintain.restore import RestoreSettings, restore

@@ -10,8 +10,8 @@ import pytest
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, LATENT
-from pipeline.archive.shards import Receipt, Rejection
 from pipeline.maintain.status import StatusSettings, any_between, status
 from pipeline.storage.open import StorageError
 from tests.pipeline.making import add, image_file, original, pressed

@@ -1,0 +1,55 @@
+"""What a finished unit of work reports to the driver, which commits it: the shard written, rejections, and counts."""
+
+from dataclasses import dataclass
+
+from pipeline.archive.shards import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A version of an object that could not become a row.
+
+    Attributes:
+        key: of the object.
+        etag: of its bytes.
+        stage: where it failed: "fetch", "read", "encode" or "outage" (see `pipeline.archive.schema`).
+        reason: one line.
+    """
+
+    key: str
+    etag: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The result of one unit: small, as it travels from a worker to the driver.
+
+    Attributes:
+        unit: the unit's number in the plan.
+        add: the shard written, None when no row is left.
+        remove: path of the shard that `add` replaces (copy on write), None for new keys.
+        rejections: objects that could not become rows.
+        retired: rows removed because their source is gone.
+        rows: rows compressed or kept in this unit; rows copied from `remove` do not count.
+        latents: of these, rows whose status is latent.
+        transcoded: of these, rows whose status is jxl.
+        kept: rows whose source is kept without loss, transcoded or not, as (reason, number).
+        source_bytes: bytes of the sources of `rows`.
+        payload_bytes: bytes of the payloads of `rows`.
+        pixels: width times height, summed over `rows`.
+    """
+
+    unit: int
+    add: Shard | None = None
+    remove: str | None = None
+    rejections: tuple[Rejection, ...] = ()
+    retired: int = 0
+    rows: int = 0
+    latents: int = 0
+    transcoded: int = 0
+    kept: tuple[tuple[str, int], ...] = ()
+    source_bytes: int = 0
+    payload_bytes: int = 0
+    pixels: int = 0

@@ -1,0 +1,100 @@
+"""Reading single shards: some columns, a row group at a time, or one row found by its key."""
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.archive.delta_table import one_line
+from pipeline.archive.shards import Shard
+from pipeline.storage.base import StorageError, Store
+
+Row = tuple[Any, ...]
+"""Values of the columns asked for, in their order."""
+
+
+def read_rows(store: Store, path: str, columns: Sequence[str]) -> list[Row]:
+    """Some columns of one shard, as one tuple per row.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    table = read_columns(store, path, columns)
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def read_columns(store: Store, path: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of one shard, in that order.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    with open_shard(store, path) as parquet:
+        return parquet.read(list(columns), use_threads=False).select(list(columns))
+
+
+@contextmanager
+def open_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """A shard as an open Parquet file, for the length of a `with` block.
+
+    Raises:
+        StorageError: naming the file, when it is missing or damaged; damage may show only inside the block.
+    """
+    try:
+        with store.open_input(path) as file:
+            yield pq.ParquetFile(file, pre_buffer=True)
+    except (pa.ArrowException, OSError) as e:
+        raise StorageError(f"the shard {store.url}/{path} cannot be read: {one_line(e)}") from e
+
+
+def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
+    """Chosen columns of one shard, a row group at a time.
+
+    Args:
+        images: the table's root.
+        path: of the shard, relative to it.
+        columns: to read.
+        keys: only rows whose key matches this glob (`fnmatch`, where `*` crosses "/").
+
+    Raises:
+        StorageError: when the shard is missing or damaged.
+    """
+    with open_shard(images, path) as parquet:
+        for index in range(parquet.num_row_groups):
+            if keys != "*":
+                wanted = [
+                    fnmatch.fnmatchcase(str(key), keys)
+                    for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
+                ]
+                if not any(wanted):
+                    continue
+            table = parquet.read_row_group(index, list(columns)).select(list(columns))
+            yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
+
+
+def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
+    """One row of a shard, found through its row groups' statistics; None when the shard has no such key.
+
+    Args:
+        images: the table's root.
+        shard: where to look.
+        key: the source's key.
+        columns: to read; None for all.
+
+    Raises:
+        StorageError: when the shard is missing or damaged.
+    """
+    with open_shard(images, shard.path) as parquet:
+        column = parquet.schema_arrow.get_field_index("key")
+        for index in range(parquet.num_row_groups):
+            ends = parquet.metadata.row_group(index).column(column).statistics
+            if ends is not None and ends.has_min_max and not str(ends.min) <= key <= str(ends.max):
+                continue
+            keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
+            if key in keys:
+                names = list(columns or parquet.schema_arrow.names)
+                return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
+    return None
