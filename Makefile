@@ -25,44 +25,44 @@ demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1:
 test: $(READY)  ## the tests, in about ten minutes on two cores
 	@$(BIN)/python -m pytest
 
-test-slow: $(READY)  ## the tests that take minutes each: jobs submitted to a cluster, targets on every kind of image, estimates, kills, a wire that spoils requests
+test-slow: $(READY)  ## the tests that take minutes each: submitted jobs, targets on every kind of image, estimates, kills, broken requests
 	@$(BIN)/python -m pytest -m slow
 
-test-cluster: $(READY)  ## clusters of several nodes made on this machine: who works where, scaling, training over nodes
+test-cluster: $(READY)  ## clusters of several nodes on this machine: placement of stages, scaling, training
 	@$(BIN)/python -m pytest -m cluster
 
-chaos: $(READY)  ## 20 kills, of everything that can die: nothing may be lost or pressed twice
+chaos: $(READY)  ## 20 kills of drivers, encoders, tasks and servers: nothing may be lost or encoded twice
 	@$(BIN)/python -m tests.chaos
 
-fuzz: $(READY)  ## 100,000 spoiled payloads: each must end in an error or a picture
+fuzz: $(READY)  ## 100,000 corrupted payloads: each must end in an error or a picture
 	@$(BIN)/python -m tests.fuzz
 
-lint: $(READY)  ## ruff, mypy --strict, the floors
+lint: $(READY)  ## ruff, mypy --strict, the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY)  ## let ruff format and sort the imports
+format: $(READY)  ## format the code and sort its imports, with ruff
 	@$(BIN)/ruff check --fix --select I .
 	@$(BIN)/ruff format .
 
-bench-pipeline: $(READY)  ## what each stage of the pipeline costs, against the sum of the parts
+bench-pipeline: $(READY)  ## the pipeline's speed against the sum of its stages
 	@$(BIN)/python -m bench.pipeline
 
-bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory a key
+bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory per key
 	@$(BIN)/python -m bench.plan
 
-bench-rd: $(READY)  ## rate and distortion against JPEG
+bench-rd: $(READY)  ## rate and distortion against JPEG, WebP, AVIF, JPEG XL and published codecs
 	@$(BIN)/python -m bench.rd
 
 bench-speed: $(READY)  ## encode and decode speed beside JPEG, WebP, AVIF and JPEG XL; work and memory
 	@$(BIN)/python -m bench.speed
 
-docs: $(READY)  ## the documentation, as a site in build/docs
+docs: $(READY)  ## build the documentation as a site in build/docs
 	@$(BIN)/python -m sphinx -q -W -b html docs build/docs && echo "build/docs/index.html"
 
-lock: $(READY)  ## write the lock files from what is installed
+lock: $(READY)  ## write the lock files from the installed packages
 	@$(BIN)/python .ci/lock.py
 
 clean:  ## remove .venv, caches and the demo's folder

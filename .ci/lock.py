@@ -1,4 +1,4 @@
-"""Write the lock files from what is installed: `make lock`, after `pip install` of whatever should change.
+"""Write the lock files from the installed packages: `make lock`, after `pip install` of what should change.
 
 Runtime packages (everything that `pyproject.toml`'s dependencies reach) go to requirements.txt, what the demo, the
 tests and the linters need beyond them to requirements-dev.txt. Local version labels are dropped, so that

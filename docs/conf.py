@@ -28,18 +28,18 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # a class's attributes, described where it says what it is, are not listed a second time
-# Docstrings are written for people who read the source: `name` there is code.
+napoleon_use_ivar = True  # attributes that the class docstring describes are not listed twice
+# In docstrings, `name` is code.
 default_role = "code"
-# Links of pages to files of the repository, which a site does not hold.
+# Links from pages to files of the repository, which the site does not contain.
 suppress_warnings = ["myst.xref_missing"]
 
 
 class JobHelp(Directive):
-    """What `maepress JOB --help` prints, of every job: a section each."""
+    """The output of `maepress JOB --help`, one section per job."""
 
     def run(self) -> list[nodes.Node]:
-        """Sections of literal blocks."""
+        """Make the sections."""
         sections: list[nodes.Node] = []
         for name in NAMES:
             section = nodes.section(ids=[f"maepress-{name}"])
@@ -51,7 +51,7 @@ class JobHelp(Directive):
 
 
 def mark_drawings(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """An indented paragraph of a docstring is a drawing or an example: say so in reStructuredText."""
+    """Mark indented paragraphs of docstrings, which are drawings or examples, as literal blocks."""
     for i in range(len(lines) - 1, 0, -1):
         begins = not lines[i - 1].strip() and lines[i].startswith("    ")
         if begins and not next((line for line in reversed(lines[: i - 1]) if line.strip()), "").startswith(" "):
@@ -59,6 +59,6 @@ def mark_drawings(app: Sphinx, what: str, name: str, thing: object, options: obj
 
 
 def setup(app: Sphinx) -> None:
-    """Register the directive and the filter of docstrings, which comes before napoleon's."""
+    """Register the directive, and the filter of docstrings before napoleon's."""
     app.add_directive("job-help", JobHelp)
     app.connect("autodoc-process-docstring", mark_drawings, priority=100)

@@ -282,3 +282,13 @@ def test_the_tutorials_commands_work_as_they_are(tmp_path: Path) -> None:
     assert any((tmp_path / "restored").rglob("*.jpg"))
     assert any((tmp_path / "one").rglob("*.jpg"))
     assert (tmp_path / "picture.png").stat().st_size > 1000
+    key = next((tmp_path / "photos").rglob("*.jpg")).relative_to(tmp_path / "photos").as_posix()
+    (program,) = blocks(ROOT / "docs" / "reference.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("2024/beach.jpg", key) + "print(bool(picture))"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("True\n"), done.stderr

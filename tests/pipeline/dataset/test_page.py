@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.archive.archive import Archive
 
-PAGE = (Path(__file__).parents[3] / "docs" / "learning.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "learning.md").read_text()
 
 
 def program(heading: str) -> str:
@@ -46,3 +47,18 @@ def test_every_program_of_the_page_is_run_here() -> None:
     headings = [part.splitlines()[0] for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:] if "```python" in part]
     source = Path(__file__).read_text()
     assert len(headings) == 4 and all(f'"{heading}"' in source for heading in headings)
+
+
+@pytest.mark.parametrize(
+    ("page", "name"), [("README.md", "images"), ("docs/howto/restore.md", "picture"), ("docs/howto/look.md", "app")]
+)
+def test_short_examples_of_other_pages_run_on_a_local_archive(page: str, name: str, small_archive: Archive) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+    key = next(small_archive.rows_by_key()).key
+    for theirs, ours in (("s3://archive/photos", small_archive.url), ("2024/beach.jpg", key), ("2024/*", "*")):
+        program = program.replace(theirs, ours)
+    names: dict[str, Any] = {"crop_and_label": lambda sample: sample["key"]}
+    exec(program, names)
+    assert names[name]
+    if name == "images":
+        assert len(list(names[name])) == names[name].rows
