@@ -18,7 +18,7 @@ from rich.table import Table
 
 from pipeline.storage.base import Entry
 from pipeline.storage.ordered_walk import Page, walk
-from pipeline.storage.prefetch import listed
+from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.s3_listing import FlatListing, Request
 from tests.sorted_server import SortedServer
 
@@ -73,7 +73,7 @@ def main() -> None:
         flat = way == "flat"
         keys, before = _timed(walk(server.below if flat else server.folder))
         requests, server.asked = server.asked, 0
-        same, after = _timed(listed(FlatListing(server.page, URL) if flat else server.folder, URL))
+        same, after = _timed(list_in_order(FlatListing(server.page, URL) if flat else server.folder, URL))
         assert keys == same
         cells = [f"{requests:,}", f"{before:.1f}", f"{server.asked:,}", f"{after:.1f}", f"{keys / after:,.0f}"]
         table.add_row(name, way, *cells, f"{before / after:.1f}")

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
-from pipeline.archive.periodic_thread import Repeating
+from pipeline.archive.periodic_thread import PeriodicThread
 from pipeline.storage.base import StorageError, Store
 
 EVERY_SECONDS = 300.0
@@ -22,7 +22,7 @@ _FILE = "alive.json"
 
 
 @dataclass(frozen=True, slots=True)
-class RunSeen:
+class RunFolder:
     """A run's folder below `plans/`.
 
     Attributes:
@@ -42,7 +42,7 @@ class RunSeen:
         return now - self.seen < ALIVE_SECONDS
 
 
-class Presence:
+class Heartbeat:
     """Says for the length of a `with` block that a run is alive."""
 
     def __init__(self, root: Store, run: str, every: float = EVERY_SECONDS) -> None:
@@ -50,9 +50,9 @@ class Presence:
         self._root, self._key = root, f"plans/{run}/{_FILE}"
         self._started = time.time()
         # A word that fails is forgiven: the store is away, and the job itself notices if that lasts.
-        self._words = Repeating(self._say, every, "maepress-presence", StorageError)
+        self._words = PeriodicThread(self._say, every, "maepress-presence", StorageError)
 
-    def __enter__(self) -> "Presence":
+    def __enter__(self) -> "Heartbeat":
         self._say()
         self._words.start()
         return self
@@ -71,7 +71,7 @@ class Presence:
         self._root.put(self._key, json.dumps({"started": self._started, "seen": time.time()}).encode())
 
 
-def runs_seen(root: Store) -> list[RunSeen]:
+def list_runs(root: Store) -> list[RunFolder]:
     """The folders below `plans/`, of runs that work and of runs that were killed."""
     plans = root.child("plans")
     if not plans.root_exists():
@@ -89,5 +89,5 @@ def runs_seen(root: Store) -> list[RunSeen]:
                 words |= json.loads(root.get(f"plans/{run}/{_FILE}"))
             except StorageError:  # it ended while we looked
                 continue
-        found.append(RunSeen(run, float(words["started"]), float(words["seen"]), tuple(files)))
+        found.append(RunFolder(run, float(words["started"]), float(words["seen"]), tuple(files)))
     return found

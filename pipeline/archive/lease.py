@@ -29,7 +29,7 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.errors import MaepressError
 from pipeline.archive.delta_table import create_table, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.archive.periodic_thread import Repeating
+from pipeline.archive.periodic_thread import PeriodicThread
 from pipeline.storage.base import Store
 
 SECONDS = 600.0
@@ -78,7 +78,7 @@ class Lease:
         self._good_until = 0.0  # by this machine's monotonic clock
         self._renewing = threading.Lock()
         # A renewal that fails is forgiven: `check` says it to the run before its next commit.
-        self._renewals = Repeating(lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError)
+        self._renewals = PeriodicThread(lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError)
 
     def __enter__(self) -> "Lease":
         """Take it.

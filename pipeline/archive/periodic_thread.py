@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 
-class Repeating:
+class PeriodicThread:
     """Calls an action every few seconds, from `start` until `stop`."""
 
     def __init__(self, action: Callable[[], None], every: float, name: str, forgiven: type[Exception]) -> None:

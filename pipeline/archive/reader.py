@@ -21,7 +21,7 @@ Row = dict[str, Any]
 """A row of the archive, at least key, model, width, height, payload, icc, exif and xmp."""
 
 
-class Opener:
+class RowDecoder:
     """Decodes latent rows of one archive, whatever models pressed them; each model is loaded once.
 
     Attributes:
@@ -127,13 +127,13 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
         return payload
     if row["status"] == JXL:
         return shared(TRANSCODING).to_jpeg(payload)
-    ((_, picture),) = _opener(archive.url).pictures([row])
+    ((_, picture),) = _decoder(archive.url).pictures([row])
     if isinstance(picture, str):
         raise DamagedPayload(f"{key!r} in {archive.url} does not decode: {picture}")
     return picture
 
 
 @lru_cache(maxsize=4)
-def _opener(url: str) -> Opener:
+def _decoder(url: str) -> RowDecoder:
     """Keeps an archive's models loaded between calls."""
-    return Opener(Archive(url))
+    return RowDecoder(Archive(url))

@@ -1,6 +1,6 @@
 """A run's summary: one small JSON file beside the archive's tables, `runs/RUN.json`, however the run ended.
 
-    with Summary(archive.root, run, "encode", settings) as summary:
+    with RunRecord(archive.root, run, "encode", settings) as summary:
         ...
         summary.done(result.to_dict())      # without it the run failed: the file says why
 
@@ -27,7 +27,7 @@ DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _PACKAGES = ("maepress", "ray", "torch", "deltalake", "pyarrow")
 
 
-class Summary:
+class RunRecord:
     """Writes a run's summary when the `with` block ends."""
 
     def __init__(self, root: Store, run: str, job: str, settings: BaseModel) -> None:
@@ -50,7 +50,7 @@ class Summary:
         }
         self._result: Mapping[str, object] | None = None
 
-    def __enter__(self) -> "Summary":
+    def __enter__(self) -> "RunRecord":
         return self
 
     def done(self, result: Mapping[str, object]) -> None:
@@ -75,7 +75,7 @@ class Summary:
                 raise
 
 
-def latest(root: Store, count: int) -> list[dict[str, Any]]:
+def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
     """The summaries of the latest runs, latest first; a file that is no summary is left out.
 
     Args:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Opener, Row, chunks
+from pipeline.archive.reader import Row, RowDecoder, chunks
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.sandbox import TRANSCODING, shared
@@ -49,9 +49,9 @@ class Grid:
 
 
 @lru_cache(maxsize=4)
-def _opener(url: str, device: str) -> Opener:
+def _decoder(url: str, device: str) -> RowDecoder:
     """Keeps an archive's models loaded from epoch to epoch."""
-    return Opener(Archive(url), device)
+    return RowDecoder(Archive(url), device)
 
 
 class Samples:
@@ -61,7 +61,7 @@ class Samples:
         """Nothing is loaded before it is needed."""
         self._archive = archive
         self._content = content
-        self._opener = _opener(archive.url, device)
+        self._decoder = _decoder(archive.url, device)
 
     def arrays(self, rows: Sequence[Row]) -> list[NDArray[Any]]:
         """The array of each row, in order.
@@ -97,7 +97,7 @@ class Samples:
     def _chunk(self, rows: list[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
         """Rows of one model."""
         try:
-            return make(self._opener.codec(rows[0]["model"]), [row["payload"] for row in rows])
+            return make(self._decoder.codec(rows[0]["model"]), [row["payload"] for row in rows])
         except DamagedPayload as e:
             if len(rows) > 1:  # which of them
                 return [made for row in rows for made in self._chunk([row], make)]

@@ -28,7 +28,7 @@ from ray.data import DataContext
 from model.core.errors import MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Opener, Row, mae_file
+from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import scan_shard
@@ -170,7 +170,7 @@ class _Decoder:
 
     def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._opener = Opener(archive, own_device())
+        self._decoder = RowDecoder(archive, own_device())
         self._wanted = wanted
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -185,7 +185,7 @@ class _Decoder:
                 yield item_rows(_as_mae(row))
             else:
                 latents.append(row)
-        for row, picture in self._opener.pictures(latents):
+        for row, picture in self._decoder.pictures(latents):
             if isinstance(picture, str):
                 yield item_rows(_Outcome(row["key"], LATENT, row["payload_bytes"], reason=picture))
             else:

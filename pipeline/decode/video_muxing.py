@@ -15,7 +15,7 @@ from PIL import Image
 from model.core.errors import MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Opener, Row
+from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection
 from pipeline.archive.shard_reader import scan_shard
@@ -46,13 +46,13 @@ def films(archive: Archive, selection: Selection, dest: Store, keys: str) -> Ite
         dest: where each video goes, under its own key, with `.mp4` behind it where that is not its suffix.
         keys: the glob.
     """
-    opener, seen = Opener(archive), set[str]()
+    decoder, seen = RowDecoder(archive), set[str]()
     for key, rows in groupby(_frames(archive, selection, keys), lambda found: found[0]):
         if key in seen:
             yield Film(key, reason="its frames lie apart in the archive: run `maepress compact` first")
             continue
         seen.add(key)
-        yield _film(key, ((time, row) for _, time, row in rows), opener, dest)
+        yield _film(key, ((time, row) for _, time, row in rows), decoder, dest)
 
 
 def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple[str, float, Row]]:
@@ -64,7 +64,7 @@ def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple
                     yield (*parsed, row)
 
 
-def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Store) -> Film:
+def _film(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store) -> Film:
     name = key if key.lower().endswith(".mp4") else f"{key}.mp4"
     payload_bytes = pixels = 0
 
@@ -75,14 +75,14 @@ def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Sto
             if time <= last:
                 raise StorageError("its frames lie apart in the archive: run `maepress compact` first")
             last = time
-            image = _picture(row, opener)
+            image = _picture(row, decoder)
             payload_bytes += len(row["payload"])
             pixels += image.width * image.height
             yield time, image
 
     try:
         with tempfile.TemporaryFile() as file:
-            count = video.write(file, shown())
+            count = video.write_mp4(file, shown())
             size = file.seek(0, io.SEEK_END)  # the writer has gone back to what it could only know at the end
             file.seek(0)
             with dest.open_output(name) as out:
@@ -94,13 +94,13 @@ def _film(key: str, rows: Iterator[tuple[float, Row]], opener: Opener, dest: Sto
     return Film(key, count, payload_bytes, pixels, size)
 
 
-def _picture(row: Row, opener: Opener) -> Image.Image:
+def _picture(row: Row, decoder: RowDecoder) -> Image.Image:
     if row["status"] != LATENT:
         kept = decode_rgb(row["payload"])
         if kept is None:
             raise StorageError(f"{row['key']}: its bytes are no image that can be read")
         return kept
-    ((_, picture),) = opener.pictures([row])
+    ((_, picture),) = decoder.pictures([row])
     if not isinstance(picture, Picture):
         raise StorageError(f"{row['key']}: {picture}")
     return to_image(picture)

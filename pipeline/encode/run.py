@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
-from pipeline.archive.heartbeat import Presence
+from pipeline.archive.heartbeat import Heartbeat
 from pipeline.archive.lease import Lease
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.run_id import new_run
-from pipeline.archive.run_record import Summary
+from pipeline.archive.run_record import RunRecord
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.settings import EncodeSettings
 from pipeline.monitoring.log import RunLog
@@ -141,12 +141,12 @@ def run_encode(
     run = new_run()
     totals = _Totals()
     with ExitStack() as stack:
-        summary = stack.enter_context(Summary(archive.root, run, options.job, settings))
+        summary = stack.enter_context(RunRecord(archive.root, run, options.job, settings))
         lease = stack.enter_context(Lease(archive.root, run, options.job)) if options.exclusive else None
         committer = archive.committer(run, options.job)
         manifest = Manifest(archive.root, run)
         stack.callback(manifest.remove)
-        stack.enter_context(Presence(archive.root, run))
+        stack.enter_context(Heartbeat(archive.root, run))
         plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, options))
         if plan.units:
             if plan.objects:

@@ -91,24 +91,24 @@ def main(seconds: int, memory: int, descriptor: int) -> None:
     os.dup2(2, 1)  # what a library prints must not get between the replies
     planes = SharedBuffer(descriptor)
     limit_memory(memory)
-    say(replies, pack({"ready": True}))
+    send(replies, pack({"ready": True}))
     while True:
         try:
-            head, (source,) = unpack(lambda size: exactly(requests, size))
+            head, (source,) = unpack(lambda size: read_exactly(requests, size))
         except EOFError:
             return
         limit_time(seconds)
-        say(replies, pack(*answer(head, bytes(source), planes)))
+        send(replies, pack(*answer(head, bytes(source), planes)))
 
 
-def say(file: BinaryIO, parts: Sequence[Buffer]) -> None:
+def send(file: BinaryIO, parts: Sequence[Buffer]) -> None:
     """Send a message."""
     for part in parts:
         file.write(part)
     file.flush()
 
 
-def exactly(file: BinaryIO, size: int) -> bytes:
+def read_exactly(file: BinaryIO, size: int) -> bytes:
     """So many bytes.
 
     Raises:

@@ -47,7 +47,7 @@ def is_video(key: str) -> bool:
     return key.lower().endswith(SUFFIXES)
 
 
-def key_of(video: str, time: float) -> str:
+def frame_key(video: str, time: float) -> str:
     """The key of a frame."""
     return f"{video}/{time:09.3f}s.ppm"
 
@@ -71,7 +71,7 @@ def parse_choice(text: str) -> int | str:
     raise MaepressError(f"#frames={text}: give a number (30 takes every 30th frame) or {SCENES}")
 
 
-def look(file: BinaryIO, choice: int | str) -> Clip:
+def read_clip(file: BinaryIO, choice: int | str) -> Clip:
     """What a video holds; it is read from end to end, but decoded only when scenes are asked for.
 
     Args:
@@ -81,7 +81,7 @@ def look(file: BinaryIO, choice: int | str) -> Clip:
     Raises:
         MaepressError: when it is no video that can be read.
     """
-    with _opened(file) as container:
+    with _OpenVideo(file) as container:
         stream = container.streams.video[0]
         if choice == SCENES:
             times = list(_scene_starts(container, stream))
@@ -100,7 +100,7 @@ def require_library() -> None:
     _av()
 
 
-def pictures(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
+def read_frames(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
     """The frames at some times, each as a PPM file; a time that the video lacks is left out.
 
     Args:
@@ -110,7 +110,7 @@ def pictures(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float, by
     Raises:
         MaepressError: when it cannot be decoded up to the last of them.
     """
-    with _opened(file) as container:
+    with _OpenVideo(file) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         wanted = list(times)
@@ -127,7 +127,7 @@ def pictures(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float, by
                 yield wanted.pop(0), buffer.getvalue()
 
 
-def write(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> int:
+def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> int:
     """Write an MP4 of frames at their times, in H.264 (in MPEG-4 where FFmpeg was built without it).
 
     Args:
@@ -186,7 +186,7 @@ def _seconds(pts: int, time_base: Fraction) -> float:
     return round(float(pts * time_base), 3)
 
 
-class _opened:
+class _OpenVideo:
     """A container; what PyAV raises for a bad file becomes one line."""
 
     def __init__(self, file: BinaryIO) -> None:

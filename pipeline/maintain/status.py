@@ -16,7 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.merge_reader import merged
-from pipeline.archive.run_record import latest
+from pipeline.archive.run_record import latest_records
 from pipeline.maintain.settings import StatusSettings
 
 __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
@@ -149,7 +149,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         rejected=sum(rejections.values()),
         rejections=dict(rejections.most_common()),
         versions=_versions(table, settings.versions),
-        runs=tuple(latest(archive.root, _MOST_RUNS if settings.runs else 0)),
+        runs=tuple(latest_records(archive.root, _MOST_RUNS if settings.runs else 0)),
     )
 
 

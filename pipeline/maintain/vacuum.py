@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import one_line, open_table
-from pipeline.archive.heartbeat import RunSeen, runs_seen
+from pipeline.archive.heartbeat import RunFolder, list_runs
 from pipeline.archive.run_id import started_at
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.storage.base import StorageError, Store
@@ -61,7 +61,7 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
     """
     archive = Archive.open(settings.archive)
     now = time.time()
-    runs = runs_seen(archive.root)
+    runs = list_runs(archive.root)
     alive = [run for run in runs if run.is_alive(now)]
     age = max([settings.hours * 3600, *(now - run.started for run in alive)])
     shards, shard_bytes = _remove_files(archive.images, age, settings.dry_run)
@@ -94,6 +94,6 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
     return len(paths), size
 
 
-def _last_word(run: RunSeen, now: float) -> float:
+def _last_word(run: RunFolder, now: float) -> float:
     """When a run was last known to work; a folder that tells nothing counts as new."""
     return max(run.seen, started_at(run.run) or 0.0) or now

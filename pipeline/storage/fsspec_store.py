@@ -15,7 +15,7 @@ import fsspec
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 from pipeline.storage.ordered_walk import Page
-from pipeline.storage.prefetch import listed
+from pipeline.storage.prefetch import list_in_order
 
 _READERS = 16
 
@@ -49,7 +49,7 @@ class FsspecStore(Store):
     def entries(self) -> Iterator[Entry]:
         """See Store."""
         self.check_readable()
-        return listed(self._folder, self.url)
+        return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store; the etag is asked for before and after, and must not have changed."""

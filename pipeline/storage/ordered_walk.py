@@ -7,7 +7,7 @@ servers that stand on one (SeaweedFS), list in tree order. Two tools put that ri
 
 - `walk`: goes folder by folder, with a folder standing in its parent's order as `a/`; it holds one page of a folder
   at a time.
-- `ordered`: lets an already sorted stream pass and refuses one that is not.
+- `check_order`: lets an already sorted stream pass and refuses one that is not.
 """
 
 import heapq
@@ -100,7 +100,7 @@ class _Coming:
             expect(folder)
 
 
-def ordered(entries: Iterable[Entry], url: str) -> Iterator[Entry]:
+def check_order(entries: Iterable[Entry], url: str) -> Iterator[Entry]:
     """The same entries, checked on the way.
 
     Raises:

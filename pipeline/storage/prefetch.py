@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from pipeline.storage.base import Entry
-from pipeline.storage.ordered_walk import Page, ordered, walk
+from pipeline.storage.ordered_walk import Page, check_order, walk
 
 REQUESTS = 16
 """In flight at once."""
@@ -28,10 +28,10 @@ FOLDERS, PAGES = 32, 4
 """Folders that are asked for ahead at most, and pages of each: 128,000 keys, some 40 MB, when all of them are full."""
 
 
-class Lookahead:
+class FolderPrefetch:
     """Lists folders, those that are expected in threads.
 
-    with Lookahead(pages) as ahead:
+    with FolderPrefetch(pages) as ahead:
         for entry in walk(ahead, expect=ahead.expect): ...
     """
 
@@ -41,7 +41,7 @@ class Lookahead:
         self._pool = ThreadPoolExecutor(REQUESTS, "maepress-listing")
         self._begun: dict[str, _Stream] = {}
 
-    def __enter__(self) -> "Lookahead":
+    def __enter__(self) -> "FolderPrefetch":
         return self
 
     def __exit__(
@@ -121,7 +121,7 @@ class _Stream:
         self._ask()
 
 
-def listed(pages: Callable[[str], Iterable[Page]], url: str) -> Iterator[Entry]:
+def list_in_order(pages: Callable[[str], Iterable[Page]], url: str) -> Iterator[Entry]:
     """Every entry of a store in byte order of its key.
 
     Args:
@@ -131,5 +131,5 @@ def listed(pages: Callable[[str], Iterable[Page]], url: str) -> Iterator[Entry]:
     Raises:
         StorageError: at the first key out of order, and what `pages` raises.
     """
-    with Lookahead(pages) as ahead:
-        yield from ordered(walk(ahead, expect=ahead.expect), url)
+    with FolderPrefetch(pages) as ahead:
+        yield from check_order(walk(ahead, expect=ahead.expect), url)

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from pipeline.storage.base import Entry
-from pipeline.storage.ordered_walk import Page, ordered
+from pipeline.storage.ordered_walk import Page, check_order
 
 RANGE_PAGES = 4
 """Pages of a range, about; as many as are read ahead of one."""
@@ -111,7 +111,7 @@ class FlatListing:
         last: list[Entry] = []
         while True:
             page, more = self._page(request._replace(after="", token=more) if more else request)
-            deque(ordered(last + page.files[:1], self._url), maxlen=0)
+            deque(check_order(last + page.files[:1], self._url), maxlen=0)
             last = page.files[-1:] or last
             yield page
             if not more:
@@ -119,7 +119,7 @@ class FlatListing:
 
     def _page(self, request: Request) -> tuple[Page, str | None]:
         page, more = self._ask(request)
-        deque(ordered(page.files, self._url), maxlen=0)
+        deque(check_order(page.files, self._url), maxlen=0)
         return page, more
 
 

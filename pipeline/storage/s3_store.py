@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
 from pipeline.storage.ordered_walk import Page
-from pipeline.storage.prefetch import listed
+from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.retry import ATTEMPTS, with_retries
 from pipeline.storage.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, is_unsupported, reason
 from pipeline.storage.s3_listing import FlatListing, Request
@@ -80,11 +80,11 @@ class S3Store(Store):
         Raises:
             StorageError: at the first key out of order.
         """
-        return listed(FlatListing(self._page, self.url), self.url)
+        return list_in_order(FlatListing(self._page, self.url), self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
         """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
-        return listed(self._folder, self.url)
+        return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""

@@ -108,12 +108,12 @@ class VideoStore(Store):
     def _frames(self, film: Entry) -> Iterator[Entry]:
         try:
             with self.inner.open_input(film.key) as file:
-                clip = video.look(file, self._choice)
+                clip = video.read_clip(file, self._choice)
         except MaepressError:
             yield film
             return
         for moment in clip.times:
-            yield Entry(video.key_of(film.key, moment), clip.frame_bytes, film.etag)
+            yield Entry(video.frame_key(film.key, moment), clip.frame_bytes, film.etag)
 
     def _fetch_frames(self, film: str, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
         got = _bytes_of(self.inner, film)
@@ -123,7 +123,7 @@ class VideoStore(Store):
         reason = "the video has no frame at this time"
         found: dict[str, bytes] = {}
         try:
-            for moment, data in video.pictures(io.BytesIO(got.data), sorted(times)):
+            for moment, data in video.read_frames(io.BytesIO(got.data), sorted(times)):
                 found[times[moment]] = data
         except MaepressError as e:
             reason = str(e)

@@ -23,7 +23,7 @@ from ray.data import DataContext
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
-from pipeline.archive.reader import Opener, Row
+from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.archive.shards import Shard
@@ -211,7 +211,7 @@ class _SampleDecoder:
 
     def __init__(self, archive: Archive, source: Store | None, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._opener = Opener(archive, own_device())
+        self._decoder = RowDecoder(archive, own_device())
         self._source = source
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -222,7 +222,7 @@ class _SampleDecoder:
                 yield item_rows(item)
             else:
                 rows.append(item)
-        for row, picture in self._opener.pictures(rows):
+        for row, picture in self._decoder.pictures(rows):
             if isinstance(picture, str):
                 yield item_rows(_Finding(row["key"], problem=picture))
                 continue

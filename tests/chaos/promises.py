@@ -16,7 +16,7 @@ from model.codec import Codec
 from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.heartbeat import runs_seen
+from pipeline.archive.heartbeat import list_runs
 from pipeline.archive.lease import Lease, holder_of
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
 from pipeline.archive.shard_reader import scan_shard
@@ -84,7 +84,7 @@ class Promises:
     def clean_up(self) -> list[str]:
         """Let hours pass for what dead runs left, vacuum, and look for what should not be there any more."""
         root = self.archive.root
-        for run in runs_seen(root):
+        for run in list_runs(root):
             root.put(f"plans/{run.run}/alive.json", json.dumps({"started": 1.0, "seen": 1.0}).encode())
         vacuum(VacuumSettings.model_construct(archive=self.archive.url, hours=0.0, dry_run=False))
         needed = {f"models/{self.codec.fingerprint}/{name}" for name in ("config.json", "model.safetensors")}

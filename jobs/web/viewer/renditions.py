@@ -26,7 +26,7 @@ from PIL import __version__ as pillow_version
 from jobs.web.viewer.catalogue import Catalogue, Row
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
-from pipeline.archive.reader import Opener, mae_file
+from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.image_reader import MAX_PIXELS, Rejected
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
@@ -96,7 +96,7 @@ class Studio:
             cache_bytes: of files that are kept.
         """
         self._catalogue, self._source = catalogue, source
-        self._opener, self._opening = Opener(catalogue.archive), threading.Lock()
+        self._decoder, self._opening = RowDecoder(catalogue.archive), threading.Lock()
         self._pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
         self._cache = Cache(cache_bytes)
         self._making: dict[str, asyncio.Task[Rendition]] = {}
@@ -154,8 +154,8 @@ class Studio:
 
     def _decoded(self, row: Row) -> Picture:
         with self._opening:  # two threads must not load one model twice
-            self._opener.codec(row["model"])
-        ((_, picture),) = self._opener.pictures([row])
+            self._decoder.codec(row["model"])
+        ((_, picture),) = self._decoder.pictures([row])
         if isinstance(picture, str):
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")
         return picture

@@ -23,7 +23,7 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.run_record import Summary, latest
+from pipeline.archive.run_record import RunRecord, latest_records
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.monitoring.log import LOGGER, RunLog
 from pipeline.storage.open import open_store
@@ -172,9 +172,9 @@ def settings() -> TargetSettings:
 
 def test_a_run_that_ends_well_leaves_its_settings_its_versions_and_its_result(tmp_path: Path) -> None:
     root = open_store(tmp_path)
-    with Summary(root, "20260101T000000-a", "encode", settings()) as summary:
+    with RunRecord(root, "20260101T000000-a", "encode", settings()) as summary:
         summary.done({"latents": 3})
-    (found,) = latest(root, 5)
+    (found,) = latest_records(root, 5)
     assert (found["run"], found["job"], found["outcome"], found["error"]) == (
         "20260101T000000-a",
         "encode",
@@ -188,11 +188,11 @@ def test_a_run_that_ends_well_leaves_its_settings_its_versions_and_its_result(tm
 
 def test_a_run_that_fails_leaves_why_and_its_error_goes_on(tmp_path: Path) -> None:
     root = open_store(tmp_path)
-    with pytest.raises(ValueError, match="no luck"), Summary(root, "20260101T000000-b", "sync", settings()):
+    with pytest.raises(ValueError, match="no luck"), RunRecord(root, "20260101T000000-b", "sync", settings()):
         raise ValueError("no luck")
-    with pytest.raises(KeyboardInterrupt), Summary(root, "20260101T000001-c", "sync", settings()):
+    with pytest.raises(KeyboardInterrupt), RunRecord(root, "20260101T000001-c", "sync", settings()):
         raise KeyboardInterrupt
-    interrupted, failed = latest(root, 5)
+    interrupted, failed = latest_records(root, 5)
     assert (failed["outcome"], failed["error"]) == ("failed", "ValueError: no luck")
     assert interrupted["outcome"] == "interrupted"
 
@@ -200,11 +200,11 @@ def test_a_run_that_fails_leaves_why_and_its_error_goes_on(tmp_path: Path) -> No
 def test_the_latest_runs_come_first_and_strangers_among_the_files_are_left_out(tmp_path: Path) -> None:
     root = open_store(tmp_path)
     for n in range(5):
-        with Summary(root, f"2026010{n + 1}T000000-x", "encode", settings()) as summary:
+        with RunRecord(root, f"2026010{n + 1}T000000-x", "encode", settings()) as summary:
             summary.done({})
     (tmp_path / "runs" / "notes.json").write_text("[not JSON")
-    assert [run["run"][:8] for run in latest(root, 3)] == ["20260105", "20260104"]  # the stranger is the third
-    assert latest(root, 0) == []
+    assert [run["run"][:8] for run in latest_records(root, 3)] == ["20260105", "20260104"]  # the stranger is the third
+    assert latest_records(root, 0) == []
 
 
 def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,33 +32,33 @@ def film() -> Iterator[tuple[float, Image.Image]]:
 @pytest.fixture(scope="module")
 def clip() -> bytes:
     file = io.BytesIO()
-    assert video.write(file, film()) == COUNT
+    assert video.write_mp4(file, film()) == COUNT
     return file.getvalue()
 
 
 def test_every_so_many_frames_are_named_by_the_time_at_which_they_are_shown(clip: bytes) -> None:
-    found = video.look(io.BytesIO(clip), 5)
+    found = video.read_clip(io.BytesIO(clip), 5)
     assert (found.width, found.height) == (128, 96)
     assert found.times == (0.0, 0.5, 1.0, 1.5, 2.0)
-    assert video.key_of("a.mp4", 1.5) == "a.mp4/00001.500s.ppm"
+    assert video.frame_key("a.mp4", 1.5) == "a.mp4/00001.500s.ppm"
     assert video.parse_key("x/a.mp4/00001.500s.ppm") == ("x/a.mp4", 1.5)
     assert video.parse_key("x/a.mp4/cover.ppm") is None and video.parse_key("a.jpg/00001.500s.ppm") is None
 
 
 def test_scenes_begin_where_the_picture_changes(clip: bytes) -> None:
-    assert video.look(io.BytesIO(clip), video.SCENES).times == (0.0, 1.2)
+    assert video.read_clip(io.BytesIO(clip), video.SCENES).times == (0.0, 1.2)
 
 
 def test_the_frames_that_were_asked_for_come_out_and_no_others(clip: bytes) -> None:
     wanted = [0.3, 1.1, 1.2, 2.3]
     shown = dict(film())
-    got = list(video.pictures(io.BytesIO(clip), [*wanted, 9.0]))
+    got = list(video.read_frames(io.BytesIO(clip), [*wanted, 9.0]))
     assert [time for time, _ in got] == wanted
     for time, data in got:
         decoded, original = np.asarray(Image.open(io.BytesIO(data))), np.asarray(shown[time])
         assert decoded.shape == original.shape
         assert np.abs(decoded.astype(int) - original).mean() < 12, "it is the frame of another time"
-        assert len(data) == video.look(io.BytesIO(clip), 1).frame_bytes
+        assert len(data) == video.read_clip(io.BytesIO(clip), 1).frame_bytes
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "x", ""])
@@ -100,7 +100,7 @@ def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
     inner = LocalStore(str(tmp_path / "clips"))
     inner.put("holiday/beach.mov", clip)
     inner.put("holiday/broken.mp4", clip[: len(clip) // 2])
-    inner.put("holiday/still.png", next(data for _, data in video.pictures(io.BytesIO(clip), [0.0])))
+    inner.put("holiday/still.png", next(data for _, data in video.read_frames(io.BytesIO(clip), [0.0])))
     source, archive = f"{tmp_path}/clips#frames=2", str(tmp_path / "archive")
     settings = {"model": str(tiny_model_folder), "actors": "1:1", "quality": 60}
     result = encode(EncodeSettings(source=source, archive=archive, **settings), quiet=True)  # type: ignore[arg-type]
@@ -112,8 +112,8 @@ def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
     assert (done.written, done.failed) == (1, 0)
     assert [path.name for path in (tmp_path / "back").rglob("*") if path.is_file()] == ["beach.mov.mp4"]
     back = (tmp_path / "back" / "holiday" / "beach.mov.mp4").read_bytes()
-    assert video.look(io.BytesIO(back), 1).times == tuple(round(i / 5, 3) for i in range(12))
+    assert video.read_clip(io.BytesIO(back), 1).times == tuple(round(i / 5, 3) for i in range(12))
     shown = dict(film())
-    for time, data in video.pictures(io.BytesIO(back), [0.4, 1.6]):
+    for time, data in video.read_frames(io.BytesIO(back), [0.4, 1.6]):
         difference = np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(shown[time])
         assert np.abs(difference).mean() < 16

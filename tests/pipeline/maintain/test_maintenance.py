@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict
-from pipeline.archive.heartbeat import Presence, runs_seen
+from pipeline.archive.heartbeat import Heartbeat, list_runs
 from pipeline.archive.lease import Lease, LeaseHeld
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
@@ -152,7 +152,7 @@ def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_ne
 
 
 def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_takes(local: Archive) -> None:
-    with Presence(local.root, "20260101T000000-cafe") as presence:
+    with Heartbeat(local.root, "20260101T000000-cafe") as presence:
         presence._started = time.time() - 20 * DAY  # it waits for machines since then
         presence._say()
         waiting = write_shard(local.images, [originals(["a"])])
@@ -163,7 +163,7 @@ def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_
         result = vacuum(VacuumSettings(archive=local.url, hours=1))
         assert (result.shards, result.spared_for, result.plans) == (1, ("20260101T000000-cafe",), 0)
         local.committer("r").commit([Receipt(0, waiting)])
-    assert keys_of(local) == ["a"] and runs_seen(local.root) == []
+    assert keys_of(local) == ["a"] and list_runs(local.root) == []
 
 
 def test_a_commit_of_a_shard_that_a_vacuum_took_is_refused(local: Archive) -> None:
@@ -193,7 +193,7 @@ def test_plans_of_dead_runs_go_when_they_are_old(local: Archive) -> None:
     leave("20260101T000000-silent", now - DAY)
     result = vacuum(VacuumSettings(archive=local.url))
     assert (result.plans, result.spared_for) == (2, ("20260101T000000-works",))
-    left = {run.run.rpartition("-")[2] for run in runs_seen(local.root)}
+    left = {run.run.rpartition("-")[2] for run in list_runs(local.root)}
     assert left == {"young", "works", "silent"}
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from pipeline.storage.base import Entry, StorageError
-from pipeline.storage.ordered_walk import Page, ordered, walk
-from pipeline.storage.prefetch import FOLDERS, REQUESTS, Lookahead, listed
+from pipeline.storage.ordered_walk import Page, check_order, walk
+from pipeline.storage.prefetch import FOLDERS, REQUESTS, FolderPrefetch, list_in_order
 from pipeline.storage.s3_listing import FlatListing
 from tests.sorted_server import SortedServer
 
@@ -47,7 +47,7 @@ def test_folders_asked_for_ahead_change_nothing_of_the_order(size: int, slash_co
     rng = random.Random(size)
     for _ in range(20):
         keys = sorted({"/".join(rng.choices(NAMES, k=rng.randint(1, 4))) for _ in range(300)})
-        found = [entry.key for entry in listed(pages_of(keys, size, slash_counts=slash_counts), "s3://b")]  # type: ignore[arg-type]
+        found = [entry.key for entry in list_in_order(pages_of(keys, size, slash_counts=slash_counts), "s3://b")]  # type: ignore[arg-type]
         assert found == sorted(keys, key=lambda key: key.encode())
 
 
@@ -76,7 +76,7 @@ def test_many_folders_are_listed_at_once_but_not_all() -> None:
             together -= 1
         yield from tree(20, 20, 5)(prefix)
 
-    assert sum(1 for _ in listed(slow, "s3://b")) == 2000
+    assert sum(1 for _ in list_in_order(slow, "s3://b")) == 2000
     assert 8 <= most <= REQUESTS
 
 
@@ -86,7 +86,7 @@ def test_a_failure_ahead_is_told_in_its_turn_and_ends_the_listing() -> None:
             raise StorageError("s3://b is away")
         return tree(20, 3)(prefix)
 
-    stream = listed(failing, "s3://b")
+    stream = list_in_order(failing, "s3://b")
     assert [next(stream).key[:4] for _ in range(15)] == [f"{i:04d}" for i in range(5) for _ in range(3)]
     with pytest.raises(StorageError, match="is away"):
         next(stream)
@@ -99,7 +99,7 @@ def test_however_many_folders_there_are_few_are_held() -> None:
         given_up[prefix] += 1
         return tree(40, 40, 4, 2)(prefix)
 
-    with Lookahead(counted) as ahead:
+    with FolderPrefetch(counted) as ahead:
         count = 0
         for _ in walk(ahead, expect=ahead.expect):
             count += 1
@@ -115,7 +115,7 @@ def test_a_flat_listing_cut_into_ranges_gives_every_key_once_in_byte_order(size:
     for _ in range(60):
         depth, count = rng.randint(1, 4), rng.choice([3, 30, 300])
         keys = {"/".join(rng.choices(names, k=rng.randint(1, depth))) for _ in range(count)}
-        found = [entry.key for entry in listed(FlatListing(SortedServer(keys, size).page, "s3://b"), "s3://b")]
+        found = [entry.key for entry in list_in_order(FlatListing(SortedServer(keys, size).page, "s3://b"), "s3://b")]
         assert found == sorted(keys)
 
 
@@ -132,7 +132,7 @@ def test_a_flat_listing_cut_into_ranges_gives_every_key_once_in_byte_order(size:
 )
 def test_cutting_a_flat_listing_costs_few_requests(key: Callable[[int], str], most: float) -> None:
     server = SortedServer(map(key, range(100_000)))
-    assert sum(1 for _ in listed(FlatListing(server.page, "s3://b"), "s3://b")) == 100_000
+    assert sum(1 for _ in list_in_order(FlatListing(server.page, "s3://b"), "s3://b")) == 100_000
     assert server.asked <= most * 100
 
 
@@ -160,9 +160,9 @@ def test_a_walk_asks_for_a_folder_only_when_its_turn_has_come() -> None:
 
 def test_a_listing_that_is_out_of_order_is_refused_by_name() -> None:
     with pytest.raises(StorageError, match=r"s3://b lists 'a-b' after 'a/b'"):
-        list(ordered(entries(["a", "a/b", "a-b"]), "s3://b"))
+        list(check_order(entries(["a", "a/b", "a-b"]), "s3://b"))
 
 
 def test_a_listing_that_repeats_a_key_is_refused() -> None:
     with pytest.raises(StorageError, match="not in key order"):
-        list(ordered(entries(["a", "a"]), "s3://b"))
+        list(check_order(entries(["a", "a"]), "s3://b"))
