@@ -23,7 +23,7 @@ from jobs.framework.ray_session import ray_session
 from model.codec import Codec
 from pipeline.evaluate.bd_rate import bd_rate
 from pipeline.evaluate.curves import mean_curve, psnr_curve
-from pipeline.evaluate.measurement import press_with
+from pipeline.evaluate.measurement import round_trip
 from pipeline.evaluate.points import Pixels, Point
 from pipeline.train.crops import SUFFIXES
 from pipeline.train.run import TrainSettings, train
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _points(codec: Codec, images: list[Pixels]) -> list[list[Point]]:
     torch.set_num_threads(2)
     return [
-        [press_with(codec, pixels, quality)[0] for quality in QUALITIES] for pixels in track(images, codec.fingerprint)
+        [round_trip(codec, pixels, quality)[0] for quality in QUALITIES] for pixels in track(images, codec.fingerprint)
     ]
 
 

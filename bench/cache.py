@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipeline.evaluate.baseline_codecs import Rival
+from pipeline.evaluate.baseline_codecs import BaselineCodec
 from pipeline.evaluate.points import Pixels, Point
 
 
@@ -17,12 +17,12 @@ class Cache:
         self._path = Path(tempfile.gettempdir()) / "maepress-bench-rd.json"
         self._points: dict[str, list[float | None]] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
-    def measure(self, rival: Rival, pixels: Pixels, quality: int) -> Point:
+    def measure(self, codec: BaselineCodec, pixels: Pixels, quality: int) -> Point:
         """The point, from the file when it was measured before."""
-        what = f"{rival.name} {rival.version} {quality} {pixels.shape}"
+        what = f"{codec.name} {codec.version} {quality} {pixels.shape}"
         key = hashlib.sha256(what.encode() + pixels.tobytes()).hexdigest()
         if key not in self._points:
-            point = rival.measure(pixels, quality)
+            point = codec.measure(pixels, quality)
             self._points[key] = [point.bpp, point.psnr, point.ms_ssim]
         bpp, psnr, ms_ssim = self._points[key]
         assert bpp is not None and psnr is not None

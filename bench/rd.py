@@ -27,9 +27,9 @@ from bench.plot import draw
 from model.codec import Codec
 from model.core.config import QUALITIES
 from model.core.errors import MaepressError
-from pipeline.evaluate.baseline_codecs import RIVALS
+from pipeline.evaluate.baseline_codecs import BASELINE_CODECS
 from pipeline.evaluate.curves import Delta, deltas, mean_curve, psnr_curve
-from pipeline.evaluate.measurement import OURS, press_with
+from pipeline.evaluate.measurement import OURS, round_trip
 from pipeline.evaluate.points import Pixels, Point
 from pipeline.evaluate.published import digest, published_for
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     qualities = sorted({round(q) for q in np.linspace(0, QUALITIES - 1, options.points)})
-    points = {OURS: _measure(OURS, images, qualities, lambda pixels, q: press_with(codec, pixels, q)[0])} | _rivals(
+    points = {OURS: _measure(OURS, images, qualities, lambda pixels, q: round_trip(codec, pixels, q)[0])} | _baselines(
         images
     )
     published = published_for(map(digest, images))
@@ -96,11 +96,11 @@ def _measure(name: str, images: list[Pixels], qualities: Sequence[int], measure:
     return [[measure(pixels, quality) for quality in qualities] for pixels in steps]
 
 
-def _rivals(images: list[Pixels]) -> Points:
+def _baselines(images: list[Pixels]) -> Points:
     cache, points = Cache(), {}
-    for rival in RIVALS:
-        measure: Measure = lambda pixels, q, rival=rival: cache.measure(rival, pixels, q)  # type: ignore[misc] # noqa: E731
-        points[rival.name] = _measure(rival.name, images, rival.qualities, measure)
+    for other in BASELINE_CODECS:
+        measure: Measure = lambda pixels, q, other=other: cache.measure(other, pixels, q)  # type: ignore[misc] # noqa: E731
+        points[other.name] = _measure(other.name, images, other.qualities, measure)
         cache.save()
     return points
 

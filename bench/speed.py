@@ -33,7 +33,7 @@ from model.inference import window_coding
 from model.inference.tiling import Window
 from model.metrics.ms_ssim import ms_ssim
 from model.network.network import parameters_by_part
-from pipeline.evaluate.baseline_codecs import AVIF, RIVALS, pillow
+from pipeline.evaluate.baseline_codecs import AVIF, BASELINE_CODECS, pillow
 from pipeline.evaluate.speed import TYPICAL
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -83,9 +83,9 @@ def _codecs(images: list[Pixels], model: str) -> Table:
     for name in ("codec", "encode MP/s", "x AVIF", "x WebP", "decode MP/s", "bits a pixel"):
         table.add_column(name, justify="left" if name == "codec" else "right")
     rows: dict[str, tuple[float, float, float]] = {}
-    for rival in RIVALS:
-        quality = TYPICAL[rival.name]
-        rows[rival.name] = _time(images, lambda x, r=rival, q=quality: r.encode(x, q), rival.decode)  # type: ignore[misc]
+    for other in BASELINE_CODECS:
+        quality = TYPICAL[other.name]
+        rows[other.name] = _time(images, lambda x, r=other, q=quality: r.encode(x, q), other.decode)  # type: ignore[misc]
     avif = pillow("AVIF", speed=6)  # by itself in all threads
     rows[AVIF_ALL] = _time(images, lambda x: avif(x, TYPICAL[AVIF.name]), AVIF.decode)
     _load(model, 1)

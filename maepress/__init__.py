@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipeline.encode.run import EncodeResult as EncodeResult
     from pipeline.encode.run import encode as encode
     from pipeline.encode.settings import EncodeSettings as EncodeSettings
-    from pipeline.estimate.run import Estimate as Estimate
+    from pipeline.estimate.run import EstimateResult as EstimateResult
     from pipeline.estimate.run import estimate as estimate
     from pipeline.estimate.settings import EstimateSettings as EstimateSettings
     from pipeline.evaluate.result import Evaluation as Evaluation
@@ -99,7 +99,7 @@ _NAMES_OF = {
     "pipeline.decode.settings": ("DecodeSettings",),
     "pipeline.encode.run": ("EncodeResult", "encode"),
     "pipeline.encode.settings": ("EncodeSettings",),
-    "pipeline.estimate.run": ("Estimate", "estimate"),
+    "pipeline.estimate.run": ("EstimateResult", "estimate"),
     "pipeline.estimate.settings": ("EstimateSettings",),
     "pipeline.evaluate.result": ("Evaluation",),
     "pipeline.evaluate.run": ("evaluate",),

@@ -8,7 +8,7 @@ from jobs.framework.output import Cell, Output
 
 if TYPE_CHECKING:
     from pipeline.estimate.byte_sampling import Interval
-    from pipeline.estimate.run import Estimate
+    from pipeline.estimate.run import EstimateResult
     from pipeline.estimate.settings import EstimateSettings
 
 
@@ -21,13 +21,13 @@ def _settings() -> "type[EstimateSettings]":
 def _run(settings: "EstimateSettings", output: Output) -> int:
     from pipeline.estimate.run import estimate
 
-    found = estimate(settings, say=output.progress)
+    found = estimate(settings, notify=output.progress)
     output.result(found.to_dict())
     output.table(f"{found.source}, pressed to {found.target}", _rows(found), ("", "estimate", "95 % interval"))
     return DONE
 
 
-def _rows(found: "Estimate") -> list[tuple[Cell, ...]]:
+def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
     from pipeline.monitoring.formatting import duration, size
 
     def of_bytes(interval: "Interval") -> tuple[str, str]:

@@ -24,14 +24,14 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
     from pipeline.storage.open import open_target
 
     out = open_target(settings.out)  # before the work, so that a full disk is not what an hour ends with
-    found = evaluate(settings, say=output.progress)
+    found = evaluate(settings, notify=output.progress)
     result = found.to_dict()
     out.put("report.json", (json.dumps(result, indent=1) + "\n").encode())
     out.put("points.csv", found.points_csv().encode())
     out.put("floors.csv", found.floors_csv().encode())
     out.put("report.html", render(found).encode())  # last: whoever sees it finds the others
     output.result({name: value for name, value in result.items() if name != "by_image"})
-    output.table(f"model {found.fingerprint} on {len(found.subjects)} images", _rows(found), _columns(found))
+    output.table(f"model {found.fingerprint} on {len(found.measured)} images", _rows(found), _columns(found))
     output.line(f"\n{out.url}/report.html, with report.json, points.csv and floors.csv beside it")
     return DONE
 

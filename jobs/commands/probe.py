@@ -21,7 +21,7 @@ def _settings() -> "type[ProbeSettings]":
 def _run(settings: "ProbeSettings", output: Output) -> int:
     from pipeline.probe.run import probe
 
-    found = probe(settings, say=output.progress)
+    found = probe(settings, notify=output.progress)
     output.result(found.to_dict())
     output.line(f"{found.learned:,} images learned from, {found.held_out:,} asked about")
     if found.without_label:

@@ -1,16 +1,16 @@
-"""A sample of a source that speaks for its bytes: one pass over the listing, bounded memory, the whole key range.
+"""A size-weighted sample of a listing: one pass, bounded memory, stratified over the whole key range.
 
-Lay all objects end to end in key order. Cut that line into stretches of equal bytes and take the object under one
-random point of each: large objects are drawn more often, in proportion to their bytes, and no part of the key range is
-missed. The mean of (bytes pressed / bytes of source) over the points then estimates the ratio of the totals, and as
-each quotient lies between 0 and 1, a few hundred points do, however uneven the sizes are.
+Lay all objects end to end in key order, cut the sequence into intervals of equal bytes, and take the object under one
+random point of each: an object is drawn with a probability proportional to its bytes, and no part of the key range is
+missed. The mean of (bytes stored / bytes of the source) over the points then estimates the ratio of the totals. As each
+ratio lies between 0 and 1, a few hundred points suffice, however uneven the sizes are.
 
-How many bytes there are is known only at the end of the listing. So stretches start short and double: whenever there
-are too many points, each two neighbours become one stretch that keeps one of their points, by the toss of a coin, which
-is a random point of the double stretch again.
+The total is known only at the end of the listing, so intervals start short and double: whenever there are too many
+points, each pair of neighbouring intervals becomes one, which keeps one of the two points at random. That is again a
+uniform random point of the longer interval.
 
     bytes    |aaaaaaa|bb|ccccccccccccccccc|d|eee|ffffffff| ...
-    points       ^          ^    ^              ^             one in each stretch
+    points       ^          ^    ^              ^             one in each interval
 """
 
 import math
@@ -23,19 +23,19 @@ from scipy.special import stdtrit
 
 from pipeline.storage.base import Entry
 
-FIRST_STRETCH = 4096.0
-"""Bytes of the first stretches: shorter than most objects, so that doubling decides."""
+FIRST_INTERVAL = 4096.0
+"""Bytes of the first intervals: shorter than most objects, so that doubling decides their final length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was drawn from a listing.
+    """A size-weighted sample of a listing.
 
     Attributes:
-        entries: one for each point, in key order; an object longer than a stretch is there several times.
-        objects: in the listing.
-        source_bytes: of these.
-        census: every object of the listing is there, once: nothing is left to chance.
+        entries: the object under each point, in key order; one longer than an interval occurs several times.
+        objects: number of objects in the listing.
+        source_bytes: their total size.
+        census: whether `entries` holds every object of the listing once.
     """
 
     entries: tuple[Entry, ...]
@@ -44,17 +44,17 @@ class Sample:
     census: bool
 
 
-def draw(entries: Iterable[Entry], most: int, rng: random.Random) -> Sample:
-    """Draw a sample of at most `most` points, and of more than a third of that unless the source is smaller.
+def size_weighted_sample(entries: Iterable[Entry], most: int, rng: random.Random) -> Sample:
+    """Draw at most `most` points, and more than a third of that unless the source has few bytes.
 
     Args:
         entries: a listing in key order, streamed.
-        most: points at most; a listing of no more objects is taken whole.
-        rng: decides.
+        most: largest number of points; a listing of no more objects is taken whole.
+        rng: source of randomness.
     """
-    points: list[Entry] = []  # one a stretch
+    points: list[Entry] = []  # one per interval
     everything: list[Entry] = []
-    stretch, target = FIRST_STRETCH, rng.random() * FIRST_STRETCH
+    interval, target = FIRST_INTERVAL, rng.random() * FIRST_INTERVAL
     objects = total = 0
     for entry in entries:
         objects, total = objects + 1, total + entry.size
@@ -64,8 +64,8 @@ def draw(entries: Iterable[Entry], most: int, rng: random.Random) -> Sample:
             points.append(entry)
             if len(points) >= most and len(points) % 2 == 0:
                 points = [points[i + rng.getrandbits(1)] for i in range(0, len(points), 2)]
-                stretch *= 2
-            target = (len(points) + rng.random()) * stretch
+                interval *= 2
+            target = (len(points) + rng.random()) * interval
     if objects <= most:
         return Sample(tuple(everything), objects, total, True)
     return Sample(tuple(points), objects, total, False)
@@ -73,27 +73,27 @@ def draw(entries: Iterable[Entry], most: int, rng: random.Random) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % interval."""
+    """An estimate with its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
     def times(self, factor: float) -> "Interval":
-        """The interval of a multiple."""
+        """The estimate multiplied by a factor of 0 or more."""
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
     def complement(self, whole: float) -> "Interval":
-        """The interval of `whole` minus this."""
+        """`whole` minus the estimate."""
         return Interval(whole - self.value, whole - self.high, whole - self.low)
 
 
-def mean(values: Sequence[float], *, most: float = math.inf) -> Interval:
-    """The mean over the points of a sample, with its 95 % interval.
+def mean_interval(values: Sequence[float], *, most: float = math.inf) -> Interval:
+    """The mean over the points of a sample, with its 95 % confidence interval.
 
-    The variance comes from differences of neighbours, as each stretch has one point only: what differs from one part
-    of the key range to another is no uncertainty, since every part is in the sample. (Collapsed strata, Cochran,
-    Sampling Techniques, 5A.12.) It errs on the wide side.
+    Each interval of bytes has a single point, so the variance is estimated from the differences between neighbours
+    (collapsed strata; Cochran, Sampling Techniques, 5A.12): differences between distant parts of the key range add no
+    uncertainty, since every part is sampled. The interval is on the wide side.
 
     Args:
         values: of at least two points, in key order, none negative.
@@ -106,7 +106,7 @@ def mean(values: Sequence[float], *, most: float = math.inf) -> Interval:
     return Interval(centre, max(0.0, centre - half), min(most, centre + half))
 
 
-def weighted(values: Sequence[float], sizes: Sequence[int]) -> Interval:
-    """The mean over a census, weighted by bytes: exact, so its interval is a point."""
+def weighted_mean(values: Sequence[float], sizes: Sequence[int]) -> Interval:
+    """The mean over a census, weighted by bytes; it is exact, so its interval is a point."""
     centre = math.fsum(v * s for v, s in zip(values, sizes, strict=True)) / sum(sizes)
     return Interval(centre, centre, centre)

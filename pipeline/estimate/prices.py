@@ -1,4 +1,4 @@
-"""The price table: a small YAML file that anybody may edit; `prices.yaml` beside this module is the shipped one."""
+"""The price table: a small YAML file for users to edit; `prices.yaml` beside this module is the default."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ class _Frozen(BaseModel):
 
 
 class Requests(_Frozen):
-    """Dollars a thousand requests."""
+    """Dollars per thousand requests."""
 
     get: float = Field(ge=0)
     put: float = Field(ge=0)
@@ -23,14 +23,14 @@ class Requests(_Frozen):
 
 
 class Machine(_Frozen):
-    """What a machine costs an hour, and how many cores of it press."""
+    """Dollars per hour of a machine, and the number of cores that encode."""
 
     hour: float = Field(ge=0)
     cores: int = Field(ge=1)
 
 
 class Prices(_Frozen):
-    """The whole table; `storage` is in dollars a GB (10^9 bytes) and month."""
+    """The whole table; `storage` is in dollars per GB (10^9 bytes) and month."""
 
     storage: dict[str, float] = Field(min_length=1)
     requests: Requests
@@ -38,10 +38,10 @@ class Prices(_Frozen):
 
 
 def read_prices(path: str) -> Prices:
-    """The table in a file; the shipped one for an empty path.
+    """Read a price table; an empty path means the shipped one.
 
     Raises:
-        MaepressError: one line, when the file cannot be read or something in it is missing or misspelt.
+        MaepressError: when the file cannot be read or something in it is missing or misspelt.
     """
     file = Path(path) if path else SHIPPED
     try:
@@ -56,13 +56,13 @@ def read_prices(path: str) -> Prices:
         raise MaepressError(f"--prices {path}: {where}: {first['msg']} (see {SHIPPED.name} for the form)") from None
 
 
-def choose(table: dict[str, "float"] | dict[str, Machine], name: str, what: str) -> str:
-    """The name itself, or the table's first for an empty one.
+def checked_name(table: dict[str, float] | dict[str, Machine], name: str, flag: str) -> str:
+    """The name itself, or the first one of the table if it is empty.
 
     Raises:
         MaepressError: when the table has no such name.
     """
     chosen = name or next(iter(table))
     if chosen not in table:
-        raise MaepressError(f"--{what} {name}: the price table has {', '.join(table)}")
+        raise MaepressError(f"--{flag} {name}: the price table has {', '.join(table)}")
     return chosen

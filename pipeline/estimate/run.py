@@ -1,14 +1,15 @@
-"""Estimate: what pressing a source would save, take and cost, from a sample of it.
+"""Estimate: predict size, saving, time and cost of encoding a source, from a sample of it.
 
-    listing --draw--> a few hundred objects --load, analyse, press--> bytes and seconds of each
-                                            --scale up by bytes-->    totals, each with a 95 % interval
+    listing --sample by size--> a few hundred objects --load, analyse, compress--> bytes and seconds of each
+                                                      --scale up by bytes-->       totals with 95 % intervals
 
-The sample is pressed by the pipeline's own stages, in this process, one object after the other, on one thread: seconds
-are processor time, the decoder's included, so that it does not matter what else the machine does. What is refused stays
-where it is, so it counts with all of its bytes; so does what is kept. Metadata counts once an image, though Parquet
-stores what many images share only once a row group.
+The sample is encoded by the stages of the encode job, in this process, one object after the other, on one thread.
+Seconds are processor time, the decoder's included, so that other load on the machine does not matter. Sources that are
+rejected or kept count with all of their bytes. Metadata counts once per image, though Parquet stores what many images
+share only once per row group.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,38 +22,39 @@ from model.core.target import Target
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import Loaded, analyse, compress, load
-from pipeline.estimate.byte_sampling import Interval, Sample, draw, mean, weighted
-from pipeline.estimate.prices import Prices, choose, read_prices
+from pipeline.estimate.byte_sampling import Interval, Sample, mean_interval, size_weighted_sample, weighted_mean
+from pipeline.estimate.prices import Prices, checked_name, read_prices
 from pipeline.estimate.settings import EstimateSettings
-from pipeline.evaluate.baseline_codecs import AVIF, WEBP, Rival, bytes_at
+from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.sandbox import Limits, Sandbox, shared
 from pipeline.storage.base import Entry, StorageError, Store
 from pipeline.storage.open import open_source
 
-__all__ = ["Estimate", "EstimateSettings", "estimate"]
+__all__ = ["EstimateResult", "EstimateSettings", "estimate"]
 
 EFFICIENCY = 0.8
-"""Share of a machine's core-seconds that press: the rest goes to starting, fetching and writing."""
+"""Share of a machine's core-seconds spent on encoding; the rest goes to starting, fetching and writing."""
 SHARD_BYTES = 64 << 20
-RIVALS = (WEBP, AVIF)
-"""What the sample is compared with; JPEG is what most sources are."""
+COMPARED = (WEBP, AVIF)
+"""Codecs that the sample is compared with. JPEG is not among them, as most sources are JPEGs."""
+_NOTIFY_SECONDS = 10.0
 _READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
 _GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One object of the sample, pressed.
+class EncodedObject:
+    """Outcome of encoding one object of the sample.
 
     Attributes:
-        size: bytes of its source, as listed.
-        stored: bytes that stay of it.
+        size: bytes of the source, as listed.
+        stored: bytes that remain.
         status: "latent", "jxl", "original" or "rejected".
-        pixels: width times height, 0 where it was refused.
+        pixels: width times height; 0 if it was rejected.
         seconds: core-seconds of reading, analysing and entropy coding.
-        psnr: of a pressed image, in dB.
-        rivals: bytes as WebP and AVIF at that PSNR, where it was compared.
+        psnr: PSNR in dB of a compressed image.
+        others: bytes as each of `COMPARED` at that PSNR; None if it was not compared.
     """
 
     size: int
@@ -61,32 +63,32 @@ class Trial:
     pixels: int
     seconds: float
     psnr: float | None = None
-    rivals: tuple[int, ...] | None = None
+    others: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a source would become.
+class EstimateResult:
+    """Prediction for a whole source.
 
     Attributes:
-        source: its URL.
-        target: what its images were pressed to.
-        objects: in the listing.
-        source_bytes: of these.
-        sampled: objects that were pressed for this.
-        census: the sample was everything.
-        shares: of the source's bytes, by what becomes of them: latent, jxl, original, rejected.
-        stored_bytes: what would be left.
-        saved_bytes: what would be saved.
-        rival_bytes: what would be left with WebP and AVIF at the same PSNR, by name; estimated from fewer objects.
-        core_hours: to press all of it, on cores like this machine's.
-        hours: with the machines asked for.
+        source: URL of the source.
+        target: target that its images are compressed to.
+        objects: number of objects in the listing.
+        source_bytes: their total size.
+        sampled: number of objects encoded for the estimate.
+        census: whether these are all objects.
+        shares: share of the source's bytes by outcome: latent, jxl, original, rejected.
+        stored_bytes: bytes of the archive.
+        saved_bytes: bytes saved.
+        rival_bytes: bytes as WebP and AVIF at the same PSNR, by name; estimated from fewer objects.
+        core_hours: core-hours to encode everything, on cores like this machine's.
+        hours: hours with the machines asked for.
         cost: dollars for machines and requests, once.
-        storage: the name of the storage in the price table.
-        machine: the name of the machine, and how many.
-        month_now: dollars a month for the source.
-        month_saved: of these, what would be saved.
-        pays_back_months: cost by saving a month; infinite where nothing is saved.
+        storage: kind of storage, a name in the price table.
+        machine: number and kind of the machines.
+        month_now: dollars per month to store the source.
+        month_saved: dollars saved per month.
+        pays_back_months: months until the saving equals the cost; None if nothing is saved.
     """
 
     source: str
@@ -109,87 +111,71 @@ class Estimate:
     pays_back_months: float | None
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, as JSON can hold them."""
+        """The fields as JSON values."""
         return asdict(self)
 
 
-def estimate(settings: EstimateSettings, *, say: Callable[[str], None] = lambda text: None) -> Estimate:
-    """Predict what pressing a source would save, take and cost. Nothing is written anywhere, no cluster is needed.
+def estimate(settings: EstimateSettings, *, notify: Callable[[str], None] = lambda text: None) -> EstimateResult:
+    """Predict size, saving, time and cost of encoding a source. Nothing is written, and no cluster is needed.
 
     Args:
-        settings: what, how, at whose prices.
-        say: is told now and then how far it is.
+        settings: source, target, sample size and prices.
+        notify: called with a line of text about the progress, every ten seconds or so.
 
     Raises:
-        MaepressError: in one line, for a source, model or price table that cannot be read.
+        MaepressError: for a source, model or price table that cannot be read.
     """
     prices = read_prices(settings.prices)
-    storage = choose(prices.storage, settings.storage, "storage")
-    machine = choose(prices.machines, settings.machine, "machine")
+    storage = checked_name(prices.storage, settings.storage, "storage")
+    machine = checked_name(prices.machines, settings.machine, "machine")
     source = open_source(settings.source)
-    sample = draw(source.entries(), settings.sample, random.Random(settings.seed))
+    sample = size_weighted_sample(source.entries(), settings.sample, random.Random(settings.seed))
     if not sample.source_bytes:
-        raise StorageError(f"{settings.source} holds nothing but empty objects: there is nothing to press")
-    say(f"{sample.objects:,} objects; pressing {len(sample.entries):,} of them")
-    trials = _try_all(sample, source, settings, say)
-    return scale_up(settings, sample, trials, prices, storage, machine)
+        raise StorageError(f"{settings.source} holds nothing but empty objects: there is nothing to encode")
+    notify(f"{sample.objects:,} objects; encoding {len(sample.entries):,} of them")
+    encoded = _encode_sample(sample, source, settings, notify)
+    return scale_up(settings, sample, encoded, prices, storage, machine)
 
 
 def scale_up(
-    settings: EstimateSettings, sample: Sample, trials: Sequence[Trial], prices: Prices, storage: str, machine: str
-) -> Estimate:
-    """From the sample's bytes and seconds to the source's.
+    settings: EstimateSettings,
+    sample: Sample,
+    encoded: Sequence[EncodedObject],
+    prices: Prices,
+    storage: str,
+    machine: str,
+) -> EstimateResult:
+    """Extrapolate from the bytes and seconds of a sample to the whole source.
 
     Args:
-        settings: for their words and the number of machines.
-        sample: what was drawn.
-        trials: of the sample's entries, in order; empty objects are left out.
-        prices: the table.
-        storage: a name in it.
-        machine: a name in it.
+        settings: target and number of machines.
+        sample: the sample.
+        encoded: outcomes of the sample's entries, in order, without empty objects.
+        prices: the price table.
+        storage: kind of storage, a name in the table.
+        machine: kind of machine, a name in the table.
     """
     whole = sample.source_bytes
-
-    def total(values: Sequence[float], of: Sequence[Trial], most: float = float("inf")) -> Interval:
-        if sample.census and len(of) == len(trials):
-            return weighted(values, [trial.size for trial in of]).times(whole)
-        return mean(values, most=most).times(whole)
-
-    stored = total([trial.stored / trial.size for trial in trials], trials, most=1.0)
-    seconds = total([trial.seconds / trial.size for trial in trials], trials)
-    compared = [trial for trial in trials if trial.rivals is not None]
-    rivals = {
-        rival.name: total([trial.rivals[i] / trial.size for trial in compared if trial.rivals], compared, most=1.0)
-        for i, rival in enumerate(RIVALS)
-        if len(compared) > 1
-    }
-    weights = [trial.size if sample.census else 1 for trial in trials]
-    shares = {status: 0.0 for status in ("latent", "jxl", "original", "rejected")}
-    for trial, weight in zip(trials, weights, strict=True):
-        shares[trial.status] += weight / sum(weights)
+    stored = _total(sample, encoded, [x.stored / x.size for x in encoded], most=1.0)
+    seconds = _total(sample, encoded, [x.seconds / x.size for x in encoded])
     rate = prices.machines[machine]
     hours = seconds.times(1 / (3600 * rate.cores * settings.machines * EFFICIENCY))
-    shards = 2 + whole / SHARD_BYTES
-    requests = (
-        sample.objects * prices.requests.get
-        + 4 * shards * prices.requests.put
-        + sample.objects / 1000 * prices.requests.list
-    ) / 1000
     machines = hours.times(rate.hour * settings.machines)
+    requests = _request_dollars(sample, prices)
     cost = Interval(*(dollars + requests for dollars in (machines.value, machines.low, machines.high)))
     saved = stored.complement(whole)
     monthly = saved.times(prices.storage[storage] / _GB)
-    return Estimate(
+    return EstimateResult(
         source=settings.source,
         target=settings.target().described(),
         objects=sample.objects,
         source_bytes=whole,
-        sampled=len(trials),
+        sampled=len(encoded),
         census=sample.census,
-        shares=shares,
+        shares=_shares(sample, encoded),
         stored_bytes=stored,
         saved_bytes=saved,
-        rival_bytes=rivals,
+        rival_bytes=_bytes_of_others(sample, encoded),
         core_hours=seconds.times(1 / 3600),
         hours=hours,
         cost=cost,
@@ -201,59 +187,98 @@ def scale_up(
     )
 
 
-def _try_all(sample: Sample, source: Store, settings: EstimateSettings, say: Callable[[str], None]) -> list[Trial]:
-    """Press the sample; an object that was drawn twice is pressed once."""
+def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float], most: float = math.inf) -> Interval:
+    """The total over the source of a quantity whose ratio to the source's bytes is known for some objects."""
+    if sample.census and len(of) == sum(entry.size > 0 for entry in sample.entries):
+        return weighted_mean(ratios, [x.size for x in of]).times(sample.source_bytes)
+    return mean_interval(ratios, most=most).times(sample.source_bytes)
+
+
+def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float]:
+    weights = [x.size if sample.census else 1 for x in encoded]
+    shares = {status: 0.0 for status in ("latent", "jxl", "original", "rejected")}
+    for x, weight in zip(encoded, weights, strict=True):
+        shares[x.status] += weight / sum(weights)
+    return shares
+
+
+def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, Interval]:
+    compared = [x for x in encoded if x.others is not None]
+    if len(compared) < 2:
+        return {}
+    return {
+        other.name: _total(sample, compared, [x.others[i] / x.size for x in compared if x.others], most=1.0)
+        for i, other in enumerate(COMPARED)
+    }
+
+
+def _request_dollars(sample: Sample, prices: Prices) -> float:
+    """Price of one GET per object, four PUTs per shard and one LIST per thousand objects."""
+    shards = 2 + sample.source_bytes / SHARD_BYTES
+    thousands = sample.objects / 1000
+    return (
+        thousands * prices.requests.get
+        + 4 * shards / 1000 * prices.requests.put
+        + thousands / 1000 * prices.requests.list
+    )
+
+
+def _encode_sample(
+    sample: Sample, source: Store, settings: EstimateSettings, notify: Callable[[str], None]
+) -> list[EncodedObject]:
+    """Encode the sample; an object that was drawn several times is encoded once."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # seconds shall be core-seconds
+    torch.set_num_threads(1)  # seconds are core-seconds
     try:
         codec = Codec.load(local_model(settings.model))
         sandbox = shared(Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES))
         entries = [entry for entry in sample.entries if entry.size]
         every = -(-len(entries) // settings.compare) if settings.compare else 0
-        done: dict[str, Trial] = {}
-        said = time.monotonic()
+        done: dict[str, EncodedObject] = {}
+        notified = time.monotonic()
         for i, entry in enumerate(entries):
             if entry.key not in done:
-                rivals = RIVALS if every and i % every == 0 else ()
-                done[entry.key] = attempt(entry, source, sandbox, codec, settings.target(), rivals)
-            if time.monotonic() - said > 10:
-                said = time.monotonic()
-                say(f"{i + 1:,}/{len(entries):,} objects")
+                others = COMPARED if every and i % every == 0 else ()
+                done[entry.key] = encode_object(entry, source, sandbox, codec, settings.target(), others)
+            if time.monotonic() - notified > _NOTIFY_SECONDS:
+                notified = time.monotonic()
+                notify(f"{i + 1:,}/{len(entries):,} objects")
         return [done[entry.key] for entry in entries]
     finally:
         torch.set_num_threads(threads)
 
 
-def attempt(
-    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, rivals: Sequence[Rival]
-) -> Trial:
-    """Press one object as a run would, and time it.
+def encode_object(
+    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+) -> EncodedObject:
+    """Encode one object as the encode job would, and time it.
 
     Args:
-        entry: of the listing.
-        source: where it is.
-        sandbox: where it is decoded.
+        entry: the object.
+        source: the store that holds it.
+        sandbox: decodes it.
         codec: the model.
-        target: what it is pressed to.
-        rivals: codecs to compare with; none to save their time.
+        target: target of the compression.
+        others: codecs to compare with; may be empty.
     """
     (loaded,) = load([entry], source, sandbox, MAX_PIXELS, _MAX_BYTES)
     begun = sandbox.processor_seconds()  # fetching waits for the store, not for a core
     if isinstance(loaded, Loaded):
-        sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, for its time alone
+        sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, only to time it
     items = analyse([loaded], codec, target)
     compressed = compress(items, codec.coder, target, sandbox, "estimate")
     seconds = sandbox.processor_seconds() - begun
     if compressed.rejections or isinstance(loaded, Rejection):
-        return Trial(entry.size, entry.size, "rejected", 0, seconds, rivals=(entry.size,) * len(rivals) or None)
+        return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
     (row,) = compressed.rows.to_pylist()
     metadata = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
     stored = min(entry.size, row["payload_bytes"] + metadata)
-    others = None
+    sizes = None
     picture = loaded.reading.picture
-    if rivals and row["status"] == "latent" and picture is not None:
-        found = [bytes_at(rival, picture.pixels, row["psnr"]) for rival in rivals]
-        others = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
-    elif rivals:
-        others = (entry.size,) * len(rivals)  # neither can hold what is kept as it is, or gains from it
-    return Trial(entry.size, stored, row["status"], row["width"] * row["height"], seconds, row["psnr"], others)
+    if others and row["status"] == "latent" and picture is not None:
+        found = [bytes_at(other, picture.pixels, row["psnr"]) for other in others]
+        sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
+    elif others:
+        sizes = (entry.size,) * len(others)  # a kept source would be kept beside them, too
+    pixels = row["width"] * row["height"]
+    return EncodedObject(entry.size, stored, row["status"], pixels, seconds, row["psnr"], sizes)

@@ -1,4 +1,4 @@
-"""What an estimate can be told."""
+"""Settings of an estimate."""
 
 from pydantic import Field
 
@@ -6,18 +6,18 @@ from pipeline.encode.target_settings import TargetSettings
 
 
 class EstimateSettings(TargetSettings):
-    """Which source, pressed how; how large a sample; at whose prices."""
+    """Which source, encoded how; sample size; prices."""
 
-    source: str = Field(description="folder or bucket of images that might be pressed")
+    source: str = Field(description="folder or bucket of images that might be encoded")
     model: str = Field("base", description="base (the shipped model) or a model's folder")
     sample: int = Field(
-        300, ge=20, le=100_000, description="objects to press at most; more make the intervals narrower"
+        300, ge=20, le=100_000, description="largest number of objects to encode; more make the intervals narrower"
     )
-    compare: int = Field(20, ge=0, description="of these, how many to press as WebP and AVIF at the same PSNR; 0: none")
-    seed: int = Field(0, ge=0, description="another seed draws another sample")
+    compare: int = Field(20, ge=0, description="how many of these to compare with WebP and AVIF at equal PSNR; 0: none")
+    seed: int = Field(0, ge=0, description="seed of the random sample")
     prices: str = Field("", description="a price table (YAML); empty: the shipped one")
     storage: str = Field(
-        "", description="where source and archive are kept, by its name in the price table; empty: the first"
+        "", description="kind of storage of source and archive, a name in the price table; empty: the first"
     )
-    machine: str = Field("", description="what would press, by its name in the price table; empty: the first")
-    machines: int = Field(1, ge=1, le=10_000, description="how many of these")
+    machine: str = Field("", description="kind of machine that encodes, a name in the price table; empty: the first")
+    machines: int = Field(1, ge=1, le=10_000, description="number of machines")

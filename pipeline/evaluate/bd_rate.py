@@ -1,8 +1,8 @@
-"""Bjontegaard's delta: how much more or less rate one codec needs than another for the same fidelity.
+"""BD-rate (Bjontegaard delta): the difference in rate between two codecs at equal fidelity.
 
-Log rate is interpolated over fidelity by a monotone cubic (PCHIP, as in the standards bodies' spreadsheets since 2020;
-the original's cubic polynomial oscillates with more than four points), and the difference averaged over the range of
-fidelity that both curves cover. Bjontegaard, "Calculation of average PSNR differences between RD-curves", 2001.
+Log rate is interpolated over fidelity by a monotone cubic (PCHIP, as the standards bodies have done since 2020:
+Bjontegaard's cubic polynomial oscillates with more than four points), and the difference is averaged over the range
+of fidelity that both curves cover. Bjontegaard, "Calculation of average PSNR differences between RD-curves", 2001.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 Curve = Sequence[tuple[float, float]]
-"""Points of (rate in bits a pixel, fidelity in dB), in any order."""
+"""Points (rate in bits per pixel, fidelity in dB), in any order."""
 
 
 def bd_rate(anchor: Curve, test: Curve) -> float:
-    """Rate that `test` needs beyond `anchor` at equal fidelity, in percent: negative where `test` is better.
+    """Difference in rate of `test` from `anchor` at equal fidelity, in percent; negative if `test` is better.
 
     Raises:
         ValueError: when a curve has fewer than two distinct points, or the two share no range of fidelity.
@@ -42,13 +42,13 @@ def common_range(anchor: Curve, test: Curve) -> tuple[float, float]:
 
 
 def average(curves: Sequence[Curve]) -> list[tuple[float, float]]:
-    """Point by point mean of curves that were measured at the same settings, as published curves are."""
+    """Pointwise mean of curves measured at the same settings, as published curves are averaged."""
     points: NDArray[np.float64] = np.asarray(curves, np.float64).mean(0)
     return [(float(rate), float(fidelity)) for rate, fidelity in points]
 
 
 def rate_at(curve: Curve, fidelity: float) -> float | None:
-    """Rate in bits a pixel at a fidelity, interpolated; None outside of the curve, or where it has but one point."""
+    """Rate in bits per pixel at a fidelity, interpolated; None outside the curve or if it has a single point."""
     try:
         log_rate = _log_rate(curve)
     except ValueError:
@@ -59,7 +59,7 @@ def rate_at(curve: Curve, fidelity: float) -> float | None:
 
 
 def _log_rate(curve: Curve) -> PchipInterpolator:
-    """Log rate over fidelity; points that cost more than one of equal or better fidelity are left out."""
+    """Log rate as a function of fidelity, over the Pareto-optimal points of a curve."""
     best: list[tuple[float, float]] = []
     for rate, fidelity in sorted(curve, key=lambda point: (-point[1], point[0])):
         if not best or (fidelity < best[-1][1] and rate < best[-1][0]):

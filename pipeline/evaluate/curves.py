@@ -1,4 +1,4 @@
-"""From every image's points to what a reader compares: mean curves and BD-rates."""
+"""Mean rate-distortion curves and BD-rates from the points of all images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from pipeline.evaluate.points import Point
 
 Image = TypeVar("Image")
 Points = Mapping[str, Sequence[Sequence[Point]]]
-"""For each codec, for each image, its curve; all of a codec's at the same qualities."""
+"""Codec name to the curve of each image; all curves of a codec are at the same qualities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Rate that a codec needs beyond another at equal fidelity, in percent: negative where it needs less.
+    """BD-rates of one codec against another in percent; negative where it needs less rate.
 
     Attributes:
-        of_mean: BD-rate of the mean curves by PSNR.
-        by_image: mean of every image's BD-rate; None where images' curves are not known or share no range.
-        ms_ssim: BD-rate of the mean curves by MS-SSIM in decibels; None where it was not measured.
-        from_db: where the range of PSNR that both mean curves cover begins.
-        to_db: where it ends.
+        of_mean: BD-rate of the mean curves, by PSNR.
+        by_image: mean of the images' BD-rates, by PSNR; None if their curves are unknown or share no range.
+        ms_ssim: BD-rate of the mean curves, by MS-SSIM in decibels; None if it was not measured.
+        from_db: lowest PSNR in dB that both mean curves cover.
+        to_db: highest PSNR in dB that both mean curves cover.
     """
 
     of_mean: float
@@ -35,19 +35,19 @@ class Delta:
 
 
 def psnr_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Rate and PSNR."""
+    """Points (rate, PSNR)."""
     return [(p.bpp, p.psnr) for p in points]
 
 
 def similarity_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Rate and MS-SSIM in decibels; empty where a point has none."""
+    """Points (rate, MS-SSIM in decibels); empty if any point has no MS-SSIM."""
     if any(p.ms_ssim is None for p in points):
         return []
     return [(p.bpp, decibels(p.ms_ssim or 0.0)) for p in points]
 
 
 def mean_curve(images: Sequence[Sequence[Point]]) -> list[Point]:
-    """Point by point mean over images, as published curves are; MS-SSIM over those images that have it."""
+    """Pointwise mean over images, as published curves are averaged; MS-SSIM over the images that have it."""
     rates = average([psnr_curve(image) for image in images])
     means = []
     for i, (bpp, psnr) in enumerate(rates):
@@ -57,15 +57,15 @@ def mean_curve(images: Sequence[Sequence[Point]]) -> list[Point]:
 
 
 def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> dict[str, Delta]:
-    """BD-rates of one codec against each other.
+    """BD-rates of one codec against every other.
 
     Args:
         ours: the codec's name in `points`.
-        points: what was measured.
+        points: measured curves of all codecs.
         others: mean curves of codecs that were measured elsewhere.
 
     Returns:
-        by name; a codec that shares no range of fidelity with ours is left out.
+        codec name to BD-rates; a codec that shares no range of PSNR with ours is left out.
     """
     own = mean_curve(points[ours])
     means = {name: mean_curve(images) for name, images in points.items() if name != ours} | dict(others)
@@ -80,7 +80,7 @@ def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> 
 
 
 def delta(anchor: Curve, test: Curve) -> float | None:
-    """`bd_rate`, or None where the curves share no range of fidelity."""
+    """`bd_rate`, or None if the curves share no range of fidelity."""
     try:
         return bd_rate(anchor, test)
     except ValueError:

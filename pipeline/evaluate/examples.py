@@ -1,4 +1,4 @@
-"""The images that are shown: where the model does best and worst, original beside pressed beside JPEG of equal size."""
+"""Example images of a report: the model's best and worst, each beside its original and a JPEG of equal size."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,88 +8,88 @@ import numpy as np
 from pipeline.evaluate.baseline_codecs import AVIF, BEST, JPEG
 from pipeline.evaluate.bd_rate import rate_at
 from pipeline.evaluate.curves import psnr_curve
-from pipeline.evaluate.measurement import OURS, Subject, window
+from pipeline.evaluate.measurement import OURS, MeasuredImage, window
 from pipeline.evaluate.points import Pixels, Point, compare
 
 SIDE = 768
-"""Longest side of what is shown, at full size: what fits a page, and keeps a report of six images within some MB."""
+"""Longest side of an example in pixels: it fits a page, and a report of six images stays within some MB."""
 _BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An image that is shown, and why.
+    """An image chosen as an example.
 
     Attributes:
-        subject: what was measured on it.
+        image: its measurements.
         why: "best", "worst" or "example".
-        ratio: bytes of ours to AVIF's at the same PSNR; None where AVIF's curve does not reach that.
+        ratio: our bytes divided by AVIF's at the same PSNR; None if AVIF's curve does not reach that PSNR.
     """
 
-    subject: Subject
+    image: MeasuredImage
     why: str
     ratio: float | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
-    """A piece of an image at full size, as it was and as it came back.
+    """A rectangle of an image at full size: original, decoded, and as JPEG.
 
     Attributes:
-        choice: which image, and why.
+        choice: the image, and why it was chosen.
         original: uint8 RGB `[h, w, 3]`, sides of at most `SIDE`.
-        pressed: the same piece of what the model's payload decodes to.
-        jpeg: the same piece of a JPEG that is as large as the payload, or the smallest there is.
-        whole: it is all of the image, not the piece with the largest error.
-        point: of the payload.
-        jpeg_point: of the JPEG.
+        decoded: the same rectangle, decoded from the model's payload.
+        jpeg: the same rectangle of the largest JPEG no larger than the payload, or of the smallest JPEG.
+        whole: whether the rectangle is the whole image, rather than the surroundings of the largest error.
+        point: size and fidelity of the payload.
+        jpeg_point: size and fidelity of the JPEG.
     """
 
     choice: Choice
     original: Pixels
-    pressed: Pixels
+    decoded: Pixels
     jpeg: Pixels
     whole: bool
     point: Point
     jpeg_point: Point
 
 
-def choose(subjects: Sequence[Subject], quality: int, count: int) -> list[Choice]:
-    """The best and the worst images at a quality, at most `count` of each, none twice; best first.
+def choose(images: Sequence[MeasuredImage], quality: int, count: int) -> list[Choice]:
+    """Choose the best and the worst images at a quality, at most `count` of each, none twice; best first.
 
     Args:
-        subjects: what was measured.
-        quality: a quality of the model that was measured.
-        count: of best and of worst images.
+        images: measurements of all images.
+        quality: a quality at which the model was measured.
+        count: number of best images, and of worst images.
     """
-    rated = [(ratio, subject) for subject in subjects if (ratio := _ratio(subject, quality)) is not None]
+    rated = [(ratio, image) for image in images if (ratio := _ratio(image, quality)) is not None]
     if not rated:
-        return [Choice(subject, "example", None) for subject in subjects[:count]]
+        return [Choice(image, "example", None) for image in images[:count]]
     rated.sort(key=lambda item: (item[0], item[1].key))
     best = rated[: min(count, -(-len(rated) // 2))]
     worst = rated[len(best) :][-count:]
     marked = [("best", item) for item in best] + [("worst", item) for item in worst]
-    return [Choice(subject, why, ratio) for why, (ratio, subject) in marked]
+    return [Choice(image, why, ratio) for why, (ratio, image) in marked]
 
 
-def show(choice: Choice, pixels: Pixels, quality: int, press: Callable[[Pixels, int], tuple[Point, Pixels]]) -> View:
-    """Press an image again and cut out what is shown.
+def show(choice: Choice, pixels: Pixels, quality: int, encode: Callable[[Pixels, int], tuple[Point, Pixels]]) -> View:
+    """Encode an image again, and crop original and results around the largest error.
 
     Args:
         choice: the image.
-        pixels: of it.
-        quality: of the model.
-        press: gives a point and the decoded pixels.
+        pixels: its pixels.
+        quality: quality of the model.
+        encode: encodes pixels at a quality; returns size and fidelity, and the decoded pixels.
     """
-    point, pressed = press(pixels, quality)
+    point, decoded = encode(pixels, quality)
     jpeg_point, jpeg = _jpeg_of_size(pixels, round(point.bpp * pixels.shape[0] * pixels.shape[1] / 8))
-    row, column = worst_place(pixels, pressed)
-    original, ours, theirs = (window(x, SIDE, SIDE, row, column) for x in (pixels, pressed, jpeg))
+    row, column = worst_place(pixels, decoded)
+    original, ours, theirs = (window(x, SIDE, SIDE, row, column) for x in (pixels, decoded, jpeg))
     return View(choice, original, ours, theirs, original.shape == pixels.shape, point, jpeg_point)
 
 
 def worst_place(original: Pixels, decoded: Pixels) -> tuple[int, int]:
-    """Middle of the block of 64 x 64 pixels with the largest squared error."""
+    """Row and column of the centre of the 64 x 64 block with the largest squared error."""
     error = ((original.astype(np.float32) - decoded) ** 2).sum(2)
     rows, columns = (-(-n // _BLOCK) for n in error.shape)
     padded = np.pad(error, ((0, rows * _BLOCK - error.shape[0]), (0, columns * _BLOCK - error.shape[1])))
@@ -98,14 +98,14 @@ def worst_place(original: Pixels, decoded: Pixels) -> tuple[int, int]:
     return row * _BLOCK + _BLOCK // 2, column * _BLOCK + _BLOCK // 2
 
 
-def _ratio(subject: Subject, quality: int) -> float | None:
-    (point,) = (p for p in subject.points[OURS] if p.quality == quality)
-    rate = rate_at(psnr_curve(subject.points[AVIF.name]), point.psnr)
+def _ratio(image: MeasuredImage, quality: int) -> float | None:
+    (point,) = (p for p in image.points[OURS] if p.quality == quality)
+    rate = rate_at(psnr_curve(image.points[AVIF.name]), point.psnr)
     return None if rate is None else point.bpp / rate
 
 
 def _jpeg_of_size(pixels: Pixels, size: int) -> tuple[Point, Pixels]:
-    """The largest JPEG of at most so many bytes; the smallest one where none is."""
+    """The largest JPEG of at most `size` bytes, or the smallest JPEG if all are larger."""
     low, high = 1, BEST + 1
     while high - low > 1:
         quality = (low + high) // 2

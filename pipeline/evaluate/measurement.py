@@ -7,7 +7,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import load
-from pipeline.evaluate.baseline_codecs import RIVALS, Ladder
+from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
 from pipeline.images.image_reader import MAX_PIXELS
@@ -19,7 +19,7 @@ _READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeasurementPlan:
     """How every image is measured.
 
     Attributes:
@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class MeasuredImage:
     """Measurements of one image.
 
     Attributes:
@@ -76,7 +76,7 @@ class Skipped:
 class Measurer:
     """Measures images with one model; owns a sandbox for decoding them. Close it, or use it in a `with` block."""
 
-    def __init__(self, codec: Codec, plan: Plan) -> None:
+    def __init__(self, codec: Codec, plan: MeasurementPlan) -> None:
         self._codec, self._plan = codec, plan
         self._sandbox = Sandbox(Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES))
 
@@ -86,20 +86,20 @@ class Measurer:
     def __exit__(self, *_: object) -> None:
         self._sandbox.close()
 
-    def measure(self, entry: Entry) -> Subject | Skipped:
+    def measure(self, entry: Entry) -> MeasuredImage | Skipped:
         """Measure one image with every codec."""
         read = self.read_pixels(entry)
         if isinstance(read, Skipped):
             return read
         pixels, share = read
         height, width = pixels.shape[:2]
-        ladders = {rival.name: Ladder(rival, pixels) for rival in RIVALS}
-        points = {OURS: [self.press(pixels, quality)[0] for quality in self._plan.qualities]}
-        points |= {rival.name: [ladders[rival.name].point(q) for q in rival.qualities] for rival in RIVALS}
+        ladders = {other.name: Ladder(other, pixels) for other in BASELINE_CODECS}
+        points = {OURS: [self.encode(pixels, quality)[0] for quality in self._plan.qualities]}
+        points |= {other.name: [ladders[other.name].point(q) for q in other.qualities] for other in BASELINE_CODECS}
         floors = {OURS: [self._bytes_at(pixels, floor) for floor in self._plan.floors]}
         floors |= {name: [ladder.smallest(floor) for floor in self._plan.floors] for name, ladder in ladders.items()}
         size = max(1, round(entry.size * share))
-        return Subject(entry.key, digest(pixels), width, height, share < 1, size, points, floors)
+        return MeasuredImage(entry.key, digest(pixels), width, height, share < 1, size, points, floors)
 
     def read_pixels(self, entry: Entry) -> tuple[Pixels, float] | Skipped:
         """RGB pixels of an object, cropped to the plan's size, and the share of the image that they are."""
@@ -112,17 +112,17 @@ class Measurer:
         pixels = middle(whole, self._plan.max_pixels)
         return pixels, pixels.size / whole.size
 
-    def press(self, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
-        """A point of the model's curve, and the decoded pixels."""
-        return press_with(self._codec, pixels, quality)
+    def encode(self, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
+        """Encode and decode at a quality: size and fidelity, and the decoded pixels."""
+        return round_trip(self._codec, pixels, quality)
 
     def _bytes_at(self, pixels: Pixels, floor: float) -> int | None:
         (latents,) = self._codec.analyse([Picture(pixels)], Target(min_psnr=floor))
         return len(self._codec.coder.encode(latents)) if latents.met else None
 
 
-def press_with(codec: Codec, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
-    """A point of a model's curve, measured on a whole payload, and the decoded pixels."""
+def round_trip(codec: Codec, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
+    """Encode to a whole payload and decode it: size and fidelity, and the decoded pixels."""
     (payload,) = codec.compress([Picture(pixels)], quality)
     (decoded,) = codec.decompress([payload])
     return compare(quality, len(payload), pixels, decoded.pixels), decoded.pixels

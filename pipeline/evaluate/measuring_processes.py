@@ -1,6 +1,6 @@
 """Measure images in several processes, each with a model of its own.
 
-    this process --Entry, through a pipe--> worker: Codec, Measurer --Subject or Skipped--> this process
+    this process --Entry, through a pipe--> worker: Codec, Measurer --MeasuredImage or Skipped--> this process
 
 Not `concurrent.futures`: its workers can keep a model between two tasks only in a global variable.
 """
@@ -14,13 +14,13 @@ import torch
 
 from model.codec import Codec
 from model.core.errors import MaepressError
-from pipeline.evaluate.measurement import Measurer, Plan, Skipped, Subject
+from pipeline.evaluate.measurement import MeasuredImage, MeasurementPlan, Measurer, Skipped
 from pipeline.storage.base import Entry
 
 
 def measured_in_processes(
-    entries: Sequence[Entry], plan: Plan, folder: str, workers: int
-) -> Iterator[tuple[str, Subject | Skipped]]:
+    entries: Sequence[Entry], plan: MeasurementPlan, folder: str, workers: int
+) -> Iterator[tuple[str, MeasuredImage | Skipped]]:
     """Measure images; each is given to the first worker that is free.
 
     Args:
@@ -68,7 +68,7 @@ class _Worker:
         entry: the image that it was given last.
     """
 
-    def __init__(self, plan: Plan, folder: str) -> None:
+    def __init__(self, plan: MeasurementPlan, folder: str) -> None:
         context = get_context("spawn")
         self.connection, other_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(other_end, plan, folder), daemon=True)
@@ -82,9 +82,9 @@ class _Worker:
         except ConnectionError:
             raise self._killed() from None
 
-    def result(self) -> Subject | Skipped:
+    def result(self) -> MeasuredImage | Skipped:
         try:
-            result: Subject | Skipped | Exception = self.connection.recv()
+            result: MeasuredImage | Skipped | Exception = self.connection.recv()
         except (EOFError, ConnectionError):
             raise self._killed() from None
         if isinstance(result, Exception):
@@ -106,7 +106,7 @@ class _Worker:
         )
 
 
-def _serve(connection: Connection, plan: Plan, folder: str) -> None:
+def _serve(connection: Connection, plan: MeasurementPlan, folder: str) -> None:
     """Main function of a worker: measure what comes through the pipe until it ends."""
     torch.set_num_threads(1)  # the processes share the cores
     with Measurer(Codec.load(folder), plan) as measurer:
@@ -116,7 +116,7 @@ def _serve(connection: Connection, plan: Plan, folder: str) -> None:
             except EOFError:
                 return
             try:
-                result: Subject | Skipped | Exception = measurer.measure(entry)
+                result: MeasuredImage | Skipped | Exception = measurer.measure(entry)
             except Exception as e:
                 result = e
             connection.send(result)

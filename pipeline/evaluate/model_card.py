@@ -1,4 +1,4 @@
-"""What a model says about itself: its README where there is one, its configuration otherwise."""
+"""The model card: the README in a model's folder, or else its configuration as a table."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,11 @@ README = "README.md"
 
 
 def model_card(folder: Path) -> str:
-    """Markdown about a model in a local folder that loads."""
+    """Model card in Markdown.
+
+    Args:
+        folder: local folder of a model that loads.
+    """
     readme = folder / README
     if readme.is_file():
         return readme.read_text(encoding="utf-8", errors="replace")

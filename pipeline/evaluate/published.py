@@ -1,6 +1,6 @@
-"""Curves that others published, for the one set of images that all of them measured: Kodak's 24 photographs.
+"""Published rate-distortion curves for the Kodak test set of 24 photographs.
 
-They are recognised by their pixels, whatever the files are called and however they are stored without loss.
+The images are recognised by their pixels, whatever their file names and lossless format.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ class Published:
     """Published curves of one set of images.
 
     Attributes:
-        images: the set, in words.
-        sources: where the points come from, in words.
-        curves: name to points, mean over the set; their quality is only a running number.
+        images: description of the set.
+        sources: descriptions of where the points come from.
+        curves: codec name to points, means over the set; `quality` only numbers the points.
     """
 
     images: str
@@ -32,18 +32,18 @@ class Published:
 
 
 def digest(pixels: Pixels) -> str:
-    """What names a picture: SHA-256 of its RGB samples, 64 hex digits."""
+    """SHA-256 of a picture's RGB samples, as 64 hex digits."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def kodak() -> Published:
-    """The curves, whatever images are at hand."""
+    """The published curves for Kodak."""
     known = json.loads(_FILE.read_text())
     curves = {name: [Point(i, *point) for i, point in enumerate(points)] for name, points in known["curves"].items()}
     return Published(known["images"], tuple(known["sources"]), curves)
 
 
 def published_for(digests: Iterable[str]) -> Published | None:
-    """The published curves that may stand beside measurements on these pictures; None unless they are just these."""
+    """The published curves for exactly this set of pictures, given by `digest`; None if there are none."""
     whole = hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
     return kodak() if whole == json.loads(_FILE.read_text())["sha256"] else None

@@ -1,4 +1,4 @@
-"""What an evaluation found, and the same as plain data."""
+"""The result of an evaluation, and its JSON and CSV forms."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.evaluate.curves import Delta
 from pipeline.evaluate.examples import View
-from pipeline.evaluate.measurement import Skipped, Subject
+from pipeline.evaluate.measurement import MeasuredImage, Skipped
 from pipeline.evaluate.points import Point
 from pipeline.evaluate.published import Published
 from pipeline.evaluate.speed import Speed
@@ -16,14 +16,14 @@ from pipeline.evaluate.speed import Speed
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Bytes of all images when each is the smallest file that reaches a PSNR, or its source where that is smaller.
+    """Total bytes if each image is the smallest file that reaches a PSNR, or its source if that is smaller.
 
     Attributes:
-        codec: its name.
-        floor: dB.
-        stored: bytes.
-        source: bytes of the sources.
-        kept: images whose source is kept, because no file reaches the floor or none that does is smaller.
+        codec: name of the codec.
+        floor: PSNR in dB.
+        stored: bytes of all files.
+        source: bytes of all sources.
+        kept: number of images whose source is kept: no file reaches the floor, or the one that does is not smaller.
     """
 
     codec: str
@@ -34,32 +34,32 @@ class Floor:
 
     @property
     def saved(self) -> float:
-        """Share of the source's bytes that is saved, 0..1."""
+        """Share of the sources' bytes that is saved, 0..1."""
         return 1 - self.stored / self.source
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model beside other codecs.
+    """A model compared with other codecs.
 
     Attributes:
         images: URL of the source.
-        model: as it was asked for.
-        fingerprint: of the model.
-        card: Markdown that the model says about itself.
-        listed: objects in the source, empty ones left out.
-        seed: of the sample.
-        skipped: objects of the sample that were no images to measure.
-        subjects: what was measured, in order of the keys.
+        model: the model, as given in the settings.
+        fingerprint: fingerprint of the model.
+        card: model card in Markdown.
+        listed: number of objects in the source, without empty ones.
+        seed: seed of the sample.
+        skipped: objects of the sample that could not be measured.
+        measured: measurements of all other images, in key order.
         curves: mean curve of each codec, ours first.
-        published: curves that others published for just these images, or None.
-        deltas: ours against each other codec.
-        floors: by floor, then by codec.
-        speeds: ours first; empty where images went away meanwhile.
-        shown_quality: of the model in `views` and `speeds`.
-        views: best images first, then the worst.
-        versions: of the other codecs' libraries.
-        seconds: that it took.
+        published: published curves for exactly these images, or None.
+        deltas: BD-rates of ours against each other codec.
+        floors: bytes at each floor, by floor and codec.
+        speeds: speed of each codec, ours first; empty if the images have disappeared meanwhile.
+        shown_quality: quality of the model in `views` and `speeds`.
+        views: example images, best first, then the worst.
+        versions: library versions of the other codecs.
+        seconds: duration of the evaluation.
     """
 
     images: str
@@ -69,7 +69,7 @@ class Evaluation:
     listed: int
     seed: int
     skipped: tuple[Skipped, ...]
-    subjects: tuple[Subject, ...]
+    measured: tuple[MeasuredImage, ...]
     curves: dict[str, list[Point]]
     published: Published | None
     deltas: dict[str, Delta]
@@ -82,17 +82,17 @@ class Evaluation:
 
     @property
     def skipped_by_reason(self) -> dict[str, int]:
-        """How many objects were left out, by why; most frequent first."""
+        """Number of skipped objects by reason, most frequent first."""
         return dict(Counter(skip.reason for skip in self.skipped).most_common())
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but pixels, as JSON can hold it."""
+        """Everything except pixels, as JSON values."""
         return {
             "images": self.images,
             "model": self.model,
             "fingerprint": self.fingerprint,
             "listed": self.listed,
-            "measured": len(self.subjects),
+            "measured": len(self.measured),
             "seed": self.seed,
             "skipped": self.skipped_by_reason,
             "bd_rate": {name: asdict(delta) for name, delta in self.deltas.items()},
@@ -100,29 +100,29 @@ class Evaluation:
             "speed": [asdict(speed) for speed in self.speeds],
             "curves": {name: [asdict(point) for point in curve] for name, curve in self.curves.items()},
             "published": asdict(self.published) if self.published else None,
-            "shown": [{"key": v.choice.subject.key, "why": v.choice.why, "ratio": v.choice.ratio} for v in self.views],
+            "shown": [{"key": v.choice.image.key, "why": v.choice.why, "ratio": v.choice.ratio} for v in self.views],
             "versions": self.versions,
             "seconds": self.seconds,
-            "by_image": [asdict(subject) for subject in self.subjects],
+            "by_image": [asdict(image) for image in self.measured],
         }
 
     def points_csv(self) -> str:
-        """Every point of every image, a line each."""
+        """CSV with a row for each point of each image."""
         rows = [
-            (name, subject.key, point.quality, point.bpp, point.psnr, point.ms_ssim)
-            for subject in self.subjects
-            for name, points in subject.points.items()
+            (name, image.key, point.quality, point.bpp, point.psnr, point.ms_ssim)
+            for image in self.measured
+            for name, points in image.points.items()
             for point in points
         ]
         return _csv(("codec", "key", "quality", "bpp", "psnr", "ms_ssim"), rows)
 
     def floors_csv(self) -> str:
-        """Bytes of every image at every floor, a line each; empty where no file of the codec reaches it."""
+        """CSV with a row for the bytes of each image at each floor; empty where no file reaches the floor."""
         floors = sorted({floor.floor for floor in self.floors})
         rows = [
-            (name, subject.key, floor, subject.source_bytes, size)
-            for subject in self.subjects
-            for name, sizes in subject.floors.items()
+            (name, image.key, floor, image.source_bytes, size)
+            for image in self.measured
+            for name, sizes in image.floors.items()
             for floor, size in zip(floors, sizes, strict=True)
         ]
         return _csv(("codec", "key", "floor", "source_bytes", "bytes"), rows)

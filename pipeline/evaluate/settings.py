@@ -1,4 +1,4 @@
-"""What an evaluation can be told."""
+"""Settings of an evaluation."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,7 +6,7 @@ from model.core.config import QUALITIES
 
 
 class EvaluateSettings(BaseModel):
-    """Which images, which model, how thoroughly, and where the report goes."""
+    """Which images and which model to measure, how thoroughly, and where the report goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -14,9 +14,9 @@ class EvaluateSettings(BaseModel):
     out: str = Field(description="folder or bucket prefix for report.html, report.json and CSV")
     model: str = Field("base", description="base (the shipped model) or a model's folder")
     qualities: int = Field(
-        16, ge=4, le=QUALITIES, description="of the model's 64 qualities, how many to measure, evenly spread"
+        16, ge=4, le=QUALITIES, description="number of the model's 64 qualities to measure, evenly spaced"
     )
-    max_images: int = Field(100, ge=1, le=10_000, description="of more images a random sample of so many is measured")
-    max_megapixels: float = Field(1.0, ge=0.1, le=64, description="of a larger image its middle of so many is measured")
-    seed: int = Field(0, ge=0, description="another seed draws another sample")
-    workers: int | None = Field(None, ge=1, le=256, description="processes that measure; one a core if not given")
+    max_images: int = Field(100, ge=1, le=10_000, description="images to measure at most; of more, a random sample")
+    max_megapixels: float = Field(1.0, ge=0.1, le=64, description="of a larger image, only the middle is measured")
+    seed: int = Field(0, ge=0, description="seed of the random sample")
+    workers: int | None = Field(None, ge=1, le=256, description="processes that measure; one per core if not given")

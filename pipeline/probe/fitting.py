@@ -67,7 +67,9 @@ def piece(example: tuple[Grids, Any], rng: np.random.Generator) -> tuple[Grids, 
     return grid[place], target[place] if np.ndim(target) else target
 
 
-def fit(head: Head, examples: Examples, epochs: int, seed: int, say: Callable[[str], None] = lambda text: None) -> None:
+def fit(
+    head: Head, examples: Examples, epochs: int, seed: int, notify: Callable[[str], None] = lambda text: None
+) -> None:
     """Train a head in place.
 
     Args:
@@ -75,7 +77,7 @@ def fit(head: Head, examples: Examples, epochs: int, seed: int, say: Callable[[s
         examples: to learn from, at least one.
         epochs: how often each is seen.
         seed: of order and pieces.
-        say: told how far it is.
+        notify: told how far it is.
     """
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(examples))[:MEASURED]
@@ -98,7 +100,7 @@ def fit(head: Head, examples: Examples, epochs: int, seed: int, say: Callable[[s
             optimiser.step()
             schedule.step()
             total += loss.item() * len(batch.grids)
-        say(f"epoch {epoch + 1} of {epochs}: loss {total / len(order):.3f}")
+        notify(f"epoch {epoch + 1} of {epochs}: loss {total / len(order):.3f}")
     head.eval()
 
 

@@ -126,12 +126,12 @@ class _Labelled:
         return grid, int(self.classes[number])
 
 
-def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: None) -> ProbeResult:
+def probe(settings: ProbeSettings, notify: Callable[[str], None] = lambda text: None) -> ProbeResult:
     """Learn an archive's labels from its latents, and ask about images held out.
 
     Args:
         settings: which labels, from what.
-        say: told how far it is.
+        notify: told how far it is.
 
     Raises:
         MaepressError: in one line, when there is no archive, no image with latents, or the rule makes no classes.
@@ -141,23 +141,23 @@ def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: Non
     clock = _Clock()
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maepress-probe-")))
-        say("reading latents")
+        notify("reading latents")
         folder = settings.cache or temporary / "latents"
-        cache = LatentCache.of(folder, archive, content=settings.content, keys=settings.keys, done=_counted(say))
+        cache = LatentCache.of(folder, archive, content=settings.content, keys=settings.keys, done=_counted(notify))
         read = clock.lap()
         labels = {key: found for key in cache.keys if (found := label(key)) is not None}
         names = _checked_classes(labels, settings)
         classes = {key: names.index(found) for key, found in labels.items()}
-        latents = _learn(cache, classes, names, settings, read, None, say)
+        latents = _learn(cache, classes, names, settings, read, None, notify)
         pixels = None
         if settings.pixels:
-            say("decoding pixels")
+            notify("decoding pixels")
             clock.lap()
             side = math.isqrt(latents.numbers // 3)
-            write(temporary / "pixels", _patches(archive, settings, side), {}, _counted(say))
+            write(temporary / "pixels", _patches(archive, settings, side), {}, _counted(notify))
             read = clock.lap()
             pixels = _learn(
-                LatentCache(temporary / "pixels"), classes, names, settings, read, lambda x: mirrored(x, side), say
+                LatentCache(temporary / "pixels"), classes, names, settings, read, lambda x: mirrored(x, side), notify
             )
     held_out = sum(is_held_out(key, settings.held_out) for key in labels)
     return ProbeResult(
@@ -172,12 +172,12 @@ def probe(settings: ProbeSettings, say: Callable[[str], None] = lambda text: Non
     )
 
 
-def _counted(say: Callable[[str], None]) -> Callable[[int], None]:
+def _counted(notify: Callable[[str], None]) -> Callable[[int], None]:
     """Tells every thousandth image."""
 
     def done(count: int) -> None:
         if count % 1000 == 0:
-            say(f"{count:,} images")
+            notify(f"{count:,} images")
 
     return done
 
@@ -242,7 +242,7 @@ def _learn(
     settings: ProbeSettings,
     read: tuple[float, float],
     mirror: Callable[[Grids], Grids] | None,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Outcome:
     """Train a head on the images of one half of the split and ask it about the other."""
     labelled = [number for number, key in enumerate(cache.keys) if key in classes]
@@ -252,7 +252,7 @@ def _learn(
     examples = _Labelled(cache, classes, learned, mirror, settings.seed)
     head = ClassHead(Trunk(examples[0][0].shape[2], WIDTH, DEPTH, DROPOUT, HALVINGS[settings.content]), len(names))
     clock = _Clock()
-    fit(head, examples, settings.epochs, settings.seed, say)
+    fit(head, examples, settings.epochs, settings.seed, notify)
     spent = clock.lap()
     unseen = _Labelled(cache, classes, asked)
     scores = report(unseen.classes, answers(head, unseen), names)

@@ -33,11 +33,11 @@ def new_board() -> Any:
     return ray.remote(num_cpus=0)(_Board).remote()
 
 
-def relayed(board: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
-    """While the block runs, and once at its end, pass the board's lines on to `say`."""
+def relayed(board: Any, notify: Callable[[str], None]) -> AbstractContextManager[None]:
+    """While the block runs, and once at its end, pass the board's lines on to `notify`."""
 
-    def say_all(lines: list[str]) -> None:
+    def notify_all(lines: list[str]) -> None:
         for line in lines:
-            say(line)
+            notify(line)
 
-    return polling(board.read, say_all, PERIOD)
+    return polling(board.read, notify_all, PERIOD)

@@ -44,7 +44,7 @@ class Recorder:
         }
         for name, value in values.items():
             self._writer.add_scalar(f"train/{name}", value, counters.step)
-        self._say(counters, f"loss {values['loss']:.3f}  {values['bpp']:.3f} bpp  {values['psnr']:.2f} dB")
+        self._notify(counters, f"loss {values['loss']:.3f}  {values['bpp']:.3f} bpp  {values['psnr']:.2f} dB")
 
     def validated(self, metrics: dict[str, float], average: Network, counters: Counters) -> None:
         """Log a validation, and keep the model if it is the best so far."""
@@ -65,8 +65,8 @@ class Recorder:
         if self._upload:
             for file in self._logs.iterdir():
                 self._store.put(f"{LOGS}/{file.name}", file.read_bytes())
-        self._say(counters, f"validation loss {metrics['loss']:.4f}{', the best so far' if better else ''}")
+        self._notify(counters, f"validation loss {metrics['loss']:.4f}{', the best so far' if better else ''}")
 
-    def _say(self, counters: Counters, text: str) -> None:
+    def _notify(self, counters: Counters, text: str) -> None:
         limit = f" of {self._settings.max_minutes:g}" if self._settings.max_minutes else ""
         self._board.write.remote(f"step {counters.step}, minute {counters.seconds / 60:.1f}{limit}:  {text}")

@@ -47,12 +47,12 @@ class TrainResult:
     validation: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> TrainResult:
+def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) -> TrainResult:
     """Train (or adapt) a model and leave the best one, by validation loss, at `settings.out`.
 
     Args:
         settings: what to do. Without a limit it goes on until it is interrupted.
-        say: gets a line of progress about every ten seconds.
+        notify: gets a line of progress about every ten seconds.
 
     Raises:
         MaepressError: without usable images, or when training fails for good.
@@ -97,7 +97,7 @@ def train(settings: TrainSettings, say: Callable[[str], None] = logger.info) -> 
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    with relayed(board, say):
+    with relayed(board, notify):
         try:
             trainer.fit()
         except TrainingFailedError as e:
@@ -126,7 +126,7 @@ def forget(out: str) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of the innermost error, which says what went wrong."""
+    """The last line of the innermost error, which names the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

@@ -73,14 +73,14 @@ class TuneResult:
         return {"trials": [asdict(trial) for trial in self.trials], "best": self.best}
 
 
-def tune_training(settings: TuneSettings, say: Callable[[str], None]) -> TuneResult:
+def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> TuneResult:
     """Try settings, and write the table of trials and the best configuration to `settings.out`.
 
     Uses the Ray that is connected, or starts one.
 
     Args:
         settings: where to look.
-        say: gets a line for each validation of each trial.
+        notify: gets a line for each validation of each trial.
 
     Raises:
         MaepressError: without usable images, or when no trial came to its end.
@@ -89,7 +89,7 @@ def tune_training(settings: TuneSettings, say: Callable[[str], None]) -> TuneRes
     base = _common(settings)
     keys = split(image_keys(base), base.validation_share)
     start_network(base)  # a mistake in `init` is better met here than in every trial
-    trials = sorted(_run(settings, base, keys, say), key=lambda trial: (trial.ended_early, trial.loss))
+    trials = sorted(_run(settings, base, keys, notify), key=lambda trial: (trial.ended_early, trial.loss))
     if not trials or trials[0].ended_early:
         raise MaepressError(f"no trial came to its end: see {settings.out}/{LOGS} for what they died of")
     best = {name: int(v) if float(v).is_integer() else v for name, v in trials[0].drawn.items()}
@@ -113,7 +113,7 @@ def _space(settings: TuneSettings) -> dict[str, Any]:
 
 
 def _run(
-    settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], say: Callable[[str], None]
+    settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], notify: Callable[[str], None]
 ) -> list[Trial]:
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
     results = tune.Tuner(
@@ -131,7 +131,7 @@ def _run(
         run_config=tune.RunConfig(
             name=LOGS,
             **ray_storage(settings.out),
-            callbacks=[_Says(say), *_loggers(settings)],
+            callbacks=[_Notifier(notify), *_loggers(settings)],
             verbose=0,
         ),
     ).fit()
@@ -148,15 +148,17 @@ def _run(
     ]
 
 
-class _Says(tune.Callback):
+class _Notifier(tune.Callback):
     """A line for each validation."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         drawn = ", ".join(f"{name} {value:.3g}" for name, value in sorted(result["config"].items()))
-        self._say(f"trial {trial.trial_id[-5:]} ({drawn}), minute {result['minutes']:.1f}: loss {result['loss']:.4f}")
+        self._notify(
+            f"trial {trial.trial_id[-5:]} ({drawn}), minute {result['minutes']:.1f}: loss {result['loss']:.4f}"
+        )
 
 
 def _loggers(settings: TuneSettings) -> Sequence[tune.Callback]:

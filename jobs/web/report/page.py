@@ -19,7 +19,7 @@ from jobs.web.shared import GAP, MINUS, percent, templates, text_of
 from jobs.web.shared import HERE as WEB
 from pipeline.evaluate.curves import delta, psnr_curve, similarity_curve
 from pipeline.evaluate.examples import View
-from pipeline.evaluate.measurement import OURS, Subject
+from pipeline.evaluate.measurement import OURS, MeasuredImage
 from pipeline.evaluate.points import Pixels
 from pipeline.evaluate.result import Evaluation, Floor
 from pipeline.monitoring.formatting import duration
@@ -105,7 +105,7 @@ class _Shown:
     view: View
     title: str
     original: str
-    pressed: str
+    decoded: str
     jpeg: str
 
 
@@ -114,7 +114,7 @@ def _view(view: View, number: int) -> _Shown:
     title = "no AVIF to compare with"
     if ratio is not None:
         title = f"{percent(abs(1 - ratio))} {'smaller' if ratio < 1 else 'larger'} than AVIF at equal PSNR"
-    pictures = (_data_uri(view.original), _data_uri(view.pressed), _data_uri(view.jpeg))
+    pictures = (_data_uri(view.original), _data_uri(view.decoded), _data_uri(view.jpeg))
     return _Shown(number, view, title, *pictures)
 
 
@@ -139,11 +139,11 @@ def _speeds(found: Evaluation) -> Iterator[dict[str, Any]]:
 
 def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
     """Every image: what the model made of it, and how it compares."""
-    for subject in found.subjects[:MOST_ROWS]:
-        point = next(p for p in subject.points[OURS] if p.quality == found.shown_quality)
-        yield {"subject": subject, "point": point, "rates": _rates(subject)}
+    for image in found.measured[:MOST_ROWS]:
+        point = next(p for p in image.points[OURS] if p.quality == found.shown_quality)
+        yield {"image": image, "point": point, "rates": _rates(image)}
 
 
-def _rates(subject: Subject) -> list[float | None]:
-    own = psnr_curve(subject.points[OURS])
-    return [delta(psnr_curve(points), own) for name, points in subject.points.items() if name != OURS]
+def _rates(image: MeasuredImage) -> list[float | None]:
+    own = psnr_curve(image.points[OURS])
+    return [delta(psnr_curve(points), own) for name, points in image.points.items() if name != OURS]

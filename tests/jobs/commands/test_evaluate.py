@@ -12,14 +12,14 @@ from playwright.sync_api import Browser
 
 from jobs.cli import main
 from jobs.web.report.plot import Line, svg
-from pipeline.evaluate.baseline_codecs import RIVALS
+from pipeline.evaluate.baseline_codecs import BASELINE_CODECS
 from tests.browser import chromium, opened
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine measures for minutes
 EVIL = "<img src=x onerror=alert(1)>.png"
 KEYS = [EVIL, "large.png", "plain.jpg"]
-CODECS = ["maepress", *(rival.name for rival in RIVALS)]
+CODECS = ["maepress", *(codec.name for codec in BASELINE_CODECS)]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_csv_files_hold_every_point(report: Path) -> None:
     with (report / "points.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["key"] for row in rows} == set(KEYS)
-    assert len(rows) == 3 * (4 + sum(len(rival.qualities) for rival in RIVALS))
+    assert len(rows) == 3 * (4 + sum(len(codec.qualities) for codec in BASELINE_CODECS))
     with (report / "floors.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3 * 4 * len(CODECS)
 

@@ -1,11 +1,11 @@
-"""Samples speak for the bytes of a listing, whatever its sizes and its order."""
+"""Size-weighted samples represent the bytes of a listing, whatever its sizes and their order."""
 
 import random
 from collections.abc import Iterator
 
 import pytest
 
-from pipeline.estimate.byte_sampling import draw, mean, weighted
+from pipeline.estimate.byte_sampling import mean_interval, size_weighted_sample, weighted_mean
 from pipeline.storage.base import Entry
 
 
@@ -19,7 +19,7 @@ def uneven(count: int, seed: int = 0) -> list[int]:
 
 
 def test_a_small_listing_is_taken_whole() -> None:
-    sample = draw(listing([5, 0, 7]), 20, random.Random(0))
+    sample = size_weighted_sample(listing([5, 0, 7]), 20, random.Random(0))
     assert sample.census
     assert [entry.size for entry in sample.entries] == [5, 0, 7]
     assert (sample.objects, sample.source_bytes) == (3, 12)
@@ -28,8 +28,8 @@ def test_a_small_listing_is_taken_whole() -> None:
 @pytest.mark.parametrize("count", [21, 100, 1_000, 50_000])
 @pytest.mark.parametrize("size", [1, 100_000, 10**12])
 def test_a_sample_is_never_too_large_and_covers_the_whole_key_range(count: int, size: int) -> None:
-    sample = draw(listing([size] * count), 20, random.Random(count))
-    if count * size < 20 * 4096:  # too few bytes for as many stretches
+    sample = size_weighted_sample(listing([size] * count), 20, random.Random(count))
+    if count * size < 20 * 4096:  # too few bytes for that many intervals
         return
     assert 7 <= len(sample.entries) <= 20
     places = [int(entry.key) / count for entry in sample.entries]
@@ -39,7 +39,9 @@ def test_a_sample_is_never_too_large_and_covers_the_whole_key_range(count: int, 
 
 def test_objects_are_drawn_in_proportion_to_their_bytes() -> None:
     entries = listing([1000, 9000] * 2_000)
-    drawn = [entry.size for seed in range(20) for entry in draw(entries, 100, random.Random(seed)).entries]
+    drawn = [
+        entry.size for seed in range(20) for entry in size_weighted_sample(entries, 100, random.Random(seed)).entries
+    ]
     assert 0.86 < drawn.count(9000) / len(drawn) < 0.94
 
 
@@ -47,13 +49,13 @@ def test_memory_does_not_grow_with_the_listing() -> None:
     def endless() -> Iterator[Entry]:
         yield from (Entry(f"{i:09}", 100_000, "e") for i in range(300_000))
 
-    sample = draw(endless(), 50, random.Random(0))
+    sample = size_weighted_sample(endless(), 50, random.Random(0))
     assert sample.objects == 300_000
     assert len(sample.entries) <= 50
 
 
 @pytest.mark.parametrize("trend", ["none", "by key", "by size"])
-def test_the_interval_holds_the_truth_in_95_of_100_samples(trend: str) -> None:
+def test_the_interval_contains_the_truth_in_95_of_100_samples(trend: str) -> None:
     sizes = uneven(5_000)
     rng = random.Random(1)
     middle = {
@@ -66,26 +68,26 @@ def test_the_interval_holds_the_truth_in_95_of_100_samples(trend: str) -> None:
     entries = listing(sizes)
     hits = widths = 0.0
     for seed in range(200):
-        sample = draw(entries, 300, random.Random(seed))
-        found = mean([ratios[int(entry.key)] for entry in sample.entries], most=1.0)
+        sample = size_weighted_sample(entries, 300, random.Random(seed))
+        found = mean_interval([ratios[int(entry.key)] for entry in sample.entries], most=1.0)
         hits += found.low <= truth <= found.high
         widths += found.high - found.low
     assert hits >= 186  # 95 % of 200, less two standard deviations
-    assert widths / 200 < 0.08  # and it is no interval that holds everything
+    assert widths / 200 < 0.08  # and the interval is narrow enough to be of use
 
 
 def test_the_interval_of_few_points_is_students() -> None:
-    found = mean([0.2, 0.4] * 3)
+    found = mean_interval([0.2, 0.4] * 3)
     assert found.value == pytest.approx(0.3)
     assert found.high - found.value == pytest.approx(3.182446 * (0.02 / 6) ** 0.5, rel=1e-6)  # t(3 degrees, 97.5 %)
 
 
 def test_a_census_is_exact() -> None:
-    found = weighted([0.5, 0.1], [100, 300])
+    found = weighted_mean([0.5, 0.1], [100, 300])
     assert found.low == found.value == found.high == pytest.approx(0.2)
 
 
-def test_what_is_left_of_a_whole_has_the_mirrored_interval() -> None:
-    left = mean([0.2, 0.4, 0.3]).times(10).complement(10)
+def test_the_complement_has_the_mirrored_interval() -> None:
+    left = mean_interval([0.2, 0.4, 0.3]).times(10).complement(10)
     assert left.low < left.value < left.high
     assert left.value == pytest.approx(7)

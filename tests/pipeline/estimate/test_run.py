@@ -1,4 +1,4 @@
-"""Estimates of a real mixed folder: photographs in several formats, and the files that a real bucket has too."""
+"""Estimates of a real mixed folder: photographs in several formats, and the odd files of a real bucket."""
 
 import random
 from pathlib import Path
@@ -9,11 +9,11 @@ from jobs.demo.photos import demo_files
 from model.codec import Codec
 from model.core.errors import MaepressError
 from model.core.target import Target
-from pipeline.estimate.byte_sampling import Sample, draw
+from pipeline.estimate.byte_sampling import Sample, size_weighted_sample
 from pipeline.estimate.prices import Machine, Prices, Requests, read_prices
-from pipeline.estimate.run import RIVALS, Trial, attempt, estimate, scale_up
+from pipeline.estimate.run import COMPARED, EncodedObject, encode_object, estimate, scale_up
 from pipeline.estimate.settings import EstimateSettings
-from pipeline.evaluate.baseline_codecs import bytes_at
+from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.sandbox import Limits, shared
 from pipeline.storage.open import open_source
@@ -30,7 +30,7 @@ PRICES = Prices(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's 220 files: JPEG of four qualities, PNG, WebP, grey and colour, 16 bits, CMYK, one that broke off."""
+    """The demo's 220 files: JPEG of four qualities, PNG, WebP, grey and colour, 16 bits, CMYK, one truncated."""
     root = tmp_path_factory.mktemp("mixed")
     for file in demo_files():
         path = root / file.key
@@ -40,27 +40,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pressed(folder: Path, tiny_codec: Codec) -> dict[str, Trial]:
-    """Every file pressed once: the truth, and what any sample would have found."""
+def encoded(folder: Path, tiny_codec: Codec) -> dict[str, EncodedObject]:
+    """Every file encoded once: the truth, and the outcome in any sample."""
     source = open_source(folder)
     sandbox = shared(Limits.for_images(60.0, MAX_PIXELS, 1 << 29))
     target = Target(quality=30)
     return {
-        entry.key: attempt(entry, source, sandbox, tiny_codec, target, ()) for entry in source.entries() if entry.size
+        entry.key: encode_object(entry, source, sandbox, tiny_codec, target, ())
+        for entry in source.entries()
+        if entry.size
     }
 
 
 @pytest.mark.timeout(900)
 def test_the_truth_lies_inside_the_interval_in_at_least_90_of_100_samples(
-    folder: Path, pressed: dict[str, Trial]
+    folder: Path, encoded: dict[str, EncodedObject]
 ) -> None:
     entries = [entry for entry in open_source(folder).entries() if entry.size]
-    truth = sum(trial.stored for trial in pressed.values())
+    truth = sum(outcome.stored for outcome in encoded.values())
     settings = EstimateSettings(source=str(folder), sample=80)
     held, widths = 0, []
     for seed in range(100):
-        sample = draw(entries, settings.sample, random.Random(seed))
-        found = scale_up(settings, sample, [pressed[e.key] for e in sample.entries], PRICES, "disk", "box")
+        sample = size_weighted_sample(entries, settings.sample, random.Random(seed))
+        found = scale_up(settings, sample, [encoded[e.key] for e in sample.entries], PRICES, "disk", "box")
         held += found.stored_bytes.low <= truth <= found.stored_bytes.high
         widths.append((found.stored_bytes.high - found.stored_bytes.low) / found.source_bytes)
     print(f"{held} of 100 intervals hold the truth; they are {sum(widths):.1f} % of the source wide on average")
@@ -69,19 +71,19 @@ def test_the_truth_lies_inside_the_interval_in_at_least_90_of_100_samples(
 
 
 @pytest.mark.timeout(900)
-def test_the_mixed_folder_is_mixed(pressed: dict[str, Trial]) -> None:
-    assert {"latent", "original", "rejected"} <= {trial.status for trial in pressed.values()}
-    assert all(0 < trial.stored <= trial.size for trial in pressed.values())
+def test_the_mixed_folder_is_mixed(encoded: dict[str, EncodedObject]) -> None:
+    assert {"latent", "original", "rejected"} <= {outcome.status for outcome in encoded.values()}
+    assert all(0 < outcome.stored <= outcome.size for outcome in encoded.values())
 
 
-def test_an_estimate_says_what_a_folder_becomes_beside_webp_and_avif(
+def test_an_estimate_predicts_size_and_time_beside_webp_and_avif(
     folder: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
     before = sorted(folder.rglob("*"))
     found = estimate(
         EstimateSettings(source=str(folder), model=str(tiny_model_folder), sample=20, compare=4, quality=30),
-        say=said.append,
+        notify=said.append,
     )
     assert sorted(folder.rglob("*")) == before
     assert found.objects == len([p for p in before if p.is_file()])
@@ -95,10 +97,10 @@ def test_an_estimate_says_what_a_folder_becomes_beside_webp_and_avif(
 
 
 def test_time_and_cost_follow_from_the_prices() -> None:
-    trials = [Trial(1000, 400, "latent", 10, 0.02), Trial(1000, 600, "latent", 10, 0.04)] * 5
+    outcomes = [EncodedObject(1000, 400, "latent", 10, 0.02), EncodedObject(1000, 600, "latent", 10, 0.04)] * 5
     sample = Sample((), 2_000_000, 2 * 10**9, census=False)
     settings = EstimateSettings(source="s", machines=2)
-    found = scale_up(settings, sample, trials, PRICES, "disk", "box")
+    found = scale_up(settings, sample, outcomes, PRICES, "disk", "box")
     assert found.core_hours.value == pytest.approx(0.00003 * 2e9 / 3600)
     assert found.hours.value == pytest.approx(found.core_hours.value / (2 * 10 * 0.8))
     requests = 2_000_000 / 1000 * 0.001 + 4 * (2 + 2e9 / (64 << 20)) / 1000 * 0.01 + 2_000 / 1000 * 0.01
@@ -135,16 +137,18 @@ def test_a_broken_price_table_is_explained_in_one_line(tmp_path: Path, text: str
     assert "\n" not in str(mistake.value)
 
 
-def test_a_machine_that_the_table_lacks_is_answered_with_those_it_has(folder: Path) -> None:
+def test_an_unknown_machine_is_answered_with_the_known_ones(folder: Path) -> None:
     with pytest.raises(MaepressError, match="the price table has s3-standard"):
         estimate(EstimateSettings(source=str(folder), storage="tape"))
 
 
-@pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
-def test_a_rival_takes_more_bytes_for_more_fidelity_and_says_when_it_cannot(rival: object) -> None:
+@pytest.mark.parametrize("codec", COMPARED, ids=lambda codec: codec.name)
+def test_another_codec_takes_more_bytes_for_more_fidelity_and_none_beyond_its_reach(
+    codec: BaselineCodec,
+) -> None:
     pixels = photo_like(64, 96)
-    low, high = (bytes_at(rival, pixels, floor) for floor in (30.0, 38.0))  # type: ignore[arg-type]
+    low, high = (bytes_at(codec, pixels, floor) for floor in (30.0, 38.0))
     assert low is not None
     assert high is not None
     assert low < high
-    assert bytes_at(rival, pixels, 99.0) is None  # type: ignore[arg-type]
+    assert bytes_at(codec, pixels, 99.0) is None

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from model.core.errors import MaepressError
-from pipeline.evaluate.measurement import OURS, Plan, Skipped, Subject
+from pipeline.evaluate.measurement import OURS, MeasuredImage, MeasurementPlan, Skipped
 from pipeline.evaluate.measuring_processes import measured_in_processes
 from pipeline.storage.base import Fetched, FetchFailed
 from pipeline.storage.local_store import LocalStore
@@ -41,27 +41,27 @@ def photos(tmp_path: Path) -> Path:
 
 def test_every_image_is_measured_once_by_two_processes(photos: Path, tiny_model_folder: Path) -> None:
     source = LocalStore(str(photos))
-    plan = Plan(source, (0, 40), (30.0,), 10_000)
+    plan = MeasurementPlan(source, (0, 40), (30.0,), 10_000)
     results = list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 2))
     found = dict(results)
     assert len(results) == len(found) == 4
     assert isinstance(found["broken.png"], Skipped)
     for i in range(3):
-        subject = found[f"{i}.png"]
-        assert isinstance(subject, Subject)
-        assert (subject.key, subject.width) == (f"{i}.png", 64 + i)
-        assert [point.quality for point in subject.points[OURS]] == [0, 40]
+        image = found[f"{i}.png"]
+        assert isinstance(image, MeasuredImage)
+        assert (image.key, image.width) == (f"{i}.png", 64 + i)
+        assert [point.quality for point in image.points[OURS]] == [0, 40]
 
 
 def test_a_killed_process_ends_in_one_line(photos: Path, tiny_model_folder: Path) -> None:
     source = Deadly(str(photos))
-    plan = Plan(source, (0, 40), (30.0,), 10_000)
+    plan = MeasurementPlan(source, (0, 40), (30.0,), 10_000)
     with pytest.raises(MaepressError, match="give fewer --workers"):
         list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 2))
 
 
 def test_what_measuring_raises_is_raised_here(photos: Path, tiny_model_folder: Path) -> None:
     source = Failing(str(photos))
-    plan = Plan(source, (0, 40), (30.0,), 10_000)
+    plan = MeasurementPlan(source, (0, 40), (30.0,), 10_000)
     with pytest.raises(ZeroDivisionError):
         list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 2))

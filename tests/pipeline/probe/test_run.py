@@ -16,7 +16,7 @@ __all__ = ["small_archive"]
 def test_a_probe_reports_every_class_from_latents_and_from_pixels(small_archive: Archive) -> None:
     said: list[str] = []
     settings = ProbeSettings(archive=small_archive.url, epochs=3, held_out=0.4, keys="[abc]/*")
-    found = probe(settings, say=said.append)
+    found = probe(settings, notify=said.append)
     assert found.classes == {"a": 10, "b": 10, "c": 10} and found.without_label == 0
     assert found.learned + found.held_out == 30
     assert found.pixels is not None
