@@ -57,11 +57,11 @@ def test_a_killed_process_ends_in_one_line(photos: Path, tiny_model_folder: Path
     source = Deadly(str(photos))
     plan = MeasurementPlan(source, (0, 40), (30.0,), 10_000)
     with pytest.raises(MaepressError, match="give fewer --workers"):
-        list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 2))
+        list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 1))
 
 
 def test_what_measuring_raises_is_raised_here(photos: Path, tiny_model_folder: Path) -> None:
     source = Failing(str(photos))
     plan = MeasurementPlan(source, (0, 40), (30.0,), 10_000)
     with pytest.raises(ZeroDivisionError):
-        list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 2))
+        list(measured_in_processes(list(source.entries()), plan, str(tiny_model_folder), 1))
