@@ -5,9 +5,10 @@
 Where each image goes:
 
 - an `original`, and the JPEG of a `jxl`, come back byte for byte under their own key;
-- a pressed image in the format that its source had keeps its key (`same` asks for that; sources in formats that are not
-  written here, such as GIF or AVIF, become PNG);
-- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png` cannot meet;
+- a pressed image in the format that its source had keeps its key (`same` asks for that; sources in
+  formats that are not written here, such as GIF or AVIF, become PNG);
+- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png`
+  cannot meet;
 - `mp4` puts the frames of videos together again, a file a video, and leaves everything else out
   (`pipeline.decode.video_muxing`).
 
@@ -111,14 +112,16 @@ class _Outcome:
 def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
     """Write an archive's images to a folder or bucket. Uses the Ray that is connected, or starts one.
 
-    Files that are there already are overwritten, each in one step; running the same decode twice gives the same files.
+    Files that are there already are overwritten, each in one step; running the same decode twice
+    gives the same files.
 
     Args:
         settings: which images go where.
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, no key matches, or the destination cannot be written.
+        MaepressError: in one line, when there is no archive, no key matches, or the destination
+            cannot be written.
         Single
             images that fail do not raise: see `DecodeResult.failures`.
     """

@@ -1,6 +1,7 @@
 """Frames of an archive put together again: an MP4 for each video that they were taken from.
 
-One video after the other, in this process: frames must follow each other, and an encoder of videos uses all cores.
+One video after the other, in this process: frames must follow each other, and an encoder of videos
+uses all cores.
 """
 
 import io
@@ -43,7 +44,8 @@ def films(archive: Archive, selection: Selection, dest: Store, keys: str) -> Ite
     Args:
         archive: with the frames.
         selection: what matches `keys`.
-        dest: where each video goes, under its own key, with `.mp4` behind it where that is not its suffix.
+        dest: where each video goes, under its own key, with `.mp4` behind it where that is not its
+            suffix.
         keys: the glob.
     """
     decoder, seen = RowDecoder(archive), set[str]()

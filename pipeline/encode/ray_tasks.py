@@ -1,7 +1,8 @@
 """The functions that Ray's tasks run, one per stage, on tables whose rows are pieces.
 
-Nothing here imports torch. A task's process imports the modules that its function's module imports: 170 MB and 0.9 s of
-processor time without torch, 400 MB and 2.5 s with it, and a node runs several such processes.
+Nothing here imports torch. A task's process imports the modules that its function's module imports:
+170 MB and 0.9 s of processor time without torch, 400 MB and 2.5 s with it, and a node runs several
+such processes.
 """
 
 import pickle

@@ -2,8 +2,8 @@
 
     listing + archive --plan--> manifest --dataflow--> receipts --commit--> archive
 
-The driver handles plans and receipts, never images. A shard becomes visible only when the driver commits its receipt,
-so after any crash the same command continues from the last commit.
+The driver handles plans and receipts, never images. A shard becomes visible only when the driver
+commits its receipt, so after any crash the same command continues from the last commit.
 """
 
 import time
@@ -50,7 +50,8 @@ class EncodeResult:
         kept: transcoded and originals by reason, most frequent first.
         rejected: objects rejected in this run; the rejections table holds each one's reason.
         unchanged: keys that needed nothing.
-        rejected_before: keys rejected in an earlier run and not changed since, which were not tried again.
+        rejected_before: keys rejected in an earlier run and not changed since, which were not tried
+            again.
         gone: rows whose key the source no longer has.
         retired: rows among `gone` that this run removed; the others stay.
         source_bytes: bytes of the sources.
@@ -86,17 +87,19 @@ class EncodeResult:
 def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     """Bring an archive up to date with a source.
 
-    An image is compressed once. It is compressed again only when its source's etag changed, or when `repress` is set
-    and its row was made by another model or to another target. `model` may differ from the model of existing rows:
-    every row names its model, and the archive holds all of them. Uses the Ray that is connected, or starts one.
+    An image is compressed once. It is compressed again only when its source's etag changed, or when
+    `repress` is set and its row was made by another model or to another target. `model` may differ
+    from the model of existing rows: every row names its model, and the archive holds all of them.
+    Uses the Ray that is connected, or starts one.
 
     Args:
         settings: source, archive, model, target and limits.
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, for a source that is missing or empty, an archive that cannot be written, a model
-            that cannot be read, encoders that the cluster cannot hold, or another job that changes the same keys.
+        MaepressError: in one line, for a source that is missing or empty, an archive that cannot be
+            written, a model that cannot be read, encoders that the cluster cannot hold, or another
+            job that changes the same keys.
     """
     return run_encode(settings, RunOptions(), quiet=quiet)[0]
 
@@ -220,7 +223,8 @@ def _committed(
 ) -> Iterator[Receipt]:
     """Pass the receipts on, and commit them in batches: after some seconds or shards, and at the end.
 
-    When a later unit fails or the job is interrupted, the finished units are still committed, as their work is done.
+    When a later unit fails or the job is interrupted, the finished units are still committed, as
+    their work is done.
     """
 
     def commit(batch: list[Receipt]) -> None:

@@ -9,10 +9,11 @@
 | compress | rows of the archive                        | CPU tasks, entropy coding                 |
 | write    | one shard per unit                         | CPU tasks                                 |
 
-Nothing here depends on Ray: `pipeline.encode.dataflow` and `pipeline.encode.ray_tasks` run these functions on it.
+Nothing here depends on Ray: `pipeline.encode.dataflow` and `pipeline.encode.ray_tasks` run these
+functions on it.
 
-Every object is accounted for: one that fails becomes a `Rejection` in its place and travels with the others to the
-receipt.
+Every object is accounted for: one that fails becomes a `Rejection` in its place and travels with
+the others to the receipt.
 """
 
 import hashlib
@@ -49,7 +50,8 @@ _TRANSCODE_SHARE = 0.7
 class Loaded:
     """An object that was fetched and decoded.
 
-    `etag` is that of the bytes in `source`; it differs from the listing's when the object changed after that.
+    `etag` is that of the bytes in `source`; it differs from the listing's when the object changed
+    after that.
     """
 
     key: str
@@ -105,12 +107,14 @@ def load(
     Args:
         objects: from the source's listing.
         source: the store that holds them.
-        sandbox: decodes them one at a time, so that a file that crashes the decoder affects no other.
+        sandbox: decodes them one at a time, so that a file that crashes the decoder affects no
+            other.
         max_pixels: larger images are not decoded; their sources are kept.
         max_bytes: larger objects are rejected without being fetched.
 
     Returns:
-        One result per object; those rejected for their size come first, the others keep their order.
+        One result per object; those rejected for their size come first, the others keep their
+        order.
     """
     small = [o for o in objects if o.size <= max_bytes]
     results: list[Loaded | Rejection] = [

@@ -42,7 +42,8 @@ def whole_unit(table: pa.Table) -> tuple[int, str | None, tuple[str, ...], list[
     """A unit's number, its base, the keys to drop from that, and all its items, in order.
 
     Raises:
-        RuntimeError: when the rows are not exactly one unit, which would mean that Ray did not keep their order.
+        RuntimeError: when the rows are not exactly one unit, which would mean that Ray did not keep
+            their order.
     """
     units = {(row["unit"], row["base"]) for row in table.select(["unit", "base"]).to_pylist()}
     if len(units) != 1 or table.num_rows != UNIT_ROWS:

@@ -1,10 +1,12 @@
 """Compact: join small shards.
 
-Nightly additions leave a small shard each. A thousand of them make planning and reading slow (a thousand footers), so
-neighbours are joined, a few at a time: their rows are copied as they are, a row group of each in memory, and one
-transaction puts the new shard in the place of the old ones. Readers see either; nothing is pressed again.
+Every nightly run leaves a small shard. A thousand of them make planning and reading slow (a
+thousand footers to read), so neighbours are joined, a few at a time: rows are copied unchanged,
+with one row group per shard in memory, and one transaction replaces the old shards by the new one.
+Readers see the one or the other; no image is compressed again.
 
-A job that changed one of the shards meanwhile was right: that group is left for another time.
+If another job has changed one of the shards meanwhile, its change stands, and that group is left
+for the next time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,19 +28,19 @@ from pipeline.maintain.settings import CompactSettings
 
 __all__ = ["CompactResult", "CompactSettings", "compact"]
 
-_MOST_AT_ONCE = 32
-"""Shards that become one: what bounds the memory, with a row group of each."""
+_MAX_GROUP = 32
+"""Largest number of shards that become one; memory holds a row group of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompactResult:
-    """What a compaction did.
+    """The result of a compaction.
 
     Attributes:
-        shards_before: of the images table.
-        shards_after: of the images table.
-        bytes_written: of new shards.
-        gave_way: groups of shards that another job changed meanwhile and that were left as they are.
+        shards_before: shards of the images table.
+        shards_after: shards of the images table.
+        bytes_written: bytes of the new shards.
+        gave_way: groups of shards that were left alone because another job changed them meanwhile.
         rejections_before: files of the rejections table.
         rejections_after: files of the rejections table.
     """
@@ -56,10 +58,11 @@ class CompactResult:
 
 
 def compact(settings: CompactSettings) -> CompactResult:
-    """Join small shards of both tables. Until a vacuum, the old ones still serve older versions.
+    """Join small shards of both tables. The old ones stay for older versions, until a vacuum removes them.
 
     Raises:
-        MaepressError: in one line, when there is no archive, or a sync, a restore or another compaction is at work.
+        MaepressError: in one line, when there is no archive, or while a sync, a restore or another
+            compaction runs.
     """
     archive = Archive.open(settings.archive)
     run = new_run()
@@ -83,15 +86,15 @@ def compact(settings: CompactSettings) -> CompactResult:
 
 
 def small_neighbours(shards: Sequence[Shard], target: int) -> Iterator[list[Shard]]:
-    """Groups of shards to join: next to each other among the small ones, together about a shard of the target size.
+    """Groups of shards to join: neighbours among the small shards, each group up to the target size.
 
     Args:
         shards: in order of first key.
-        target: bytes; a shard of less than half of that is small.
+        target: bytes of a shard; one with less than half of that is small.
     """
     group: list[Shard] = []
     for shard in (shard for shard in shards if shard.size < target / 2):
-        if group and (sum(s.size for s in group) + shard.size > target or len(group) == _MOST_AT_ONCE):
+        if group and (sum(s.size for s in group) + shard.size > target or len(group) == _MAX_GROUP):
             if len(group) > 1:
                 yield group
             group = []
@@ -101,7 +104,7 @@ def small_neighbours(shards: Sequence[Shard], target: int) -> Iterator[list[Shar
 
 
 def _compact_rejections(archive: Archive, run: str) -> tuple[int, int]:
-    """All files of the rejections table as one; files before and after."""
+    """Join all files of the rejections table. Returns their number before and after."""
     store = archive.rejections
     table = open_table(store)
     old = files_of(table)
@@ -113,6 +116,6 @@ def _compact_rejections(archive: Archive, run: str) -> tuple[int, int]:
     removes = [shard.path for shard in old]
     try:
         transact(table, REJECTIONS, [new] if new else [], removes, mark, facts, rearranges=True)
-    except CommitFailedError:  # a job has added to them meanwhile: another time
+    except CommitFailedError:  # a job has added rejections meanwhile: leave it for the next time
         return len(old), len(files_of(open_table(store)))
     return len(old), 1

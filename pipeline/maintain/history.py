@@ -17,7 +17,8 @@ class HistoryEntry:
     Attributes:
         version: its number; `maepress restore` takes it.
         time: of the commit, UTC.
-        job: "encode", "sync", "compact" or "restore to N"; Delta's name of the operation for commits of other tools.
+        job: "encode", "sync", "compact" or "restore to N"; Delta's name of the operation for
+            commits of other tools.
         run: the run that committed, None for commits of other tools.
         rows: rows that the commit wrote, None where that is unknown.
         retired: rows removed because their source is gone, None where that is unknown.

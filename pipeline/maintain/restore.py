@@ -1,8 +1,9 @@
 """Restore: make an old version of an archive the current one.
 
-A restore is a new version with the content of an old one. Later versions stay in the history, so a restore can be
-undone by another one. The two tables go back together: each commit of the images table records the version of the
-rejections table that it found, and the rejections return to that version.
+A restore is a new version with the content of an old one. Later versions stay in the history, so a
+restore can be undone by another one. The two tables go back together: each commit of the images
+table records the version of the rejections table that it found, and the rejections return to that
+version.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,11 +52,12 @@ class RestoreResult:
 def restore(settings: RestoreSettings) -> RestoreResult:
     """Make an old version of an archive the current one: rows and rejections.
 
-    Nothing is lost: later versions stay in the history. Restoring the same version twice changes nothing.
+    Nothing is lost: later versions stay in the history. Restoring the same version twice changes
+    nothing.
 
     Raises:
-        MaepressError: in one line, when there is no such version, when a vacuum has removed files that it needs, or
-            while a sync, a compaction or another restore runs.
+        MaepressError: in one line, when there is no such version, when a vacuum has removed files
+            that it needs, or while a sync, a compaction or another restore runs.
     """
     archive = Archive.open(settings.archive)
     run = new_run()
@@ -64,8 +66,9 @@ def restore(settings: RestoreSettings) -> RestoreResult:
         if settings.version > latest:
             raise StorageError(f"{archive.url} has no version {settings.version}: the latest is {latest}")
         rejections = _rejections_at(archive, settings.version)
-        # Both tables are checked before either is changed. If the run dies between the two changes, the next encode
-        # tries keys again that were rejected since; running the restore again repairs that.
+        # Both tables are checked before either is changed. If the run dies between the two changes,
+        # the next encode tries keys again that were rejected since; running the restore again
+        # repairs that.
         _check_files(archive.images, settings.version)
         _check_files(archive.rejections, rejections)
         before = open_table(archive.rejections).version()

@@ -1,4 +1,4 @@
-"""Settings of status, history, restore, vacuum and compact."""
+"""The settings of status, history, restore, vacuum and compact."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,34 +10,34 @@ class _Settings(BaseModel):
 
 
 class HistorySettings(_Settings):
-    """How much of the past."""
+    """Archive and number of versions to list."""
 
     versions: int = Field(50, ge=1, description="latest versions to list")
 
 
 class RestoreSettings(_Settings):
-    """Back to when."""
+    """Archive and version to restore."""
 
     version: int = Field(ge=0, description="version of the archive to go back to, as `maepress history` lists it")
 
 
 class VacuumSettings(_Settings):
-    """How much of the past is kept."""
+    """Archive and retention of old versions."""
 
     hours: float = Field(
-        168.0, ge=1, description="files that no version of the last so many hours needs are removed; older versions go"
+        168.0, ge=1, description="hours for which versions are kept: files that only older versions need are removed"
     )
-    dry_run: bool = Field(False, description="only say what would be removed")
+    dry_run: bool = Field(False, description="only report what would be removed")
 
 
 class CompactSettings(_Settings):
-    """How large shards should be."""
+    """Archive and size of its shards."""
 
-    shard_mib: int = Field(64, ge=1, le=4096, description="MiB of a shard to aim at; those under half of it are joined")
+    shard_mib: int = Field(64, ge=1, le=4096, description="MiB per shard to aim at; shards below half of it are joined")
 
 
 class StatusSettings(_Settings):
-    """How much of the history."""
+    """Archive and details to report."""
 
-    runs: bool = Field(False, description="list the latest runs, too: what each was asked for, did and took")
+    runs: bool = Field(False, description="list the latest runs, too: settings, results and time of each")
     versions: int = Field(10, ge=0, description="latest versions to list")

@@ -1,7 +1,7 @@
-"""Status: what an archive holds, from its tables alone; no payload is read.
+"""Status: the contents of an archive in numbers, computed from its tables without reading payloads.
 
-Counting is left to the table's own query engine (DataFusion, inside `deltalake`), which reads the small columns and
-streams.
+The query engine inside `deltalake` (DataFusion) does the counting; it streams over the small
+columns.
 """
 
 from bisect import bisect_left
@@ -28,7 +28,8 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
        coalesce(sum(CAST(width AS BIGINT) * height), 0) AS pixels
 FROM images"""
 
-# A picture that came back exactly has an infinite PSNR: it is counted, and left out of the mean.
+# An image that decodes exactly has an infinite PSNR: it is counted, and left out of the other
+# numbers.
 _PSNR = """
 SELECT count(*) AS measured, count(*) FILTER (WHERE psnr = CAST('Infinity' AS DOUBLE)) AS exact,
        avg(psnr) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS mean,
@@ -49,9 +50,9 @@ class RecentCommit:
     Attributes:
         version: its number.
         time: UTC.
-        operation: Delta's word for it.
-        run: the run that committed, None for what other tools did.
-        rows: pressed or kept in it, None for what other tools did.
+        operation: Delta's name of the operation.
+        run: the run that committed, None for commits of other tools.
+        rows: rows that the commit wrote, None where that is unknown.
     """
 
     version: int
@@ -63,30 +64,32 @@ class RecentCommit:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveStatus:
-    """What an archive holds.
+    """The contents of an archive.
 
     Attributes:
         archive: its URL.
-        rows: one a source key.
-        latents: of these, pressed images.
-        transcoded: of these, JPEGs kept as JPEG XL, which gives the same bytes back.
-        originals: of these, sources kept byte for byte.
+        rows: number of rows, one per source key.
+        latents: rows that hold a compressed image.
+        transcoded: rows that hold a JPEG as JPEG XL, from which the same bytes come back.
+        originals: rows that hold their source byte for byte.
         kept: transcoded and originals by reason, most frequent first.
-        source_bytes: of all rows' sources.
-        payload_bytes: of all rows' payloads.
-        shard_bytes: of the Parquet files, everything included: what the archive occupies now.
-        shards: Parquet files.
+        source_bytes: bytes of all sources.
+        payload_bytes: bytes of all payloads.
+        shard_bytes: bytes of the current version's Parquet files, everything included.
+        shards: number of these files.
         pixels: width times height over all rows.
-        psnr: of pressed images in dB: mean, least, p5, p50, p95 (approximate); `exact` counts those that came back
-            without any difference, which the others leave out. Values are None where nothing was measured.
+        psnr: of compressed images, in dB: mean, least, p5, p50, p95 (approximate). `measured`
+            counts the values, and `exact` the images that decode without any difference, which the
+            other numbers leave out. Values are None where nothing was measured.
         models: rows by model.
-        targets: pressed rows by what they were pressed to.
+        targets: compressed rows by target.
         qualities: rows by quality.
         formats: rows by source format.
-        rejected: keys that are not in the archive as they now are, because they were refused.
+        rejected: keys whose latest known content was rejected.
         rejections: these by stage and reason, most frequent first.
-        versions: latest first.
-        runs: summaries of runs (`pipeline.archive.run_record`), latest first; empty when they were not asked for.
+        versions: latest commits, latest first.
+        runs: summaries of runs (`pipeline.archive.run_record`), latest first; empty when not asked
+            for.
     """
 
     archive: str
@@ -112,17 +115,17 @@ class ArchiveStatus:
 
     @property
     def ratio(self) -> float | None:
-        """Source bytes to the bytes of the Parquet files, None for an empty archive."""
+        """Source bytes divided by bytes of the Parquet files, None for an empty archive."""
         return self.source_bytes / self.shard_bytes if self.shard_bytes else None
 
     def to_dict(self) -> dict[str, object]:
-        """The fields and the ratio, as JSON can hold them."""
+        """The fields and the ratio as JSON values."""
         versions = [asdict(version) | {"time": version.time.isoformat()} for version in self.versions]
         return asdict(self) | {"ratio": self.ratio, "versions": versions}
 
 
 def status(settings: StatusSettings) -> ArchiveStatus:
-    """Count what an archive holds.
+    """Compute the status of an archive.
 
     Raises:
         MaepressError: in one line, when there is no archive.
@@ -164,9 +167,10 @@ def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, 
 
 
 def open_rejections(archive: Archive) -> dict[str, str]:
-    """Refused keys with "stage: reason", in order; those whose key has become a row since are settled and left out.
+    """Rejected keys with "stage: reason", in order, without those whose key has become a row since.
 
-    Only shards whose range holds a refused key are looked at; rejections are few beside rows.
+    Reads only shards whose key range contains a rejected key, as there are few rejections compared
+    with rows.
     """
     latest: dict[str, tuple[datetime, str]] = {}
     columns = ("key", "etag", "stage", "reason", "rejected_at")
@@ -184,7 +188,7 @@ def open_rejections(archive: Archive) -> dict[str, str]:
 
 
 def any_between(keys: list[str], first: str, last: str) -> bool:
-    """Whether a sorted list has a key in a range, ends included."""
+    """Whether a sorted list has a key in a range, both ends included."""
     at = bisect_left(keys, first)
     return at < len(keys) and keys[at] <= last
 

@@ -1,15 +1,14 @@
-"""Vacuum: remove the files that nothing needs any more.
+"""Vacuum: remove files that are no longer needed.
 
-What is left behind and how it is told apart:
-
-- Shards that a later commit replaced. A version within the retention may still need them: they stay as long.
-- Shards that no commit ever named: their writer or driver died. So may be a shard that a running job has written and
-  not committed yet; so no file goes that is younger than the retention or than the oldest run that is alive
-  (`pipeline.archive.heartbeat`). Should a run have slept through that, its commit notices (`pipeline.archive.commits`).
+- Shards that a later commit replaced, once no version within the retention needs them.
+- Shards that no commit refers to, because their writer or driver died. A shard that a running job
+  has written and not yet committed looks the same, so no file is removed that is younger than the
+  retention or than the oldest live run (`pipeline.archive.heartbeat`). If the heartbeat of a live
+  run failed, its commit detects the missing shard (`pipeline.archive.commits`).
 - Plans of runs that died.
-- What dead writers have begun: temporary files on a local disk, multipart uploads in a bucket.
+- Unfinished files of dead writers: temporary files on a local disk, multipart uploads in a bucket.
 
-Models always stay: they are small, and rows are worth nothing without them.
+Models are never removed: they are small, and no row can be decoded without its model.
 """
 
 import math
@@ -30,15 +29,15 @@ __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
 
 @dataclass(frozen=True, slots=True)
 class VacuumResult:
-    """What a vacuum removed (or, in a dry run, would remove).
+    """The numbers of removed files; in a dry run, of files that would be removed.
 
     Attributes:
         shards: files of the images table.
         rejections: files of the rejections table.
-        shard_bytes: of both.
-        plans: runs whose plan was left behind.
+        shard_bytes: bytes of both.
+        plans: plans of dead runs.
         unfinished: files and uploads that were never finished.
-        spared_for: runs that are alive; nothing younger than the oldest of them was removed.
+        spared_for: ids of live runs; no file younger than the oldest of them is removed.
     """
 
     shards: int
@@ -54,7 +53,7 @@ class VacuumResult:
 
 
 def vacuum(settings: VacuumSettings) -> VacuumResult:
-    """Remove what no version of the last hours needs. Safe beside running jobs.
+    """Remove files that no version within the retention needs. Safe while jobs run.
 
     Raises:
         MaepressError: in one line, when there is no archive or something cannot be removed.
@@ -66,12 +65,12 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
     age = max([settings.hours * 3600, *(now - run.started for run in alive)])
     shards, shard_bytes = _remove_files(archive.images, age, settings.dry_run)
     rejections, rejection_bytes = _remove_files(archive.rejections, age, settings.dry_run)
-    dead = [run for run in runs if not run.is_alive(now) and now - _last_word(run, now) > settings.hours * 3600]
+    dead = [run for run in runs if not run.is_alive(now) and now - _last_seen(run, now) > settings.hours * 3600]
     if not settings.dry_run:
         for run in dead:
             for key in run.files:
                 archive.root.delete(key)
-    # Last, as it may be forbidden where everything else is allowed.
+    # Last, because credentials may allow everything except listing unfinished uploads.
     unfinished = [found for found in archive.root.unfinished() if found.started < now - age]
     if not settings.dry_run:
         for found in unfinished:
@@ -81,7 +80,7 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
 
 
 def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
-    """Number and bytes of a table's files that are older than `age` seconds and that no younger version needs."""
+    """Remove a table's files that no version of the last `age` seconds needs. Returns their number and bytes."""
     hours = math.ceil(age / 3600)
     try:
         table = open_table(store)
@@ -94,6 +93,6 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
     return len(paths), size
 
 
-def _last_word(run: RunFolder, now: float) -> float:
-    """When a run was last known to work; a folder that tells nothing counts as new."""
+def _last_seen(run: RunFolder, now: float) -> float:
+    """Time of a run's last sign of life; now, if neither heartbeat nor id gives any."""
     return max(run.seen, started_at(run.run) or 0.0) or now

@@ -1,8 +1,9 @@
 """Counts what encoders have finished before it is part of a shard: for the progress display only.
 
-A unit takes minutes on a small machine, and its receipt comes only when its shard is written. So encoders report after
-every piece to a small actor, and a thread of the driver reads it once per second. A piece that is repeated because its
-actor died counts twice here, which is why results never use these counts.
+A unit takes minutes on a small machine, and its receipt comes only when its shard is written. So
+encoders report after every piece to a small actor, and a thread of the driver reads it once per
+second. A piece that is repeated because its actor died counts twice here, which is why results
+never use these counts.
 """
 
 from collections.abc import Callable

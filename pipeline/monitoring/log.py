@@ -3,8 +3,9 @@
     2026-11-24 02:31:07 WARNING run=20261124T023000-1f2e3d4c stage=read key="2024/a b.jpg" not an image
     2026-11-24 02:31:09 INFO run=20261124T023000-1f2e3d4c stage=commit shards=4 rows=812 seconds=0.31
 
-Handlers on `logging.getLogger("maepress")` receive them; the jobs print them on standard error where that is not a
-terminal. The rejections table holds every rejection; the log names only the first ones.
+Handlers on `logging.getLogger("maepress")` receive them; the jobs print them on standard error
+where that is not a terminal. The rejections table holds every rejection; the log names only the
+first ones.
 """
 
 import json

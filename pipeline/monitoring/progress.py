@@ -3,9 +3,9 @@
     with Progress(total_objects, total_bytes) as progress:
         progress.advance(objects=12, bytes_in=3_400_000, pixels=9_000_000)
 
-Any job can drive it. An encode reports in two ways: `advance` when a shard is written, and `encoded` for the images
-that encoders have finished and no shard holds yet. Number of objects, speed and time left follow the larger of the two;
-bytes out and the ratio count written shards only.
+Any job can drive it. An encode reports in two ways: `advance` when a shard is written, and
+`encoded` for the images that encoders have finished and no shard holds yet. Number of objects,
+speed and time left follow the larger of the two; bytes out and the ratio count written shards only.
 """
 
 import sys
@@ -127,9 +127,9 @@ class Progress:
     def _seconds_left(self, bytes_done: int) -> float | None:
         """Extrapolated from the speed since the first result; None until enough is done for an estimate.
 
-        The time before the first result went into starting workers and loading models, which is not repeated, and the
-        first result left a pipeline that was still filling up. With both included, a job of a minute would first
-        announce an hour.
+        The time before the first result went into starting workers and loading models, which is not
+        repeated, and the first result left a pipeline that was still filling up. With both
+        included, a job of a minute would first announce an hour.
         """
         if self._first is None:
             return None

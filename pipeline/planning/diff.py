@@ -1,15 +1,16 @@
 """Compares the source's listing with the archive's rows and assigns each key a state.
 
-Both are sorted by key, so one pass over the two decides about every key, and memory does not grow with their number:
+Both are sorted by key, so one pass over the two decides about every key, and memory does not grow
+with their number:
 
     source:   a  b  c     e          a: unchanged      b: changed (its etag differs)
     archive:  a  b'    d  e'  ...    c: new            d: gone
 
-The pass goes window by window. A window holds the rows of each stream that are known to cover the same range of keys;
-Arrow compares them all at once, and Python loops only over keys that need work.
+The pass goes window by window. A window holds the rows of each stream that are known to cover the
+same range of keys; Arrow compares them all at once, and Python loops only over keys that need work.
 
-A key whose present content was rejected before (a row of the rejections table has the same etag) is not tried again,
-unless that is asked for or the storage service was at fault.
+A key whose present content was rejected before (a row of the rejections table has the same etag) is
+not tried again, unless that is asked for or the storage service was at fault.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +62,8 @@ class DiffWindow:
 
     Attributes:
         source: the source's objects in the range, with the columns ENTRIES.
-        rows: the archive's rows in the range: ROW_COLUMNS, further columns that were read, and SHARD.
+        rows: the archive's rows in the range: ROW_COLUMNS, further columns that were read, and
+            SHARD.
         states: for each state except GONE a mask over `source`.
         gone: a mask over `rows`.
         match: for each object the index of its row, -1 where it has none.
@@ -104,8 +106,10 @@ def compare_keys(
 
     Args:
         source: tables of ENTRIES, in byte order of the key, each key once.
-        rows: tables of ROW_COLUMNS, the columns that `is_stale` needs, and SHARD, in the same order, each key once.
-        rejections: tables of REJECTION_COLUMNS in the same order; a key may have several, one per etag.
+        rows: tables of ROW_COLUMNS, the columns that `is_stale` needs, and SHARD, in the same
+            order, each key once.
+        rejections: tables of REJECTION_COLUMNS in the same order; a key may have several, one per
+            etag.
         is_stale: gives a mask of the rows to compress again although their source did not change.
         retry_rejected: ignore earlier rejections.
 

@@ -3,9 +3,9 @@
     ARCHIVE/plans/RUN/00000.parquet     about PART_PIECES pieces, one row per piece
                       00001.parquet     ...
 
-Each part becomes one Ray dataset. Ray keeps a record of every block until a dataset ends, so a single dataset for the
-whole archive would fill the driver's memory. A part is short enough for that memory, and long enough that the start of
-the next one costs little in comparison.
+Each part becomes one Ray dataset. Ray keeps a record of every block until a dataset ends, so a
+single dataset for the whole archive would fill the driver's memory. A part is short enough for that
+memory, and long enough that the start of the next one costs little in comparison.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,8 +36,8 @@ _SCHEMA = pa.schema(_PIECE)
 class Manifest:
     """The plan of one run, on storage.
 
-    The run removes it at its end. A run that was killed leaves it behind, which is harmless: nothing reads it again,
-    and a vacuum removes it.
+    The run removes it at its end. A run that was killed leaves it behind, which is harmless:
+    nothing reads it again, and a vacuum removes it.
     """
 
     def __init__(self, root: Store, run: str) -> None:

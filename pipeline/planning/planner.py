@@ -1,7 +1,8 @@
 """Makes the plan of one run: what the comparison finds becomes units of work, written to the run's manifest.
 
-Two decisions have to wait until every key has been compared: whether rows whose source is gone may be retired (a source
-that lost a large share of its objects is more likely broken than cleared out), and which stale rows fit into the limit.
+Two decisions have to wait until every key has been compared: whether rows whose source is gone may
+be retired (a source that lost a large share of its objects is more likely broken than cleared out),
+and which stale rows fit into the limit.
 """
 
 from collections import Counter
@@ -33,8 +34,8 @@ class PlanOptions:
         stale: which rows are compressed again although their source did not change.
         retry_rejected: try again what was rejected before and has not changed since.
         stale_objects: largest number of stale rows to compress again, None for no limit.
-        retire_share: retire the rows whose source is gone unless they are more than this share (0..1) of the archive's
-            rows; None never retires.
+        retire_share: retire the rows whose source is gone unless they are more than this share
+            (0..1) of the archive's rows; None never retires.
     """
 
     unit_bytes: int
@@ -104,7 +105,8 @@ def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None,
         options: which differences become work.
 
     Raises:
-        MaepressError: when either side cannot be read to its end, or the listing is empty and rows would be retired.
+        MaepressError: when either side cannot be read to its end, or the listing is empty and rows
+            would be retired.
     """
     with ReworkByShard() as rework:
         planner = _Planner(source, archive, manifest, options, rework)
@@ -120,9 +122,10 @@ def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None,
 class _Planner:
     """One plan while it is made.
 
-    The steps depend on each other and run in the order of the methods: `write_new_units` compares all keys, writes the
-    new ones as they come and stores the others in `rework`; only then is the number of missing rows known, on which
-    `may_retire` decides; only then can `rework` be read out, shard by shard, by `write_rework`.
+    The steps depend on each other and run in the order of the methods: `write_new_units` compares
+    all keys, writes the new ones as they come and stores the others in `rework`; only then is the
+    number of missing rows known, on which `may_retire` decides; only then can `rework` be read out,
+    shard by shard, by `write_rework`.
     """
 
     def __init__(
@@ -149,7 +152,8 @@ class _Planner:
         """Whether the rows whose source is gone leave the archive.
 
         Raises:
-            StorageError: when rows may be retired and the listing was empty: that is never taken for a cleared source.
+            StorageError: when rows may be retired and the listing was empty: that is never taken
+                for a cleared source.
         """
         gone, limit = self._counts[KeyState.GONE], self._options.retire_share
         if limit is None:

@@ -1,7 +1,7 @@
 """Groups keys by the shard that holds them, with bounded memory.
 
-Changes are found in key order but have to be written shard by shard, and the shards of a grown archive overlap. SQLite,
-which is part of Python, sorts the changes in a temporary file.
+Changes are found in key order but have to be written shard by shard, and the shards of a grown
+archive overlap. SQLite, which is part of Python, sorts the changes in a temporary file.
 """
 
 import sqlite3
@@ -88,8 +88,8 @@ class ReworkByShard:
     def choose_stale(self, limit: int | None) -> tuple[int, int]:
         """Choose the stale objects to compress again, up to a limit.
 
-        Whole shards are chosen, in the order of their oldest stale row, so that few shards are rewritten. Of the last
-        shard only the first keys may fit.
+        Whole shards are chosen, in the order of their oldest stale row, so that few shards are
+        rewritten. Of the last shard only the first keys may fit.
 
         Args:
             limit: largest number of objects, None for no limit.

@@ -16,8 +16,9 @@ pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain va
 class Staleness:
     """Marks rows that should be compressed again although their source is the same.
 
-    A row is stale when it was compressed to another target or by another model. A row that keeps its source's bytes is
-    stale only when its target had a part in that; a source that cannot be compressed at all is never stale.
+    A row is stale when it was compressed to another target or by another model. A row that keeps
+    its source's bytes is stale only when its target had a part in that; a source that cannot be
+    compressed at all is never stale.
 
     Attributes:
         fingerprint: of the model that compresses now.

@@ -1,14 +1,15 @@
 """Divides keys into units of work.
 
-A *unit* becomes one shard: a contiguous range of new keys, or one existing shard (`base`) of which some keys are
-compressed again. A unit consists of *pieces*, runs of its keys that are fetched, decoded and encoded together:
+A *unit* becomes one shard: a contiguous range of new keys, or one existing shard (`base`) of which
+some keys are compressed again. A unit consists of *pieces*, runs of its keys that are fetched,
+decoded and encoded together:
 
     unit 7    piece 0: keys a b c     piece 1: keys d e f g     piece 2: key h     + 29 rows of padding
     unit 8    piece 0: keys i j       ...
 
-One piece is one row in the pipeline, and every unit has exactly `UNIT_ROWS` rows, padding included. So the stage that
-writes shards takes `UNIT_ROWS` rows at a time, in order, and has a whole unit: it keeps no state, and any number of
-writers work side by side.
+One piece is one row in the pipeline, and every unit has exactly `UNIT_ROWS` rows, padding included.
+So the stage that writes shards takes `UNIT_ROWS` rows at a time, in order, and has a whole unit: it
+keeps no state, and any number of writers work side by side.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +48,8 @@ def units_of_new_keys(entries: Iterable[Entry], unit_bytes: int, first_unit: int
 
     Args:
         entries: in key order.
-        unit_bytes: a unit ends when its objects reach this number of bytes, or when its rows are used up.
+        unit_bytes: a unit ends when its objects reach this number of bytes, or when its rows are
+            used up.
         first_unit: number of the first unit.
     """
     unit, pieces, size = first_unit, list[tuple[Entry, ...]](), 0

@@ -1,11 +1,12 @@
-"""Adapting in the night: a sync may let the codec learn from its source first, and goes on with what won.
+"""Model adaptation: before it compresses, a sync may train the codec on its source and switch to a better model.
 
-    current model --train on the source--> candidate --held-out images--> BD-rate --wins by the margin?--> current model
+    current model --train on the source--> candidate --BD-rate on held-out images--> better by the margin?
+                                                             yes: the candidate becomes the current model
 
-Held-out images are those that training never sees, by hash of key (`pipeline.dataset.split.split`);
-both models were measured on them in the same run. What was tried, and which model is the current
-one, stands in `adapted.json` beside the archive's tables; a model that won lives in `models/` like
-any other that presses rows. A killed trial leaves the old state.
+Held-out images are chosen by a hash of their keys (`pipeline.dataset.split.split`); training never
+sees them, and one run measures both models on them. `adapted.json` beside the archive's tables
+records the last trial and with it the current model; a candidate that wins is stored in `models/`
+like every other model. The record is written last, so a trial that is killed changes nothing.
 """
 
 import json
@@ -25,24 +26,27 @@ from pipeline.sync.settings import SyncSettings
 from pipeline.train.ray_storage import remove
 from pipeline.train.run import TrainSettings, train
 
-NOTE, WORKSHOP = "adapted.json", "adapting"
-NIGHT = 86400.0
-EARLY = 0.5
-"""Nights by which a trial may come before its time: schedules are not punctual."""
+RECORD, WORK_FOLDER = "adapted.json", "adapting"
+NIGHT_SECONDS = 86400.0
+EARLY_NIGHTS = 0.5
+"""Nights by which a trial may come early, as schedules are not punctual."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of adapting.
+class AdaptationTrial:
+    """The result of one trial of adapting the model.
 
     Attributes:
-        configured: fingerprint of the model that the settings name; a note for another one does not count.
-        before: fingerprint of the model that was the current one.
-        candidate: fingerprint of the model that was learned.
-        bd_rate: rate of the candidate beyond the other at equal PSNR on the held-out images, in percent.
-        won: whether the candidate became the current one.
-        at: when, in seconds since 1970.
-        curves: points (bits a pixel, PSNR in dB) of both on the held-out images, the older one first.
+        configured: fingerprint of the model in the settings; a record made for another one is
+            ignored.
+        before: fingerprint of the model that was current before the trial.
+        candidate: fingerprint of the trained model.
+        bd_rate: additional rate of the candidate at equal PSNR on the held-out images, in percent;
+            negative is better.
+        won: whether the candidate became the current model.
+        at: time of the trial, in seconds since 1970.
+        curves: points (bits per pixel, PSNR in dB) of both models on the held-out images, the older
+            model first.
     """
 
     configured: str
@@ -55,30 +59,31 @@ class Trial:
 
     @property
     def current(self) -> str:
-        """Fingerprint of the model to press with from now on."""
+        """Fingerprint of the current model after the trial."""
         return self.candidate if self.won else self.before
 
     def described(self) -> str:
-        """In a line."""
-        verdict = "is used from now on" if self.won else f"did not win by the margin: {self.before} stays"
-        return f"adapting: model {self.candidate} needs {self.bd_rate:+.1f} % rate on held-out images; it {verdict}"
+        """The result in one line."""
+        verdict = "is used from now on" if self.won else f"is not better by the margin: {self.before} stays"
+        rate = f"{self.bd_rate:+.1f} % rate at equal PSNR on held-out images"
+        return f"adaptation: model {self.candidate} needs {rate}; it {verdict}"
 
 
-def tonights_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, Trial | None]:
-    """The model that a sync presses with: the last one that won, or the one that the settings name.
+def choose_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, AdaptationTrial | None]:
+    """The model that a sync compresses with: the winner of the last trial, or the one in the settings.
 
-    When the last trial is the set number of nights ago, another comes first: training for the set minutes, the note
-    last. A dry run tries nothing.
+    If the last trial was `adapt_nights` nights ago, a new one runs first, and trains for
+    `adapt_minutes`. A dry run never starts a trial.
 
     Args:
         settings: of the sync.
-        quiet: say nothing of the training.
+        quiet: do not report the progress of training.
 
     Returns:
-        its URL, and what came of a trial; None when it was not due.
+        The model's URL, and the trial's result, None when no trial was due.
 
     Raises:
-        MaepressError: when training fails for good, or another sync holds the archive.
+        MaepressError: when training fails, or another sync holds the archive's lease.
     """
     if not settings.adapt_nights:
         return settings.model, None
@@ -88,22 +93,22 @@ def tonights_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str,
     model = settings.model
     if last and last.current != configured:
         model = archive.root.child(f"models/{last.current}").absolute_url
-    if settings.dry_run or (last and time.time() - last.at < (settings.adapt_nights - EARLY) * NIGHT):
+    if settings.dry_run or (last and time.time() - last.at < (settings.adapt_nights - EARLY_NIGHTS) * NIGHT_SECONDS):
         return model, None
-    trial = _try(settings, model, configured, last.current if last else configured, quiet=quiet)
+    trial = _run_trial(settings, model, configured, last.current if last else configured, quiet=quiet)
     return (archive.root.child(f"models/{trial.candidate}").absolute_url if trial.won else model), trial
 
 
-def _try(settings: SyncSettings, model: str, configured: str, before: str, *, quiet: bool) -> Trial:
-    """Train from a model, judge, and write the note."""
+def _run_trial(settings: SyncSettings, model: str, configured: str, before: str, *, quiet: bool) -> AdaptationTrial:
+    """Train on from `model`, compare, and write the record."""
     archive = Archive.create(settings.archive)
     with Lease(archive.root, new_run(), "sync"):
-        workshop = archive.root.child(WORKSHOP).absolute_url
-        remove(workshop)  # of a trial that was killed
+        folder = archive.root.child(WORK_FOLDER).absolute_url
+        remove(folder)  # left by a trial that was killed
         result = train(
             TrainSettings(
                 images=settings.source,
-                out=workshop,
+                out=folder,
                 init=model,
                 max_minutes=settings.adapt_minutes,
                 workers=settings.adapt_workers,
@@ -112,35 +117,41 @@ def _try(settings: SyncSettings, model: str, configured: str, before: str, *, qu
             ),
             *((lambda line: None,) if quiet else ()),
         )
-        trial = _judged(configured, before, result.fingerprint, result.validation, settings)
+        trial = _compare(configured, before, result.fingerprint, result.validation, settings)
         if trial.won:
-            archive.put_model(trial.candidate, local_model(workshop))
-        archive.root.put(NOTE, json.dumps(asdict(trial), indent=1).encode())
-        remove(workshop)
+            archive.put_model(trial.candidate, local_model(folder))
+        archive.root.put(RECORD, json.dumps(asdict(trial), indent=1).encode())
+        remove(folder)
     return trial
 
 
-def last_trial(root: Store, configured: str) -> Trial | None:
-    """What the note says, if it is about the model that the settings name."""
-    if not root.exists(NOTE):
+def last_trial(root: Store, configured: str) -> AdaptationTrial | None:
+    """The recorded trial, None if there is none for the model `configured`.
+
+    Raises:
+        MaepressError: when the record is damaged.
+    """
+    if not root.exists(RECORD):
         return None
     try:
-        values = json.loads(root.get(NOTE))
+        values = json.loads(root.get(RECORD))
         old, new = ([(float(bpp), float(psnr)) for bpp, psnr in curve] for curve in values.pop("curves"))
-        trial = Trial(**values, curves=(old, new))
+        trial = AdaptationTrial(**values, curves=(old, new))
     except (ValueError, TypeError, KeyError) as e:
-        raise MaepressError(f"{root.url}/{NOTE} is damaged ({e}): remove it, and the next sync begins anew") from None
+        raise MaepressError(
+            f"{root.url}/{RECORD} is damaged ({e}): remove it, and the next sync starts from the configured model"
+        ) from None
     return trial if trial.configured == configured else None
 
 
-def _judged(
+def _compare(
     configured: str, before: str, candidate: str, validation: Sequence[dict[str, float]], settings: SyncSettings
-) -> Trial:
+) -> AdaptationTrial:
     first, best = validation[0], min(validation, key=lambda row: row["loss"])
     curves = (_curve(first), _curve(best))
     gain = bd_rate(*curves) if best is not first else 0.0
     won = gain <= -100 * settings.adapt_margin
-    return Trial(configured, before, candidate, gain, won, time.time(), curves)
+    return AdaptationTrial(configured, before, candidate, gain, won, time.time(), curves)
 
 
 def _curve(row: dict[str, float]) -> list[tuple[float, float]]:

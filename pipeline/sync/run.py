@@ -1,15 +1,18 @@
-"""Sync: make an archive the image of its source. The nightly job.
+"""Sync: bring an archive in line with its source, removals included. The nightly job.
 
-    listing + archive --plan--> new, changed, gone, stale --press--> archive
+    listing + archive --plan--> new, changed, gone, stale --encode--> archive
 
-It is an encode that may also take away and renew:
+A sync is an encode that may also remove and renew rows:
 
-- Rows whose source is gone leave the archive, unless that would be more than a set share of it: a source that lost a
-  tenth of itself over night is more likely broken than cleared out. Then none of them leaves, everything else is done,
-  and the result says so. A listing that fails or is empty ends the run before anything is planned.
-- Rows that another model or another target pressed are pressed again when asked for, a bounded number or time a night.
-- Every so many nights, if asked to, the codec learns from the source first (`pipeline.sync.model_adaptation`).
-- Of two runs one gives way at once (`pipeline.archive.lease`).
+- Rows whose source is gone are retired, unless they are more than a set share of the archive: a
+  source that lost a tenth of its objects overnight is more likely broken than cleared out. In that
+  case no row is retired, all other work is done, and the result contains a warning. A listing that
+  fails or is empty ends the run before anything is planned.
+- Rows made by another model or to another target are compressed again if asked for, up to a number
+  or a time per run.
+- Every few nights, if asked for, the codec is trained on the source first
+  (`pipeline.sync.model_adaptation`).
+- Of two runs at the same time the second ends at once (`pipeline.archive.lease`).
 """
 
 from dataclasses import asdict, dataclass
@@ -23,7 +26,7 @@ from pipeline.archive.model_store import local_model
 from pipeline.encode.run import EncodeResult, RunOptions, plan_options, run_encode
 from pipeline.planning.planner import EncodePlan, make_plan
 from pipeline.storage.open import open_source
-from pipeline.sync.model_adaptation import Trial, tonights_model
+from pipeline.sync.model_adaptation import AdaptationTrial, choose_model
 from pipeline.sync.settings import SyncSettings
 
 __all__ = ["SyncResult", "SyncSettings", "sync"]
@@ -31,23 +34,23 @@ __all__ = ["SyncResult", "SyncSettings", "sync"]
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync found and did.
+    """The result of a sync.
 
     Attributes:
-        plan: what was to be done.
-        done: what was done; None for a dry run.
-        retire_share: the limit that applied.
-        adapted: what came of adapting; None when it was not its night.
+        plan: the totals of its plan.
+        done: the result of its encode; None for a dry run.
+        retire_share: the limit on retired rows, as a share of the archive.
+        adapted: the result of adapting the model; None when no trial was due.
     """
 
     plan: EncodePlan
     done: EncodeResult | None
     retire_share: float
-    adapted: Trial | None = None
+    adapted: AdaptationTrial | None = None
 
     @property
     def warning(self) -> str | None:
-        """Why rows that are gone were not retired; None when they were."""
+        """Why rows whose source is gone were not retired; None when they were, or when no row may be retired."""
         if not self.plan.withheld or not self.retire_share:
             return None
         return (
@@ -56,7 +59,7 @@ class SyncResult:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The plan, what was done, and the warning, as JSON can hold them."""
+        """The plan, the results and the warning as JSON values."""
         plan = {
             name: value for name, value in asdict(self.plan).items() if name not in ("required_parts", "optional_parts")
         }
@@ -70,17 +73,18 @@ class SyncResult:
 
 
 def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
-    """Press what is new or changed, retire what is gone, and press again what is stale.
+    """Compress what is new or changed, retire what is gone, and compress again what is stale.
 
-    Running it again goes on from what is committed. Uses the Ray that is connected, or starts one; a dry run does not.
+    Running it again continues from the last commit. Uses the Ray that is connected, or starts one;
+    a dry run needs no Ray.
 
     Args:
-        settings: what, where, how, and within which limits.
+        settings: source, archive, model, target and limits.
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, as an encode does; also when another sync, compaction or restore is at work on the
-            archive, and when the listing is empty.
+        MaepressError: in one line, as an encode does; also while another sync, a compaction or a
+            restore of the archive runs, and when the listing is empty.
     """
     options = RunOptions(
         job="sync",
@@ -89,7 +93,7 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
         stale_objects=settings.repress_objects,
         stale_minutes=settings.repress_minutes,
     )
-    model, trial = tonights_model(settings, quiet=quiet)
+    model, trial = choose_model(settings, quiet=quiet)
     settings = settings.model_copy(update={"model": model})
     if settings.dry_run:
         return SyncResult(_plan(settings, options), None, settings.retire_share)
@@ -98,12 +102,12 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
 
 
 def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
-    """The plan alone; nothing is written anywhere."""
+    """The plan alone; nothing is written."""
     source = open_source(settings.source)
     archive: Archive | None = Archive(settings.archive)
     try:
         open_table(Archive(settings.archive).images)
     except TableNotFoundError:
-        archive = None  # it would be made
+        archive = None  # a real run would create it
     fingerprint = Codec.load(local_model(settings.model)).fingerprint
     return make_plan(source, archive, None, plan_options(settings, fingerprint, options))

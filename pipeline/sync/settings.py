@@ -1,4 +1,4 @@
-"""What a sync can be told."""
+"""The settings of a sync."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from pipeline.encode.settings import EncodeSettings
 
 
 class SyncSettings(EncodeSettings):
-    """Everything that an encode can be told, what may leave the archive, and how much of the old is pressed again."""
+    """The settings of an encode, and the limits on retiring, renewing and adapting."""
 
     retire_share: float = Field(
         0.1,
@@ -16,13 +16,13 @@ class SyncSettings(EncodeSettings):
         "0 keeps all, 1 trusts the source",
     )
     repress_objects: int | None = Field(
-        None, ge=1, description="with repress: most rows to press again a run, those pressed longest ago first"
+        None, ge=1, description="with repress: largest number of rows to compress again per run, oldest first"
     )
     repress_minutes: float | None = Field(
         None, gt=0, description="with repress: minutes after the start when no more of them are begun"
     )
     adapt_nights: int = Field(
-        0, ge=0, description="let the codec learn from the source every so many nights, before pressing; 0 never"
+        0, ge=0, description="nights between trainings of the codec on the source, before compressing; 0 never"
     )
     adapt_minutes: float = Field(30.0, gt=0, description="with adapt-nights: minutes of training")
     adapt_margin: float = Field(
@@ -32,4 +32,4 @@ class SyncSettings(EncodeSettings):
         description="with adapt-nights: the new model is used if it saves this share of the rate on held-out images",
     )
     adapt_workers: int = Field(2, ge=1, description="with adapt-nights: DDP workers")
-    dry_run: bool = Field(False, description="only say what would be done")
+    dry_run: bool = Field(False, description="only report what would be done")

@@ -3,10 +3,9 @@
     keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors)
     --> problems
 
-Every payload is read: checksum, header and row must agree, an original, and what a transcode
-gives back, must have the SHA-256 of its source. A sample
-of the pressed images is decoded with the models that the archive itself holds, and compared with the source where
-that is at hand.
+Every payload is read: checksum, header and row must agree, an original, and what a transcode gives
+back, must have the SHA-256 of its source. A sample of the pressed images is decoded with the models
+that the archive itself holds, and compared with the source where that is at hand.
 """
 
 import hashlib
@@ -117,7 +116,8 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, or no source where one is named. Problems do not raise.
+        MaepressError: in one line, when there is no archive, or no source where one is named.
+            Problems do not raise.
     """
     started = time.monotonic()
     archive = Archive.open(settings.archive)

@@ -9,7 +9,7 @@ import pytest
 from model.codec import Codec
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.sync.model_adaptation import NIGHT, NOTE, last_trial
+from pipeline.sync.model_adaptation import NIGHT_SECONDS, RECORD, last_trial
 from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.pipeline.sources import encoded, photo, put_all
 
@@ -33,8 +33,8 @@ def models_of(archive: Path) -> set[str]:
 
 
 def days_pass(archive: Path, days: float) -> None:
-    note = json.loads((archive / NOTE).read_text())
-    (archive / NOTE).write_text(json.dumps(note | {"at": note["at"] - days * NIGHT}))
+    note = json.loads((archive / RECORD).read_text())
+    (archive / RECORD).write_text(json.dumps(note | {"at": note["at"] - days * NIGHT_SECONDS}))
 
 
 @pytest.mark.slow
@@ -78,10 +78,10 @@ def test_a_model_that_does_not_win_by_the_margin_is_not_used_nor_kept(
 def test_a_note_about_another_configured_model_does_not_count_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     note = {"configured": "a", "before": "a", "candidate": "b", "bd_rate": -9.0, "won": True, "at": 0.0}
-    archive.root.put(NOTE, json.dumps(note | {"curves": [[[1.0, 30.0]], [[0.9, 30.0]]]}).encode())
+    archive.root.put(RECORD, json.dumps(note | {"curves": [[[1.0, 30.0]], [[0.9, 30.0]]]}).encode())
     found = last_trial(archive.root, "a")
     assert found is not None and found.current == "b"
     assert last_trial(archive.root, "c") is None
-    archive.root.put(NOTE, b'{"configured": "a"}')
+    archive.root.put(RECORD, b'{"configured": "a"}')
     with pytest.raises(MaepressError, match=r"adapted\.json is damaged .*: remove it"):
         last_trial(archive.root, "a")
