@@ -1,1 +1,1 @@
-"""An archive back to image files."""
+"""Decodes an archive to image files."""

@@ -1,1 +1,1 @@
-"""Source images to committed shards."""
+"""Compresses source images into committed shards."""

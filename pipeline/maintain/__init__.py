@@ -1,1 +1,1 @@
-"""The care of an archive: status, history, restore, compact, vacuum."""
+"""Maintenance of an archive: status, history, restore, compact, vacuum."""

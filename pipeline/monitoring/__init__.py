@@ -1,1 +1,1 @@
-"""What operators see of a running job: log, metrics, progress."""
+"""Log, metrics and progress display of running jobs."""

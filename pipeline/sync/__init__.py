@@ -1,1 +1,1 @@
-"""The nightly job: encode what is new, retire what is gone, adapt the model."""
+"""The nightly job: encodes what is new, retires what is gone, adapts the model."""

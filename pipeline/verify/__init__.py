@@ -1,1 +1,1 @@
-"""Whether every row of an archive is intact."""
+"""Checks that every row of an archive is intact."""
