@@ -1,10 +1,12 @@
-"""The production line: a wave of pieces through Ray Data, from load to write.
+"""The data flow of an encode: pieces through the four stages on Ray Data.
 
-    pieces --load--> tasks --_Encoder--> actors --press--> tasks --write--> one receipt for each unit
+    pieces --load--> --analyse--> --compress--> --write--> receipts, one per unit
+            tasks     _Encoder     tasks         tasks
+                      (actors)
 
-Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS` rows, so the writer
-takes that number of rows at a time and has a whole unit, which it checks. Ray repeats the work of any task or actor
-that dies.
+Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS` rows,
+so the writer takes that number of rows at a time and has a whole unit, which it checks. Ray repeats
+the work of any task or actor that dies.
 """
 
 import functools
@@ -40,7 +42,12 @@ STAGES = ("load", "analyse", "compress", "write")
 
 
 class EncodeDataflow:
-    """The stages set up for one run. Uses the Ray that is connected, or starts one."""
+    """The four stages, configured for one run. Uses the Ray that is connected, or starts one.
+
+    dataflow = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
+    with dataflow.polling(progress.encoded):
+        for receipt in dataflow.run(manifest.read(part)): ...
+    """
 
     def __init__(
         self,
@@ -52,16 +59,16 @@ class EncodeDataflow:
         settings: EncodeSettings,
         encoder: "type[_Encoder] | None" = None,
     ) -> None:
-        """Set up.
+        """Configure the stages.
 
         Args:
-            source: where the images are.
-            archive: where shards go; it holds the model already.
+            source: the store of the images.
+            archive: the archive to write to; it holds the model already.
             fingerprint: of the model.
             coder: the model's entropy coder.
-            run: the run's name, for the rows.
-            settings: target, limits and the workers.
-            encoder: the actors' class; another one than the line's own stands in for it where there is no GPU.
+            run: the run's id, for the rows.
+            settings: target, limits and workers.
+            encoder: the actors' class, for tests and benchmarks; None for `_Encoder`.
 
         Raises:
             MaepressError: when the cluster cannot hold a single encoder.
@@ -73,28 +80,42 @@ class EncodeDataflow:
         self._load = functools.partial(ray_tasks.load, source=source, settings=settings)
         self._counter = start_counter()
         self._encoder = encoder or _Encoder
-        self._given = (self._counter, archive, fingerprint, settings.target(), self._workers.threads)
+        self._encoder_arguments = (self._counter, archive, fingerprint, settings.target(), self._workers.threads)
         self._compress = functools.partial(ray_tasks.compress, coder=coder, run=run, settings=settings)
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
     def polling(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
-        """Show how far the encoders of this line are, for the length of a `with` block."""
+        """Report the encoders' counts to `show` once per second, for the length of a `with` block."""
         return polling_counter(self._counter, show)
 
     def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
-        """The receipts of a wave's units, in order, as they are finished."""
+        """Run all stages on whole units. Yields the units' receipts, in order, as they are finished."""
         receipts = self.dataset(pieces)
         for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for cell in batch["receipt"]:
                 yield pickle.loads(cell.as_buffer())
 
     def dataset(self, pieces: Iterable[Piece], stages: int = len(STAGES)) -> Dataset:
-        """A wave that is not running yet; one that only drops keys goes straight to the writer and starts no encoder.
+        """The dataset of one part of the plan; Ray runs it when it is read.
+
+        A part that only drops keys goes straight to the writer and starts no encoder.
 
         Args:
             pieces: of whole units.
-            stages: how many of STAGES there are; with fewer than all the rows are pieces, not receipts.
+            stages: number of stages to apply, in the order of STAGES. With fewer than all, the rows
+                of the dataset are pieces instead of receipts.
         """
+        part = list(pieces)
+        maps = self._maps()
+        maps = maps[:stages] if any(piece.objects for piece in part) else maps[-1:stages]
+        with DataContext.current(_context()):
+            dataset: Dataset = ray.data.from_arrow([wire.block(piece) for piece in part])
+            for work, rows, options in maps:
+                dataset = dataset.map_batches(work, batch_size=rows, **options)
+        return dataset
+
+    def _maps(self) -> list[tuple[Any, int | None, dict[str, Any]]]:
+        """For each of STAGES its function or class, its rows per call, and its options for Ray."""
         workers = self._workers
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
         task: dict[str, Any] = arrow | {"num_cpus": workers.task_cpus}
@@ -106,42 +127,35 @@ class EncodeDataflow:
             enable_true_multi_threading=workers.calls > 1,
         )
         actors: dict[str, Any] = arrow | {
-            "fn_constructor_args": self._given,
+            "fn_constructor_args": self._encoder_arguments,
             "compute": encoders,
             "num_cpus": workers.encoder_cpus,
             "num_gpus": workers.gpus,
         }
-        steps: list[tuple[Any, int | None, dict[str, Any]]] = [
+        return [
             (self._load, None, task),
-            (self._encoder, 1, actors),  # a row, which is a piece: with GPUs Ray insists on a number
+            (self._encoder, 1, actors),  # one row, which is one piece: with GPUs Ray requires a number
             (self._compress, None, task),
-            # Not `repartition`: its task claims a whole core and takes no options, so on a small machine it would
-            # wait until the encoders are done.
+            # Not `repartition`: its task claims a whole core and takes no options, so on a small
+            # machine it would wait until the encoders are done.
             (self._write, UNIT_ROWS, task | {"num_cpus": workers.writer_cpus}),
         ]
-        wave = list(pieces)
-        steps = steps[:stages] if any(piece.objects for piece in wave) else steps[-1:stages]
-        with DataContext.current(_context()):
-            made: Dataset = ray.data.from_arrow([wire.block(piece) for piece in wave])
-            for work, rows, options in steps:
-                made = made.map_batches(work, batch_size=rows, **options)
-        return made
 
 
 def _context() -> DataContext:
-    """Ray Data's settings for a wave."""
+    """Ray Data's settings for an encode."""
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    context.execution_no_progress_timeout_s = -1  # a job may wait days for spot machines, and a person can see it wait
-    context.target_max_block_size = None  # a row is a piece, sized by the plan: nothing to split
+    context.execution_no_progress_timeout_s = -1  # a job may wait days for spot machines
+    context.target_max_block_size = None  # a row is a piece, whose size the plan has chosen: never split
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.issue_detectors_config.detectors = []  # they advise on memory and slow tasks, in the middle of the progress
+    context.issue_detectors_config.detectors = []  # they print advice into the progress display
     return context
 
 
 class _Encoder:
-    """An actor with a model."""
+    """The actor of the stage `analyse`, with a model."""
 
     def __init__(self, counter: Any, archive: Archive, fingerprint: str, target: Target, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -153,7 +167,7 @@ class _Encoder:
 
     @staticmethod
     def device() -> str:
-        """Where the networks run."""
+        """The device of the networks: "cuda" or "cpu"."""
         return own_device()
 
     def __call__(self, table: pa.Table) -> pa.Table:
