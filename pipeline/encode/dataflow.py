@@ -1,8 +1,6 @@
 """The data flow of an encode: pieces through the four stages on Ray Data.
 
-    pieces --load--> --analyse--> --compress--> --write--> receipts, one per unit
-            tasks     _Encoder     tasks         tasks
-                      (actors)
+    pieces --> load (tasks) --> analyse (actors) --> compress (tasks) --> write (tasks) --> receipts
 
 Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS` rows,
 so the writer takes that number of rows at a time and has a whole unit, which it checks. Ray repeats
