@@ -127,13 +127,13 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
         return payload
     if row["status"] == JXL:
         return shared(TRANSCODING).to_jpeg(payload)
-    ((_, picture),) = _decoder(archive.url).pictures([row])
+    ((_, picture),) = process_decoder(archive.url).pictures([row])
     if isinstance(picture, str):
         raise DamagedPayload(f"{key!r} in {archive.url} does not decode: {picture}")
     return picture
 
 
 @lru_cache(maxsize=4)
-def _decoder(url: str) -> RowDecoder:
-    """Keeps an archive's models loaded between calls."""
-    return RowDecoder(Archive(url))
+def process_decoder(url: str, device: str = "cpu") -> RowDecoder:
+    """This process's decoder for an archive: its models stay loaded between calls and tasks."""
+    return RowDecoder(Archive(url), device)

@@ -13,7 +13,6 @@ pass, as what z leaves of them, in units of y, and z's Z channels beside them, r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Row, RowDecoder, chunks
+from pipeline.archive.reader import Row, chunks, process_decoder
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.sandbox import TRANSCODING, shared
@@ -48,12 +47,6 @@ class Grid:
         return self.numbers * self.scale
 
 
-@lru_cache(maxsize=4)
-def _decoder(url: str, device: str) -> RowDecoder:
-    """Keeps an archive's models loaded from epoch to epoch."""
-    return RowDecoder(Archive(url), device)
-
-
 class Samples:
     """Makes arrays of rows of one archive, with the models that it holds."""
 
@@ -61,7 +54,7 @@ class Samples:
         """Nothing is loaded before it is needed."""
         self._archive = archive
         self._content = content
-        self._decoder = _decoder(archive.url, device)
+        self._decoder = process_decoder(archive.url, device)
 
     def arrays(self, rows: Sequence[Row]) -> list[NDArray[Any]]:
         """The array of each row, in order.

@@ -7,15 +7,11 @@ s3fs, which shares the client.
 
 import asyncio
 import contextlib
-import functools
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import fsspec.asyn
-import s3fs.core
-from botocore.exceptions import ClientError, EndpointConnectionError
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
 from pipeline.storage.ordered_walk import Page
@@ -23,37 +19,27 @@ from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.retry import ATTEMPTS, with_retries
 from pipeline.storage.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, is_unsupported, reason
 from pipeline.storage.s3_listing import FlatListing, Request
-
-CONCURRENCY = 32
-"""Requests in flight for one `fetch`."""
+from pipeline.storage.s3_sessions import CONCURRENCY, PROCESS_SESSIONS, S3Sessions
 
 CHECK_ATTEMPTS = 3
 """Attempts at a check before a job begins, which should be answered within seconds."""
-
-FILE_ATTEMPTS = 11
-"""Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times longer each time."""
 
 PART_BYTES = 16 << 20
 PAGE_KEYS = 1000
 """Keys of one answer to a listing; more than a thousand no server gives."""
 
 _SORTED_SERVERS = ("AmazonS3", "MinIO")
-_ENVIRONMENT = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-)
 
 
 class S3Store(Store):
     """A bucket or a prefix of one, `s3://bucket/prefix`."""
 
-    def __init__(self, url: str) -> None:
-        """Args: url: `s3://bucket` or `s3://bucket/prefix`.
+    def __init__(self, url: str, sessions: S3Sessions = PROCESS_SESSIONS) -> None:
+        """Nothing is contacted yet.
+
+        Args:
+            url: `s3://bucket` or `s3://bucket/prefix`.
+            sessions: connections to use; in another process, a copy of this store uses the connections of that process.
 
         Raises:
             StorageError: when the bucket's name is missing.
@@ -61,8 +47,13 @@ class S3Store(Store):
         self.bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
         super().__init__(f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}")
         self.prefix = prefix + "/" if prefix else ""
+        self._sessions = sessions
         if not self.bucket:
             raise StorageError(f"{url!r} names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
+
+    def child(self, name: str) -> "S3Store":
+        """See Store. It shares this store's connections."""
+        return S3Store(f"{self.url}/{name}", self._sessions)
 
     def entries(self) -> Iterator[Entry]:
         """See Store.
@@ -88,7 +79,7 @@ class S3Store(Store):
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
-        found = fsspec.asyn.sync(_filesystem().loop, self._fetch_all, list(keys), max_bytes)
+        found = fsspec.asyn.sync(self._sessions.current().loop, self._fetch_all, list(keys), max_bytes)
         return cast(list[Fetched | FetchFailed], found)
 
     def put(self, key: str, data: bytes) -> None:
@@ -98,14 +89,16 @@ class S3Store(Store):
     def open_input(self, key: str) -> BinaryIO:
         """See Store."""
         try:
-            return cast(BinaryIO, _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "rb", cache_type="none"))
+            return cast(
+                BinaryIO, self._sessions.current().open(f"{self.bucket}/{self.prefix}{key}", "rb", cache_type="none")
+            )
         except S3_ERRORS as e:
             raise self._file_error(e, key) from e
 
     @contextlib.contextmanager
     def open_output(self, key: str) -> Iterator[BinaryIO]:
         """See Store: a multipart upload, completed at the end or aborted."""
-        file = _filesystem().open(f"{self.bucket}/{self.prefix}{key}", "wb", block_size=PART_BYTES)
+        file = self._sessions.current().open(f"{self.bucket}/{self.prefix}{key}", "wb", block_size=PART_BYTES)
         try:
             yield file
             file.close()
@@ -123,7 +116,7 @@ class S3Store(Store):
 
     def exists(self, key: str) -> bool:
         """See Store."""
-        return fsspec.asyn.sync(_filesystem().loop, self._exists, key) is True
+        return fsspec.asyn.sync(self._sessions.current().loop, self._exists, key) is True
 
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: multipart uploads, whose parts are stored and paid for until they are completed or aborted."""
@@ -206,16 +199,16 @@ class S3Store(Store):
 
     def _call(self, operation: str, attempts: int = ATTEMPTS, **arguments: Any) -> Any:
         async def call() -> Any:
-            client = await _filesystem().set_session()
+            client = await self._sessions.current().set_session()
             return await with_retries(lambda: getattr(client, operation)(**arguments), is_transient, attempts)
 
         try:
-            return fsspec.asyn.sync(_filesystem().loop, call)
+            return fsspec.asyn.sync(self._sessions.current().loop, call)
         except S3_ERRORS as e:
             raise explain(e, self.url) from e
 
     async def _exists(self, key: str) -> bool:
-        client = await _filesystem().set_session()
+        client = await self._sessions.current().set_session()
         try:
             await with_retries(lambda: client.head_object(Bucket=self.bucket, Key=self.prefix + key), is_transient)
         except S3_ERRORS as e:
@@ -225,7 +218,7 @@ class S3Store(Store):
         return True
 
     async def _fetch_all(self, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
-        client = await _filesystem().set_session()
+        client = await self._sessions.current().set_session()
         gate = asyncio.Semaphore(CONCURRENCY)
 
         async def read(key: str) -> Fetched | FetchFailed:
@@ -247,32 +240,3 @@ class S3Store(Store):
                     return FetchFailed(key, reason(e), is_transient(e))
 
         return list(await asyncio.gather(*map(one, keys)))
-
-
-def _filesystem() -> Any:
-    """The connection of this process; another one after the environment changed."""
-    return _filesystem_for(os.getpid(), tuple(os.environ.get(name) for name in _ENVIRONMENT))
-
-
-@functools.lru_cache(maxsize=4)
-def _filesystem_for(process: int, environment: tuple[str | None, ...]) -> Any:
-    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries make minutes out of
-    # seconds.
-    settings = {
-        "connect_timeout": 10,
-        "read_timeout": 60,
-        "retries": {"total_max_attempts": 1},
-        "max_pool_connections": 2 * CONCURRENCY,
-    }
-    # By itself s3fs takes an InternalError and a refused connection for final. Only these: what it has translated it
-    # has tried enough.
-    s3fs.core.set_custom_error_handler(
-        lambda e: isinstance(e, (ClientError, EndpointConnectionError)) and is_transient(e)
-    )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    client = {"region_name": region} if region else {}
-    made = s3fs.S3FileSystem(
-        config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True
-    )
-    made.retries = FILE_ATTEMPTS
-    return made

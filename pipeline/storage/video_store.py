@@ -5,28 +5,75 @@ they are. Read only.
 """
 
 import io
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from model.core.errors import MaepressError
 from pipeline.images import video
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 MARK = "#frames="
-MOST_BYTES = 2 << 30
+MAX_BYTES = 2 << 30
 """Largest video that is read: a worker holds one while it decodes its frames."""
+
+
+class VideoCache:
+    """Keeps the bytes of the last video for a minute: a worker mostly goes on with the video that it has just read.
+
+    It belongs to a process, as a store is unpickled for each task of a worker. Its pickle stands for the cache of
+    whatever process reads it.
+    """
+
+    def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args: seconds: how long bytes are kept. clock: seconds that only rise."""
+        self._seconds, self._clock = seconds, clock
+        self._lock = threading.Lock()
+        self._last: tuple[tuple[str, str], float, Fetched] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _cache_of_this_process, ()
+
+    def fetch(self, store: Store, key: str) -> Fetched | FetchFailed:
+        """A video's bytes, read again unless they were read less than a minute ago."""
+        with self._lock:
+            last = self._last
+        if last is not None and last[0] == (store.absolute_url, key) and self._clock() - last[1] < self._seconds:
+            return last[2]
+        with self._lock:
+            self._last = last = None  # give its memory back before the next one is read
+        (fresh,) = store.fetch([key], MAX_BYTES)
+        if isinstance(fresh, Fetched):
+            with self._lock:
+                self._last = (store.absolute_url, key), self._clock(), fresh
+        return fresh
+
+
+PROCESS_CACHE = VideoCache()
+"""The cache of this process."""
+
+
+def _cache_of_this_process() -> VideoCache:
+    return PROCESS_CACHE
 
 
 class VideoStore(Store):
     """Another store, with frames in place of videos. A frame's etag is its video's."""
 
-    def __init__(self, inner: Store, choice: int | str) -> None:
-        """Args: inner: where the videos are. choice: which frames, as `video.parse_choice` gives it."""
+    def __init__(self, inner: Store, choice: int | str, cache: VideoCache = PROCESS_CACHE) -> None:
+        """Nothing is read yet.
+
+        Args:
+            inner: the store of the videos.
+            choice: which frames, as returned by `video.parse_choice`.
+            cache: keeps a video's bytes between two fetches; in another process, a copy of this store uses the cache of
+                that process.
+        """
         super().__init__(f"{inner.url}{MARK}{choice}")
-        self.inner, self._choice = inner, choice
+        self.inner, self._choice, self._cache = inner, choice, cache
 
     @property
     def absolute_url(self) -> str:
@@ -100,7 +147,7 @@ class VideoStore(Store):
 
     def child(self, name: str) -> "VideoStore":
         """See Store."""
-        return VideoStore(self.inner.child(name), self._choice)
+        return VideoStore(self.inner.child(name), self._choice, self._cache)
 
     def _read_only(self) -> StorageError:
         return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {MARK}{self._choice}")
@@ -116,7 +163,7 @@ class VideoStore(Store):
             yield Entry(video.frame_key(film.key, moment), clip.frame_bytes, film.etag)
 
     def _fetch_frames(self, film: str, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
-        got = _bytes_of(self.inner, film)
+        got = self._cache.fetch(self.inner, film)
         if isinstance(got, FetchFailed):
             return [FetchFailed(key, got.reason, got.transient) for key in keys]
         times = {parsed[1]: key for key in keys if (parsed := video.parse_key(key))}
@@ -135,19 +182,3 @@ class VideoStore(Store):
             return FetchFailed(key, reason)
         large = too_large(len(data), max_bytes)
         return FetchFailed(key, large) if large else Fetched(key, data, etag)
-
-
-KEPT_SECONDS = 60.0
-_last: list[tuple[tuple[str, str], float, Fetched]] = []
-
-
-def _bytes_of(store: Store, key: str) -> Fetched | FetchFailed:
-    """The video's bytes; a worker mostly goes on with the one that it has just worked on, and keeps it for a minute."""
-    for known, at, got in list(_last):
-        if known == (store.url, key) and time.monotonic() - at < KEPT_SECONDS:
-            return got
-    _last.clear()
-    (fresh,) = store.fetch([key], MOST_BYTES)
-    if isinstance(fresh, Fetched):
-        _last[:] = [((store.url, key), time.monotonic(), fresh)]
-    return fresh

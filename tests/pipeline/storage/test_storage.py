@@ -19,8 +19,9 @@ from pipeline.storage.open import (
     open_target,
     storage_options,
 )
+from pipeline.storage.s3_sessions import PROCESS_SESSIONS, S3Sessions
 from pipeline.storage.s3_store import S3Store
-from pipeline.storage.video_store import VideoStore
+from pipeline.storage.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from tests.proxy import Answer, Proxy, Request
 from tests.s3 import S3Server
 
@@ -123,6 +124,51 @@ def test_a_view_of_videos_judges_a_frames_key_by_its_videos(tmp_path: Path) -> N
     view = VideoStore(open_store(tmp_path), 30)
     assert view.local_path() is None and view.root_exists()
     assert view.problem_with_key("../a.mp4/00001.480s.ppm") and not view.problem_with_key("a.mp4/00001.480s.ppm")
+
+
+def test_a_store_in_another_process_uses_the_connections_of_that_process() -> None:
+    own = S3Sessions()
+    store = S3Store("s3://bucket/photos", own)
+    assert store.child("2024")._sessions is own
+    assert pickle.loads(pickle.dumps(store))._sessions is PROCESS_SESSIONS
+
+
+def test_stores_share_a_connection_until_the_environment_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = S3Sessions()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    first = sessions.current()
+    assert sessions.current() is first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "two")
+    assert sessions.current() is not first
+    for number in range(5):  # only the latest few are kept
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(number))
+        sessions.current()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    assert sessions.current() is not first
+
+
+def test_a_videos_bytes_are_kept_for_the_next_frames_and_not_for_longer(tmp_path: Path) -> None:
+    store = open_target(tmp_path)
+    for key in ("a.mp4", "b.mp4"):
+        store.put(key, b"before")
+    now = [0.0]
+    cache = VideoCache(60.0, lambda: now[0])
+
+    def data_of(key: str) -> bytes:
+        got = cache.fetch(store, key)
+        assert isinstance(got, Fetched)
+        return got.data
+
+    assert data_of("a.mp4") == b"before"
+    store.put("a.mp4", b"after")
+    now[0] = 59.0
+    assert data_of("a.mp4") == b"before"
+    now[0] = 61.0
+    assert data_of("a.mp4") == b"after"
+    data_of("b.mp4")
+    store.put("a.mp4", b"later")
+    assert data_of("a.mp4") == b"later", "one video is kept, the last"
+    assert pickle.loads(pickle.dumps(VideoStore(store, 1, cache)))._cache is PROCESS_CACHE
 
 
 def test_a_memory_store_works_like_the_others() -> None:
