@@ -1,18 +1,18 @@
-"""Decode: an archive's images back as files in a folder or bucket.
+"""Decode: write an archive's images as files to a folder or bucket.
 
-    shards --rows--> decode (actors) --> write --outcomes--> driver
+    shards --> read rows (tasks) --> decode (actors) --> write files (tasks) --> outcomes
 
-Where each image goes:
+Names of the files:
 
-- an `original`, and the JPEG of a `jxl`, come back byte for byte under their own key;
-- a pressed image in the format that its source had keeps its key (`same` asks for that; sources in
-  formats that are not written here, such as GIF or AVIF, become PNG);
-- in any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that `a.jpg` and `a.png`
-  cannot meet;
-- `mp4` puts the frames of videos together again, a file a video, and leaves everything else out
+- An `original`, and the JPEG of a `jxl`, get their source's bytes under their own key.
+- A compressed image keeps its key when it is written in its source's format, which `same` asks for.
+  Sources in formats that are not written here, such as GIF or AVIF, become PNG.
+- In any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that the files of `a.jpg`
+  and `a.png` differ.
+- `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
 
-What fails is named and counted, and the rest goes on.
+An image that fails is listed with its reason, and the others are written.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.decode.settings import DecodeSettings
-from pipeline.decode.video_muxing import Film, films
+from pipeline.decode.video_muxing import VideoResult, write_videos
 from pipeline.execution import ray_flow
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
@@ -49,7 +49,7 @@ from pipeline.storage.open import StorageError, Store, open_target
 __all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
 
 LISTED_FAILURES = 1000
-"""Failures that a result names; beyond that they are only counted."""
+"""Failures that a result lists; further ones are only counted."""
 
 _COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256")
 _MAE = ".mae"
@@ -59,7 +59,7 @@ _WRITERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that did not come back, and why in one line."""
+    """An image that was not written, and the reason in one line."""
 
     key: str
     reason: str
@@ -67,18 +67,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """What a decode did.
+    """The result of a decode.
 
     Attributes:
         written: files written.
-        latents: of these, images that were decoded (or, as `.mae`, copied).
-        transcoded: of these, JPEGs returned byte for byte from JPEG XL.
-        originals: of these, sources returned byte for byte as they were kept.
-        bytes_written: of these files.
-        pixels: decoded.
-        failed: images that did not come back.
+        latents: files of compressed images, decoded or, as `.mae`, copied.
+        transcoded: files of JPEGs, restored byte for byte from JPEG XL.
+        originals: files of sources, copied byte for byte.
+        bytes_written: bytes of all files.
+        pixels: decoded pixels.
+        failed: images that were not written.
         failures: the first of these, with reasons.
-        seconds: from the first look at the archive to the last file.
+        seconds: from the start to the last file.
     """
 
     written: int
@@ -92,13 +92,13 @@ class DecodeResult:
     seconds: float
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, with the speed that follows from them."""
+        """The fields, and the speed computed from them."""
         return asdict(self) | {"megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of one row: its file's bytes and a name for it, or a reason."""
+    """The result for one row: name and size of its file, or the reason why there is none."""
 
     key: str
     status: str = ""
@@ -110,20 +110,20 @@ class _Outcome:
 
 
 def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
-    """Write an archive's images to a folder or bucket. Uses the Ray that is connected, or starts one.
+    """Write an archive's images to a folder or bucket.
 
-    Files that are there already are overwritten, each in one step; running the same decode twice
-    gives the same files.
+    Uses the Ray that is connected, or starts one.
+
+    Existing files are overwritten, each atomically; running the same decode twice gives the same
+    files. An image that fails raises nothing: see `DecodeResult.failures`.
 
     Args:
-        settings: which images go where.
+        settings: archive, destination, keys and format.
         quiet: show no progress.
 
     Raises:
         MaepressError: in one line, when there is no archive, no key matches, or the destination
             cannot be written.
-        Single
-            images that fail do not raise: see `DecodeResult.failures`.
     """
     started = time.monotonic()
     archive = Archive.open(settings.archive)
@@ -131,18 +131,18 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
     if not selection.shards:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
     dest = open_target(settings.dest)
-    tally = _Tally()
+    totals = _Totals()
     if settings.format == "mp4":
         video.require_library()
-        for film in films(archive, selection, dest, settings.keys):
-            tally.add_film(film)
-        return tally.result(time.monotonic() - started)
+        for written in write_videos(archive, selection, dest, settings.keys):
+            totals.add_video(written)
+        return totals.result(time.monotonic() - started)
     with Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress:
         for outcome in _outcomes(archive, selection, dest, settings):
-            tally.add(outcome)
+            totals.add(outcome)
             done = int(not outcome.reason)
             progress.advance(objects=done, bytes_in=outcome.payload_bytes, pixels=outcome.pixels)
-    return tally.result(time.monotonic() - started)
+    return totals.result(time.monotonic() - started)
 
 
 def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings) -> Iterator[_Outcome]:
@@ -158,7 +158,7 @@ def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: Dec
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
-    """Rows of a shard; one that cannot be read is a failure under its path, as its keys cannot be told."""
+    """Rows of shards. A shard that cannot be read is a failure under its path, as its keys are unknown."""
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
@@ -169,7 +169,10 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
 
 
 class _Decoder:
-    """An actor with the archive's models. Rows become (row without payload, Picture or file bytes), or an _Outcome."""
+    """An actor with the archive's models.
+
+    Turns a row into its facts with a Picture or with the file's bytes, or into the _Outcome of its failure.
+    """
 
     def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -234,7 +237,7 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, tak
         else:
             data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
             if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-                return _Outcome(key, status, row["payload_bytes"], reason="its bytes are not the source's any more")
+                return _Outcome(key, status, row["payload_bytes"], reason="its bytes are no longer those of the source")
         dest.put(name, data)
     except (MaepressError, ValueError, OSError) as e:
         return _Outcome(key, status, row["payload_bytes"], reason=f"it cannot be written: {e}")
@@ -242,13 +245,13 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, tak
 
 
 def format_wanted(wanted: str, source_format: str) -> Format:
-    """The format to write a pressed image in: "same" is its source's own, or PNG where that is not written here."""
+    """The format of a compressed image's file: "same" is its source's, or PNG where that cannot be written."""
     if wanted != "same":
         return cast(Format, wanted)
     return source_format if source_format in SUFFIXES else "png"
 
 
-class _Tally:
+class _Totals:
     """Sums of outcomes."""
 
     def __init__(self) -> None:
@@ -269,9 +272,9 @@ class _Tally:
         sums["bytes_written"] += outcome.bytes_written
         sums["pixels"] += outcome.pixels
 
-    def add_film(self, film: Film) -> None:
-        kind = _Outcome(film.key, LATENT, film.payload_bytes, film.pixels, film.key, film.bytes_written, film.reason)
-        self.add(kind)
+    def add_video(self, written: VideoResult) -> None:
+        facts = (written.payload_bytes, written.pixels, written.key, written.bytes_written, written.reason)
+        self.add(_Outcome(written.key, LATENT, *facts))
 
     def result(self, seconds: float) -> DecodeResult:
         failures = tuple(sorted(self._failures, key=lambda failure: failure.key))

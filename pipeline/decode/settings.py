@@ -1,4 +1,4 @@
-"""What a decode can be told."""
+"""The settings of a decode."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pipeline.execution.setting_types import ActorRange
 
 
 class DecodeSettings(BaseModel):
-    """Which images of an archive go where, in which format."""
+    """Archive, destination, keys and format of a decode, and its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,10 +17,10 @@ class DecodeSettings(BaseModel):
     keys: str = Field("*", min_length=1, description="only keys that match this glob (* crosses /, [ab] and ? work)")
     format: Literal["same", "png", "jpeg", "webp", "mae", "mp4"] = Field(
         "same",
-        description="of images that were pressed; the others come back as their own bytes; mp4: frames of videos, "
-        "put together, and nothing else",
+        description="of compressed images; others are written as their source's bytes; mp4: videos joined from their "
+        "frames, and nothing else",
     )
-    actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one a GPU or core")
+    actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"
     )

@@ -1,7 +1,7 @@
-"""Frames of an archive put together again: an MP4 for each video that they were taken from.
+"""Joins the frames of videos in an archive: one MP4 file per video that they were taken from.
 
-One video after the other, in this process: frames must follow each other, and an encoder of videos
-uses all cores.
+Works in this process, one video after the other: frames follow each other, and a video encoder uses
+all cores.
 """
 
 import io
@@ -25,10 +25,12 @@ from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image
 from pipeline.storage.open import StorageError, Store
 
+_NOT_ADJACENT = "its frames are not next to each other in the archive: run `maepress compact` first"
+
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A video that was written, or why it was not."""
+class VideoResult:
+    """A video that was written, or the reason why it was not."""
 
     key: str
     frames: int = 0
@@ -38,26 +40,27 @@ class Film:
     reason: str = ""
 
 
-def films(archive: Archive, selection: Selection, dest: Store, keys: str) -> Iterator[Film]:
-    """Write the videos whose frames are selected; other rows are left out.
+def write_videos(archive: Archive, selection: Selection, dest: Store, keys: str) -> Iterator[VideoResult]:
+    """Write the videos whose frames are selected; other rows are ignored.
 
     Args:
-        archive: with the frames.
-        selection: what matches `keys`.
-        dest: where each video goes, under its own key, with `.mp4` behind it where that is not its
-            suffix.
+        archive: the archive that holds the frames.
+        selection: the rows that match `keys`.
+        dest: where each video is written, under its own key; `.mp4` is appended unless the key ends
+            with it.
         keys: the glob.
     """
     decoder, seen = RowDecoder(archive), set[str]()
     for key, rows in groupby(_frames(archive, selection, keys), lambda found: found[0]):
         if key in seen:
-            yield Film(key, reason="its frames lie apart in the archive: run `maepress compact` first")
+            yield VideoResult(key, reason=_NOT_ADJACENT)
             continue
         seen.add(key)
-        yield _film(key, ((time, row) for _, time, row in rows), decoder, dest)
+        yield _write_video(key, ((time, row) for _, time, row in rows), decoder, dest)
 
 
 def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple[str, float, Row]]:
+    """The rows that are frames, in the archive's order: key of the video, time in seconds, row."""
     for shard in selection.shards:
         for batch in scan_shard(archive.images, shard.path, READER_COLUMNS, keys):
             for i in range(batch.num_rows):
@@ -66,34 +69,40 @@ def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple
                     yield (*parsed, row)
 
 
-def _film(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store) -> Film:
+def _write_video(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store) -> VideoResult:
     name = key if key.lower().endswith(".mp4") else f"{key}.mp4"
-    payload_bytes = pixels = 0
-
-    def shown() -> Iterator[tuple[float, Image.Image]]:
-        nonlocal payload_bytes, pixels
-        last = -1.0
-        for time, row in rows:
-            if time <= last:
-                raise StorageError("its frames lie apart in the archive: run `maepress compact` first")
-            last = time
-            image = _picture(row, decoder)
-            payload_bytes += len(row["payload"])
-            pixels += image.width * image.height
-            yield time, image
-
+    frames = _DecodedFrames(rows, decoder)
     try:
         with tempfile.TemporaryFile() as file:
-            count = video.write_mp4(file, shown())
-            size = file.seek(0, io.SEEK_END)  # the writer has gone back to what it could only know at the end
+            count = video.write_mp4(file, iter(frames))
+            size = file.seek(0, io.SEEK_END)  # the writer has sought back to complete its header
             file.seek(0)
             with dest.open_output(name) as out:
                 shutil.copyfileobj(file, out)
     except MaepressError as e:
-        for _ in rows:  # the rest of this video, so that the next one begins where it should
+        for _ in rows:  # skip the rest of this video, so that the next one begins at its first frame
             pass
-        return Film(key, reason=str(e))
-    return Film(key, count, payload_bytes, pixels, size)
+        return VideoResult(key, reason=str(e))
+    return VideoResult(key, count, frames.payload_bytes, frames.pixels, size)
+
+
+class _DecodedFrames:
+    """The frames of one video, decoded in order, with running totals."""
+
+    def __init__(self, rows: Iterator[tuple[float, Row]], decoder: RowDecoder) -> None:
+        self._rows, self._decoder = rows, decoder
+        self.payload_bytes = self.pixels = 0
+
+    def __iter__(self) -> Iterator[tuple[float, Image.Image]]:
+        last = -1.0
+        for time, row in self._rows:
+            if time <= last:
+                raise StorageError(_NOT_ADJACENT)
+            last = time
+            image = _picture(row, self._decoder)
+            self.payload_bytes += len(row["payload"])
+            self.pixels += image.width * image.height
+            yield time, image
 
 
 def _picture(row: Row, decoder: RowDecoder) -> Image.Image:

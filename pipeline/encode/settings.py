@@ -13,13 +13,13 @@ from pipeline.images.sandbox import Limits
 class EncodeSettings(TargetSettings):
     """Source, archive, model and target of an encode, its resources and its limits."""
 
-    source: str = Field(description="folder or bucket of images to press")
+    source: str = Field(description="folder or bucket of images to compress")
     archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
     model: str = Field("base", description="base (the shipped model) or a model's folder")
-    repress: bool = Field(False, description="also press again what another model pressed, or to another target")
-    retry_rejected: bool = Field(False, description="try again what was refused before and has not changed since")
+    repress: bool = Field(False, description="also compress again what another model compressed, or to another target")
+    retry_rejected: bool = Field(False, description="try again what was rejected before and has not changed since")
     actors: ActorRange = Field(
-        "", description="encoders at least and at most, as MIN:MAX; empty: one a GPU, or one a CPU core"
+        "", description="encoders at least and at most, as MIN:MAX; empty: one per GPU, or one per CPU core"
     )
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs an encoder holds; empty: 1 where there are GPUs, else 0"
@@ -28,7 +28,7 @@ class EncodeSettings(TargetSettings):
         64,
         ge=1,
         le=4096,
-        description="MiB of source that become one shard; what a crash can cost at most, times the shards in work",
+        description="MiB of source per shard; a crash loses at most the unfinished shards",
     )
     commit_seconds: float = Field(30.0, ge=0, description="seconds after which finished shards are committed")
     max_megapixels: float = Field(MAX_PIXELS / 1e6, gt=0, description="larger images are kept as their original bytes")

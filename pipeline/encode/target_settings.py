@@ -22,9 +22,9 @@ class TargetSettings(BaseModel):
         None, description="instead: dB that each image must reach at least, as small as that allows"
     )
     min_ms_ssim: MinMsSsim = Field(
-        None, description="instead: MS-SSIM that each image must reach at least (161 pixels or more a side)"
+        None, description="instead: MS-SSIM that each image must reach at least (161 pixels or more per side)"
     )
-    max_bpp: MaxBpp = Field(None, description="instead: bits a pixel that each image may take at most")
+    max_bpp: MaxBpp = Field(None, description="instead: bits per pixel that each image may take at most")
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

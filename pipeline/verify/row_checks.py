@@ -1,4 +1,4 @@
-"""What must hold of a row of the archive."""
+"""The checks of single rows: each returns the problem in one line, or None."""
 
 import hashlib
 from collections.abc import Collection
@@ -16,11 +16,11 @@ from pipeline.images.image_reader import Reading
 from pipeline.images.sandbox import READING, TRANSCODING, shared
 
 PSNR_TOLERANCE = 0.05
-"""dB by which a PSNR measured again may differ: a decoder on another device rounds a few pixels to the other side."""
+"""dB by which a repeated measurement may differ: another device rounds a few pixels the other way."""
 
 
 def problem_with(row: Row, models: Collection[str]) -> str | None:
-    """What is wrong with a row, in one line; None when nothing is. Of the payloads only transcodes are decoded.
+    """Check a row without decoding its picture: sizes, checksums, header, and the bytes of a transcode.
 
     Args:
         row: all columns of IMAGES.
@@ -63,12 +63,12 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
         if said != found:
             return f"its row says {name} {said}, its payload {found}"
     if header.fingerprint not in models:
-        return f"the archive lacks the model that pressed it: copy its folder to models/{header.fingerprint}"
+        return f"the archive lacks its model: copy its folder to models/{header.fingerprint}"
     return None
 
 
 def problem_with_picture(row: Row, picture: Picture) -> str | None:
-    """What is wrong with a row's decoded picture; None when nothing is."""
+    """Check size and colour of a row's decoded picture."""
     if (picture.width, picture.height) != (row["width"], row["height"]):
         return f"it decodes to {picture.width}x{picture.height}, its row says {row['width']}x{row['height']}"
     grey = container.read_header(row["payload"]).colour == Colour.GREY
@@ -78,15 +78,15 @@ def problem_with_picture(row: Row, picture: Picture) -> str | None:
 
 
 def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
-    """How a decoded picture differs from what its row promises of its source; None when it does not.
+    """Compare a decoded picture with its source: the PSNR must be the row's, the alpha plane equal.
 
     Args:
-        row: key, width, height, psnr and source_sha256 are looked at.
-        picture: decoded.
-        source: the source's bytes, which must be those that were pressed.
+        row: with key, width, height, psnr and source_sha256.
+        picture: the row's, decoded.
+        source: the source's bytes.
     """
     if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
-        return "its source's bytes are not those that were pressed, though the etag is the same"
+        return "its source's bytes are not those that were compressed, although the etag is the same"
     reading = shared(READING).read(source, max_pixels=row["width"] * row["height"])
     if not isinstance(reading, Reading) or reading.picture is None:
         return "its source can no longer be read"

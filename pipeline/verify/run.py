@@ -1,11 +1,11 @@
-"""Verify: does the archive still give everything back?
+"""Verify: check that an archive can return every image.
 
-    keys in order --driver: each once? choose a sample--> shards --check every payload--> decode the sample (actors)
-    --> problems
+    keys --> driver: repeated keys, choice of the sample
+    shards --> check every payload (tasks) --> decode the sample (actors) --> findings
 
-Every payload is read: checksum, header and row must agree, an original, and what a transcode gives
-back, must have the SHA-256 of its source. A sample of the pressed images is decoded with the models
-that the archive itself holds, and compared with the source where that is at hand.
+Every payload is read. Checksum, header and row must agree; an original, and the JPEG of a transcode,
+must have the SHA-256 of the source. A sample of the compressed images is decoded with the archive's
+own models, and compared with the source if that is given.
 """
 
 import hashlib
@@ -44,12 +44,12 @@ _COUNTERS = (
 )
 _KINDS = {LATENT: "latents", JXL: "transcoded"}
 LISTED_PROBLEMS = 1000
-"""Problems that a result names; beyond that they are only counted."""
+"""Problems that a result lists; further ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that does not hold, of one key (or shard), in one line."""
+    """A problem of one key or shard, in one line."""
 
     key: str
     problem: str
@@ -57,20 +57,20 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        rows: payloads read and checked.
-        latents: of these, pressed images.
-        transcoded: of these, JPEGs kept as JPEG XL.
-        originals: of these, sources kept byte for byte.
-        payload_bytes: read.
+        rows: rows whose payload was read and checked.
+        latents: rows that hold a compressed image.
+        transcoded: rows that hold a JPEG as JPEG XL.
+        originals: rows that hold their source byte for byte.
+        payload_bytes: bytes of the payloads.
         decoded: sampled images that were decoded.
-        compared: of these, images whose PSNR was measured against the source again.
-        changed: of these, images not compared because their source is gone or has changed since.
-        failed: how many problems there are.
+        compared: decoded images whose PSNR was measured against the source again.
+        changed: decoded images not compared, because their source is gone or has changed since.
+        failed: number of problems.
         problems: the first of them.
-        seconds: in all.
+        seconds: from start to end.
     """
 
     rows: int
@@ -97,7 +97,7 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What was seen of one row: which counters it raises, and its problem if it has one."""
+    """The result for one row: the counters that it increments, and its problem, if any."""
 
     key: str
     counts: tuple[str, ...] = ()
@@ -107,38 +107,39 @@ class _Finding:
 
 
 def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
-    """Check every payload of an archive, and decode a sample. Uses the Ray that is connected, or starts one.
+    """Check every payload of an archive, and decode a sample.
 
-    The sample is the rows whose keys' SHA-256 are least: the same each time, spread over all keys.
+    The sample consists of the rows whose keys have the smallest SHA-256: the same every time, and
+    spread over all keys. Problems raise nothing: see `VerifyResult.problems`. Uses the Ray that is
+    connected, or starts one.
 
     Args:
-        settings: what to check and how thoroughly.
+        settings: archive, size of the sample, source and resources.
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, or no source where one is named.
-            Problems do not raise.
+        MaepressError: in one line, when there is no archive, or the source given does not exist.
     """
     started = time.monotonic()
     archive = Archive.open(settings.archive)
     source = open_source(settings.source) if settings.source else None
     shards = archive.shards()
-    tally = _Tally()
+    totals = _Totals()
     survey = _survey(archive, shards, settings.sample)
     for key in survey.repeated:
-        tally.add(_Finding(key, problem="its key is in the archive more than once"))
+        totals.add(_Finding(key, problem="its key is in the archive more than once"))
     if shards:
         with Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress:
             for finding in _findings(archive, shards, survey, source, settings):
-                tally.add(finding)
+                totals.add(finding)
                 checked = int("rows" in finding.counts)
                 progress.advance(objects=checked, bytes_in=finding.payload_bytes, pixels=finding.pixels)
-    return tally.result(time.monotonic() - started)
+    return totals.result(time.monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)
-class _Survey:
-    """What the keys say. `sample` holds the keys to decode; None stands for all of them."""
+class _KeySurvey:
+    """Facts from the key columns. `sample` holds the keys to decode, None for all."""
 
     rows: int
     payload_bytes: int
@@ -146,14 +147,14 @@ class _Survey:
     sample: frozenset[str] | None
 
 
-def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
-    """Go through the keys in order: memory for the sample only."""
+def _survey(archive: Archive, shards: list[Shard], sample: str) -> _KeySurvey:
+    """Read all keys in order; memory grows with the sample only."""
     size = 0 if sample == "all" else int(sample)
-    least: list[tuple[int, str]] = []  # a heap whose first is the greatest of the least hashes, negated
+    least: list[tuple[int, str]] = []  # a heap of negated hashes; its first is the greatest hash kept
     repeated: list[str] = []
     rows = payload_bytes = 0
     last = None
-    unreadable: set[str] = set()  # reading all of them again says so, shard by shard
+    unreadable: set[str] = set()  # reported later, when the payloads are read
     index = merged(archive.images, shards, ("key", "status", "payload_bytes"), unreadable=unreadable)
     for (key, status, length), _ in index:
         rows += 1
@@ -169,13 +170,13 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _Survey:
                 heapq.heappush(least, entry)
             elif entry > least[0]:
                 heapq.heapreplace(least, entry)
-    return _Survey(
+    return _KeySurvey(
         rows, payload_bytes, tuple(repeated), None if sample == "all" else frozenset(key for _, key in least)
     )
 
 
 def _findings(
-    archive: Archive, shards: list[Shard], survey: _Survey, source: Store | None, settings: VerifySettings
+    archive: Archive, shards: list[Shard], survey: _KeySurvey, source: Store | None, settings: VerifySettings
 ) -> Iterator[_Finding]:
     workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
     models = frozenset(archive.models())
@@ -191,7 +192,7 @@ def _findings(
 def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
-    """Findings of a shard's rows; sound rows of the sample follow them whole, to be decoded."""
+    """Findings of a shard's rows, and after each sound row of the sample the row itself, for decoding."""
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
@@ -207,7 +208,7 @@ def _check(
 
 
 class _SampleDecoder:
-    """An actor with the archive's models: turns rows into findings and lets findings pass."""
+    """An actor with the archive's models: turns rows into findings, and passes findings on."""
 
     def __init__(self, archive: Archive, source: Store | None, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -238,7 +239,7 @@ class _SampleDecoder:
             yield item_rows(_Finding(row["key"], counts, pixels=pixels, problem=problem))
 
 
-class _Tally:
+class _Totals:
     """Sums of findings."""
 
     def __init__(self) -> None:

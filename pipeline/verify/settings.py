@@ -1,4 +1,4 @@
-"""What a verification can be told."""
+"""The settings of a verification."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,16 +6,16 @@ from pipeline.execution.setting_types import ActorRange
 
 
 class VerifySettings(BaseModel):
-    """Which archive, how much of it to decode, and what to compare it with."""
+    """Archive, size of the sample, and source of a verification, and its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
-    sample: str = Field("32", pattern=r"^(all|\d{1,9})$", description="pressed images to decode, a number or all")
+    sample: str = Field("32", pattern=r"^(all|\d{1,9})$", description="compressed images to decode, a number or all")
     source: str | None = Field(
         None, description="where the images came from; the sample's PSNR is measured against it again"
     )
-    actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one a GPU or core")
+    actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"
     )

@@ -100,7 +100,7 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
     assert (result.written, result.failed) == (3, 7)
     reasons = {failure.key: failure.reason for failure in result.failures}
     assert "checksum" in reasons["damaged.jpg"]
-    assert reasons["rotten.jpg"] == "its bytes are not the source's any more"
+    assert reasons["rotten.jpg"] == "its bytes are no longer those of the source"
     assert "leads out of the folder" in reasons["../../escape.jpg"]
     assert "0123456789abcdef is not at" in reasons["other-model.jpg"]
     assert "'clash.jpg.png' is another image's key" in reasons["clash.jpg"]

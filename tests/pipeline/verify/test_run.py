@@ -119,7 +119,7 @@ def test_a_psnr_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(
     assert problem_with_psnr(row | {"psnr": row["psnr"] + 0.04}, picture, source) is None
     assert "row says" in str(problem_with_psnr(row | {"psnr": row["psnr"] + 0.06}, picture, source))
     assert "row says nothing" in str(problem_with_psnr(row | {"psnr": None}, picture, source))
-    assert "not those that were pressed" in str(problem_with_psnr(row, picture, image_file("PNG", seed=4)))
+    assert "not those that were compressed" in str(problem_with_psnr(row, picture, image_file("PNG", seed=4)))
 
 
 def test_alpha_that_differs_in_one_pixel_is_a_problem(tiny_codec: Codec) -> None:
@@ -143,7 +143,7 @@ def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec)
 def test_a_payload_whose_model_the_archive_lacks_is_a_problem(tiny_codec: Codec) -> None:
     row = pressed(tiny_codec, "k", image_file("PNG"))
     assert problem_with(row, {tiny_codec.fingerprint}) is None
-    assert "lacks the model" in str(problem_with(row, set()))
+    assert "lacks its model" in str(problem_with(row, set()))
 
 
 def test_any_single_byte_changed_is_found(tiny_codec: Codec) -> None:
