@@ -8,7 +8,7 @@
     maepress.encode(maepress.EncodeSettings(source="photos", archive="archive"))
     picture = maepress.read_image(maepress.Archive.open("archive"), "2024/cat.jpg")
 
-`import maepress` loads nothing else. A name's module, and with it torch, Ray or PyArrow, is imported when the name is
+`import maepress` loads nothing heavy. A name's module, and with it torch, Ray or PyArrow, is imported when the name is
 first used (PEP 562). `import maepress.pillow_plugin` teaches Pillow to read and write `.mae` files.
 
 Functions that need Ray use the Ray that is connected, or start one on this machine. Every error that a user can cause
@@ -16,7 +16,11 @@ is a `MaepressError` whose text is one line.
 """
 
 import importlib
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
+
+from maepress import _packages
 
 if TYPE_CHECKING:
     from jobs.web.viewer.app import make_app as make_app
@@ -133,6 +137,9 @@ _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in na
 
 __all__ = list(_MODULE_OF)
 
+_packages.bind()
+_hidden_ones_named = False
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
@@ -141,9 +148,24 @@ def __getattr__(name: str) -> Any:
         return version("maepress")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'maepress' has no attribute {name!r}")
+    _check_packages()
     found = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = found  # the next use does not come here
     return found
+
+
+def _check_packages() -> None:
+    """Refuse to work with somebody else's package of our name; warn, once, that one on the path is hidden.
+
+    Raises:
+        ImportError: one line that names the module and the remedy.
+    """
+    global _hidden_ones_named
+    if (problem := _packages.intruder()) is not None:
+        raise ImportError(problem)
+    if not _hidden_ones_named and (hidden := _packages.hidden(sys.path)) is not None:
+        warnings.warn(hidden, stacklevel=3)
+    _hidden_ones_named = True
 
 
 def __dir__() -> list[str]:

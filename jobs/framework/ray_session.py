@@ -36,7 +36,7 @@ def ray_session() -> Iterator[None]:
 
 
 def _connect(address: str | None) -> None:
-    import ray
+    from pipeline.execution.ray_init import start_ray
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -45,7 +45,7 @@ def _connect(address: str | None) -> None:
             return
         require_answer(address, f"no Ray cluster at RAY_ADDRESS={address}", _REMEDY)
         try:
-            ray.init(address=address, logging_level=logging.ERROR)
+            start_ray(address=address, logging_level=logging.ERROR)
         except ConnectionError as e:
             raise MaepressError(f"no Ray cluster at RAY_ADDRESS={address} ({e}): {_REMEDY}") from None
 

@@ -27,7 +27,7 @@ from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.encode import ray_tasks, stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.device import Streams, own_device
-from pipeline.execution.ray_init import start_ray
+from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import plan_resources
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring import metrics
@@ -71,8 +71,7 @@ class EncodeDataflow:
         Raises:
             MaepressError: when the cluster cannot hold a single encoder.
         """
-        if not ray.is_initialized():
-            start_ray()
+        require_ray()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._workers = plan_resources(resources, parse_range(settings.actors), settings.gpus_per_actor)
         self._load = functools.partial(ray_tasks.load, source=source, settings=settings)

@@ -13,7 +13,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.execution.packing import pack, unpack
-from pipeline.execution.ray_init import start_ray
+from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import WorkerResources, plan_resources
 
 BLOCK_BYTES = 16 << 20
@@ -47,7 +47,7 @@ def worker_resources(actors: tuple[int, int] | None, gpus_per_actor: float | Non
         MaepressError: when the cluster has fewer GPUs than one actor needs.
     """
     if not ray.is_initialized():
-        start_ray()
+        require_ray()
     return plan_resources(
         ray.cluster_resources(),  # type: ignore[no-untyped-call]
         actors,

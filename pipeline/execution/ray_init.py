@@ -1,17 +1,26 @@
 """Starting Ray on this machine, with as many idle worker processes as the stages' tasks can use at once."""
 
 import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 import ray
 
+import pipeline
+from model.core.errors import MaepressError
+
 SOFT_LIMIT = "RAY_num_workers_soft_limit"
 WORKERS_PER_CORE = 4
 """One encoder, and tasks that claim a tenth of a core each. An idle worker costs 0.9 % of a core."""
+ROOT = Path(pipeline.__file__).parent.parent
+"""The folder that holds maepress's packages."""
 
 
 def start_ray(**options: Any) -> None:
-    """Start Ray.
+    """Start Ray, or connect to a cluster if `options` name one.
 
     By default Ray ends idle workers beyond one per core after a second. Tasks that claim a tenth of a core need more
     workers than that. Starting new ones every few seconds, at two to three CPU seconds each, took a third of an
@@ -22,4 +31,64 @@ def start_ray(**options: Any) -> None:
         options: arguments of `ray.init`.
     """
     os.environ.setdefault(SOFT_LIMIT, str(WORKERS_PER_CORE * (os.cpu_count() or 1)))
+    if shadowing_module() is not None:
+        options = options | {"runtime_env": {"worker_process_setup_hook": _own_packages_first(str(ROOT))}}
     ray.init(**options)
+
+
+def require_ray() -> None:
+    """Start Ray unless it is connected.
+
+    Raises:
+        MaepressError: when Ray was connected without `start_ray`, and its workers would import somebody else's `model`
+            or `pipeline` in place of ours.
+    """
+    if not ray.is_initialized():
+        start_ray()
+    elif not ray.get_runtime_context().runtime_env.get("worker_process_setup_hook"):
+        module = shadowing_module()
+        if module is not None:
+            raise MaepressError(
+                f"Ray's workers would import {module} in place of maepress's own package: rename it, or let maepress "
+                "start Ray"
+            )
+
+
+def shadowing_module() -> str | None:
+    """The file or folder that `import model` or `import pipeline` would find in a worker in place of ours, or None.
+
+    A worker's path begins with the current folder and the folder of the driver's script, which Ray inserts after the
+    worker has started; a `PYTHONPATH` that begins with our own folder would come behind them.
+    """
+    script = os.path.dirname(os.path.realpath(sys.argv[0])) if sys.argv else ""
+    folders = [os.getcwd(), *([script] if script in sys.path else []), *sys.path]
+    for name in ("model", "pipeline"):
+        found = PathFinder.find_spec(name, folders)
+        place = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
+        if place and Path(place).resolve() not in (ROOT / name, ROOT / name / "__init__.py"):
+            return place
+    return None
+
+
+def _own_packages_first(root: str) -> Callable[[], None]:
+    """What imports maepress's own packages in a worker before it gets its first task.
+
+    Returns:
+        A function without globals: Ray sends it by value, so that no worker needs our packages to unpickle it.
+    """
+
+    def import_own_packages() -> None:
+        import importlib
+        import os
+        import sys
+
+        # On another machine maepress may be installed elsewhere; the driver's folders are not on the path yet.
+        for folder in (root, *sys.path):
+            if all(os.path.isfile(os.path.join(folder, name, "__init__.py")) for name in ("maepress", "pipeline")):
+                sys.path.insert(0, folder)
+                for name in ("model", "pipeline"):
+                    importlib.import_module(name)
+                sys.path.remove(folder)
+                return
+
+    return import_own_packages

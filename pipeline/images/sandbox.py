@@ -25,11 +25,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import pipeline
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.images.image_reader import Reading, Rejected
@@ -49,6 +51,15 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
+_CHILD = f"""
+import sys
+sys.path.insert(0, {str(Path(pipeline.__file__).parent.parent)!r})
+import model, pipeline
+del sys.path[0]
+from pipeline.images.sandbox_child import main
+main(*map(int, sys.argv[1:]))
+"""
+"""What the child runs: its own `model` and `pipeline`, although others may come first on its parent's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +234,7 @@ class Sandbox:
         limits = [str(math.ceil(self.limits.seconds)), str(self.limits.memory)]
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
         child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.images.sandbox_child", *limits, str(self._planes.descriptor)],
+            [sys.executable, "-P", "-c", _CHILD, *limits, str(self._planes.descriptor)],
             pass_fds=[self._planes.descriptor],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

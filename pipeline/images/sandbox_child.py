@@ -7,7 +7,6 @@ It imports neither torch nor Ray, so that it starts in a third of a second and o
 
 import os
 import resource
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
@@ -135,7 +134,3 @@ def limit_time(seconds: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

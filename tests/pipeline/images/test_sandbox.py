@@ -35,7 +35,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 def child_of(sandbox: Sandbox) -> psutil.Process:
     """The process that works for a sandbox."""
-    return next(p for p in psutil.Process().children() if alive(p) and "pipeline.images.sandbox_child" in p.cmdline())
+    return next(
+        p for p in psutil.Process().children() if alive(p) and "pipeline.images.sandbox_child" in " ".join(p.cmdline())
+    )
 
 
 def alive(process: psutil.Process) -> bool:
@@ -163,7 +165,10 @@ def test_a_decoder_that_crashes_twice_is_one_rejection_and_the_next_is_read() ->
         while not stop.wait(0.02):
             for process in psutil.Process().children():
                 with suppress(psutil.Error):  # some other child that has just ended
-                    if "pipeline.images.sandbox_child" in process.cmdline() and process.cpu_times().user > 0.6:
+                    if (
+                        "pipeline.images.sandbox_child" in " ".join(process.cmdline())
+                        and process.cpu_times().user > 0.6
+                    ):
                         process.send_signal(signal.SIGSEGV)
 
     sandbox.close()
