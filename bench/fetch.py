@@ -18,10 +18,10 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
+from jobs.demo.s3_server import s3_server, variables_set
 from pipeline.storage.base import Fetched
 from pipeline.storage.s3_store import S3Store
 from tests.proxy import Proxy
-from tests.s3 import s3_server, variables_set
 
 IN_FLIGHT = (1, 2, 4, 8, 16, 32, 64, 128)
 PIECES = 3

@@ -33,6 +33,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from jobs.demo.s3_server import s3_server
 from jobs.framework.ray_session import ray_session
 from model.checkpoint import BASE
 from model.codec import Codec
@@ -46,7 +47,6 @@ from pipeline.planning.planner import make_plan
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_store
-from tests.s3 import s3_server
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PARTS = ("fetch", "read", "encode", "code", "write")

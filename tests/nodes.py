@@ -18,7 +18,7 @@ import ray
 from ray._private import services
 from ray.cluster_utils import Cluster
 
-from tests.s3 import variables_set
+from jobs.demo.s3_server import variables_set
 
 REPOSITORY = Path(__file__).parents[1]
 STORE_BYTES = 128 << 20

@@ -34,13 +34,15 @@ def imports(folder: Path) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {*FLOORS, "tests", "bench"}
+    return found - set(sys.stdlib_module_names) - set(FLOORS)
 
 
 def undeclared(folder: str, declared: set[str]) -> set[str]:
     """Modules that a folder imports and that none of the declared distributions provides."""
     provided_by = packages_distributions()
-    owners = {module: {canonicalize_name(d) for d in provided_by.get(module, [])} for module in imports(ROOT / folder)}
+    own = set() if folder in FLOORS else {"tests", "bench"}  # an installed floor has neither
+    modules = imports(ROOT / folder) - own
+    owners = {module: {canonicalize_name(d) for d in provided_by.get(module, [])} for module in modules}
     return {module for module in owners if not owners[module] & declared}
 
 

@@ -1,1 +1,1 @@
-"""`make demo`: the main job on photographs that dependencies ship, typed as a user would type it."""
+"""`make demo`: the main jobs on photographs that dependencies ship, as commands that a user would type."""

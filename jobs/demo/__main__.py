@@ -1,6 +1,7 @@
-"""`python -m jobs.demo [--s3]`: learn, press, verify, restore, each by the command that a user would type."""
+"""`python -m jobs.demo [--s3]`: train, encode, verify, decode, each by the command that a user would type."""
 
 import argparse
+import importlib.util
 import json
 import shlex
 import shutil
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.demo.photos import demo_files
 from jobs.demo.report import report
-from jobs.demo.server import FOLDER as SERVER_FOLDER
+from jobs.demo.run_with_server import FOLDER as SERVER_FOLDER
+from jobs.demo.s3_server import s3_server
+from jobs.framework.job import guard
+from model.core.errors import MaepressError
 from pipeline.storage.open import open_target
-from tests.s3 import s3_server
 
 ROOT = Path("demo")
 MINUTES = 2
@@ -25,7 +27,7 @@ QUALITY = 40
 
 
 class StepFailed(Exception):
-    """A command of the demo did not end well; `status` is its exit status."""
+    """A command of the demo failed; `status` is its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"exit status {status}")
@@ -33,14 +35,14 @@ class StepFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where the demo's things are: folders below demo/, or prefixes of a bucket."""
+class DemoUrls:
+    """The demo's folders below demo/, or its prefixes in a bucket."""
 
     base: str
 
     @property
     def photos(self) -> str:
-        """The images to press."""
+        """The source images."""
         return f"{self.base}/photos"
 
     @property
@@ -55,75 +57,97 @@ class Places:
 
     @property
     def restored(self) -> str:
-        """The images given back."""
+        """The decoded images."""
         return f"{self.base}/restored"
 
 
 def step(title: str, *arguments: str) -> dict[str, Any]:
-    """Show and run one `maepress` command; returns the result that it prints as JSON."""
-    maepress = Path(sys.executable).with_name("maepress")
+    """Show and run one `maepress` command.
+
+    Returns:
+        The result that it prints as JSON.
+
+    Raises:
+        StepFailed: when the command fails.
+    """
     command = [*arguments, "--json"]
     print(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}", flush=True)
     print(f"$ maepress {shlex.join(command)}", flush=True)
-    done = subprocess.run([str(maepress), *command], stdout=subprocess.PIPE, check=False)
+    done = subprocess.run([sys.executable, "-m", "maepress", *command], stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise StepFailed(done.returncode)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def make_photos(places: Places) -> None:
-    """Write the demo's files to where the source shall be."""
-    print("cutting photographs that scikit-image and scikit-learn ship into an archive's worth of files", flush=True)
-    store = open_target(places.photos)
+def make_photos(urls: DemoUrls) -> None:
+    """Write the demo's files to the source folder or bucket.
+
+    Raises:
+        MaepressError: when the packages that carry the photographs are not installed.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("skimage", "sklearn")):
+        raise MaepressError("the demo's photographs are in scikit-image and scikit-learn: pip install 'maepress[demo]'")
+    from jobs.demo.photos import demo_files
+
+    print("cutting photographs from scikit-image and scikit-learn into files", flush=True)
+    store = open_target(urls.photos)
     count = 0
     for file in demo_files():
         store.put(file.key, file.data)
         count += 1
-    print(f"{count} files in {places.photos}")
+    print(f"{count} files in {urls.photos}")
 
 
-def run(places: Places) -> None:
-    """The main job, then the table.
+def run(urls: DemoUrls) -> None:
+    """Run all steps and print the table of results.
 
     Raises:
-        StepFailed: when a command does not end well.
+        StepFailed: when a command fails.
+        MaepressError: when the photographs' packages are not installed.
     """
     started = time.monotonic()
-    make_photos(places)
+    make_photos(urls)
     step(
         f"1. adapt a model to these photographs: {MINUTES} minutes, two DDP workers",
-        *("train", places.photos, "--out", places.model, "--workers", "2", "--max-minutes", str(MINUTES)),
+        *("train", urls.photos, "--out", urls.model, "--workers", "2", "--max-minutes", str(MINUTES)),
     )
-    pressed = step(
-        "2. press the photographs into an archive",
-        *("encode", places.photos, places.archive, "--model", places.model, "--quality", str(QUALITY)),
+    encoded = step(
+        "2. encode the photographs into an archive",
+        *("encode", urls.photos, urls.archive, "--model", urls.model, "--quality", str(QUALITY)),
     )
-    verified = step("3. check every payload against its source", "verify", places.archive, "--source", places.photos)
-    restored = step("4. give the images back", "decode", places.archive, places.restored)
-    status = step("5. what is in the archive now", "status", places.archive)
-    report(pressed, verified, restored, status, seconds=time.monotonic() - started)
+    verified = step("3. check every payload against its source", "verify", urls.archive, "--source", urls.photos)
+    restored = step("4. decode the images into files", "decode", urls.archive, urls.restored)
+    status = step("5. count what the archive holds", "status", urls.archive)
+    report(encoded, verified, restored, status, seconds=time.monotonic() - started)
 
 
-def suggestions(places: Places, prefix: str) -> list[str]:
-    """Commands to try next; each works as it stands."""
+def suggestions(urls: DemoUrls, on_s3: bool) -> list[str]:
+    """Complete commands to try next."""
+    python = Path(sys.executable)
+    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    maepress = f"{python} -m jobs.demo.run_with_server {python} -m maepress" if on_s3 else f"{python} -m maepress"
     return [
-        f"{prefix}.venv/bin/maepress status {places.archive}",
-        f"{prefix}.venv/bin/maepress decode {places.archive} {places.base}/animals --keys '*/animals/*' --format png",
-        f"{prefix}.venv/bin/maepress compress {places.photos}/2021/people/astronaut-00.jpg {places.base}/astronaut.mae "
-        f"--model {places.model}",
+        f"{maepress} status {urls.archive}",
+        f"{maepress} decode {urls.archive} {urls.base}/animals --keys '*/animals/*' --format png",
+        f"{maepress} compress {urls.photos}/2021/people/astronaut-00.jpg {urls.base}/astronaut.mae "
+        f"--model {urls.model}",
     ]
 
 
 def main() -> int:
-    """Run the demo; returns the exit status of the first command that failed, else 0."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description="the main job on sample photographs")
-    parser.add_argument("--s3", action="store_true", help="read and write s3:// on a server started for the occasion")
+    """Run the demo.
+
+    Returns:
+        The exit status of the first command that failed, else 0.
+    """
+    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description="the main jobs on sample photographs")
+    parser.add_argument("--s3", action="store_true", help="read and write s3:// on an S3 server that the demo starts")
     on_s3 = parser.parse_args().s3
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server does not outlive the demo
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the server as well
     for name in ("photos", "model", "archive", "restored", "animals", "s3"):
         shutil.rmtree(ROOT / name, ignore_errors=True)
-    places = Places("s3://maepress-demo" if on_s3 else str(ROOT))
+    urls = DemoUrls("s3://maepress-demo" if on_s3 else str(ROOT))
     try:
         with ExitStack() as stack:
             if on_s3:
@@ -131,17 +155,17 @@ def main() -> int:
                 server = stack.enter_context(s3_server(SERVER_FOLDER))
                 stack.enter_context(server.environment())
                 server.make_bucket("maepress-demo")
-            run(places)
+            run(urls)
     except StepFailed as e:
         print("\nthe demo stopped because this command failed", file=sys.stderr)
         return e.status
     except KeyboardInterrupt:
         return 130
     print("\ntry next:")
-    for line in suggestions(places, ".venv/bin/python -m jobs.demo.server " if on_s3 else ""):
+    for line in suggestions(urls, on_s3):
         print(f"  {line}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guard(main))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.demo.s3_server import S3Server, s3_server
 from tests.chaos.campaign import Campaign
 from tests.chaos.stage import Stage, stage
-from tests.s3 import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")

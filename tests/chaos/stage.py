@@ -24,8 +24,8 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
+from jobs.demo.s3_server import S3Server, s3_server, variables_set
 from tests.proxy import Proxy
-from tests.s3 import S3Server, s3_server, variables_set
 
 REPOSITORY = Path(__file__).parents[2]
 STORE_BYTES = 128 << 20

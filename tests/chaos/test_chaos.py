@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.demo.s3_server import OWNER_SECRET
 from pipeline.storage.base import Store
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import Kill, Moment, Victim
 from tests.chaos.stage import Stage
-from tests.s3 import OWNER_SECRET
 
 pytestmark = pytest.mark.slow
 KILLS = [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs.commands import encode, status
+from jobs.demo.s3_server import S3Server
 from jobs.framework.settings import redact
-from tests.s3 import S3Server
 
 SECRETS = ("Qx7kk/w8+ZZr/Kp9tt", "Vb3mmW5nnR")
 """AWS's secret keys may hold a slash, which parsers of URLs take for the end of the host."""

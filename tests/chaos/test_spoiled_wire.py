@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from jobs.demo.s3_server import S3Server
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import OUTAGE
@@ -20,7 +21,6 @@ from pipeline.images.sandbox import Limits, Sandbox
 from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
-from tests.s3 import S3Server
 
 pytestmark = pytest.mark.slow
 

@@ -56,11 +56,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: Sequence[str | Path], folder: Path) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
+    environment["PATH"] += f"{os.pathsep}{Path(sys.executable).parent}"  # where the S3 server's binary is
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_an_installed_wheel_encodes_and_decodes_in_a_folder_with_packages_of_our_names(
     installed: Path, rogue_folder: Path
 ) -> None:
@@ -91,6 +92,20 @@ def test_ray_that_somebody_else_started_among_packages_of_our_names_is_refused_i
         f"model.core.errors.MaepressError: Ray's workers would import {rogue_folder / 'model.py'} in place of "
         "maepress's own package: rename it, or let maepress start Ray"
     )
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_holds_all_that_its_demo_needs(installed: Path, tmp_path: Path) -> None:
+    usage = run([installed / "python", "-m", "jobs.demo", "--help"], tmp_path)
+    assert usage.stdout.startswith("usage: python -m jobs.demo"), usage.stderr
+    photos = run([installed / "python", "-m", "jobs.demo.photos", "photos", "--count", "3"], tmp_path)
+    assert photos.returncode == 0, photos.stderr
+    assert len(list((tmp_path / "photos").rglob("*.*"))) >= 3
+    ask = (
+        "import botocore.session as b; print(b.get_session().create_client('s3').list_buckets()['Buckets'][0]['Name'])"
+    )
+    served = run([installed / "python", "-m", "jobs.demo.run_with_server", installed / "python", "-c", ask], tmp_path)
+    assert served.stdout == "maepress\n", served.stderr
 
 
 def test_a_script_beside_a_module_of_our_name_gets_ours_and_one_warning(rogue_folder: Path) -> None:

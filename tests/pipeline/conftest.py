@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from jobs.demo.s3_server import S3Server, s3_server
 from pipeline.execution.ray_init import start_ray
-from tests.s3 import S3Server, s3_server
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from jobs.demo.s3_server import S3Server, s3_server
 from tests.conftest import photo_like
-from tests.s3 import S3Server, s3_server
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bench.plan import build, rows
+from jobs.demo.s3_server import S3Server
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
@@ -17,7 +18,6 @@ from pipeline.archive.reader import read_image
 from pipeline.storage.open import StorageError
 from tests.counting_proxy import Counted, counting_proxy
 from tests.pipeline.making import add, image_file, original, pressed
-from tests.s3 import S3Server
 
 
 @pytest.fixture

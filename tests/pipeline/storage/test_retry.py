@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from jobs.demo.s3_server import S3Server
 from pipeline.storage.open import Fetched, FetchFailed, StorageError
 from pipeline.storage.retry import ATTEMPTS
 from pipeline.storage.s3_store import S3Store
-from tests.s3 import S3Server
 
 BODY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
 BUSY = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.demo.s3_server import S3Server
 from pipeline.storage.keys import problem_with
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import (
@@ -23,7 +24,6 @@ from pipeline.storage.s3_sessions import PROCESS_SESSIONS, S3Sessions
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from tests.proxy import Answer, Proxy, Request
-from tests.s3 import S3Server
 
 TRICKY = ["a!", "a-b", "a.b/c", "a/x", "a/z-", "a/z/1", "b/1", "zz+ %?#.jpg", "é/ü"]
 """In byte order, which is not the order of a tree walk."""

