@@ -2,8 +2,8 @@
 
 python -m tests.chaos [--kills 20] [--seed 0] [--mishaps 0.0]
 
-A real S3 server, a Ray cluster of three nodes on this machine, the small model of the tests. Prints a row for each
-kill: whom, when, what came of it, and which promises were broken. Exit status 1 when any was.
+A real S3 server, a Ray cluster of three nodes on this machine, the small model of the tests. Prints
+a row per kill: victim, moment, outcome, and the invariants that were broken. Exit status 1 if any was.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.campaign import Campaign, Outcome
-from tests.chaos.stage import stage
+from tests.chaos.testbed import testbed
 from tests.conftest import write_tiny_model
 from tests.proxy import Mishaps
 
@@ -25,48 +25,47 @@ LOGS = Path("build/chaos")
 
 
 def main() -> int:
-    """Run, print, say whether all promises were kept."""
+    """Run the campaign and print its report; the exit status says whether all invariants held."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill things; nothing may be lost.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mishaps", type=float, default=0.0, help="share of requests that the proxy spoils besides")
+    parser.add_argument("--mishaps", type=float, default=0.0, help="share of requests that the proxy breaks, too")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder, stage() as scene, _logs_kept(scene.folder):
+    with tempfile.TemporaryDirectory() as folder, testbed() as bed, _keep_logs(bed.folder):
         write_tiny_model(Path(folder))
-        campaign = Campaign(scene, Path(folder), options.seed)
-        scene.proxy.mishap = Mishaps(options.seed, options.mishaps)
+        campaign = Campaign(bed, Path(folder), options.seed)
+        bed.proxy.mishap = Mishaps(options.seed, options.mishaps)
         for outcome in campaign.kills(options.kills):
             outcomes.append(outcome)
             _progress(outcome)
-        scene.proxy.mishap = lambda request: None
-        broken = [*campaign.verify(), *campaign.promises.clean_up()]
-        requests, spoiled = scene.proxy.seen, sum(scene.proxy.spoiled.values())
+        bed.proxy.mishap = lambda request: None
+        broken = [*campaign.verify(), *campaign.invariants.clean_up()]
+        requests, broken_requests = bed.proxy.seen, sum(bed.proxy.spoiled.values())
         rows = len(campaign.photos.good)
     _report(outcomes, options.seed)
     kills = sum(outcome.done is not None for outcome in outcomes)
     broken += [text for outcome in outcomes for text in outcome.broken]
     if kills < options.kills:
         broken.append(f"only {kills} of {options.kills} kills came in time")
-    print(
-        f"\n{kills} kills, {rows} images in the source at the end, {requests:,} requests, {spoiled:,} of them spoiled"
-    )
-    print("verified and vacuumed: every promise was kept" if not broken else f"{len(broken)} promises broken:")
+    print(f"\n{kills} kills, {rows} images in the source at the end")
+    print(f"{requests:,} requests, {broken_requests:,} of them broken by the proxy")
+    print("verified and vacuumed: every invariant held" if not broken else f"{len(broken)} invariants broken:")
     for text in broken:
         print(f"  {text}")
     return bool(broken)
 
 
 @contextmanager
-def _logs_kept(folder: Path) -> Iterator[None]:
-    """Copy what the runs printed out of the stage's folder, whatever way it ends."""
+def _keep_logs(folder: Path) -> Iterator[None]:
+    """Copy the logs of the runs out of the testbed's folder, however the block ends."""
     try:
         yield
     finally:
         LOGS.mkdir(parents=True, exist_ok=True)
         for log in folder.glob("run-*.log"):
             (LOGS / log.name).write_bytes(log.read_bytes())
-        print(f"what the runs printed is in {LOGS}", file=sys.stderr)
+        print(f"the logs of the runs are in {LOGS}", file=sys.stderr)
 
 
 def _progress(outcome: Outcome) -> None:
@@ -78,11 +77,11 @@ def _progress(outcome: Outcome) -> None:
 
 def _report(outcomes: list[Outcome], seed: int) -> None:
     table = Table(title=f"chaos, seed {seed}", box=None, title_justify="left")
-    for heading in ("", "job", "killed", "at", "", "what came of it", "rows", "promises", "s"):
+    for heading in ("", "job", "killed", "at", "", "outcome", "rows", "invariants", "s"):
         table.add_column(heading, overflow="fold")
     for number, o in enumerate((o for o in outcomes if o.done is not None), 1):
-        kept = "kept" if not o.broken else f"{len(o.broken)} broken"
-        words = (o.kill.victim.value, str(o.kill.moment), o.done, o.then, f"{o.rows[0]} -> {o.rows[1]}", kept)
+        held = "held" if not o.broken else f"{len(o.broken)} broken"
+        words = (o.kill.victim.value, str(o.kill.moment), o.done, o.then, f"{o.rows[0]} -> {o.rows[1]}", held)
         table.add_row(str(number), o.job, *words, f"{o.seconds:.0f}")
     Console(width=200).print(table)
 

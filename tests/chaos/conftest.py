@@ -1,4 +1,4 @@
-"""What these tests share: one stage, as setting it up takes longer than a kill."""
+"""The fixtures of these tests: one testbed for all, as setting it up takes longer than a kill."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from jobs.demo.s3_server import S3Server, s3_server
 from tests.chaos.campaign import Campaign
-from tests.chaos.stage import Stage, stage
+from tests.chaos.testbed import Testbed, testbed
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +17,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Stage]:
-    with stage() as scene:
-        yield scene
+def bed() -> Iterator[Testbed]:
+    with testbed() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def campaign(scene: Stage, tiny_model_folder: Path) -> Campaign:
-    return Campaign(scene, tiny_model_folder, seed=0)
+def campaign(bed: Testbed, tiny_model_folder: Path) -> Campaign:
+    return Campaign(bed, tiny_model_folder, seed=0)

@@ -1,4 +1,4 @@
-"""What is killed, and when: a moment is told by what the proxy sees of a run, plus a pause drawn by lot."""
+"""Victims and moments of kills: a moment is a request that the proxy sees, plus a random pause."""
 
 import random
 import re
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tests.chaos.stage import Stage, kill, title
+from tests.chaos.testbed import Testbed, kill, title
 from tests.proxy import Answer, Request
 
 OUTAGE_SECONDS = (1.0, 6.0)
 
 
 class Victim(Enum):
-    """What is killed."""
+    """The kinds of victims."""
 
     ENCODER = "an encoder actor"
     WORKER = "a worker process"
@@ -29,7 +29,7 @@ class Victim(Enum):
 
     @property
     def is_driver(self) -> bool:
-        """Whether the run ends with it."""
+        """Whether the run ends with this victim."""
         return self in (Victim.DRIVER, Victim.UNHEARD, Victim.UNANSWERED, Victim.BETWEEN)
 
 
@@ -43,7 +43,7 @@ _EVENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The `number`-th time that the proxy sees an event, and some seconds more."""
+    """The `number`-th time that the proxy sees an event, plus some seconds."""
 
     event: str
     number: int
@@ -55,52 +55,52 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill: whom, when, and the number that picks one of several."""
+    """One kill: victim, moment, and a number that selects one of several victims."""
 
     victim: Victim
     moment: Moment
     which: int
 
 
-def draw(victim: Victim, lots: random.Random) -> Kill:
-    """A kill of such a victim, at a moment drawn by lot."""
-    which = lots.randrange(1 << 16)
+def random_kill(victim: Victim, rng: random.Random) -> Kill:
+    """A kill of this kind of victim at a random moment."""
+    which = rng.randrange(1 << 16)
     match victim:
         case Victim.UNHEARD | Victim.UNANSWERED:
-            moment = Moment("commit", lots.randint(1, 2))
+            moment = Moment("commit", rng.randint(1, 2))
         case Victim.BETWEEN:
             moment = Moment("commit of rejections", 1)
         case _:
-            event = lots.choice(("read of an image", "shard", "commit"))
+            event = rng.choice(("read of an image", "shard", "commit"))
             most = {"read of an image": 12, "shard": 2, "commit": 1}[event]
-            moment = Moment(event, lots.randint(1, most), lots.uniform(0.0, 1.0))
+            moment = Moment(event, rng.randint(1, most), rng.uniform(0.0, 1.0))
     return Kill(victim, moment, which)
 
 
 class Trap:
-    """Waits at the proxy for a kill's moment; the driver can be killed right there, in the middle of its request.
+    """Waits at the proxy for a kill's moment; it can kill the driver there, in the middle of its request.
 
-    with Trap(stage, kill) as trap:
-        driver = trap.driver = stage.start(...)
+    with Trap(testbed, kill) as trap:
+        driver = trap.driver = testbed.start(...)
         what = trap.spring()
     """
 
-    def __init__(self, stage: Stage, plan: Kill) -> None:
-        """Args: stage: where it happens. plan: whom to kill, and when."""
+    def __init__(self, testbed: Testbed, plan: Kill) -> None:
+        """Args: testbed: the testbed. plan: victim and moment."""
         self.driver: Any = None
-        self._stage, self._plan = stage, plan
+        self._testbed, self._plan = testbed, plan
         self._come = threading.Event()
         self._seen = 0
 
     def __enter__(self) -> "Trap":
-        self._stage.proxy.before, self._stage.proxy.after = self._before, self._after
+        self._testbed.proxy.before, self._testbed.proxy.after = self._before, self._after
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stage.proxy.before, self._stage.proxy.after = lambda request: None, lambda request, answer: answer
+        self._testbed.proxy.before, self._testbed.proxy.after = lambda request: None, lambda request, answer: answer
 
     def spring(self) -> str | None:
-        """Wait, kill, and say what was done; None when the run ended before, or there was nobody to kill."""
+        """Wait, kill, and describe the kill; None when the run ended before, or no victim was found."""
         while not self._come.wait(0.05):
             if self.driver.poll() is not None:
                 return None
@@ -110,19 +110,19 @@ class Trap:
         return self._kill()
 
     def _kill(self) -> str | None:
-        stage, which = self._stage, self._plan.which
+        testbed, which = self._testbed, self._plan.which
         match self._plan.victim:
             case Victim.ENCODER:
-                return _kill_one(lambda: stage.workers("MapWorker(MapBatches(_Encoder)"), which)
+                return _kill_one(lambda: testbed.workers("MapWorker(MapBatches(_Encoder)"), which)
             case Victim.WORKER:
-                return _kill_one(lambda: stage.workers(""), which)
+                return _kill_one(lambda: testbed.workers(""), which)
             case Victim.NODE:
-                return f"{stage.kill_node(which)} processes"
+                return f"{testbed.kill_node(which)} processes"
             case Victim.SERVER:
-                stage.kill_server()
+                testbed.kill_server()
                 seconds = random.Random(which).uniform(*OUTAGE_SECONDS)
                 time.sleep(seconds)
-                stage.restart_server()
+                testbed.restart_server()
                 return f"down for {seconds:.1f} s"
             case _:
                 kill(self.driver.pid)
@@ -150,7 +150,7 @@ class Trap:
 
 
 def _kill_one(find: Callable[[], list[int]], which: int, seconds: float = 20.0) -> str | None:
-    """Kill one of those that there are, which there may be in a moment only."""
+    """Kill one of the processes found, waiting until there is one."""
     end = time.monotonic() + seconds
     while not (found := sorted(find())):
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""The bucket of images, which changes between runs, and the truth about it."""
+"""The bucket of images, which changes between runs, and a record of its contents."""
 
 import io
 import random
@@ -15,28 +15,28 @@ SIDE = 192
 
 @dataclass
 class Photos:
-    """What stands in the source.
+    """The contents of the source.
 
     Attributes:
         store: the source.
-        lots: what is drawn by lot is drawn from here.
-        good: bytes by key, of what can be pressed.
-        broken: bytes by key, of what can not.
+        rng: makes all random choices.
+        good: bytes by key, of the images.
+        broken: bytes by key, of the files that are no images.
     """
 
     store: Store
-    lots: random.Random
+    rng: random.Random
     good: dict[str, bytes] = field(default_factory=dict)
     broken: dict[str, bytes] = field(default_factory=dict)
     _made: int = 0
 
     def change(self, new: int, changed: int, gone: int) -> None:
-        """Another day: new images and a file that is none, some images replaced by others, some gone."""
-        for key in self.lots.sample(sorted(self.good), min(gone, len(self.good))):
+        """Add images and a file that is none, replace some images, remove some."""
+        for key in self.rng.sample(sorted(self.good), min(gone, len(self.good))):
             self.store.delete(key)
             del self.good[key]
-        names = self.lots.sample(sorted(self.good), min(changed, len(self.good)))
-        names += [f"{self.lots.randrange(16):x}/{self._made + i:04d}.png" for i in range(new)]
+        names = self.rng.sample(sorted(self.good), min(changed, len(self.good)))
+        names += [f"{self.rng.randrange(16):x}/{self._made + i:04d}.png" for i in range(new)]
         for key in names:
             self._made += 1
             self.good[key] = _image(self._made)

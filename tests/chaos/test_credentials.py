@@ -1,4 +1,4 @@
-"""Secrets stay where they belong: no run that ends well or badly tells them to anybody."""
+"""No run, successful or not, prints or stores credentials."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One head for the whole session, nodes for each test, and images to press there."""
+"""One head for the whole session, nodes for each test, and images to compress."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 
 from bench.scaling import SECONDS, TRACE
 from pipeline.encode.settings import EncodeSettings
-from tests.cluster.places import VARIABLE
+from tests.cluster.recording import VARIABLE
 from tests.conftest import photo_like
 from tests.nodes import Nodes, nodes
 
@@ -17,23 +17,23 @@ IMAGES = 24
 
 @pytest.fixture(scope="session")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Path]]:
-    """A head that this process is connected to, and the folder of notes that all workers know."""
-    folder = tmp_path_factory.mktemp("notes")
+    """A head that this process is connected to, and the folder of records that all workers know."""
+    folder = tmp_path_factory.mktemp("records")
     with nodes(**{VARIABLE: str(folder), TRACE: str(folder), SECONDS: "0.5"}) as made:
         yield made, folder
 
 
 @pytest.fixture
 def head(session: tuple[Nodes, Path]) -> Iterator[Nodes]:
-    """A cluster without a node that works."""
+    """A cluster whose only node is the head, which runs no tasks."""
     made, _ = session
     yield made
     made.remove_all()
 
 
 @pytest.fixture
-def notes(session: tuple[Nodes, Path]) -> Path:
-    """Where workers leave word of what they did; empty."""
+def records(session: tuple[Nodes, Path]) -> Path:
+    """The folder of records, emptied."""
     _, folder = session
     for file in folder.iterdir():
         file.unlink()
@@ -42,7 +42,7 @@ def notes(session: tuple[Nodes, Path]) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny_model_folder: Path) -> EncodeSettings:
-    """Some images to press with one encoder to two, on a GPU each."""
+    """Settings to compress some images with one or two encoders, each with a GPU."""
     source = tmp_path / "source"
     source.mkdir()
     for i in range(IMAGES):

@@ -83,9 +83,7 @@ def latents(rows: Rows) -> Rows:
     return {key: row for key, row in rows.items() if row["status"] == LATENT}
 
 
-def test_every_pressed_image_keeps_the_promise_on_what_the_decoder_gives(
-    pressed: tuple[Target, Rows], codec: Codec
-) -> None:
+def test_every_compressed_image_meets_its_target_when_decoded(pressed: tuple[Target, Rows], codec: Codec) -> None:
     target, rows = pressed
     made = latents(rows)
     assert len(made) >= 5
@@ -123,7 +121,7 @@ def test_floors_are_not_overshot(pressed: tuple[Target, Rows], codec: Codec) -> 
             assert ms_ssim(truth, less.pixels) < target.min_ms_ssim, key
 
 
-def test_what_is_not_pressed_gives_its_own_bytes_back(pressed: tuple[Target, Rows]) -> None:
+def test_what_is_not_compressed_gives_its_own_bytes_back(pressed: tuple[Target, Rows]) -> None:
     _, rows = pressed
     kept = {key: row for key, row in rows.items() if row["status"] != LATENT}
     assert {"odd/cmyk.jpg", "odd/deep.png", "odd/moving.gif"} <= kept.keys()

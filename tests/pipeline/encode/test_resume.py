@@ -67,7 +67,7 @@ def _descends(process: int, ancestor: int) -> bool:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_driver_killed_half_way_continues_without_pressing_anything_twice(
+def test_a_driver_killed_half_way_continues_without_compressing_anything_twice(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     source, archive = tmp_path / "source", tmp_path / "archive"

@@ -71,7 +71,7 @@ def test_every_key_ends_as_one_row_or_one_rejection(pressed: tuple[Path, Path, E
     assert result.latents > 40
 
 
-def test_a_row_says_what_was_read_and_by_what_it_was_pressed(
+def test_a_row_says_what_was_read_and_by_what_it_was_compressed(
     pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec
 ) -> None:
     source, archive, result = pressed
@@ -113,7 +113,7 @@ def test_a_jpeg_that_cannot_be_beaten_becomes_jpeg_xl(pressed: tuple[Path, Path,
     assert result.transcoded >= 1
 
 
-def test_latents_decode_to_the_psnr_that_the_row_promises(
+def test_latents_decode_to_the_psnr_that_the_row_says(
     pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec
 ) -> None:
     source, archive, _ = pressed
@@ -204,7 +204,7 @@ def test_another_quality_and_a_retry_happen_only_when_asked_for(
     assert {after[key]["quality"] for key in pressed_before} <= {5, None}
 
 
-def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_pressed(
+def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_compressed(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     files = {f"{i}.png": encoded(photo(i), "PNG") for i in range(6)}

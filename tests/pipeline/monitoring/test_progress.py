@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> None:
+def test_the_line_shows_objects_speed_bytes_ratio_rejections_and_time_left() -> None:
     clock = Clock()
     progress = Progress(400, 200_000_000, stream=io.StringIO(), clock=clock)
     clock.now = 100.0
@@ -32,7 +32,7 @@ def test_the_line_tells_objects_speed_bytes_ratio_rejections_and_time_left() -> 
     assert progress.line() == "200/400 objects, 2.7 MP/s, 100.0 MB -> 10.0 MB (10.0x), 2 rejected, 1 min 40 s left"
 
 
-def test_the_time_left_is_told_only_when_enough_has_come_to_tell_and_does_not_count_the_start() -> None:
+def test_the_time_left_is_shown_only_when_enough_has_come_to_tell_and_does_not_count_the_start() -> None:
     clock = Clock()
     progress = Progress(100_000, 100_000_000_000, stream=io.StringIO(), clock=clock)
     clock.now = 60.0  # workers started, the first small image came

@@ -38,7 +38,7 @@ def days_pass(archive: Path, days: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_wins_presses_until_its_time_is_over_and_renews_what_the_old_one_pressed(
+def test_a_model_that_wins_compresses_until_its_time_is_over_and_renews_what_the_old_one_compressed(
     source: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     archive, configured = tmp_path / "archive", Codec.load(tiny_model_folder).fingerprint

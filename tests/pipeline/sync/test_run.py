@@ -58,7 +58,7 @@ def places(first_night: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
     return source, archive
 
 
-def test_a_night_presses_what_is_new_or_changed_and_retires_what_is_gone_in_one_rewrite_of_the_shard(
+def test_a_night_compresses_what_is_new_or_changed_and_retires_what_is_gone_in_one_rewrite_of_the_shard(
     places: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
     source, archive = places
@@ -168,7 +168,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert nothing.plan.new == 29 and not (tmp_path / "not-there").exists()
 
 
-def test_what_another_target_pressed_is_renewed_within_a_budget_and_oldest_first(
+def test_what_another_target_compressed_is_renewed_within_a_budget_and_oldest_first(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     source, archive = tmp_path / "source", tmp_path / "archive"

@@ -1,4 +1,4 @@
-"""A wire that spoils one request in twenty, and a source that lies: a real S3 server behind the proxy."""
+"""A network that breaks one request in twenty, and a source that lies: a real S3 server behind the proxy."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ LIMIT = 1 << 20
 
 @pytest.fixture(scope="module")
 def proxy(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy, and no other way to the server."""
+    """A proxy that is the only way to the server."""
     with s3.environment(), Proxy(s3.endpoint, stall_seconds=0.5) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -39,7 +39,7 @@ def proxy(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 
 @pytest.fixture(scope="module")
 def behind(proxy: Proxy) -> Iterator[None]:
-    """A Ray whose workers know that way only."""
+    """A Ray whose workers reach the server through the proxy only."""
     if ray.is_initialized():  # another module's, whose workers know another server
         ray.shutdown()
     start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
@@ -49,7 +49,7 @@ def behind(proxy: Proxy) -> Iterator[None]:
 
 @pytest.fixture
 def calm(proxy: Proxy) -> Iterator[Proxy]:
-    """The proxy, which spoils and changes nothing unless the test says so."""
+    """The proxy, which passes everything on unchanged until a test configures it."""
     yield proxy
     proxy.mishap, proxy.after = lambda request: None, lambda request, answer: answer
     proxy.spoiled.clear()
@@ -82,7 +82,7 @@ def rows(chosen: EncodeSettings) -> dict[str, dict[str, object]]:
 
 
 def facts(data: bytes) -> dict[str, object]:
-    """What a row says of a source: S3's etag is the MD5."""
+    """A row's facts about its source; S3's etag is the MD5."""
     return {
         "etag": hashlib.md5(data).hexdigest(),
         "source_bytes": len(data),
@@ -91,10 +91,10 @@ def facts(data: bytes) -> dict[str, object]:
 
 
 @pytest.mark.usefixtures("behind")
-def test_a_wire_that_spoils_one_request_in_twenty_costs_no_image_and_no_verdict(
+def test_a_network_that_breaks_one_request_in_twenty_costs_no_image_and_rejects_none(
     s3: S3Server, calm: Proxy, tiny_model_folder: Path
 ) -> None:
-    chosen = settings(s3, "spoiled", tiny_model_folder)
+    chosen = settings(s3, "faulty", tiny_model_folder)
     files = {f"{i:03d}.png": encoded(photo(i, 48, 64), "PNG") for i in range(100)}
     put_all(chosen.source, files)
     calm.mishap = Mishaps(seed=5, share=0.05)
@@ -159,7 +159,7 @@ def test_a_server_that_never_gives_a_whole_body_is_to_blame_and_not_the_object(
     assert isinstance(short, Rejection) and short.stage == OUTAGE
 
 
-def test_the_proxy_passes_on_what_it_does_not_spoil(s3: S3Server, calm: Proxy) -> None:
+def test_the_proxy_passes_on_unchanged_what_it_does_not_break(s3: S3Server, calm: Proxy) -> None:
     store = open_store(f"{s3.bucket}/passes")
     data = os.urandom(3 << 20)
     with store.open_output("ä b/c+d.bin") as file:

@@ -1,4 +1,4 @@
-"""What the archive promises, whatever is killed, each as a check that names what is broken."""
+"""The invariants of an archive that hold whatever is killed, as checks that name what is broken."""
 
 import hashlib
 import io
@@ -25,11 +25,11 @@ from pipeline.maintain.vacuum import vacuum
 from tests.chaos.photos import Photos
 
 PSNR_MARGIN = 0.02
-"""dB between what a row says and what its payload decodes to here."""
+"""dB by which the PSNR of a decoded payload may differ from its row's."""
 
 
 class Row(NamedTuple):
-    """What must not change of a row whose source did not."""
+    """The facts of a row that must not change while its source does not."""
 
     etag: str
     run: str
@@ -38,13 +38,13 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Promises:
+class Invariants:
     """Compares an archive with its source and with its own past.
 
     Attributes:
-        archive: what is checked.
-        photos: the truth about its source.
-        codec: the model that pressed.
+        archive: the archive to check.
+        photos: the record of its source.
+        codec: of the model that compressed.
     """
 
     archive: Archive
@@ -54,14 +54,14 @@ class Promises:
     _whole: set[tuple[str, datetime]] = field(default_factory=set)
 
     def remember(self) -> tuple[int, list[str]]:
-        """Take note of what is committed now; returns the number of rows, and what is broken already."""
+        """Record the committed rows; returns their number, and what is broken already."""
         rows, broken = self._rows()
-        broken += self._pressed_again(rows)
+        broken += self._compressed_again(rows)
         self._past = rows
         return len(rows), broken
 
     def check(self, *, gone_stay: bool) -> list[str]:
-        """After a run that ended well: what is broken, nothing if all is as promised.
+        """After a run that succeeded: what is broken; empty if every invariant holds.
 
         Args:
             gone_stay: whether rows whose source is gone are still there, as after an encode.
@@ -82,7 +82,7 @@ class Promises:
         return {refused.key for refused in self.archive.rejections_by_key() if refused.stage == OUTAGE}
 
     def clean_up(self) -> list[str]:
-        """Let hours pass for what dead runs left, vacuum, and look for what should not be there any more."""
+        """Make the remains of dead runs look old, vacuum, and list what is left over or missing."""
         root = self.archive.root
         for run in list_runs(root):
             root.put(f"plans/{run.run}/alive.json", json.dumps({"started": 1.0, "seen": 1.0}).encode())
@@ -98,13 +98,13 @@ class Promises:
         return broken + [f"{key} is gone" for key in sorted(needed - set(left))]
 
     def end_lease(self) -> None:
-        """Let the minutes pass that a dead run's lease has left."""
+        """End the lease of a dead run, in place of waiting for its end."""
         held = holder_of(open_table(self.archive.root.child("leases")))
         with Lease(self.archive.root, held.run, held.job):
-            pass  # given back at the end
+            pass  # the block's end releases it
 
     def _rows(self) -> tuple[dict[str, Row], list[str]]:
-        """Every row by key, and what is broken in them; a payload is decoded once."""
+        """Every row by key, and what is broken in them; each payload is decoded once."""
         rows: dict[str, Row] = {}
         broken: list[str] = []
         for shard in self.archive.shards():
@@ -112,18 +112,18 @@ class Promises:
                 for row in batch.to_pylist():
                     key, stamp = row["key"], (row["key"], row["encoded_at"])
                     if key in rows:
-                        broken.append(f"{key} stands in {rows[key].shard} and in {shard.path}")
+                        broken.append(f"{key} is in {rows[key].shard} and in {shard.path}")
                     rows[key] = Row(row["etag"], row["run"], row["encoded_at"], shard.path)
                     if stamp not in self._whole:
                         self._whole.add(stamp)
-                        broken += self._spoiled(row)
+                        broken += self._damage(row)
         return rows, broken
 
-    def _spoiled(self, row: dict[str, Any]) -> list[str]:
+    def _damage(self, row: dict[str, Any]) -> list[str]:
         """What is wrong with one row by itself; its etag is the MD5 of what was read, as S3 makes it."""
         source = self.photos.good.get(row["key"], b"")
         if hashlib.md5(source).hexdigest() != row["etag"]:
-            return []  # pressed before its source changed or went
+            return []  # compressed before its source changed or was removed
         if (hashlib.sha256(source).hexdigest(), len(source)) != (row["source_sha256"], row["source_bytes"]):
             return [f"{row['key']} has the etag of its source, but not its checksum"]
         if row["status"] == ORIGINAL:
@@ -136,16 +136,16 @@ class Promises:
             return [f"{row['key']} decodes to {true:.2f} dB, its row says {row['psnr']:.2f}"]
         return []
 
-    def _pressed_again(self, rows: dict[str, Row]) -> list[str]:
-        """Rows that were pressed again, and shards that were written again, without need."""
+    def _compressed_again(self, rows: dict[str, Row]) -> list[str]:
+        """Rows that were compressed again, and shards that were written again, without need."""
         broken = []
-        same: dict[str, bool] = {}  # by shard of before: whether all of its rows had a reason to stay
+        same: dict[str, bool] = {}  # by earlier shard: whether all of its rows are unchanged
         for key, before in self._past.items():
             now = rows.get(key)
             unchanged = now is not None and now.etag == before.etag
             same[before.shard] = same.get(before.shard, True) and unchanged
             if now is not None and unchanged and now[:3] != before[:3]:
-                broken.append(f"{key} was pressed again by {now.run}, after {before.run}")
+                broken.append(f"{key} was compressed again by {now.run}, after {before.run}")
         for key, before in self._past.items():
             if same[before.shard] and rows[key].shard != before.shard:
                 broken.append(f"{before.shard} was written again without need")

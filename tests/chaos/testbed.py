@@ -1,4 +1,4 @@
-"""Where it happens: a real S3 server behind a proxy, and a Ray cluster of several nodes, all on this machine.
+"""The testbed: a real S3 server behind a proxy, and a Ray cluster of several nodes, all on this machine.
 
     head (no cores: the driver's node)    node (1 core)    node (1 core)
                  +------------------------+---------------+
@@ -6,7 +6,7 @@
                                   |
                          SeaweedFS (may be killed)
 
-Only processes that were started here are ever killed.
+Only processes started here are ever killed.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ _PATIENCE = {"idle_worker_killing_time_threshold_ms": 60_000}
 
 
 @dataclass
-class Stage:
-    """Everything that can be killed, and how.
+class Testbed:
+    """The servers and nodes, with methods to kill and restart them.
 
     Attributes:
-        folder: for whatever is written.
-        server: the S3 server; another one after `restart_server`.
-        proxy: what jobs and workers take for the server.
+        folder: for all files.
+        server: the S3 server; a new one after `restart_server`.
+        proxy: the address that jobs and workers use for the server.
         environment: variables for jobs.
     """
 
@@ -64,14 +64,14 @@ class Stage:
             )
 
     def workers(self, what: str) -> list[int]:
-        """Ray's worker processes on the nodes with cores whose title begins so (Ray writes there what they run)."""
+        """Ray's worker processes on the nodes with cores whose title begins with `ray::` and `what`."""
         raylets = [_raylet(node) for node in self._cluster.worker_nodes]
         titles = {process: title(process) for raylet in raylets for process in children(raylet)}
-        # A node's agents are no workers; with them dies the node.
+        # A node's agents are no workers; the node ends with them.
         return [p for p, words in titles.items() if words.startswith(f"ray::{what}") and not words.endswith("Agent")]
 
     def kill_node(self, which: int) -> int:
-        """Kill all processes of one of the nodes with cores at once, and let another one join; returns their number."""
+        """Kill all processes of one node with cores, and add another node; returns their number."""
         node = sorted(self._cluster.worker_nodes, key=_raylet)[which % len(self._cluster.worker_nodes)]
         family = [_raylet(node)]
         for process in family:
@@ -87,14 +87,14 @@ class Stage:
         kill(self.server.process)
 
     def restart_server(self) -> None:
-        """Another server with the same data at the same address."""
+        """Start another server with the same data at the same address."""
         self._servers.close()
         self.server = self._servers.enter_context(s3_server(self.server.folder, self.server.ports))
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Set everything up; take it down at the end."""
+def testbed() -> Iterator[Testbed]:
+    """Set up the testbed, and take it down at the end."""
     # Not below pytest's folder: the path of a Unix socket has 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     with ExitStack() as stack:
@@ -110,19 +110,19 @@ def stage() -> Iterator[Stage]:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(REPOSITORY),
         }
-        with variables_set(variables):  # nodes and workers have the environment of this moment
+        with variables_set(variables):  # nodes and workers inherit the environment of this moment
             cluster = Cluster()
             stack.callback(cluster.shutdown)
-            # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
+            # By default Ray ends workers that are idle for a second; here starting one takes longer.
             _add_node(cluster, num_cpus=0, include_dashboard=False, _system_config=_PATIENCE)
             for _ in range(2):
                 _add_node(cluster, num_cpus=1)
         jobs = server.variables() | variables | {"RAY_ADDRESS": cluster.address}
-        yield Stage(folder, server, proxy, jobs, cluster, servers)
+        yield Testbed(folder, server, proxy, jobs, cluster, servers)
 
 
-def _add_node(cluster: Cluster, **options: object) -> None:
-    """Ray gives a node 30 seconds to start, which a busy machine may exceed: then again."""
+def _add_node(cluster: Cluster, **options: Any) -> None:
+    """Add a node; try again when it exceeds the 30 seconds that Ray allows for its start."""
     before = set(children(os.getpid()))
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
@@ -136,14 +136,14 @@ def _add_node(cluster: Cluster, **options: object) -> None:
 
 
 def kill(process: int) -> None:
-    """Without a warning; it may have ended by itself."""
+    """Send SIGKILL to a process, which may have ended already."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
 
 
 def children(process: int) -> list[int]:
-    """Ids of the processes that this one has started and that are there."""
-    found = []
+    """Ids of the living child processes of a process."""
+    found: list[int] = []
     for thread in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             found += map(int, thread.read_text().split())
@@ -151,7 +151,7 @@ def children(process: int) -> list[int]:
 
 
 def title(process: int) -> str:
-    """A process's command line; empty when it is gone."""
+    """The first word of a process's command line; empty when it is gone."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     except OSError:
