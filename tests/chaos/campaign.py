@@ -15,7 +15,7 @@ from pipeline.storage.open import open_store
 from tests.chaos.invariants import Invariants
 from tests.chaos.kills import Kill, Trap, Victim, random_kill
 from tests.chaos.photos import Photos
-from tests.chaos.testbed import Testbed
+from tests.chaos.testbed import ChaosEnvironment
 
 RUN_SECONDS = 900
 MOST_RUNS = 5
@@ -50,7 +50,7 @@ class Outcome:
 class Campaign:
     """One source, one archive, many kills."""
 
-    def __init__(self, testbed: Testbed, model: Path, seed: int) -> None:
+    def __init__(self, testbed: ChaosEnvironment, model: Path, seed: int) -> None:
         """Args: testbed: the testbed. model: folder of the model that compresses. seed: of all random choices."""
         self._testbed, self._rng = testbed, random.Random(seed)
         self._source, self._archive = f"{testbed.server.bucket}/source", f"{testbed.server.bucket}/archive"

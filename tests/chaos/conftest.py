@@ -7,7 +7,7 @@ import pytest
 
 from jobs.demo.s3_server import S3Server, s3_server
 from tests.chaos.campaign import Campaign
-from tests.chaos.testbed import Testbed, testbed
+from tests.chaos.testbed import ChaosEnvironment, testbed
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +17,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def bed() -> Iterator[Testbed]:
+def bed() -> Iterator[ChaosEnvironment]:
     with testbed() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def campaign(bed: Testbed, tiny_model_folder: Path) -> Campaign:
+def campaign(bed: ChaosEnvironment, tiny_model_folder: Path) -> Campaign:
     return Campaign(bed, tiny_model_folder, seed=0)

@@ -70,16 +70,16 @@ class Invariants:
         keys, wanted = self._past.keys(), self.photos.good.keys()
         broken += [f"{key} has no row" for key in sorted(wanted - keys)]
         broken += [f"{key} has a row and no source" for key in sorted(keys - wanted) if not gone_stay]
-        refused = Counter((r.key, r.stage) for r in self.archive.rejections_by_key())
-        broken += [f"{key} is refused {count} times" for (key, _), count in refused.items() if count > 1]
-        verdicts = {key for key, stage in refused if stage != OUTAGE}
-        broken += [f"{key} is not refused" for key in sorted(self.photos.broken.keys() - verdicts)]
-        broken += [f"{key} is refused" for key in sorted(verdicts - self.photos.broken.keys())]
+        rejected = Counter((r.key, r.stage) for r in self.archive.rejections_by_key())
+        broken += [f"{key} is rejected {count} times" for (key, _), count in rejected.items() if count > 1]
+        verdicts = {key for key, stage in rejected if stage != OUTAGE}
+        broken += [f"{key} is not rejected" for key in sorted(self.photos.broken.keys() - verdicts)]
+        broken += [f"{key} is rejected" for key in sorted(verdicts - self.photos.broken.keys())]
         return broken
 
     def hidden(self) -> set[str]:
         """Keys that an outage hid from all attempts of a run: the next run has to take them without being asked."""
-        return {refused.key for refused in self.archive.rejections_by_key() if refused.stage == OUTAGE}
+        return {rejected.key for rejected in self.archive.rejections_by_key() if rejected.stage == OUTAGE}
 
     def clean_up(self) -> list[str]:
         """Make the remains of dead runs look old, vacuum, and list what is left over or missing."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tests.chaos.testbed import Testbed, kill, title
+from tests.chaos.testbed import ChaosEnvironment, kill, title
 from tests.proxy import Answer, Request
 
 OUTAGE_SECONDS = (1.0, 6.0)
@@ -85,7 +85,7 @@ class Trap:
         what = trap.spring()
     """
 
-    def __init__(self, testbed: Testbed, plan: Kill) -> None:
+    def __init__(self, testbed: ChaosEnvironment, plan: Kill) -> None:
         """Args: testbed: the testbed. plan: victim and moment."""
         self.driver: Any = None
         self._testbed, self._plan = testbed, plan

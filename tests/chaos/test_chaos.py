@@ -8,7 +8,7 @@ from jobs.demo.s3_server import OWNER_SECRET
 from pipeline.storage.base import Store
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import Kill, Moment, Victim
-from tests.chaos.testbed import Testbed
+from tests.chaos.testbed import ChaosEnvironment
 
 pytestmark = pytest.mark.slow
 KILLS = [
@@ -39,8 +39,8 @@ def test_a_vacuum_leaves_nothing_of_what_was_killed(used: Campaign) -> None:
     assert used.invariants.clean_up() == []
 
 
-def test_nothing_that_was_printed_logged_or_written_holds_the_secret(used: Campaign, bed: Testbed) -> None:
-    """Runs that were killed, that were refused and that ended well: their output, Ray's logs, the whole archive."""
+def test_nothing_that_was_printed_logged_or_written_holds_the_secret(used: Campaign, bed: ChaosEnvironment) -> None:
+    """Checks output, logs and archive of runs that were killed, that failed and that succeeded."""
     logs = [path for path in bed.folder.rglob("*") if path.is_file() and bed.folder / "s3" not in path.parents]
     assert sum("logs" in path.parts for path in logs) > 10, "Ray's logs are elsewhere"
     assert [path for path in logs if holds_secret(path)] == []

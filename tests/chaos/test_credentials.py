@@ -51,6 +51,6 @@ def test_a_run_that_is_refused_says_why_without_its_secret(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert encode.main([f"{s3.bucket}/photos", str(tmp_path / "a")]) == 2
-    told = capsys.readouterr()
-    assert says in told.err
-    assert variables["AWS_SECRET_ACCESS_KEY"] not in told.err + told.out
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert variables["AWS_SECRET_ACCESS_KEY"] not in printed.err + printed.out

@@ -127,8 +127,8 @@ def test_an_object_that_changes_after_it_was_listed_is_recorded_as_it_was_read(
     assert rows(chosen)["changes.png"] == facts(after) | {"key": "changes.png"}
     assert rows(chosen)["stays.png"] == facts(before) | {"key": "stays.png"}
     assert result.rejected <= 1  # it may go between the check of the source and the listing
-    refused = list(Archive.open(chosen.archive).rejections_by_key())
-    assert [(r.key, r.reason) for r in refused] == [("goes.png", "the object does not exist")] * len(refused)
+    rejected = list(Archive.open(chosen.archive).rejections_by_key())
+    assert [(r.key, r.reason) for r in rejected] == [("goes.png", "the object does not exist")] * len(rejected)
     again = encode(chosen, quiet=True)
     assert (again.latents, again.originals, again.rejected, again.unchanged) == (0, 0, 0, 2)
 

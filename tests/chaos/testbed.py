@@ -34,7 +34,7 @@ _PATIENCE = {"idle_worker_killing_time_threshold_ms": 60_000}
 
 
 @dataclass
-class Testbed:
+class ChaosEnvironment:
     """The servers and nodes, with methods to kill and restart them.
 
     Attributes:
@@ -93,7 +93,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed() -> Iterator[Testbed]:
+def testbed() -> Iterator[ChaosEnvironment]:
     """Set up the testbed, and take it down at the end."""
     # Not below pytest's folder: the path of a Unix socket has 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -118,7 +118,7 @@ def testbed() -> Iterator[Testbed]:
             for _ in range(2):
                 _add_node(cluster, num_cpus=1)
         jobs = server.variables() | variables | {"RAY_ADDRESS": cluster.address}
-        yield Testbed(folder, server, proxy, jobs, cluster, servers)
+        yield ChaosEnvironment(folder, server, proxy, jobs, cluster, servers)
 
 
 def _add_node(cluster: Cluster, **options: Any) -> None:

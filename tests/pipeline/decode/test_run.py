@@ -1,4 +1,4 @@
-"""Decode gives everything back, and names what it cannot."""
+"""Decode writes every image, and names those that it cannot write."""
 
 import io
 from pathlib import Path

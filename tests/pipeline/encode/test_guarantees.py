@@ -1,4 +1,4 @@
-"""What a target promises, with the real model: every image keeps it or keeps its bytes, and none gets larger."""
+"""The per-image quality guarantee, with the real model: an image meets its target or its source is kept."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -34,7 +34,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def files() -> dict[str, bytes]:
-    """One of each kind, and what is hard: noise, nothing at all, one column, sides that are no multiples."""
+    """One of each kind, and hard cases: noise, one colour, one column, sides that are no multiples of the block."""
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 130, 3), np.uint8))
     more = {
         "noise.png": encoded(noise, "PNG"),
@@ -59,10 +59,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.described())
-def pressed(
+def compressed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, codec: Codec, sandbox: Sandbox
 ) -> tuple[Target, Rows]:
-    """The rows of a folder of all kinds, by key, as the stages make them, and what they were pressed to."""
+    """The target, and the rows that the stages make of a folder of all kinds of images, by key."""
     target: Target = request.param
     folder = str(tmp_path_factory.mktemp("source"))
     put_all(folder, files())
@@ -83,8 +83,8 @@ def latents(rows: Rows) -> Rows:
     return {key: row for key, row in rows.items() if row["status"] == LATENT}
 
 
-def test_every_compressed_image_meets_its_target_when_decoded(pressed: tuple[Target, Rows], codec: Codec) -> None:
-    target, rows = pressed
+def test_every_compressed_image_meets_its_target_when_decoded(compressed: tuple[Target, Rows], codec: Codec) -> None:
+    target, rows = compressed
     made = latents(rows)
     assert len(made) >= 5
     for (key, row), picture in zip(
@@ -102,12 +102,12 @@ def test_every_compressed_image_meets_its_target_when_decoded(pressed: tuple[Tar
             assert 8 * len(row["payload"]) <= target.max_bpp * row["width"] * row["height"], key
 
 
-def test_floors_are_not_overshot(pressed: tuple[Target, Rows], codec: Codec) -> None:
+def test_floors_are_not_overshot(compressed: tuple[Target, Rows], codec: Codec) -> None:
     """Within 0.15 dB above the floor, unless the lowest quality is above it already.
 
     The MS-SSIM of pictures as small as these may leap over that: then the whole quality below must miss the floor.
     """
-    target, rows = pressed
+    target, rows = compressed
     for key, row in latents(rows).items():
         if key in SIMPLE:
             continue
@@ -121,8 +121,8 @@ def test_floors_are_not_overshot(pressed: tuple[Target, Rows], codec: Codec) -> 
             assert ms_ssim(truth, less.pixels) < target.min_ms_ssim, key
 
 
-def test_what_is_not_compressed_gives_its_own_bytes_back(pressed: tuple[Target, Rows]) -> None:
-    _, rows = pressed
+def test_what_is_not_compressed_gives_its_own_bytes_back(compressed: tuple[Target, Rows]) -> None:
+    _, rows = compressed
     kept = {key: row for key, row in rows.items() if row["status"] != LATENT}
     assert {"odd/cmyk.jpg", "odd/deep.png", "odd/moving.gif"} <= kept.keys()
     for key, row in kept.items():
@@ -130,16 +130,16 @@ def test_what_is_not_compressed_gives_its_own_bytes_back(pressed: tuple[Target, 
         assert row["kept"]
 
 
-def test_no_image_takes_more_than_its_source(pressed: tuple[Target, Rows]) -> None:
-    _, rows = pressed
+def test_no_image_takes_more_than_its_source(compressed: tuple[Target, Rows]) -> None:
+    _, rows = compressed
     assert rows.keys() == files().keys()
     for row in rows.values():
         beside = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
         assert row["payload_bytes"] + beside <= row["source_bytes"], row["key"]
 
 
-def test_an_image_that_cannot_meet_its_floor_says_so(pressed: tuple[Target, Rows]) -> None:
-    target, rows = pressed
+def test_an_image_that_cannot_meet_its_floor_says_so(compressed: tuple[Target, Rows]) -> None:
+    target, rows = compressed
     if target.min_psnr is not None:  # noise of all colours does not fit the latent at any quality
         assert rows["noise.png"]["kept"] == MISSED
         assert rows["noise.png"]["target"] == "min_psnr 38"

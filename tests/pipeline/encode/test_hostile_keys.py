@@ -1,4 +1,4 @@
-"""Keys that no file system would allow, over files that no decoder likes: each ends as a row or a rejection."""
+"""Keys that no file system allows, on files that decoders fail on: each becomes a row or a rejection."""
 
 from pathlib import Path
 
@@ -54,10 +54,10 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     result = encode(settings, quiet=True)
     archive = Archive.open(f"{bucket}/archive")
     rows = {row.key for row in archive.rows_by_key()}
-    refused = {row.key: row for row in archive.rejections_by_key()}
-    assert rows | refused.keys() == files.keys() and not rows & refused.keys()
-    assert all(row.stage == "read" and row.reason for row in refused.values())
-    assert result.rejected == len(refused)
+    rejected = {row.key: row for row in archive.rejections_by_key()}
+    assert rows | rejected.keys() == files.keys() and not rows & rejected.keys()
+    assert all(row.stage == "read" and row.reason for row in rejected.values())
+    assert result.rejected == len(rejected)
 
     back = tmp_path / "deep" / "back"
     restored = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)

@@ -1,4 +1,4 @@
-"""What Ray's tasks run is light to start."""
+"""Ray's tasks start fast: they import no torch."""
 
 import subprocess
 import sys

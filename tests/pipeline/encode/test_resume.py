@@ -1,4 +1,4 @@
-"""What happens when something is killed half-way."""
+"""An encode whose driver or encoder is killed half-way continues, and repeats no finished work."""
 
 import os
 import signal

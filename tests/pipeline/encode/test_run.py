@@ -1,4 +1,4 @@
-"""Encoding, with a real Ray: one row a key, payloads that decode to what the row says, no work done twice."""
+"""Encode, with a real Ray: one row per key, payloads that match their rows, no work done twice."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 FILES = mixed()
 
 
-def press(source: object, archive: object, model: Path, **settings: Any) -> EncodeResult:
+def run_encode(source: object, archive: object, model: Path, **settings: Any) -> EncodeResult:
     return encode(EncodeSettings(source=str(source), archive=str(archive), model=str(model), **settings), quiet=True)
 
 
@@ -37,32 +37,32 @@ def rows(archive: object) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in found}
 
 
-def refusals(archive: object) -> dict[str, str]:
+def rejections(archive: object) -> dict[str, str]:
     return {row.key: row.reason for row in Archive.open(str(archive)).rejections_by_key()}
 
 
 @pytest.fixture(scope="module")
-def pressed(
+def archived(
     local_ray: None, tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path
 ) -> tuple[Path, Path, EncodeResult]:
-    """A source of mixed files, its archive, and what pressing it said."""
-    folder = tmp_path_factory.mktemp("pressed")
+    """A source of mixed files, its archive, and the result of the encode."""
+    folder = tmp_path_factory.mktemp("archived")
     source, archive = folder / "source", folder / "archive"
     put_all(str(source), FILES)
-    return source, archive, press(source, archive, tiny_model_folder, quality=30)
+    return source, archive, run_encode(source, archive, tiny_model_folder, quality=30)
 
 
 @pytest.fixture
-def copied(pressed: tuple[Path, Path, EncodeResult], tmp_path: Path) -> tuple[Path, Path]:
+def copied(archived: tuple[Path, Path, EncodeResult], tmp_path: Path) -> tuple[Path, Path]:
     """A source and its archive that a test may change."""
-    source, archive = (shutil.copytree(folder, tmp_path / folder.name) for folder in pressed[:2])
+    source, archive = (shutil.copytree(folder, tmp_path / folder.name) for folder in archived[:2])
     return source, archive
 
 
-def test_every_key_ends_as_one_row_or_one_rejection(pressed: tuple[Path, Path, EncodeResult]) -> None:
-    _, archive, result = pressed
+def test_every_key_ends_as_one_row_or_one_rejection(archived: tuple[Path, Path, EncodeResult]) -> None:
+    _, archive, result = archived
     assert rows(archive).keys() == FILES.keys() - set(BROKEN)
-    assert refusals(archive).keys() == set(BROKEN)
+    assert rejections(archive).keys() == set(BROKEN)
     assert result.latents + result.transcoded + result.originals == len(FILES) - len(BROKEN)
     assert sum(result.kept.values()) == result.transcoded + result.originals
     assert result.kept["mode CMYK"] == result.kept["more than 8 bits a channel"] == 1
@@ -72,9 +72,9 @@ def test_every_key_ends_as_one_row_or_one_rejection(pressed: tuple[Path, Path, E
 
 
 def test_a_row_says_what_was_read_and_by_what_it_was_compressed(
-    pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec
+    archived: tuple[Path, Path, EncodeResult], tiny_codec: Codec
 ) -> None:
-    source, archive, result = pressed
+    source, archive, result = archived
     for key, row in rows(archive).items():
         state = (source / key).stat()
         assert row["source_sha256"] == hashlib.sha256(FILES[key]).hexdigest()
@@ -93,8 +93,8 @@ def test_a_row_says_what_was_read_and_by_what_it_was_compressed(
     assert result.source_bytes == sum(len(FILES[key]) for key in rows(archive))
 
 
-def test_originals_are_kept_byte_for_byte(pressed: tuple[Path, Path, EncodeResult]) -> None:
-    _, archive, _ = pressed
+def test_originals_are_kept_byte_for_byte(archived: tuple[Path, Path, EncodeResult]) -> None:
+    _, archive, _ = archived
     for key, row in rows(archive).items():
         if row["status"] == "original":
             assert row["payload"] == FILES[key]
@@ -106,17 +106,17 @@ def test_originals_are_kept_byte_for_byte(pressed: tuple[Path, Path, EncodeResul
             assert row["payload_bytes"] + beside < row["source_bytes"]
 
 
-def test_a_jpeg_that_cannot_be_beaten_becomes_jpeg_xl(pressed: tuple[Path, Path, EncodeResult]) -> None:
-    _, archive, result = pressed
+def test_a_jpeg_that_cannot_be_beaten_becomes_jpeg_xl(archived: tuple[Path, Path, EncodeResult]) -> None:
+    _, archive, result = archived
     row = rows(archive)[TRANSCODED]
     assert (row["status"], row["kept"], row["source_format"]) == ("jxl", "not smaller", "jpeg")
     assert result.transcoded >= 1
 
 
 def test_latents_decode_to_the_psnr_that_the_row_says(
-    pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec
+    archived: tuple[Path, Path, EncodeResult], tiny_codec: Codec
 ) -> None:
-    source, archive, _ = pressed
+    source, archive, _ = archived
     latents = [row for row in rows(archive).values() if row["status"] == "latent" and row["source_format"] == "png"]
     assert len(latents) > 10
     for row, picture in zip(latents, tiny_codec.decompress([row["payload"] for row in latents]), strict=True):
@@ -128,9 +128,9 @@ def test_latents_decode_to_the_psnr_that_the_row_says(
 
 
 def test_metadata_stands_in_columns_and_not_in_payloads(
-    pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec
+    archived: tuple[Path, Path, EncodeResult], tiny_codec: Codec
 ) -> None:
-    _, archive, _ = pressed
+    _, archive, _ = archived
     row = rows(archive)["meta/rotated.jpg"]
     assert (row["icc"], row["xmp"]) == (b"profile" * 20, b"<x/>")
     assert b"Exif" in row["exif"]
@@ -139,16 +139,16 @@ def test_metadata_stands_in_columns_and_not_in_payloads(
     assert rows(archive)["palette.png"]["icc"] is None
 
 
-def test_the_archive_holds_the_model_and_no_plan(pressed: tuple[Path, Path, EncodeResult], tiny_codec: Codec) -> None:
-    _, archive, _ = pressed
+def test_the_archive_holds_the_model_and_no_plan(archived: tuple[Path, Path, EncodeResult], tiny_codec: Codec) -> None:
+    _, archive, _ = archived
     assert Archive.open(str(archive)).models() == [tiny_codec.fingerprint]
     assert not [path for path in (archive / "plans").rglob("*") if path.is_file()]
 
 
-def test_running_again_does_nothing(pressed: tuple[Path, Path, EncodeResult], tiny_model_folder: Path) -> None:
-    source, archive, _ = pressed
+def test_running_again_does_nothing(archived: tuple[Path, Path, EncodeResult], tiny_model_folder: Path) -> None:
+    source, archive, _ = archived
     version = Archive.open(str(archive)).version()
-    again = press(source, archive, tiny_model_folder, quality=30)
+    again = run_encode(source, archive, tiny_model_folder, quality=30)
     assert (again.latents, again.originals, again.rejected) == (0, 0, 0)
     assert (again.unchanged, again.rejected_before) == (len(FILES) - len(BROKEN), len(BROKEN))
     assert Archive.open(str(archive)).version() == version
@@ -159,17 +159,17 @@ def test_what_changed_is_replaced_and_nothing_else_is_touched(
 ) -> None:
     source, archive = copied
     before, shards = rows(archive), {shard.path for shard in Archive.open(str(archive)).shards()}
-    changed, spoilt, mended, gone = "photos/1/01.jpg", "photos/2/02.jpg", "broken/cut.jpg", "grey/0.png"
+    changed, corrupted, mended, gone = "photos/1/01.jpg", "photos/2/02.jpg", "broken/cut.jpg", "grey/0.png"
     fresh = {
         changed: encoded(photo(77), "PNG"),
-        spoilt: b"no longer an image",
+        corrupted: b"no longer an image",
         mended: FILES["photos/0/00.jpg"],
         "photos/new.jpg": encoded(photo(78), "JPEG", quality=95),
         "a-first.jpg": encoded(photo(79), "JPEG", quality=95),
     }
     put_all(str(source), fresh)
     (source / gone).unlink()
-    result = press(source, archive, tiny_model_folder)
+    result = run_encode(source, archive, tiny_model_folder)
     after = rows(archive)
 
     assert (result.latents + result.transcoded + result.originals, result.rejected) == (4, 1)
@@ -177,31 +177,31 @@ def test_what_changed_is_replaced_and_nothing_else_is_touched(
     assert after.keys() == before.keys() | {mended, "photos/new.jpg", "a-first.jpg"}
     assert after[changed]["source_sha256"] == hashlib.sha256(fresh[changed]).hexdigest()
     assert after[changed]["run"] == result.run
-    for key in before.keys() - {changed}:  # also the spoilt key's last good version, and the one that is gone
+    for key in before.keys() - {changed}:  # also the corrupted key's last good version, and the one that is gone
         assert after[key] == before[key]
-    assert refusals(archive)[spoilt]
+    assert rejections(archive)[corrupted]
     remaining = {shard.path for shard in Archive.open(str(archive)).shards()}
     assert len(shards - remaining) == 1
     assert len(remaining - shards) == 2
-    assert press(source, archive, tiny_model_folder).rejected_before == 2
+    assert run_encode(source, archive, tiny_model_folder).rejected_before == 2
 
 
 def test_another_quality_and_a_retry_happen_only_when_asked_for(
     copied: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
     source, archive = copied
-    assert press(source, archive, tiny_model_folder, quality=5).unchanged == len(FILES) - len(BROKEN)
+    assert run_encode(source, archive, tiny_model_folder, quality=5).unchanged == len(FILES) - len(BROKEN)
     before = rows(archive)
-    result = press(source, archive, tiny_model_folder, quality=5, repress=True, retry_rejected=True)
+    result = run_encode(source, archive, tiny_model_folder, quality=5, repress=True, retry_rejected=True)
     after = rows(archive)
-    pressed_before = {key for key, row in before.items() if row["target"] is not None}
-    assert pressed_before >= {key for key, row in before.items() if row["status"] == "latent"} | {TRANSCODED}
-    assert result.latents + result.transcoded + result.originals == len(pressed_before)
+    compressed_before = {key for key, row in before.items() if row["target"] is not None}
+    assert compressed_before >= {key for key, row in before.items() if row["status"] == "latent"} | {TRANSCODED}
+    assert result.latents + result.transcoded + result.originals == len(compressed_before)
     assert (result.rejected, result.rejected_before) == (len(BROKEN), 0)
     assert after.keys() == before.keys()
     for key in before:
-        assert (after[key] == before[key]) == (key not in pressed_before)
-    assert {after[key]["quality"] for key in pressed_before} <= {5, None}
+        assert (after[key] == before[key]) == (key not in compressed_before)
+    assert {after[key]["quality"] for key in compressed_before} <= {5, None}
 
 
 def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_compressed(
@@ -209,9 +209,9 @@ def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_comp
 ) -> None:
     files = {f"{i}.png": encoded(photo(i), "PNG") for i in range(6)}
     put_all(str(tmp_path / "source"), files | {"3-bomb.jpg": scan_bomb()})
-    result = press(tmp_path / "source", tmp_path / "archive", tiny_model_folder, read_seconds=3)
+    result = run_encode(tmp_path / "source", tmp_path / "archive", tiny_model_folder, read_seconds=3)
     assert rows(tmp_path / "archive").keys() == files.keys()
-    assert refusals(tmp_path / "archive") == {"3-bomb.jpg": "cannot be decoded: it took longer than 3 s"}
+    assert rejections(tmp_path / "archive") == {"3-bomb.jpg": "cannot be decoded: it took longer than 3 s"}
     assert result.rejected == 1
 
 
@@ -219,12 +219,12 @@ def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path)
     source, archive = f"{bucket}/source", f"{bucket}/archive"
     files = {key: FILES[key] for key in sorted(FILES)[::3]}
     put_all(source, files)
-    result = press(source, archive, tiny_model_folder)
+    result = run_encode(source, archive, tiny_model_folder)
     found = rows(archive)
     assert found.keys() == files.keys() - set(BROKEN)
-    assert refusals(archive).keys() == files.keys() & set(BROKEN)
+    assert rejections(archive).keys() == files.keys() & set(BROKEN)
     assert {row["run"] for row in found.values()} == {result.run}
-    again = press(source, archive, tiny_model_folder)
+    again = run_encode(source, archive, tiny_model_folder)
     assert (again.latents, again.unchanged) == (0, len(found))
 
 
@@ -253,9 +253,9 @@ def test_a_source_that_is_missing_or_empty_is_refused_before_anything_is_made(
     (tmp_path / "empty").mkdir()
     for source, message in (("nowhere", "nowhere"), ("empty", "is empty")):
         with pytest.raises(MaepressError, match=message):
-            press(tmp_path / source, tmp_path / "archive", tiny_model_folder)
+            run_encode(tmp_path / source, tmp_path / "archive", tiny_model_folder)
     with pytest.raises(MaepressError, match="no model"):
-        press(os.path.dirname(__file__), tmp_path / "archive", tmp_path)
+        run_encode(os.path.dirname(__file__), tmp_path / "archive", tmp_path)
     assert not (tmp_path / "archive").exists()
 
 

@@ -1,4 +1,4 @@
-"""Status counts what is there, without reading payloads."""
+"""Status: counts, without reading payloads."""
 
 import io
 import json

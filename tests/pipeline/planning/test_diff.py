@@ -18,7 +18,7 @@ from pipeline.storage.base import Entry
 ROWS_SCHEMA = pa.schema(
     [*(IMAGES.field(name) for name in (*ROW_COLUMNS, "quality", "encoded_at")), pa.field(SHARD, pa.int32())]
 )
-REFUSALS_SCHEMA = pa.schema([REJECTIONS.field(name) for name in REJECTION_COLUMNS])
+REJECTIONS_SCHEMA = pa.schema([REJECTIONS.field(name) for name in REJECTION_COLUMNS])
 Row = dict[str, Any]
 
 
@@ -37,7 +37,7 @@ def row(key: str, etag: str = "1", quality: int = 40, shard: int = 0) -> Row:
     }
 
 
-def refusal(key: str, etag: str = "1", stage: str = "read") -> Row:
+def rejection(key: str, etag: str = "1", stage: str = "read") -> Row:
     return {"key": key, "etag": etag, "stage": stage}
 
 
@@ -46,27 +46,28 @@ def in_pieces(rows: list[Row], schema: pa.Schema, size: int) -> Iterator[pa.Tabl
 
 
 def of_other_quality(rows: pa.Table) -> Mask:
-    return np.array(rows["quality"]) != 40
+    mask: Mask = np.array(rows["quality"]) != 40
+    return mask
 
 
 def windows(
-    entries: list[Entry], rows: list[Row], refused: list[Row] | None = None, *, retry: bool = False, size: int = 2
+    entries: list[Entry], rows: list[Row], rejected: list[Row] | None = None, *, retry: bool = False, size: int = 2
 ) -> Iterator[DiffWindow]:
-    """Decide on streams that come in tables of so many rows, or (the archive's) one more."""
+    """Compare streams that come in tables of `size` rows, the archive's in tables of one row more."""
     return compare_keys(
         in_tables(entries, size),
         in_pieces(rows, ROWS_SCHEMA, size + 1),
-        in_pieces(refused or [], REFUSALS_SCHEMA, size),
+        in_pieces(rejected or [], REJECTIONS_SCHEMA, size),
         is_stale=of_other_quality,
         retry_rejected=retry,
     )
 
 
 def plan(
-    entries: list[Entry], rows: list[Row], refused: list[Row] | None = None, *, retry: bool = False, size: int = 2
+    entries: list[Entry], rows: list[Row], rejected: list[Row] | None = None, *, retry: bool = False, size: int = 2
 ) -> dict[str, KeyState]:
     states: dict[str, KeyState] = {}
-    for window in windows(entries, rows, refused, retry=retry, size=size):
+    for window in windows(entries, rows, rejected, retry=retry, size=size):
         found = {str(key): KeyState.GONE for key in window.gone_rows()["key"].to_pylist()}
         for state in window.states:
             found |= {str(key): state for key in window.objects(state)["key"].to_pylist()}
@@ -80,7 +81,7 @@ def test_each_key_gets_the_state_that_its_etags_give_it() -> None:
     states = plan(
         [entry("a"), entry("b", "2"), entry("c"), entry("e"), entry("f")],
         [row("a"), row("b"), row("d"), row("e", quality=3), row("z")],
-        [refusal("f", "0")],
+        [rejection("f", "0")],
     )
     assert states == {
         "a": KeyState.UNCHANGED,
@@ -94,15 +95,15 @@ def test_each_key_gets_the_state_that_its_etags_give_it() -> None:
 
 
 def test_a_key_that_an_outage_kept_away_is_tried_again() -> None:
-    assert plan([entry("a")], [], [refusal("a", "1", "outage")]) == {"a": KeyState.NEW}
+    assert plan([entry("a")], [], [rejection("a", "1", "outage")]) == {"a": KeyState.NEW}
 
 
 def test_a_refused_key_is_left_alone_until_it_changes_or_a_retry_is_asked_for() -> None:
-    refused = [refusal("a", "0"), refusal("a", "1"), refusal("b", "1"), refusal("x", "1")]
+    rejected = [rejection("a", "0"), rejection("a", "1"), rejection("b", "1"), rejection("x", "1")]
     entries = [entry("a", "1"), entry("b", "2")]
-    assert plan(entries, [], refused) == {"a": KeyState.REJECTED, "b": KeyState.NEW}
-    assert plan(entries, [], refused, retry=True) == {"a": KeyState.NEW, "b": KeyState.NEW}
-    assert plan(entries, [row("a", "0")], refused) == {"a": KeyState.REJECTED, "b": KeyState.NEW}
+    assert plan(entries, [], rejected) == {"a": KeyState.REJECTED, "b": KeyState.NEW}
+    assert plan(entries, [], rejected, retry=True) == {"a": KeyState.NEW, "b": KeyState.NEW}
+    assert plan(entries, [row("a", "0")], rejected) == {"a": KeyState.REJECTED, "b": KeyState.NEW}
 
 
 def test_the_merge_agrees_with_a_plain_comparison_of_dictionaries() -> None:
@@ -111,14 +112,14 @@ def test_the_merge_agrees_with_a_plain_comparison_of_dictionaries() -> None:
         keys = [f"{a}{b}" for a in "abc" for b in ("", "-", "/", "0", "é", "😀")]
         source = {k: str(rng.randint(0, 2)) for k in keys if rng.random() < 0.6}
         held = {k: str(rng.randint(0, 2)) for k in keys if rng.random() < 0.6}
-        refused = {(k, str(rng.randint(0, 2))) for k in keys if rng.random() < 0.3}
+        rejected = {(k, str(rng.randint(0, 2))) for k in keys if rng.random() < 0.3}
         expected = {}
         for key in source.keys() | held.keys():
             if key not in source:
                 expected[key] = KeyState.GONE
             elif held.get(key) == source[key]:
                 expected[key] = KeyState.UNCHANGED
-            elif (key, source[key]) in refused:
+            elif (key, source[key]) in rejected:
                 expected[key] = KeyState.REJECTED
             else:
                 expected[key] = KeyState.CHANGED if key in held else KeyState.NEW
@@ -126,7 +127,7 @@ def test_the_merge_agrees_with_a_plain_comparison_of_dictionaries() -> None:
         got = plan(
             [entry(*item) for item in sorted(source.items(), key=by_bytes)],
             [row(*item) for item in sorted(held.items(), key=by_bytes)],
-            [refusal(*item) for item in sorted(refused, key=by_bytes)],
+            [rejection(*item) for item in sorted(rejected, key=by_bytes)],
             size=rng.choice([1, 2, 5, 100]),
         )
         assert got == expected

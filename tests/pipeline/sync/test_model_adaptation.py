@@ -1,4 +1,4 @@
-"""Adapting in the night: what wins is used, what does not is not, and neither is tried again before its time."""
+"""Model adaptation: a better model is used, another is not, and no trial runs before its time."""
 
 import json
 from pathlib import Path

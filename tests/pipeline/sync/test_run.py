@@ -1,4 +1,4 @@
-"""Sync makes an archive the image of its source, and never trusts a source that lost too much of itself."""
+"""Sync brings an archive in line with its source, unless the source has lost too many objects."""
 
 import shutil
 import threading
@@ -209,7 +209,7 @@ def test_a_second_sync_gives_way_before_it_begins(places: tuple[Path, Path], tin
 def test_two_syncs_at_once_on_an_s3_server_leave_one_row_a_key(bucket: str, tiny_model_folder: Path) -> None:
     put_all(f"{bucket}/source", photos(12))
     results: list[SyncResult] = []
-    refused: list[str] = []
+    gave_way: list[str] = []
     begin = threading.Barrier(2)
 
     def work() -> None:
@@ -217,14 +217,14 @@ def test_two_syncs_at_once_on_an_s3_server_leave_one_row_a_key(bucket: str, tiny
         try:
             results.append(run(f"{bucket}/source", f"{bucket}/archive", tiny_model_folder))
         except LeaseHeld as e:
-            refused.append(str(e))
+            gave_way.append(str(e))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(results), len(refused)) == (1, 1)
+    assert (len(results), len(gave_way)) == (1, 1)
     assert rows(f"{bucket}/archive").keys() == photos(12).keys()
 
 

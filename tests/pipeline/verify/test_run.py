@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     made = [pressed(tiny_codec, key, data, etag=etags[key]) for key, data in files.items()]
     add(archive, made[:4])
     add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
-    source.put("8.png", files["7.png"])  # changed since it was pressed: nothing to compare with
+    source.put("8.png", files["7.png"])  # changed since it was compressed: it cannot be compared
     result = verify(VerifySettings(archive=archive.url, sample="all", source=source.url), quiet=True)
     assert result.ok and result.problems == ()
     assert (result.rows, result.latents, result.transcoded, result.originals) == (11, 9, 1, 1)
@@ -54,7 +55,7 @@ def test_every_kind_of_damage_is_named_with_its_key(
     archive.root.put("models/feedfeedfeedfeed/config.json", b"{}")
     good = pressed(tiny_codec, "good", image_file("PNG"))
     wrong_model = good["payload"].replace(bytes.fromhex(tiny_codec.fingerprint), bytes.fromhex("feedfeedfeedfeed"))
-    bad = {
+    bad: dict[str, dict[str, Any]] = {
         "flipped-bit": {"payload": damaged(good["payload"])},
         "wrong-row-model": {"model": "0" * 16},
         "wrong-quality": {"quality": 3},

@@ -1,0 +1,17 @@
+"""Archives to maintain: on a folder and on a real S3 server, or on a folder alone."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive.archive import Archive
+
+
+@pytest.fixture
+def archive(place: str) -> Archive:
+    return Archive.create(place)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Archive:
+    return Archive.create(str(tmp_path / "archive"))

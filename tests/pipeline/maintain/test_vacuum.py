@@ -1,0 +1,119 @@
+"""Vacuum: removes what is no longer needed, and nothing else."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.commits import CommitConflict
+from pipeline.archive.heartbeat import Heartbeat, list_runs
+from pipeline.archive.receipt import Receipt
+from pipeline.archive.shards import Shard, write_shard
+from pipeline.maintain.restore import RestoreSettings, restore
+from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
+from pipeline.storage.local_store import TEMPORARY
+from tests.pipeline.maintain.helpers import age, keys_of, replace
+from tests.pipeline.making import add, original, originals
+
+DAY = 24 * 3600
+
+
+def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_needed(local: Archive) -> None:
+    base = add(local, [original("a"), original("b")]).add
+    assert base is not None
+    orphan = write_shard(local.images, [originals(["never committed"])])
+    lately = write_shard(local.images, [originals(["about to be committed"])])
+    assert orphan is not None and lately is not None
+    (Path(local.images.url) / f"{TEMPORARY}half-written").write_bytes(b"x")
+    age(local, 10 * DAY, orphan.path, f"{TEMPORARY}half-written")
+    new = replace(local, base, "b")
+    would = vacuum(VacuumSettings(archive=local.url, hours=24, dry_run=True))
+    assert would == VacuumResult(1, 0, orphan.size, 0, 1, ())
+    assert (Path(local.images.url) / orphan.path).exists()
+    assert vacuum(VacuumSettings(archive=local.url, hours=24)) == would
+    left = {path.name for path in Path(local.images.url).glob("*") if path.is_file()}
+    assert left == {base.path, lately.path, new.path}  # `base` still serves version 1
+    restore(RestoreSettings(archive=local.url, version=1))
+    assert keys_of(local) == ["a", "b"]
+
+
+def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_takes(local: Archive) -> None:
+    with Heartbeat(local.root, "20260101T000000-cafe") as presence:
+        presence._started = time.time() - 20 * DAY  # it waits for machines since then
+        presence._say()
+        waiting = write_shard(local.images, [originals(["a"])])
+        orphan = write_shard(local.images, [originals(["b"])])
+        assert waiting is not None and orphan is not None
+        age(local, 19 * DAY, waiting.path)
+        age(local, 30 * DAY, orphan.path)
+        result = vacuum(VacuumSettings(archive=local.url, hours=1))
+        assert (result.shards, result.spared_for, result.plans) == (1, ("20260101T000000-cafe",), 0)
+        local.committer("r").commit([Receipt(0, waiting)])
+    assert keys_of(local) == ["a"] and list_runs(local.root) == []
+
+
+def test_a_commit_of_a_shard_that_a_vacuum_took_is_refused(local: Archive) -> None:
+    shard = write_shard(local.images, [originals(["a"])])
+    assert shard is not None
+    late = Shard(shard.path, shard.size, shard.modified_ms - 40 * DAY * 1000, 1, "a", "a", shard.stats)
+    age(local, 40 * DAY, shard.path)
+    committer = local.committer("sleeper")
+    assert vacuum(VacuumSettings(archive=local.url)).shards == 1
+    with pytest.raises(CommitConflict, match="vacuum removed them"):
+        committer.commit([Receipt(0, late)])
+    assert keys_of(local) == []
+
+
+def test_plans_of_dead_runs_go_when_they_are_old(local: Archive) -> None:
+    def leave(run: str, seen: float | None) -> None:
+        local.root.put(f"plans/{run}/00000.parquet", b"plan")
+        if seen is not None:
+            word = {"started": seen - DAY, "seen": seen}
+            local.root.put(f"plans/{run}/alive.json", json.dumps(word).encode())
+
+    now = time.time()
+    leave("20260101T000000-dead", now - 9 * DAY)
+    leave("20260101T000000-mute", None)  # killed before it said a word; its name tells its age
+    leave("20990101T000000-young", None)
+    leave("20260101T000000-works", now - 60)
+    leave("20260101T000000-silent", now - DAY)
+    result = vacuum(VacuumSettings(archive=local.url))
+    assert (result.plans, result.spared_for) == (2, ("20260101T000000-works",))
+    left = {run.run.rpartition("-")[2] for run in list_runs(local.root)}
+    assert left == {"young", "works", "silent"}
+
+
+WRITER = """
+import os, signal, sys
+from pipeline.storage.open import open_store
+with open_store(sys.argv[1]).open_output("part-killed.parquet") as file:
+    file.write(bytes(40 << 20))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_has_begun_goes_once_it_is_old(archive: Archive) -> None:
+    killed = subprocess.run([sys.executable, "-c", WRITER, archive.images.url], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (begun,) = archive.root.unfinished()
+    assert begun.key.startswith("images/") and abs(begun.started - time.time()) < 600
+    assert vacuum(VacuumSettings(archive=archive.url, hours=1)).unfinished == 0  # perhaps its writer lives
+    later: dict[str, Any] = {"archive": archive.url, "hours": 0.0}
+    assert vacuum(VacuumSettings.model_construct(**later, dry_run=True)).unfinished == 1
+    assert list(archive.root.unfinished()) == [begun]
+    assert vacuum(VacuumSettings.model_construct(**later, dry_run=False)).unfinished == 1
+    assert list(archive.root.unfinished()) == []
+    archive.root.discard(begun)  # gone is fine
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(archive: Archive) -> None:
+    with pytest.raises(ZeroDivisionError), archive.images.open_output("part-failed.parquet") as file:
+        file.write(bytes(40 << 20))
+        raise ZeroDivisionError
+    assert list(archive.root.unfinished()) == [] and not archive.images.exists("part-failed.parquet")
