@@ -1,1 +1,1 @@
-"""Benchmarks: each a command that prints one table of ratios measured in that run."""
+"""Benchmarks: each is a command that prints a table of figures measured in that run; see README.md."""

@@ -1,9 +1,9 @@
-"""What adapting to an archive's images is worth on others of its kind: BD-rate against the model that it began with.
+"""The gain of adapting a model to an archive: BD-rate against the original model on images that training never sees.
 
     python -m bench.adapting TRAIN TEST --minutes 10
 
-Trains as `maepress train TRAIN --init base` does, then presses the images of TEST, which training never sees, with both
-models at several qualities: real bytes of whole files, PSNR on 8-bit RGB.
+Trains as `maepress train TRAIN --init base` does, then compresses the images of TEST with both models at several
+qualities and measures bytes of whole files and PSNR on 8-bit RGB.
 """
 
 import argparse
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--init", default="base", help="model to begin with and to compare with")
-    parser.add_argument("--out", help="where the adapted model stays; an earlier run's goes on")
-    parser.add_argument("--images", type=int, default=60, help="most images of TEST, evenly chosen")
+    parser.add_argument("--init", default="base", help="model to adapt and to compare with")
+    parser.add_argument("--out", help="folder of the adapted model; an earlier run there is resumed")
+    parser.add_argument("--images", type=int, default=60, help="largest number of images of TEST, evenly spaced")
     options = parser.parse_args(argv)
     files = sorted(f for f in options.test.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:

@@ -1,4 +1,4 @@
-"""Points of other codecs, kept between runs, since AVIF and JPEG XL take their time."""
+"""A cache of other codecs' curves between runs: AVIF and JPEG XL are slow."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from pipeline.evaluate.points import Pixels, Point
 
 
 class Cache:
-    """Points by codec, library version, image content and quality, in a file in the system's temporary folder."""
+    """Points by codec, library version, image content and quality, in a file of the system's temporary folder."""
 
     def __init__(self) -> None:
         self._path = Path(tempfile.gettempdir()) / "maepress-bench-rd.json"
         self._points: dict[str, list[float | None]] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def measure(self, codec: BaselineCodec, pixels: Pixels, quality: int) -> Point:
-        """The point, from the file when it was measured before."""
+        """The point, measured unless the file has it."""
         what = f"{codec.name} {codec.version} {quality} {pixels.shape}"
         key = hashlib.sha256(what.encode() + pixels.tobytes()).hexdigest()
         if key not in self._points:
@@ -29,7 +29,7 @@ class Cache:
         return Point(quality, bpp, psnr, ms_ssim)
 
     def save(self) -> None:
-        """Write the file anew, at once or not at all."""
+        """Write the file, atomically."""
         draft = self._path.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(self._points))
         draft.replace(self._path)

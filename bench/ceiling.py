@@ -1,10 +1,10 @@
-"""How well the transforms alone give images back, before anything is quantised: `python -m bench.ceiling FILE ...`.
+"""The highest PSNR the transforms alone can reach, without quantisation: `python -m bench.ceiling FILE ...`.
 
-    image --analysis--> y --synthesis--> image ~          no symbols, no rounding of y: no quality can be better
+    image --analysis--> y --synthesis--> image ~          no symbols, no rounding of y: an upper bound for every quality
 
-A latent at 1/16 has M numbers for the 768 of its 16x16 block. What does not fit into them is lost at every quality, so
-an image of fine colour noise or of single-pixel texture comes out at a PSNR that more bits do not improve. Beside it
-stands what the transform that training starts from keeps (`model.layers.dct`), a projection on M basis vectors.
+A latent position has M numbers for the 768 samples of its 16x16 block. What they cannot represent is lost at every
+quality, so images of fine colour noise or single-pixel texture stay at a PSNR that more bits do not improve. Beside it
+stands the PSNR of the transform that training starts from (`model.layers.dct`), a projection on M basis vectors.
 """
 
 import math
@@ -31,7 +31,7 @@ def decibels(image: Tensor, other: Tensor) -> float:
 
 
 def chroma_share(error: Tensor) -> float:
-    """How much of an error `[B, H, W, 3]` is in colour differences, 0..1."""
+    """Share of an error `[B, H, W, 3]` that is in the colour differences, 0..1."""
     luma = error.mean(-1, keepdim=True)
     return 1 - float(luma.square().sum() * 3 / error.square().sum())
 

@@ -1,6 +1,6 @@
-"""A crop of a photograph beside the same crop after compression: the picture in README.
+"""The picture in README: a crop of a photograph beside the same crop after compression.
 
-    python -m bench.crops                   # writes docs/crops.png and prints what its caption says
+    python -m bench.crops                   # writes docs/crops.png and prints the figures of its caption
 
 Both crops are shown at full size, pixel by pixel; the file is a lossless PNG.
 """
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.crops", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--image", type=Path, default=DATA / "kodak" / "kodim23.png", help="a photograph")
     parser.add_argument("--crop", type=int, nargs=4, default=(340, 40, 320, 256), metavar=("X", "Y", "W", "H"))
-    parser.add_argument("--quality", type=int, default=32, help="of the shipped model, 0 to 63")
+    parser.add_argument("--quality", type=int, default=32, help="quality of the shipped model, 0 to 63")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "crops.png")
     options = parser.parse_args(argv)
     if not options.image.exists():

@@ -1,10 +1,10 @@
-"""Memory of the driver while it presses small and large numbers of images: it must not grow with them.
+"""Peak memory of the driver while it encodes few and many images: it must not grow with their number.
 
     python -m bench.driver                    # 500 and 5,000 images, each in a process of its own
     python -m bench.driver --images 1000 20000
 
-The images are tiny JPEGs, so that their number is what costs. What is measured is the peak of the process that calls
-`encode`, without Ray's own processes.
+The images are tiny JPEGs, so that their number dominates. Measured is the process that calls `encode`, without Ray's
+own processes.
 """
 
 import argparse
@@ -27,7 +27,7 @@ A_FOLDER = 500
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every size and print a line each."""
+    """Measure each number of images and print a line for it."""
     parser = argparse.ArgumentParser(prog="bench.driver", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, nargs="*", default=[500, 5000], help="numbers of images")
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def make(folder: Path, count: int) -> None:
-    """So many different JPEGs, a few kB each."""
+    """Write `count` different JPEGs, a few kB each."""
     rng = np.random.default_rng(0)
     for number in range(count):
         place = folder / f"{number // A_FOLDER:04d}"
@@ -55,7 +55,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def pressed(count: int, folder: str, model: str) -> str:
-    """Press them in this process; one line about it."""
+    """Encode them in this process and print a line."""
     start_ray(address="local", include_dashboard=False, log_to_driver=False)
     settings = EncodeSettings(source=f"{folder}/source", archive=f"{folder}/archive", model=model)
     result = encode(settings, quiet=True)

@@ -1,14 +1,14 @@
-"""Is what is coded the same everywhere, and what does that cost?
+"""Bit-exactness of payloads across threads, batches, number formats, processors and versions of torch, and its cost.
 
     python -m bench.exactness [--images DIR] [--count 8] [--torch VERSION ...] [--rate N]
 
-Codes the middle of some photographs in a plain arrangement (one thread, one picture at a time, float32) and in others:
-more threads, a batch, tiles, bfloat16, without oneDNN, on what amounts to other processors (instruction sets switched
-off), and with other versions of torch, for each of which it makes a virtual environment. Of each it says how many
-payloads are other bytes than the plain one's and in how many whole numbers (an encoder is free in that); whether it
-reads the plain one's payloads to the very same whole numbers, and the plain one its; and by how many levels pixels
-differ. Arrangements in bfloat16 are to write what bfloat16 alone writes, which is not what float32 does. `--rate`
-measures what the integer arithmetic that makes this possible costs in bits (`bench.exact.rate`).
+Encodes the middle of some photographs in a reference set-up (one thread, one picture at a time, float32) and in others:
+more threads, a batch, tiles, bfloat16, without oneDNN, with instruction sets of the processor switched off, and with
+other versions of torch, for each of which it makes a virtual environment. For each set-up it reports the number of
+payloads whose bytes differ from the reference, and of differing whole numbers (encoders may differ); whether it decodes
+the reference's payloads to exactly the same whole numbers, and vice versa; and the largest difference between pixels.
+Set-ups in bfloat16 must agree with each other, not with float32. `--rate` measures the bits that the integer
+arithmetic costs (`bench.exact.rate`).
 """
 
 import argparse
@@ -43,12 +43,12 @@ HERE = tuple(
         replace(start, onednn=False),
     )
 )
-"""What this interpreter does itself."""
+"""Set-ups that run in this interpreter."""
 COLUMNS = ("arrangement", "other payloads", "numbers written otherwise", "read otherwise", "levels", "samples")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Observe, compare, print; 1 when a payload is read otherwise somewhere or a pixel is more than a level off."""
+    """Measure, compare and print; 1 if a payload is decoded differently or a pixel differs by over one level."""
     options = _options(argv)
     console = Console(width=110, highlight=False)
     files = large_enough(sorted(options.images.glob("*")), options.count)
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _others(
     payloads: Sequence[bytes], files: Sequence[Path], options: argparse.Namespace
 ) -> Iterator[tuple[str, Observation]]:
-    """What other arrangements make of the same pictures and payloads, by name."""
+    """Results of the other set-ups for the same pictures and payloads, by name."""
     pictures = [middle(file, SIZE) for file in files]
     for arrangement in (HALF, *HERE):
         yield arrangement.name, observe(arrangement, pictures, options.qualities, payloads)
@@ -94,7 +94,7 @@ def _others(
 
 
 def large_enough(paths: Sequence[Path], count: int) -> list[Path]:
-    """The first images that hold the part which is coded."""
+    """The first images that are large enough for the part that is encoded."""
     chosen: list[Path] = []
     for path in paths:
         if len(chosen) == count:
@@ -111,12 +111,12 @@ def large_enough(paths: Sequence[Path], count: int) -> list[Path]:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.exactness", description="Is coding the same everywhere?")
     parser.add_argument("--images", type=Path, default=DATA / "train" / "photos", help="folder of photographs")
-    parser.add_argument("--count", type=int, default=8, help="photographs to code")
-    parser.add_argument("--qualities", type=int, nargs="+", default=[8, 32, 60], help="rows of the model")
+    parser.add_argument("--count", type=int, default=8, help="photographs to encode")
+    parser.add_argument("--qualities", type=int, nargs="+", default=[8, 32, 60], help="qualities of the model")
     parser.add_argument("--torch", nargs="*", default=[], metavar="VERSION", help="other versions of torch to compare")
-    parser.add_argument("--environments", type=Path, default=ROOT / "build", help="where their environments are kept")
+    parser.add_argument("--environments", type=Path, default=ROOT / "build", help="folder for their environments")
     parser.add_argument("--rate", type=int, default=0, metavar="N", help="measure the cost in bits on N images")
-    parser.add_argument("--steps", type=int, default=400, help="of tuning before that")
+    parser.add_argument("--steps", type=int, default=400, help="tuning steps before that")
     return parser.parse_args(argv)
 
 

@@ -1,10 +1,10 @@
-"""How many requests one fetch should have in flight: pieces of images from a real S3 server, a few milliseconds away.
+"""Fetch time by number of requests in flight: objects from a real S3 server behind a simulated latency.
 
-    python -m bench.fetch                           # 20 objects of 100 kB a piece, 0 and 40 ms to the server
+    python -m bench.fetch                           # 20 objects of 100 kB per piece, 0 and 40 ms of latency
     python -m bench.fetch --objects 128 --kb 16 --milliseconds 80
 
-A piece is fetched by one task, and a machine runs several tasks. Time is that of a piece by the clock, the least of
-some. More requests hide more of the way to the server until its and our processors are busy; then they bring nothing.
+A piece is fetched by one task, and a machine runs several tasks. The time is wall-clock time of a piece, the lowest of
+several. More requests hide more of the latency until the processors of server and client are busy.
 """
 
 import argparse
@@ -30,9 +30,9 @@ PIECES = 3
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.fetch", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--objects", type=int, default=20, help="of a piece")
-    parser.add_argument("--kb", type=int, default=100, help="of an object")
-    parser.add_argument("--milliseconds", type=float, nargs="*", default=[0.0, 40.0], help="to the server")
+    parser.add_argument("--objects", type=int, default=20, help="objects per piece")
+    parser.add_argument("--kb", type=int, default=100, help="size of an object")
+    parser.add_argument("--milliseconds", type=float, nargs="*", default=[0.0, 40.0], help="latency of the server")
     options = parser.parse_args()
     table = Table(title=f"pieces of {options.objects} objects of {options.kb} kB", box=None, title_justify="left")
     for heading in ("in flight", *(f"{delay:g} ms away: ms a piece" for delay in options.milliseconds)):
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _piece(store: S3Store, keys: list[str], in_flight: int) -> float:
-    """Seconds of a piece, the least of some."""
+    """Seconds per piece, the lowest of several."""
     least = float("inf")
     with patch("pipeline.storage.s3_store.CONCURRENCY", in_flight):
         for _ in range(PIECES + 1):  # the first opens connections

@@ -1,12 +1,12 @@
-"""Pressing on a GPU: megapixels a second of the encoder alone and of the whole pipeline, and how busy the GPU was.
+"""Speed of encoding on a GPU: megapixels per second of the encoder alone and of the pipeline, and GPU utilisation.
 
     python -m bench.gpu                      # the shared photographs, 2,000 of them, the shipped model
     python -m bench.gpu FOLDER --images 20000
 
-*alone*: pictures that are in memory already go through the networks, check included, one piece after the other; *two at
-once* does the same from two threads with a stream each, as an encoder of the pipeline does. *pipeline*: a whole encode
-on this machine, from files to commits. The GPU is called busy while any kernel runs on it (NVML's utilisation, as
-nvidia-smi samples it).
+*alone*: pictures in memory pass through the networks, check included, one piece after the other; *two at once*: the
+same from two threads with a stream each, as an encoder of the pipeline does. *pipeline*: a whole encode job on this
+machine, from files to commits. The GPU counts as busy while any kernel runs on it (NVML's utilisation, as nvidia-smi
+samples it).
 """
 
 import argparse
@@ -45,9 +45,9 @@ SAMPLES_A_SECOND = 10
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="bench.gpu", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=DATA / "train", help="images to press")
-    parser.add_argument("--images", type=int, default=2000, help="so many; they repeat when there are fewer")
-    parser.add_argument("--alone", type=int, default=256, help="so many of them in memory for the encoder alone")
+    parser.add_argument("folder", nargs="?", type=Path, default=DATA / "train", help="images to encode")
+    parser.add_argument("--images", type=int, default=2000, help="number of images; they repeat if there are fewer")
+    parser.add_argument("--alone", type=int, default=256, help="number of these kept in memory for the encoder alone")
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 Row = tuple[str, float, float]
-"""What ran, megapixels a second, and the share of the time that the GPU was busy."""
+"""Name of the test, megapixels per second, and the share of the time that the GPU was busy."""
 
 
 def _alone(files: Sequence[Path], count: int, model: str) -> Iterator[Row]:
@@ -84,7 +84,7 @@ def _alone(files: Sequence[Path], count: int, model: str) -> Iterator[Row]:
         with streams.own():
             codec.analyse(piece, QUALITY)
 
-    press(pieces[0])  # kernels are loaded, memory is there
+    press(pieces[0])  # load kernels, allocate memory
     for name, threads in (("alone", 1), ("two at once", 2)):
         with ThreadPoolExecutor(threads) as pool:
             seconds, busy = _watched(lambda pool=pool: list(pool.map(press, pieces)))  # type: ignore[misc]
@@ -101,7 +101,7 @@ def _pieces(files: Sequence[Path], count: int) -> Iterator[list[Picture]]:
 
 def _pipeline(files: Sequence[Path], count: int, model: str) -> Row:
     """A whole encode, from the first listing to the last commit."""
-    torch.cuda.empty_cache()  # this process needs its memory no more
+    torch.cuda.empty_cache()  # this process no longer needs its memory
     with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:
         source = Path(folder) / "source"
         source.mkdir()
@@ -115,7 +115,7 @@ def _pipeline(files: Sequence[Path], count: int, model: str) -> Row:
 
 
 def _watched(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that some work took, and the mean share of them that the GPU was busy."""
+    """Seconds of the work, and the mean share of them that the GPU was busy."""
     with _sampled() as samples:
         begun = time.perf_counter()
         work()

@@ -1,12 +1,12 @@
-"""What `model.rate_control.rate_model` expects of a model's curves, from photographs that are not the test's.
+"""Fits and checks `model.rate_control.rate_model`, which predicts rate and fidelity before the first trial.
 
-    python -m bench.guess IMAGES                # a folder of photographs, some of which are taken; says how far off
-    python -m bench.guess IMAGES --write        # and keeps it beside the shipped weights
+    python -m bench.guess IMAGES                # a folder of photographs, of which a sample is taken; prints the errors
+    python -m bench.guess IMAGES --write        # and stores the fit beside the shipped weights
     python -m bench.guess IMAGES --model MODEL
 
-How far off: half of the range from the 16th to the 84th percentile, of the bare estimate and of what is expected of the
-other half of the photographs, before anything is measured and after one trial at a middle quality. Then what that comes
-to: trials a search, simulated on the other half's curves.
+The error is half of the range from the 16th to the 84th percentile: of the bare estimate, and of the prediction for one
+half of the photographs from the other half, before any trial and after one at a middle quality. The second table is the
+resulting number of trials per search, simulated on the held-out half's curves.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from model.rate_control.targeting import SAMPLE, search_for
 from pipeline.train.crops import SUFFIXES
 
 SIDE, LEAST_SCALE = 640, 0.4
-"""Longest side that is looked at, in the middle; images are shrunk by up to this factor, for archives hold soft ones
+"""Longest side of the middle that is measured; images are shrunk by up to this factor, as archives hold soft ones
 and sharp ones."""
 TRIED = 5
 """Knot of the trial."""
@@ -57,12 +57,12 @@ GOALS = (
     *(("ms_ssim", Target(min_ms_ssim=floor)) for floor in (0.96, 0.98, 0.99)),
     *(("bytes", Target(max_bpp=limit)) for limit in (0.4, 0.8, 1.6)),
 )
-"""What is searched for, and on which curve."""
+"""The goals that are searched for, and their curves."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Measured:
-    """An image: the bare estimate, the truth at the knots, float `[measures, K]`, and how large it is."""
+    """An image: the bare estimate, the truth at the knots, float `[measures, K]`, and its size."""
 
     bare: CurveEstimate
     truth: NDArray[np.float64]
@@ -70,7 +70,7 @@ class Measured:
 
 
 Halves = tuple[tuple[dict[str, CurvePrior], Sequence[Measured]], ...]
-"""What is expected after one half, and the other half, which is asked; then the other way round."""
+"""Prediction from one half and the other half, on which it is checked; then with the halves exchanged."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _spreads(title: str, halves: Halves) -> Table:
-    """How far off, by quality."""
+    """Errors by quality."""
     table = Table("", *(f"{q:.0f}" for q in KNOTS), title=f"{title}: half of the spread, by quality")
     steps = knot_steps()
     for number, measure in enumerate(MEASURES):
@@ -122,7 +122,7 @@ def _spreads(title: str, halves: Halves) -> Table:
 
 
 def _trials(halves: Halves) -> Table:
-    """What a search needs on curves that go in lines between the knots; some cannot reach their goal."""
+    """Trials per search on piecewise linear curves; some searches cannot reach their goal."""
     table = Table("", "trials", "one", "two", "more", title="trials a search, simulated")
     for measure, target in GOALS:
         number = MEASURES.index(measure)
@@ -133,7 +133,7 @@ def _trials(halves: Halves) -> Table:
 
 
 def _search(image: Measured, number: int, target: Target, priors: dict[str, CurvePrior]) -> int:
-    """Trials until it ends."""
+    """Number of trials of one search."""
     bare, knots = image.bare.of(MEASURES[number]), knot_steps()
     curve = bare + np.interp(np.arange(QUALITY_STEPS), knots, image.truth[number] - bare[knots])
     search = search_for(target, image.bare, image.pixels, priors)
@@ -145,12 +145,12 @@ def _search(image: Measured, number: int, target: Target, priors: dict[str, Curv
 
 
 def _priors(measured: Sequence[Measured]) -> dict[str, CurvePrior]:
-    """What such images let expect, by measure."""
+    """The prediction fitted to these images, by measure."""
     return {measure: CurvePrior.of(_rows(measured, number)) for number, measure in enumerate(MEASURES)}
 
 
 def _rows(measured: Sequence[Measured], number: int) -> NDArray[np.float64]:
-    """How far curves lie from their estimates, and their features, a row an image."""
+    """Differences of curves from their estimates, and the features of the images, one row per image."""
     measure, steps = MEASURES[number], knot_steps()
     return np.array([[*(m.truth[number] - m.bare.of(measure)[steps]), *m.bare.features()] for m in measured])
 

@@ -1,11 +1,11 @@
-"""Listing a bucket whose every answer takes a while, one request after the other and several at once.
+"""Time to list a bucket with high latency: one request after the other, and several at once.
 
-    python -m bench.listing                        # 200,000 keys, 80 ms an answer
+    python -m bench.listing                        # 200,000 keys, 80 ms per response
     python -m bench.listing --keys 1000000 --milliseconds 20
 
-Answers are made up, as a server would give them, after a pause; what asks for them is the code that asks S3. Buckets
-with the same number of keys: in many small folders, in few large ones, in two levels of folders, in none. "Flat" is the
-way of servers that sort whole keys, as Amazon's do, "by folder" that of servers that sort the parts of a path.
+Responses are simulated, with a delay; the client is the code that lists S3. The buckets have the same number of keys:
+in many small folders, in few large ones, in two levels of folders, in none. "Flat" is for servers that sort whole keys,
+as Amazon S3 does, "by folder" for servers that sort by parts of the path.
 """
 
 import argparse
@@ -29,11 +29,11 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "40 x n folders of 500": lambda number: f"{number // 500 % 40:02d}/{number // 20_000:06d}/{number:09d}",
     "no folders": lambda number: f"{number:09d}",
 }
-"""The key of a number."""
+"""Maps a number to a key."""
 
 
 class Distant(SortedServer):
-    """Answers after a while."""
+    """A simulated server that responds after a delay."""
 
     seconds = 0.0
 
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure every bucket both ways and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.listing", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--keys", type=int, default=200_000)
-    parser.add_argument("--milliseconds", type=float, default=80.0, help="that each answer takes")
+    parser.add_argument("--milliseconds", type=float, default=80.0, help="latency of each response")
     options = parser.parse_args()
     table = Table(title=f"{options.keys:,} keys, {options.milliseconds:g} ms an answer", box=None, title_justify="left")
     for heading in ("bucket", "listed", "requests", "s", "at once: requests", "s", "keys/s", "times as fast"):
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _timed(entries: Iterator[Entry]) -> tuple[int, float]:
-    """Number of entries, and seconds."""
+    """Number of entries, and seconds to list them."""
     begin = time.monotonic()
     return sum(1 for _ in entries), time.monotonic() - begin
 

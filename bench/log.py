@@ -1,8 +1,8 @@
-"""The transaction log at size: what opening a table and committing to it cost, by the number of its shards.
+"""Cost of a large transaction log: time to open a table and to commit to it, by number of shards.
 
     python -m bench.log --shards 10000 100000
 
-The shards are entries in the log alone, no files: neither opening nor committing reads them. The log has a checkpoint,
+The shards are entries in the log without files, as neither opening nor committing reads them. The log has a checkpoint,
 as it gets one every hundred commits.
 """
 

@@ -1,4 +1,4 @@
-"""Peak memory of encoding and decoding one large image, each in a fresh process."""
+"""Peak memory of encoding and decoding one large image, each in a fresh process; called by `bench.speed --memory`."""
 
 import resource
 import subprocess
@@ -15,7 +15,7 @@ from model.core.picture import Picture
 
 
 def peak_memory(megapixels: float, model: str = "base") -> str:
-    """One line each for encode and decode: peak resident memory, beyond the loaded codec, a pixel."""
+    """Print peak resident memory per pixel, beyond the loaded codec, for encode and decode."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder) / "large.mae"
@@ -26,7 +26,7 @@ def peak_memory(megapixels: float, model: str = "base") -> str:
 
 
 def made(megapixels: float) -> NDArray[np.uint8]:
-    """An image with structure and texture, uint8 `[H, W, 3]`, made without large temporaries."""
+    """An image with structure and texture, uint8 `[H, W, 3]`, generated without large temporaries."""
     height, width = int((megapixels * 1e6 * 0.75) ** 0.5), int((megapixels * 1e6 / 0.75) ** 0.5)
     image = np.empty((height, width, 3), np.uint8)
     rng, x = np.random.default_rng(0), np.arange(width, dtype=np.float32)[:, None]

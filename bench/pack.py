@@ -1,8 +1,8 @@
-"""Photographs, shrunk, in one small file: what to carry to a borrowed GPU machine.
+"""Shrinks photographs and packs them into one small file, to carry to a GPU machine.
 
     python -m bench.pack IMAGES PACK.tar [--scale 0.65] [--most-mb 60]
 
-The pack is a tar of JPEGs (4:4:4) under the images' own keys, at the highest JPEG quality at which it stays within the
+The pack is a tar of JPEGs (4:4:4) under the images' own keys, at the highest JPEG quality that keeps it within the
 limit. `bench.train_packed` learns from it.
 """
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("images", type=Path, help="folder of images")
     parser.add_argument("pack", type=Path, help="tar to write")
     parser.add_argument("--scale", type=float, default=0.65, help="factor by which images are shrunk")
-    parser.add_argument("--most-mb", type=float, default=60.0, help="most megabytes")
+    parser.add_argument("--most-mb", type=float, default=60.0, help="largest size in megabytes")
     options = parser.parse_args(argv)
     images = shrunk(options.images, options.scale)
     if not images:
@@ -63,7 +63,7 @@ def as_jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def write(files: dict[str, bytes], pack: Path) -> None:
-    """The tar, at its name only when it is whole."""
+    """Write the tar atomically."""
     partial = pack.with_suffix(".partial")
     with tarfile.open(partial, "w") as tar:
         for key, data in files.items():

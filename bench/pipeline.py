@@ -1,17 +1,17 @@
-"""What each stage of the pipeline costs, against the sum of its parts; source and archive on a real S3 server.
+"""Cost of each stage of the encode dataflow, against the sum of its parts; source and archive on a real S3 server.
 
     python -m bench.pipeline --images 2000 --until write
 
-The line runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; what is
-left out is left out of Ray's plan, too. The last row is a whole encode, with listing, plan and commits.
+The dataflow runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; later
+stages are left out of Ray's plan, too. The last row is a whole encode job, with listing, plan and commits.
 
-The bound: the same stage functions in a loop, a process of one thread on every core, a piece at a time, over images
-from all of the listing, give the seconds of each part a megapixel; so many cores can do no more than cores / sum of the
-parts. Nothing of Ray is in it. The S3 server works on the same cores, as do the children that decode images. Starting
-(workers, a model that is loaded) is measured by a line over a few images and subtracted: it is paid once a job.
+The bound: the same stage functions in a loop, in one single-threaded process per core, one piece at a time, over images
+from all of the listing, give the seconds of each part per megapixel; the cores cannot do more than cores / sum of the
+parts. Ray takes no part in it. The S3 server works on the same cores, as do the children that decode images. Start-up
+(workers, loading the model) is measured by a dataflow over a few images and subtracted, as it is paid once per job.
 
-Beside the clock stands processor time, of the whole machine, against that of the parts. It says how much more work the
-line does than the parts (Ray, the S3 server); where it is near 1 and the share of the bound is not, cores were idle.
+Beside the wall-clock time stands the processor time of the whole machine, relative to that of the parts: the work that
+the dataflow adds (Ray, the S3 server). If it is near 1 and the share of the bound is not, cores were idle.
 """
 
 import argparse
@@ -52,19 +52,19 @@ DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared"
 PARTS = ("fetch", "read", "encode", "code", "write")
 PIECE, FEW = 8, 2
 LINE_STAGES = {"read": 1, "encode": 2, "code": 3, "write": 4}
-"""How many stages of the line end with a part; its first one both fetches and reads."""
+"""Number of dataflow stages up to each part; the first stage both fetches and reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds by the clock, and of processor time."""
+    """Wall-clock seconds and processor seconds."""
 
     clock: float
     cpu: float
 
     @classmethod
     def now(cls) -> "Spent":
-        """Since some moment in the past."""
+        """Both clocks now, from an arbitrary start."""
         return cls(time.perf_counter(), _processor_seconds())
 
     def __sub__(self, other: "Spent") -> "Spent":
@@ -73,7 +73,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is worked on, by how many cores."""
+    """The images, and the number of cores."""
 
     images: int
     megapixels: float
@@ -120,11 +120,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description="What each stage costs.")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of images; they repeat when there are too few")
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--sample", type=int, default=64, help="images that the parts are measured on")
+    parser.add_argument("--sample", type=int, default=64, help="number of images on which the parts are measured")
     parser.add_argument("--until", choices=PARTS, default=PARTS[-1], help="the last stage; later ones are left out")
     parser.add_argument("--quality", type=int, default=40)
     parser.add_argument("--shard-mib", type=int, default=64)
-    parser.add_argument("--model", default=str(BASE), help="a model's folder; the shipped one when left out")
+    parser.add_argument("--model", default=str(BASE), help="a model's folder; default: the shipped one")
     return parser.parse_args(argv)
 
 
@@ -147,13 +147,13 @@ def _upload(files: Sequence[Path], store: Store) -> int:
 
 
 def _processor_seconds() -> float:
-    """Of everything on this machine: Ray's workers come and go, and whoever ends takes its own account along."""
+    """Processor seconds of the whole machine: a worker that ends takes its own count with it."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system)
 
 
 def _parts(settings: EncodeSettings, sample: int, cores: int) -> dict[str, float]:
-    """Seconds that a megapixel costs a core in each part, while a process on every core does the same."""
+    """Core-seconds per megapixel of each part, while a process on every core does the same."""
     apart = [settings.model_copy(update={"archive": f"{settings.archive}-{n}"}) for n in range(cores)]
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
         measured = list(pool.map(_alone, apart, [sample] * cores))
@@ -161,16 +161,16 @@ def _parts(settings: EncodeSettings, sample: int, cores: int) -> dict[str, float
 
 
 def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
-    """Seconds that a megapixel costs this process in each part."""
+    """Seconds per megapixel of each part in this process."""
     torch.set_num_threads(1)
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     sandbox, target = shared(settings.limits()), settings.target()
     spent = dict.fromkeys(PARTS, 0.0)
     pressed = []
     every = list(source.entries())
-    entries = every[:: max(1, len(every) // sample)]  # of all, as the images' sizes differ along the listing
+    entries = every[:: max(1, len(every) // sample)]  # spread over the listing, along which image sizes vary
     megapixels = 0.0
-    for warm in (True, False):  # the first piece alone, for caches and children
+    for warm in (True, False):  # warm up caches and children on the first piece
         for start in range(0, PIECE if warm else len(entries), PIECE):
             piece = entries[start : start + PIECE]
             clock = [time.perf_counter()]
@@ -197,7 +197,7 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
 
 
 def _line(settings: EncodeSettings, last: str) -> Spent:
-    """What the line takes up to a part, from its first task to its last row; nothing is committed."""
+    """Time of the dataflow up to a part, from its first task to its last row; nothing is committed."""
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     archive.put_model(codec.fingerprint, Path(settings.model))
     manifest = Manifest(archive.root, f"bench-{last}")
@@ -211,7 +211,7 @@ def _line(settings: EncodeSettings, last: str) -> Spent:
         )
     else:
         dataset = line.dataset(pieces, LINE_STAGES[last])
-    if last != "write":  # a receipt is small; what others yield must not reach the driver
+    if last != "write":  # rows other than receipts are large and must not reach the driver
         dataset = dataset.map_batches(_drop, batch_format="pyarrow", batch_size=None, num_cpus=0.1)
     for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         pass
@@ -244,7 +244,7 @@ def _table(size: Size) -> Table:
 
 
 def _row(table: Table, name: str, alone: float, parts: float, spent: Spent, size: Size) -> None:
-    """One more line: `alone` and the sum of `parts` for an image, `spent` by the whole line."""
+    """Print a row: `alone` and the sum of `parts` per image, `spent` by the whole dataflow."""
     rate, bound = size.images / spent.clock, size.cores / parts
     numbers = (rate, size.megapixels / spent.clock, rate / size.cores, bound)
     cells = [f"{alone * 1e3:.1f}", f"{spent.clock:.1f}", *(f"{number:.1f}" for number in numbers)]

@@ -1,12 +1,12 @@
-"""Planning at size: a sorted listing against real shards, a tenth of which overlaps the others as nightly additions do.
+"""Planning at scale: a sorted listing against real shards, a tenth of which overlap as nightly additions do.
 
     python -m bench.plan                    # 10^5, 10^6 and 10^7 keys, each in a process of its own
     python -m bench.plan --keys 100000
 
-Of a universe of keys 1 % are new, 1 % changed and 0.1 % gone. The archive is made with the shard writer and committed;
-its rows have everything a row has, with tiny payloads, which planning does not read. The listing is made up, one Entry
-at a time as a store gives them. What is measured is `make_plan` with a real manifest: seconds, and the peak memory of
-the whole process beside what it had before.
+Of all keys 1 % are new, 1 % changed and 0.1 % deleted. The archive is made with the shard writer and committed; its
+rows are complete, with tiny payloads, which planning does not read. The listing is simulated, one Entry at a time as a
+store yields them. Measured are `make_plan` with a real manifest, in seconds, and the peak memory of the process beside
+its memory before.
 """
 
 import argparse
@@ -39,7 +39,7 @@ NIGHTS = 10
 CHUNK = 1 << 16
 
 _NEW, _CHANGED, _GONE = range(0, 10), range(20, 30), range(500, 501)
-"""Thousandths of the universe, by the remainder of a key's number."""
+"""Share of keys in thousandths, by the remainder of a key's number."""
 
 
 def keys(numbers: np.ndarray) -> list[str]:
@@ -47,7 +47,7 @@ def keys(numbers: np.ndarray) -> list[str]:
 
 
 def etags(numbers: np.ndarray, version: int) -> list[str]:
-    """32 hex digits that nothing compresses, like an MD5."""
+    """32 incompressible hex digits, like an MD5."""
     mixed = (numbers.astype(np.uint64) + np.uint64(version)) * np.uint64(0x9E3779B97F4A7C15)
     other = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     text = np.stack([mixed, other], 1).astype(">u8").tobytes().hex()
@@ -60,7 +60,7 @@ def thousandth(numbers: np.ndarray, which: range) -> np.ndarray:
 
 
 class Listing(LocalStore):
-    """A source of so many keys that holds nothing."""
+    """A source with a listing and no content."""
 
     def __init__(self, size: int) -> None:
         super().__init__("/nowhere")
@@ -78,7 +78,7 @@ class Listing(LocalStore):
 
 
 def rows(numbers: np.ndarray, now: datetime) -> pa.Table:
-    """Rows as an encode would have written them."""
+    """Rows as the encode job would write them."""
     tags = etags(numbers, 0)
     same = {
         "source_bytes": 200_000,
@@ -106,12 +106,12 @@ def rows(numbers: np.ndarray, now: datetime) -> pa.Table:
 
 
 def build(archive: Archive, size: int, nights: int = NIGHTS) -> int:
-    """Fill an archive: most of it at first, a hundredth in each of some nights after that; the number of rows."""
+    """Fill an archive: most of it at first, one per cent in each of `nights` nights; returns the number of rows."""
     now = datetime.now(UTC)
     receipts, count = [], 0
     numbers = np.arange(size)
     numbers = numbers[~thousandth(numbers, _NEW)]
-    night = np.where(numbers % 100 < nights, numbers % 100, nights)  # a hundredth each, the rest at first
+    night = np.where(numbers % 100 < nights, numbers % 100, nights)  # one per cent each, the rest at first
     for part in range(nights + 1):
         members = numbers[night == part]
         for start in range(0, len(members), SHARD_ROWS):
@@ -139,10 +139,8 @@ def measure(size: int, url: str, stale: bool) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keys", type=int, nargs="*", default=SIZES, help="sizes of the universe of keys")
-    parser.add_argument(
-        "--stale", action="store_true", help="also judge by model and target, as sync with repress does"
-    )
+    parser.add_argument("--keys", type=int, nargs="*", default=SIZES, help="numbers of keys")
+    parser.add_argument("--stale", action="store_true", help="also check model and target, as sync with repress does")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

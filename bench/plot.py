@@ -1,4 +1,4 @@
-"""Rate-distortion curves as a picture."""
+"""Rate-distortion curves as a PNG."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,14 +23,14 @@ STYLES = {
     "EVC-S": ("#4f9d69", "--"),
     "VTM": ("#404040", ":"),
 }
-"""Colour and stroke: solid where measured here, broken where published."""
+"""Colour and stroke: solid if measured here, dashed if published."""
 OURS = ("#c8102e", "-")
 BPP = (0.08, 4.0)
 TICKS = (0.1, 0.2, 0.5, 1, 2, 4)
 
 
 def draw(curves: Mapping[str, Curve], ours: str, title: str, path: Path) -> None:
-    """Write a PNG of curves of (bits a pixel, PSNR in dB); `ours` is drawn on top."""
+    """Write a PNG of curves of (bits per pixel, PSNR in dB); `ours` is drawn on top."""
     figure, axes = plt.subplots(figsize=(8.5, 5.6), dpi=150)
     for name, curve in sorted(curves.items(), key=lambda item: item[0] == ours):
         colour, stroke = OURS if name == ours else STYLES[name]
@@ -45,7 +45,7 @@ def draw(curves: Mapping[str, Curve], ours: str, title: str, path: Path) -> None
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    # The best at 34 dB first, so that the legend stands in the order of the curves.
+    # The best at 34 dB first, so that the legend is in the order of the curves.
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: _rate_near(curves[labels[i]], 34.0))
     axes.legend([handles[i] for i in order], [labels[i] for i in order], frameon=False, loc="upper left")

@@ -1,10 +1,10 @@
-"""Rate and distortion of a model against JPEG, WebP, AVIF, JPEG XL and published curves: real bytes of whole files.
+"""BD-rates of a model against JPEG, WebP, AVIF, JPEG XL and published curves, from bytes of whole files.
 
     python -m bench.rd --model DIR --images DIR --out DIR
 
 Prints BD-rates and the model's curve; writes `rd.json` (every point of every image) and `rd.png`. PSNR and MS-SSIM are
-measured on 8-bit RGB, image by image, and averaged. Published curves are shown where the images are Kodak's 24.
-`maepress evaluate` measures the same; this one remembers the other codecs' points between runs, for whoever trains.
+measured on 8-bit RGB, image by image, and averaged. Published curves are shown if the images are Kodak's 24.
+`maepress evaluate` measures the same; this command keeps the other codecs' points between runs.
 """
 
 import argparse
@@ -38,7 +38,7 @@ IMAGES = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 Measure = Callable[[Pixels, int], Point]
 Points = dict[str, list[list[Point]]]
-"""For each codec, for each image, its curve."""
+"""Codec name to the curve of each image."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +86,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of images")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-rd", help="folder for rd.json and rd.png")
     parser.add_argument("--points", type=int, default=13, help="qualities to measure, spread over 0..63")
-    parser.add_argument("--limit", type=int, help="only the first so many images")
+    parser.add_argument("--limit", type=int, help="use only the first LIMIT images")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     return parser.parse_args(argv)
 

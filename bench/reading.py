@@ -1,8 +1,9 @@
-"""What an image costs a training loop: its JPEG decoded, or its latents read: `python -m bench.reading ARCHIVE SOURCE`.
+"""Cost of an image in a training loop, decoded from JPEG or read as latents: `python -m bench.reading ARCHIVE SOURCE`.
 
-ARCHIVE was pressed from SOURCE, a folder of JPEGs. Processor time of one thread an image, the least of some rounds, all
-in one run, for the same images: Pillow from the JPEG's bytes, payloads from the archive's rows, and a cache on disk, in
-random order. The cache's row says what it cost to make, once, and its bytes beside those of the JPEGs.
+ARCHIVE was encoded from SOURCE, a folder of JPEGs. Measured is processor time per image on one thread, the lowest of
+several rounds, in one run for the same images: Pillow from the JPEG's bytes, payloads from the archive's rows, and a
+cache on disk in random order. The cache's row adds the one-time cost of making it, and its bytes relative to the
+JPEGs'.
 """
 
 import io
@@ -40,7 +41,7 @@ def least(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 def by_pillow(source: bytes, side: int | None = None, *, draft: bool = False) -> np.ndarray:
     image = Image.open(io.BytesIO(source))
     if draft and side is not None:
-        image.draft("RGB", (side, side))  # decodes to a half, a quarter or an eighth where that is still large enough
+        image.draft("RGB", (side, side))  # decodes at 1/2, 1/4 or 1/8 if that is still large enough
     image = image.convert("RGB")
     return np.asarray(image if side is None else image.resize((side, side), Image.Resampling.BILINEAR))
 

@@ -1,6 +1,6 @@
-"""What reading images in a child process costs: `python -m bench.sandbox FOLDER ...`.
+"""Cost of reading images in a child process: `python -m bench.sandbox FOLDER ...`.
 
-Processor time a megapixel, of all processes together, with and without the sandbox; the least of some rounds each.
+Processor time per megapixel of all processes together, with and without the sandbox; the lowest of several rounds.
 """
 
 import sys
@@ -16,7 +16,7 @@ ROUNDS, MOST = 3, 100
 
 
 def processor_seconds() -> float:
-    """Used so far, by this process and its children."""
+    """Processor seconds used by this process and its children."""
     me = psutil.Process()
     times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
     return sum(t.user + t.system for t in times)
@@ -37,7 +37,7 @@ def main() -> None:
     paths = [path for folder in sys.argv[1:] for path in sorted(Path(folder).rglob("*")) if path.is_file()][:MOST]
     sources = [path.read_bytes() for path in paths]
     sandbox = Sandbox(Limits.for_images(60, MAX_PIXELS, 512 << 20))
-    sandbox.read(sources[0], max_pixels=MAX_PIXELS)  # its start is not what is measured
+    sandbox.read(sources[0], max_pixels=MAX_PIXELS)  # exclude its start
     alone, megapixels = least(lambda source: read(source, max_pixels=MAX_PIXELS), sources)
     boxed, _ = least(lambda source: sandbox.read(source, max_pixels=MAX_PIXELS), sources)
     sandbox.close()

@@ -1,13 +1,13 @@
-"""What a second, a third and a fourth machine bring: images a second and efficiency on 1 to N nodes of equal size.
+"""Scaling over machines: images per second and efficiency on 1 to N nodes of equal size.
 
     python -m bench.scaling --nodes 1 2 4
 
-The nodes are all on this machine and claim what they do not have: a core and a GPU each. So encoders that *sleep* for a
-fixed time an image stand in for real ones. Everything else is real: fetching, reading, entropy coding's task, writing,
-and all that Ray does. What is measured is whether the line keeps N encoders fed, and not how fast any of them is.
+The nodes all run on this machine and claim a core and a GPU each, which they do not have: the encoders *sleep* for a
+fixed time per image. Everything else is real: fetching, reading, the entropy coding task, writing, and Ray. So it
+measures whether the dataflow keeps N encoders busy, not their speed.
 
-The number of images grows with the nodes. Time runs from when the last encoder has begun (starting processes is no part
-of a cluster's steady work) to the end of the last image; images that were finished before are not counted.
+The number of images grows with the nodes. Time runs from the moment the last encoder has begun (starting processes is
+not part of steady work) to the end of the last image; images finished before are not counted.
 """
 
 import argparse
@@ -38,13 +38,13 @@ from pipeline.storage.local_store import LocalStore
 from tests.nodes import Nodes, nodes
 
 TRACE, SECONDS = "MAEPRESS_BENCH_TRACE", "MAEPRESS_BENCH_SECONDS"
-"""Variables that tell encoders where to write down when they worked, and how long an image takes them."""
+"""Environment variables for encoders: where to log their work, and their time per image."""
 PIECE = 4
-"""Images that travel together."""
+"""Images per piece."""
 
 
 class Sleeping(_Encoder):
-    """Spends a fixed time an image, and keeps its source."""
+    """Sleeps for a fixed time per image, and keeps its source."""
 
     def __init__(self, *_: Any) -> None:
         self._trace = Path(os.environ[TRACE], str(os.getpid()))
@@ -67,7 +67,7 @@ def _kept(item: Loaded) -> Analysed:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What so many nodes did: images, in seconds of steady work."""
+    """Result for a number of nodes: images in seconds of steady work."""
 
     nodes: int
     images: int
@@ -75,12 +75,12 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
-    """Press `pieces` pieces a node on `count` nodes, which are there already.
+    """Encode `pieces` pieces per node on `count` nodes, which are running already.
 
     Args:
         head: the cluster, to which this process is connected.
@@ -105,7 +105,7 @@ def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
 
 
 def make(folder: Path, count: int) -> int:
-    """So many small images of equal bytes; returns the bytes of one."""
+    """Write `count` small images of equal size; returns the bytes of one."""
     folder.mkdir()
     file = io.BytesIO()
     Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(file, "PNG")
@@ -120,8 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--nodes", type=int, nargs="*", default=[1, 2, 4], help="numbers of nodes; the first is the unit"
     )
-    parser.add_argument("--pieces", type=int, default=40, help=f"pieces of {PIECE} images a node")
-    parser.add_argument("--seconds", type=float, default=0.25, help="what an image costs an encoder")
+    parser.add_argument("--pieces", type=int, default=40, help=f"pieces of {PIECE} images per node")
+    parser.add_argument("--seconds", type=float, default=0.25, help="seconds of an encoder per image")
     options = parser.parse_args(argv)
     table = Table("nodes", "images", "seconds", "images/s", "efficiency", box=None)
     first: Measured | None = None

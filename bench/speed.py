@@ -1,9 +1,10 @@
-"""Speed of the codec beside Pillow's and JPEG XL, whole files in memory to whole files in memory, in one run.
+"""Speed of the codec beside JPEG, WebP, AVIF and JPEG XL, from pixels to whole files and back in memory, in one run.
 
     python -m bench.speed                   # make bench-speed
-    python -m bench.speed --memory 200      # instead: peak memory for a made image of so many megapixels
+    python -m bench.speed --memory 200      # instead: peak memory for a generated image of 200 megapixels
 
-Images are Kodak's and some training photographs. Ratios hold within a run; megapixels a second are this machine's.
+The images are Kodak's and some training photographs. Only ratios within one run can be compared; megapixels per second
+depend on the machine.
 """
 
 import argparse
@@ -46,7 +47,7 @@ _codec: list[Codec] = []
 
 
 def _product_flops(rows: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
-    """Of rows `[N, I]` times a weight, whatever follows."""
+    """Multiply-adds of rows `[N, I]` times a weight."""
     return 2 * math.prod(out_shape) * rows[-1]
 
 
@@ -54,14 +55,14 @@ UNKNOWN = {
     torch.ops.mkldnn._linear_pointwise: _product_flops,
     torch.ops.aten.addmm_: lambda _, rows, *__, out_shape, **___: _product_flops(rows, out_shape=out_shape),
 }
-"""Operators of ours that torch's counter does not know."""
+"""Custom operators that torch's counter does not know."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--images", type=int, default=8, help="so many of Kodak's, and half as many photographs")
+    parser.add_argument("--images", type=int, default=8, help="number of Kodak's images; half as many photographs")
     parser.add_argument("--memory", type=float, metavar="MEGAPIXELS", help="measure peak memory instead")
     options = parser.parse_args(argv)
     if options.memory:
@@ -86,7 +87,7 @@ def _codecs(images: list[Pixels], model: str) -> Table:
     for other in BASELINE_CODECS:
         quality = TYPICAL[other.name]
         rows[other.name] = _time(images, lambda x, r=other, q=quality: r.encode(x, q), other.decode)  # type: ignore[misc]
-    avif = pillow("AVIF", speed=6)  # by itself in all threads
+    avif = pillow("AVIF", speed=6)  # by default on all threads
     rows[AVIF_ALL] = _time(images, lambda x: avif(x, TYPICAL[AVIF.name]), AVIF.decode)
     _load(model, 1)
     rows["ours, 1 thread"] = _time(images, _press, _unpress)
@@ -122,7 +123,7 @@ def _parts(images: list[Pixels], model: str) -> Table:
 
 
 def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
-    """Seconds of z and the three passes, the scale indices being known."""
+    """Seconds of coding z and the three passes, given the scale indices."""
     total = 0.0
     for payload, known in zip(payloads, codec.restore(payloads), strict=True):
         header, sections = container.read(payload)
@@ -169,7 +170,7 @@ def _work(model: str) -> Table:
 
 
 def _all_at_once(images: list[Pixels]) -> tuple[float, float, float]:
-    """As whoever presses an archive calls the codec: it deals the images out to its threads."""
+    """Calls the codec as the encode job does; it distributes the images over its threads."""
     pictures, codec = [Picture(x) for x in images], _codec[0]
     files = codec.compress(pictures, QUALITY)
     encoded = _seconds(lambda: codec.compress(pictures, QUALITY))
@@ -192,7 +193,7 @@ def _unpress(payload: bytes) -> Pixels:
 
 
 def _time(images: list[Pixels], encode: Encode, decode: Decode) -> tuple[float, float, float]:
-    """MP/s encoding and decoding, and bits a pixel."""
+    """Megapixels per second encoding and decoding, and bits per pixel."""
     decode(encode(images[0]))
     encoded = _seconds(lambda: [encode(x) for x in images])
     files = [encode(x) for x in images]

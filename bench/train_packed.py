@@ -1,12 +1,11 @@
-"""Training on one GPU machine without Ray, storage or settings: a pack in, a model and a resumable state out.
+"""Training on one GPU machine without Ray or storage: a pack in, a model and a resumable state out.
 
     python -m bench.train_packed PACK.tar OUT --minutes 9 [--init MODEL] [--deepen N] [--batch 64]
 
-All images live on the device, at three sizes; crops are slices of them, so that nothing waits for
-the host. The learner is the same as in `maepress train` (`pipeline.train.learner`). OUT gets the
-best model so far (`maepress train --init OUT` adapts it further) and `state/`, from which the same
-command goes on: `--minutes 18` after `--minutes 9` does the second half. It needs torch, numpy,
-Pillow, safetensors and pytorch-msssim, nothing else.
+All images are kept on the device at three sizes, and crops are slices of them, so that nothing waits for the host. The
+learner is the one of `maepress train` (`pipeline.train.learner`). OUT gets the best model so far (`maepress train
+--init OUT` adapts it further) and `state/`, from which the same command resumes: `--minutes 18` after `--minutes 9`
+does the second half. It needs only torch, numpy, Pillow, safetensors and pytorch-msssim.
 """
 
 import argparse
@@ -82,22 +81,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.train_packed", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pack", type=Path, help="what bench.pack wrote")
+    parser.add_argument("pack", type=Path, help="tar written by bench.pack")
     parser.add_argument("out", type=Path, help="folder for the model and the state")
     parser.add_argument("--minutes", type=float, required=True, help="minutes of training, over all starts")
     parser.add_argument("--init", default="base", help="base, scratch or a model's folder")
     parser.add_argument("--deepen", type=int, default=0, help="blocks to add to each stage of the transforms")
-    parser.add_argument("--batch", type=int, default=64, help="crops a step")
+    parser.add_argument("--batch", type=int, default=64, help="crops per step")
     parser.add_argument("--crop", type=int, default=128, help="side of a crop, a multiple of 64")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="of the plateau")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="learning rate of the plateau")
     parser.add_argument("--decay-share", type=float, default=0.6, help="last share of the run, over which it falls")
-    parser.add_argument("--validate-minutes", type=float, default=2.0, help="between validations and saves")
-    parser.add_argument("--seed", type=int, default=0, help="of crops and qualities")
+    parser.add_argument("--validate-minutes", type=float, default=2.0, help="minutes between validations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of crops and qualities")
     return parser.parse_args(argv)
 
 
 def on_device(files: list[bytes], crop: int, device: torch.device) -> list[Tensor]:
-    """Every image at every size that still holds a crop: uint8 `[H, W, 3]` each."""
+    """Every image at every size that is large enough for a crop: uint8 `[H, W, 3]` each."""
 
     def decode(data: bytes) -> Tensor:
         return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB")))
@@ -110,7 +109,7 @@ def on_device(files: list[bytes], crop: int, device: torch.device) -> list[Tenso
 
 
 def shrink(image: Tensor, scale: float) -> Tensor:
-    """uint8 `[H, W, 3]` to a smaller one."""
+    """Shrink uint8 `[H, W, 3]`."""
     if scale == 1:
         return image
     planes = image.permute(2, 0, 1)[None].float()
@@ -119,7 +118,7 @@ def shrink(image: Tensor, scale: float) -> Tensor:
 
 
 def crops(images: list[Tensor], count: int, side: int) -> Tensor:
-    """Random crops, flipped and turned at random: float `[count, side, side, 3]` in 0..1."""
+    """Random crops, randomly flipped and transposed: float `[count, side, side, 3]` in 0..1."""
     pieces = []
     for index, x, y, turn in torch.rand(count, 4).tolist():
         image = images[int(index * len(images))]
@@ -152,7 +151,7 @@ def validate(learner: Learner, validation: Validation, options: argparse.Namespa
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole at any moment."""
+    """Write a file atomically."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     partial.replace(path)

@@ -1,7 +1,7 @@
-"""What JPEG XL saves on JPEG files, without loss: `python -m bench.transcoding FOLDER ...`.
+"""Lossless savings of JPEG XL on JPEG files: `python -m bench.transcoding FOLDER ...`.
 
-For each folder the JPEGs found, those that a transcode gives back bit by bit, the bytes saved on them, and speeds on
-one core.
+Reports for each folder the number of JPEGs, those that a transcode restores bit by bit, the bytes saved on them, and
+speeds on one core.
 """
 
 import sys
@@ -11,11 +11,11 @@ from pathlib import Path
 from pipeline.images.jpeg_xl import JPEG_START, to_jpeg, to_jxl
 
 MOST = 150
-"""Files of a folder that are looked at."""
+"""Largest number of files per folder."""
 
 
 def row(folder: Path) -> str:
-    """The figures of one folder; all its sub-folders belong to it."""
+    """Measure one folder with its sub-folders."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     sources = [data for data in map(Path.read_bytes, paths) if data.startswith(JPEG_START)][:MOST]
     started = time.perf_counter()

@@ -1,1 +1,1 @@
-"""Is what is coded the same everywhere? `python -m bench.exactness`."""
+"""Parts of `python -m bench.exactness`: bit-exactness of payloads."""

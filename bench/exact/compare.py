@@ -1,4 +1,4 @@
-"""How far one observation is from another."""
+"""Differences between two observations."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from bench.exact.observe import Observation
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far an arrangement is from the plain one.
+    """Differences of a set-up from the reference.
 
     Attributes:
         payloads: how many of its own payloads are other bytes than the reference's.
@@ -29,7 +29,7 @@ class Difference:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the promise holds."""
+        """Whether the guarantee holds."""
         return not self.read and self.levels <= 1
 
 
@@ -37,7 +37,7 @@ def compare(plain: Observation, other: Observation, reference: Observation | Non
     """Compare observations.
 
     Args:
-        plain: what the plain arrangement wrote, and read of that.
+        plain: what the reference set-up wrote, and read of that.
         other: what another wrote, and read in the plain one's payloads.
         reference: whose payloads the other's should be byte by byte; the plain one's unless given.
     """

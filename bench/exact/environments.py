@@ -16,12 +16,12 @@ from model.core.errors import MaepressError
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("numba", "numpy", "pillow", "constriction", "safetensors", "google-crc32c")
-"""What the codec imports beside torch."""
+"""Packages that the codec imports beside torch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """An interpreter and the environment variables to start it with."""
+    """An interpreter and its environment variables."""
 
     name: str
     python: Path = Path(sys.executable)
@@ -38,11 +38,11 @@ PROCESSORS = (
         variables={"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
     ),
 )
-"""Make torch and its libraries do without instructions that this processor has: what others would compute."""
+"""Environment variables that switch off instruction sets, so that torch computes as on other processors."""
 
 
 def with_torch(wanted: str, folder: Path) -> Environment:
-    """A virtual environment with that version of torch, made when it is not there yet.
+    """A virtual environment with a version of torch, made if it is missing.
 
     Args:
         wanted: a version of torch that pip finds, such as 2.14.1. Most are builds for CUDA of some GB.
@@ -70,7 +70,7 @@ def observe_there(
     qualities: Sequence[int],
     given: Sequence[bytes],
 ) -> Observation:
-    """What `bench.exact.observe.observe` gives in another interpreter, of the middle of images.
+    """Run `bench.exact.observe.observe` in another interpreter on the middle of images.
 
     Raises:
         MaepressError: when the child fails.

@@ -1,4 +1,4 @@
-"""What one arrangement makes of pictures and of payloads; as a child of another interpreter, too.
+"""Results of one set-up for pictures and payloads; also run as a child of another interpreter.
 
     python -m bench.exact.observe TASKS.json OUT.npz
 
@@ -28,7 +28,7 @@ from model.network.network import finalise
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrangement:
-    """How pictures are coded.
+    """How pictures are encoded.
 
     Attributes:
         threads: of torch.
@@ -46,7 +46,7 @@ class Arrangement:
 
     @property
     def name(self) -> str:
-        """What differs from the plain arrangement, for people."""
+        """Differences from the reference set-up, as text."""
         plain = Arrangement()
         names = {"threads": f"{self.threads} threads", "batch": f"batch of {self.batch}"}
         names |= {"tile": f"tiles of {LATENT_STRIDE * self.tile}", "bfloat16": "bfloat16", "onednn": "oneDNN off"}
@@ -55,7 +55,7 @@ class Arrangement:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """What came of it, a list entry a payload.
+    """Results, one list entry per payload.
 
     Attributes:
         payloads: written.
@@ -83,7 +83,7 @@ def observe(
     given: Sequence[bytes],
     model: Path | str = "base",
 ) -> Observation:
-    """Write and read.
+    """Encode and decode.
 
     Args:
         arrangement: how.
@@ -121,7 +121,7 @@ def middle(path: Path, size: tuple[int, int]) -> Picture:
 
 
 def save(observation: Observation, out: Path) -> None:
-    """To an npz file."""
+    """Write to an npz file."""
     arrays: dict[str, NDArray[Any]] = {}
     for field, values in asdict(observation).items():
         for i, value in enumerate(values):
@@ -130,7 +130,7 @@ def save(observation: Observation, out: Path) -> None:
 
 
 def load(path: Path) -> Observation:
-    """What `save` wrote."""
+    """Read a file written by `save`."""
     with np.load(path) as file:
         count = sum(name.startswith("payloads/") for name in file)
         fields = {n: [file[f"{n}/{i}"] for i in range(count)] for n in ("written", "read", "pixels")}
@@ -138,7 +138,7 @@ def load(path: Path) -> Observation:
 
 
 def main(tasks: Path, out: Path) -> None:
-    """Do what a file says (images, size, qualities, given payloads, arrangement), as another interpreter."""
+    """Main function in another interpreter: run the set-up that a file describes."""
     task = json.loads(tasks.read_text())
     pictures = [middle(Path(file), tuple(task["size"])) for file in task["images"]]
     given = [bytes.fromhex(payload) for payload in task["given"]]

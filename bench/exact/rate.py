@@ -1,4 +1,4 @@
-"""What the integer scale path costs in bits against one in floating point.
+"""Cost in bits of the integer scale path, against one in floating point.
 
 Three measures on the same whole numbers (z and symbols) of held-out training images, in bits a pixel of the symbols:
 
@@ -38,7 +38,7 @@ from model.layers.fixed_point import ACTIVATION_BITS
 from model.layers.quality import interpolate
 
 SHRINK = 0.65
-"""Images are shrunk as training does it, so that JPEG artefacts vanish."""
+"""Images are shrunk as in training, so that JPEG artefacts vanish."""
 CROP = 256
 STEPS, BATCH, RATE = 600, 8, 2e-4
 
@@ -69,7 +69,7 @@ class FloatPath(nn.Module):
 
 
 class IntegerPath(nn.Module):
-    """`ScalePath` as it is, of all passes at once; gradients pass through its roundings as in training."""
+    """`ScalePath` of all passes at once; gradients pass through its rounding as in training."""
 
     def __init__(self, path: ScalePath) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Sample:
 
     @classmethod
     def of(cls, latents: Latents) -> "Sample":
-        """What the entropy model sees."""
+        """Inputs of the entropy model."""
         z, symbols = (torch.from_numpy(a.astype(np.float32))[None] for a in (latents.z, latents.symbols))
         return cls(z, symbols, torch.tensor([latents.header.quality]), latents.header.width * latents.header.height)
 
@@ -137,13 +137,13 @@ def tune(path: nn.Module, prior: LatentPrior, samples: Sequence[Sample], steps: 
 
 @torch.no_grad()
 def rate(path: nn.Module, prior: LatentPrior, samples: Sequence[Sample]) -> float:
-    """Mean bits a pixel."""
+    """Mean bits per pixel."""
     each = [bits(prior, s.symbols, path(s.z, s.symbols, s.quality)).sum() / s.pixels for s in samples]
     return float(torch.stack(each).mean())
 
 
 def in_payload(codec: Codec, latents: Latents) -> float:
-    """Bits a pixel that symbols take in a payload."""
+    """Bits per pixel of the symbols in a payload."""
     sections = container.read(codec.coder.encode(latents))[1]
     taken = sum(len(sections.get(tag, b"")) for tag in (*PASS_TAGS, Tag.ESCAPES))
     return 8 * taken / (latents.header.width * latents.header.height)
@@ -155,7 +155,7 @@ def is_held_out(key: str) -> bool:
 
 
 def load(path: Path) -> Picture:
-    """An image, shrunk."""
+    """A shrunk image."""
     with Image.open(path) as image:
         size = round(image.width * SHRINK), round(image.height * SHRINK)
         return Picture(np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS)))
