@@ -1,11 +1,10 @@
-"""Grids on a local disk: read out of payloads once, memory-mapped in every epoch afterwards.
+"""A cache of latents on a local disk: read from payloads once, memory-mapped in every epoch afterwards.
 
     cache = LatentCache.of("cache/photos", "s3://archive/photos", content="prefix")
     loader = DataLoader(cache, batch_size=64, shuffle=True, collate_fn=...)
 
-What it costs: a prefix takes about three times the bytes of its payload, since nothing is entropy-coded any more
-(docs/learning.md). What it gives: any image in some microseconds, in any order, by any number of processes that share
-the operating system's pages.
+The cached prefix takes about three times the bytes of its payload, as it is no longer entropy-coded (docs/learning.md).
+In return any image is read in some microseconds, in any order, by any number of processes, which share the page cache.
 """
 
 import json
@@ -37,15 +36,15 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 
 class LatentCache(Dataset[dict[str, Any]]):
-    """Grids of an archive's images, each at its number; see `pipeline.dataset.samples` for what they hold.
+    """Latents of an archive's images by index, as grids (see `pipeline.dataset.samples`).
 
     Attributes:
-        keys: of the images, by number.
-        nbytes: of the file.
+        keys: keys of the images, by index.
+        nbytes: size of the file.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Map the cache in a folder, as `of` or `write` left it there."""
+        """Map the cache that `of` or `write` made in a folder."""
         self._folder = Path(folder)
         path = self._folder / FILE
         self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -54,7 +53,7 @@ class LatentCache(Dataset[dict[str, Any]]):
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table["key"].chunks)])
 
     def __reduce__(self) -> tuple[type["LatentCache"], tuple[Path]]:
-        return LatentCache, (self._folder,)  # a loader's worker maps the file itself
+        return LatentCache, (self._folder,)  # a data loader's worker maps the file itself
 
     @classmethod
     def of(
@@ -67,15 +66,15 @@ class LatentCache(Dataset[dict[str, Any]]):
         columns: Sequence[str] = (),
         done: Callable[[int], None] = lambda count: None,
     ) -> "LatentCache":
-        """The cache of an archive's latents in a local folder, made unless it is there from the same archive version.
+        """Open the cache of an archive's latents, and make it first unless the folder has it for this archive version.
 
         Args:
-            folder: made when missing.
-            archive: its URL, or the archive.
+            folder: local folder, made if missing.
+            archive: the archive, or its URL.
             content: sketch, prefix or latents.
             keys: only keys that match this glob.
-            columns: more columns of the row to keep.
-            done: told the number of images so far, where the cache is made.
+            columns: additional columns to keep.
+            done: called with the number of images so far, while the cache is made.
 
         Raises:
             MaepressError: as `ArchiveImages` does.
@@ -96,13 +95,13 @@ class LatentCache(Dataset[dict[str, Any]]):
         return len(self.keys)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """`key`, the columns that were kept, and `latents`, float32 `[rows, columns, C]`."""
+        """`key`, the additional columns, and `latents`, float32 `[rows, columns, C]`."""
         text, grid = self._read(number)
         facts: dict[str, Any] = json.loads(text)
         return facts | {"key": self.keys[number], "latents": grid.values()}
 
     def grid(self, number: int) -> Grid:
-        """The grid as whole numbers, not copied out of the file."""
+        """The grid as integers, not copied from the file."""
         return self._read(number)[1]
 
     def _read(self, number: int) -> tuple[str, Grid]:
@@ -130,13 +129,13 @@ def write(
     about: Mapping[str, Any],
     done: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Write grids as a cache; the file appears whole or not at all.
+    """Write grids as a cache, atomically.
 
     Args:
-        folder: made when missing.
-        grids: key, facts (as JSON takes them) and grid of each image.
-        about: what the cache was made of.
-        done: told the number of images so far.
+        folder: local folder, made if missing.
+        grids: key, additional columns (JSON values) and grid of each image.
+        about: description of the source, stored in the file.
+        done: called with the number of images so far.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -165,7 +164,7 @@ def write(
 
 
 def _about(path: Path) -> object:
-    """What a cache was made of; None where there is none."""
+    """The description of a cache's source; None if there is no cache."""
     if not path.is_file():
         return None
     with pa.memory_map(str(path)) as file:

@@ -4,8 +4,8 @@
     for batch in images.iter_torch_batches(batch_size=64): ...
 
 Row groups are read by tasks and decoded by actors that hold the models. Arrays of one shape become tensors of that
-shape; of different shapes, tensors of varying shape, which Ray copies more often: a `transform` that crops or shrinks
-them to one shape runs where they are decoded.
+shape. Arrays of different shapes become tensors of variable shape, which Ray copies more often: a `transform`, which
+runs in the actor, can crop or shrink them to one shape.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ from pipeline.execution.packing import pack, unpack
 from pipeline.execution.setting_types import parse_range
 
 MOST_BLOCKS = 1000
-"""Ray keeps statistics of every block; an archive of a million row groups is read in so many parts."""
+"""Largest number of read tasks: Ray keeps statistics of every block, and an archive may have a million row groups."""
 TOGETHER_BYTES = 32 << 20
-"""Arrays that an actor gives on together."""
+"""Bytes of arrays that an actor yields together."""
 
 
 def read_archive(
@@ -45,19 +45,19 @@ def read_archive(
     actors: str = "",
     gpus_per_actor: float | None = None,
 ) -> Dataset:
-    """A Ray dataset with a row an image: `key`, the columns asked for, and `image` or `latents`.
+    """A Ray dataset with one row per image: `key`, the columns asked for, and `image` or `latents`.
 
-    Uses the Ray that is connected, or starts one. Nothing is decoded before the dataset is consumed.
+    Uses the connected Ray cluster, or starts Ray. Nothing is decoded before the dataset is consumed.
 
     Args:
-        archive: its URL, or the archive.
-        content: as of `pipeline.dataset.torch_dataset.ArchiveImages`; so are `keys`, `statuses` and `columns`.
+        archive: the archive, or its URL.
+        content: image, sketch, prefix or latents, as for `ArchiveImages`.
         keys: only keys that match this glob.
-        statuses: only rows of these.
-        columns: more columns of the row.
-        transform: what a sample becomes, where it is decoded: a mapping of names to numbers, strings and arrays.
-        actors: decoders at least and at most, as MIN:MAX; empty: one a GPU or core.
-        gpus_per_actor: GPUs a decoder holds; None: 1 where there are GPUs, else 0.
+        statuses: only rows with one of these statuses; None: all that have the content.
+        columns: additional columns of the archive.
+        transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays.
+        actors: lowest and highest number of decoding actors, as MIN:MAX; empty: one per GPU or core.
+        gpus_per_actor: GPUs per decoding actor; None: 1 if the cluster has GPUs, else 0.
 
     Raises:
         MaepressError: as `ArchiveImages` does.
@@ -81,7 +81,7 @@ def _read(table: pa.Table, archive: Archive, wanted: Wanted, columns: Sequence[s
 
 
 class _Decoder:
-    """An actor with the archive's models: tables of rows become columns of samples."""
+    """An actor with the archive's models; turns tables of rows into columns of samples."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Which rows of an archive a data set takes, and where they stand: row groups, the smallest parts worth a read.
+"""Selects the rows of a data set, by row group: the smallest part of a shard that is worth a read.
 
-What is not wanted is left out as early as possible: shards by the key range in the transaction log, row groups by their
-statistics, rows by their two small columns; payloads are read of wanted rows' row groups only.
+Unwanted rows are left out as early as possible: shards by the key range in the transaction log, row groups by their
+statistics, rows by two small columns. Payloads are read only of row groups with wanted rows.
 """
 
 import fnmatch
@@ -23,12 +23,12 @@ from pipeline.storage.base import Store
 
 STATUSES = (LATENT, JXL, ORIGINAL)
 _AT_ONCE = 8
-"""Shards whose footers are read at once: reading an object store is waiting."""
+"""Shards whose footers are read concurrently, as reading from an object store is mostly waiting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Rows that a data set takes.
+    """Filter of a data set's rows.
 
     Attributes:
         keys: a glob for `fnmatch.fnmatchcase`, where `*` crosses "/".
@@ -39,11 +39,11 @@ class Wanted:
     statuses: tuple[str, ...] = STATUSES
 
     def everything(self) -> bool:
-        """Whether no row is left out."""
+        """Whether every row passes the filter."""
         return self.keys == "*" and set(self.statuses) >= set(STATUSES)
 
     def mask(self, rows: pa.Table) -> list[bool]:
-        """For each row of a table with the columns `key` and `status` whether it is wanted."""
+        """Whether each row of a table with the columns `key` and `status` is wanted."""
         keys, statuses = (rows[name].to_pylist() for name in ("key", "status"))
         return [
             status in self.statuses and fnmatch.fnmatchcase(str(key), self.keys)
@@ -53,7 +53,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group with wanted rows: path of its shard, its number there, how many rows of it are wanted."""
+    """A row group with wanted rows: path of its shard, its index there, and the number of wanted rows."""
 
     shard: str
     index: int
@@ -70,7 +70,7 @@ class Span:
 
 
 def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> list[RowGroup]:
-    """The row groups with wanted rows, in order of first key; no payload is read.
+    """The row groups with wanted rows, ordered by first key; no payload is read.
 
     Raises:
         StorageError: when a shard cannot be read.
@@ -84,7 +84,7 @@ def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> 
 
 
 def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Chosen columns of the rows of spans, a row group at a time; each shard is opened once for neighbouring spans.
+    """Read columns of the rows of spans, one table per span; neighbouring spans of a shard share one open file.
 
     Raises:
         StorageError: when a shard is missing or damaged.
@@ -122,6 +122,6 @@ def _count(parquet: pq.ParquetFile, index: int, wanted: Wanted) -> int:
 
 
 def _range(parquet: pq.ParquetFile, facts: Any, name: str) -> tuple[str, str] | None:
-    """Least and greatest value of a column in a row group, where its statistics tell."""
+    """Minimum and maximum of a column in a row group; None if it has no statistics."""
     statistics = facts.column(parquet.schema_arrow.get_field_index(name)).statistics
     return (str(statistics.min), str(statistics.max)) if statistics is not None and statistics.has_min_max else None

@@ -1,14 +1,14 @@
-"""From rows to what is learned from: pixels, or one of three depths of latents.
+"""Turns rows of an archive into arrays to learn from: pixels, or one of three depths of latents.
 
-| content   | array                                               | what has to be decoded for it                      |
+| content   | array                                               | decoded for it                                     |
 |-----------|-----------------------------------------------------|----------------------------------------------------|
 | `image`   | uint8 `[H, W, 3]`                                   | everything                                         |
 | `sketch`  | float32 `[ceil(h/4), ceil(w/4), Z]`, h = ceil(H/16) | z: one stream of some hundred bytes                |
 | `prefix`  | float32 `[ceil(h/2), ceil(w/2), M + Z]`             | z and the first of three passes, no floating point |
 | `latents` | float32 `[h, w, M]`                                 | all symbols and their means, no synthesis          |
 
-A prefix is what the payload begins with (`model.inference.partial_decode`): M channels of the first
-pass, as what z leaves of them, in units of y, and z's Z channels beside them, repeated.
+A prefix is the beginning of the payload (`model.inference.partial_decode`): the M channels of the first pass, as
+residuals of their prediction from z, in units of y, and the Z channels of z, repeated to the same resolution.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,11 +32,11 @@ Content = Literal["image", "sketch", "prefix", "latents"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Grid:
-    """An array as whole numbers, a quarter of the memory.
+    """An array as integers, in a quarter of the memory.
 
     Attributes:
-        numbers: int8 `[rows, columns, C]`; int16 where one of them needs it; uint8 of pixels.
-        scale: float32 `[C]`; the array is their product.
+        numbers: int8 `[rows, columns, C]`; int16 if one of them needs it; uint8 for pixels.
+        scale: float32 `[C]`; the array is the product of both.
     """
 
     numbers: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.uint8]
@@ -48,10 +48,10 @@ class Grid:
 
 
 class Samples:
-    """Makes arrays of rows of one archive, with the models that it holds."""
+    """Decodes rows of one archive into arrays, with the archive's models."""
 
     def __init__(self, archive: Archive, content: Content, device: str = "cpu") -> None:
-        """Nothing is loaded before it is needed."""
+        """Models are loaded when they are first needed."""
         self._archive = archive
         self._content = content
         self._decoder = process_decoder(archive.url, device)
@@ -61,7 +61,7 @@ class Samples:
 
         Raises:
             DamagedPayload: naming the key of a row that does not decode.
-            StorageError: for one that has not what is asked for.
+            StorageError: for a row that has no such content.
         """
         if self._content == "image":
             return self._each(rows, self._pixels)
@@ -70,10 +70,10 @@ class Samples:
         return [grid.values() for grid in self.grids(rows)]
 
     def grids(self, rows: Sequence[Row]) -> list[Grid]:
-        """The latents of each row as whole numbers, in order.
+        """The latents of each row as integers, in order.
 
-        Those of a sketch and a prefix are what is coded; latents are rounded to 8 bits of their channel's largest
-        value in the image.
+        Sketch and prefix are exact; latents are rounded to 8 bits relative to their channel's largest value in the
+        image.
         """
         return self._each(rows, _GRIDS[self._content])
 
@@ -88,11 +88,11 @@ class Samples:
         return [made[number] for number in range(len(rows))]
 
     def _chunk(self, rows: list[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
-        """Rows of one model."""
+        """Arrays of rows that one model encoded."""
         try:
             return make(self._decoder.codec(rows[0]["model"]), [row["payload"] for row in rows])
         except DamagedPayload as e:
-            if len(rows) > 1:  # which of them
+            if len(rows) > 1:  # find out which
                 return [made for row in rows for made in self._chunk([row], make)]
             raise DamagedPayload(
                 f"{rows[0]['key']!r} in {self._archive.url} does not decode: {e}; `maepress verify` names all such rows"

@@ -1,9 +1,9 @@
-"""Who reads which rows in which order: an epoch's row groups shuffled, then dealt over ranks and workers.
+"""Distributes the rows of an epoch over ranks and workers: row groups are shuffled, then split into equal parts.
 
-All wanted rows stand in one line, row group by row group, in an order that every rank makes alike from seed and epoch.
-A rank reads an equal stretch of the line and its workers equal stretches of that, so parts are disjoint, together
-everything, and of equal length to within one row, however few row groups there are; a row group that a boundary cuts is
-read by both its neighbours. Shards stay together, and each is opened by few.
+All wanted rows form one sequence, row group by row group, in an order that every rank derives from seed and epoch. A
+rank reads a contiguous range of it, and its workers contiguous ranges of that. The parts are disjoint, cover everything
+and have equal lengths to within one row, however few row groups there are; a row group at a boundary is read by both
+neighbours. Shards stay together, so that each is opened by few workers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,18 +16,18 @@ from pipeline.dataset.row_groups import RowGroup, Span
 
 
 def shuffled_groups(groups: Sequence[RowGroup], rng: np.random.Generator) -> list[RowGroup]:
-    """Shards in random order, and in each its row groups in random order."""
+    """Shards in random order, and the row groups of each in random order."""
     shards = [list(some) for _, some in groupby(groups, key=lambda group: group.shard)]
     return [shards[i][j] for i in rng.permutation(len(shards)) for j in rng.permutation(len(shards[i]))]
 
 
 def bounds(total: int, part: int, parts: int) -> tuple[int, int]:
-    """Where the stretch of one of `parts` begins and ends in a line of `total`."""
+    """Begin and end of part number `part` of `parts` in a sequence of length `total`."""
     return part * total // parts, (part + 1) * total // parts
 
 
-def stretch(groups: Iterable[RowGroup], begin: int, end: int) -> list[Span]:
-    """The rows from `begin` to `end` of the line that row groups make."""
+def rows_between(groups: Iterable[RowGroup], begin: int, end: int) -> list[Span]:
+    """The rows from `begin` to `end` of the sequence that row groups form."""
     spans, before = [], 0
     for group in groups:
         start, stop = max(begin - before, 0), min(end - before, group.rows)
@@ -38,12 +38,12 @@ def stretch(groups: Iterable[RowGroup], begin: int, end: int) -> list[Span]:
 
 
 def shuffled_rows(rows: Iterable[dict[str, Any]], rng: np.random.Generator, most: int) -> Iterator[dict[str, Any]]:
-    """Rows in random order as far as a buffer goes: each comes from a random place of it, and the next takes its place.
+    """Shuffle rows through a buffer: each yielded row is drawn from it at random and replaced by the next.
 
     Args:
-        rows: with their payloads.
-        rng: what draws.
-        most: bytes of payloads to hold (and one row, however large).
+        rows: rows with their payloads.
+        rng: source of randomness.
+        most: bytes of payloads in the buffer; it always holds at least one row.
     """
     held: list[dict[str, Any]] = []
     size = 0
@@ -51,14 +51,14 @@ def shuffled_rows(rows: Iterable[dict[str, Any]], rng: np.random.Generator, most
         held.append(row)
         size += len(row["payload"])
         while size > most and len(held) > 1:
-            drawn = _draw(held, rng)
+            drawn = _pop_random(held, rng)
             size -= len(drawn["payload"])
             yield drawn
     while held:
-        yield _draw(held, rng)
+        yield _pop_random(held, rng)
 
 
-def _draw(held: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+def _pop_random(held: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     i = int(rng.integers(len(held)))
     held[i], held[-1] = held[-1], held[i]
     return held.pop()

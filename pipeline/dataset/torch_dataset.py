@@ -1,4 +1,4 @@
-"""An archive as a data set: for torch here, for Ray Data in `pipeline.dataset.ray_dataset`.
+"""An archive as a torch data set; `pipeline.dataset.ray_dataset` is the one for Ray Data.
 
     from pipeline.dataset.torch_dataset import ArchiveImages
 
@@ -8,8 +8,8 @@
         dataset.set_epoch(epoch)
         for batch in loader: ...
 
-`pipeline.dataset.samples` says what the contents are, `docs/learning.md` what they cost; `pipeline.dataset.cache`
-keeps latents for many epochs.
+`pipeline.dataset.samples` describes the contents, `docs/learning.md` their cost; `pipeline.dataset.cache` keeps latents
+for many epochs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,31 +27,30 @@ from pipeline.archive.reader import Row
 from pipeline.archive.schema import IMAGES, LATENT, READER_COLUMNS
 from pipeline.dataset.row_groups import STATUSES, Wanted, read_spans, row_groups
 from pipeline.dataset.samples import Content, Samples
-from pipeline.dataset.sharding import bounds, shuffled_groups, shuffled_rows, stretch
+from pipeline.dataset.sharding import bounds, rows_between, shuffled_groups, shuffled_rows
 
 __all__ = ["ArchiveImages", "Content", "Sample"]
 
 Sample = dict[str, Any]
-"""`key`, the columns that were asked for, and `image` or `latents`: an array as `pipeline.dataset.samples` says."""
+"""`key`, the columns asked for, and `image` or `latents`: an array as `pipeline.dataset.samples` describes."""
 DECODED_AT_ONCE = 16
-"""Rows that are decoded together: enough to fill the codec's batches, few enough to hold."""
+"""Rows that are decoded together: enough to fill the codec's batches, few enough for memory."""
 
 
 class ArchiveImages(IterableDataset[Any]):
-    """Images or latents of an archive, as it was when the data set was made; later commits do not disturb it.
+    """Images or latents of an archive at the version of its creation; later commits do not change it.
 
-    DDP ranks and loader workers see disjoint parts of equal length (to within one image), together everything. Memory
-    is that of the index (a few hundred bytes a row group), the shuffling buffer and a few decoded images, in each
-    worker.
+    DDP ranks and loader workers get disjoint parts of equal length (to within one image), which cover everything. Each
+    worker needs memory for the index (a few hundred bytes per row group), the shuffle buffer and a few decoded images.
 
     Attributes:
-        archive: where they are.
-        version: of its table.
-        content: what samples hold.
-        columns: of the row that samples have beside their key.
-        wanted: which rows.
-        groups: the row groups with such rows, in order of first key.
-        rows: images of one epoch, over all ranks.
+        archive: the archive.
+        version: version of its table.
+        content: content of the samples.
+        columns: additional columns of the samples.
+        wanted: filter of the rows.
+        groups: the row groups with wanted rows, ordered by first key.
+        rows: number of images per epoch, over all ranks.
     """
 
     def __init__(
@@ -70,27 +69,26 @@ class ArchiveImages(IterableDataset[Any]):
         rank: int | None = None,
         world: int | None = None,
     ) -> None:
-        """Looks up which rows there are: the log and the shards' footers are read, no payload.
+        """Find the wanted rows: reads the log and the shards' footers, no payload.
 
         Args:
-            archive: its URL, or the archive.
+            archive: the archive, or its URL.
             content: image, sketch, prefix or latents.
             keys: only keys that match this glob (`fnmatch`, where `*` crosses "/").
-            statuses: only rows of these; None: those that have the content.
-            columns: more columns of the row that each sample shall have (`pipeline.archive.schema.IMAGES`).
-            transform: what a sample becomes, in the worker: crops it to a size that batches need, makes a label of its
-                key ...
-            shuffle: shards, row groups and then rows within a buffer, anew each epoch; else in order of key, as far as
-                shards do not overlap.
-            seed: another one shuffles otherwise; must be the same on all ranks.
-            buffer_bytes: payloads that each worker holds to shuffle among.
-            equal: leave out up to `world - 1` images, others each epoch, so that every rank has as many: DDP waits for
-                ever for a rank that has a batch less.
-            rank: which part this process reads; None: as torch.distributed says, if it is initialised.
-            world: number of such parts.
+            statuses: only rows with one of these statuses; None: all that have the content.
+            columns: additional columns of each sample (`pipeline.archive.schema.IMAGES`).
+            transform: function of a sample, run in the worker, for example to crop it and to derive a label.
+            shuffle: shuffle shards, row groups and then rows within a buffer, differently each epoch; otherwise rows
+                are in key order, as far as shards do not overlap.
+            seed: seed of the shuffle; must be the same on all ranks.
+            buffer_bytes: bytes of payloads in each worker's shuffle buffer.
+            equal: leave out up to `world - 1` images, others each epoch, so that all ranks have the same number: DDP
+                waits forever for a rank that has one batch less.
+            rank: the part that this process reads; None: the rank of torch.distributed if it is initialised.
+            world: number of parts; None: as for `rank`.
 
         Raises:
-            MaepressError: for a column that there is not, or when nothing matches.
+            MaepressError: for an unknown column, or if nothing matches.
             StorageError: when there is no archive, or a shard cannot be read.
         """
         self.archive = Archive.open(archive) if isinstance(archive, str) else archive
@@ -114,19 +112,19 @@ class ArchiveImages(IterableDataset[Any]):
                 f"{self.archive.url} has no row of status {' or '.join(self.wanted.statuses)} "
                 f"whose key matches {keys!r}: there is nothing to learn from"
             )
-        # Shared, so that workers that live longer than an epoch see it change.
+        # In shared memory, so that persistent workers see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle otherwise from the next iteration on; call it with the same number on all ranks."""
+        """Set the epoch, which seeds the next shuffle; call it with the same number on all ranks."""
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        """This worker's samples.
+        """Yield this worker's samples.
 
         Raises:
             DamagedPayload: naming the key of an image that does not decode.
-            StorageError: when a shard is gone or damaged.
+            StorageError: when a shard is missing or damaged.
         """
         samples = Samples(self.archive, self.content)
         for rows in self.batches(DECODED_AT_ONCE):
@@ -135,7 +133,7 @@ class ArchiveImages(IterableDataset[Any]):
                 yield sample if self._transform is None else self._transform(sample)
 
     def batches(self, count: int) -> Iterator[list[Row]]:
-        """This worker's rows, not decoded, so many together (the last may be fewer)."""
+        """Yield this worker's rows, not decoded, in lists of `count` (the last may be shorter)."""
         worker = get_worker_info()
         part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
         epoch = int(self._epoch)
@@ -146,7 +144,7 @@ class ArchiveImages(IterableDataset[Any]):
             total -= total % self._world
         begin, end = bounds(total, self._rank, self._world)
         mine = bounds(end - begin, part, parts)
-        rows = iter(self._rows(stretch(groups, begin + mine[0], begin + mine[1])))
+        rows = iter(self._rows(rows_between(groups, begin + mine[0], begin + mine[1])))
         if self._shuffle:
             rng = np.random.default_rng((self._seed, epoch, self._rank, part))
             rows = shuffled_rows(rows, rng, self._buffer)
@@ -161,6 +159,6 @@ class ArchiveImages(IterableDataset[Any]):
 
 
 def sample_of(row: Row, array: Any, content: Content, columns: Sequence[str]) -> Sample:
-    """A sample of a row and what was decoded of it."""
+    """The sample of a row and its decoded array."""
     facts = {name: row[name] for name in columns}
     return facts | {"key": row["key"], "image" if content == "image" else "latents": array}

@@ -1,7 +1,7 @@
-"""How well classes were told apart: precision, recall, f1 and support of each, and their averages.
+"""Classification report: precision, recall, f1 and support of each class, and their averages.
 
-The numbers and the layout are those of scikit-learn's `classification_report` (the tests compare them), which is not
-needed for forty lines of arithmetic.
+Numbers and layout are those of scikit-learn's `classification_report` (the tests compare them); forty lines of
+arithmetic do not justify that dependency.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of one class, or an average: each 0..1, and how many examples have the class."""
+    """Scores of one class, or their average, each 0..1; `support` is the number of examples of the class."""
 
     precision: float
     recall: float
@@ -23,11 +23,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a classifier got right.
+    """Scores of a classifier.
 
     Attributes:
-        classes: score of each class, by name, in order.
-        accuracy: share of right answers: precision, recall and f1 averaged over examples (micro).
+        classes: scores of each class, by name, in order.
+        accuracy: share of correct answers.
         macro: average over classes.
         weighted: average over classes, weighted by support.
     """
@@ -38,7 +38,7 @@ class Report:
     weighted: Score
 
     def to_text(self) -> str:
-        """A table for people, two digits each."""
+        """The scores as a text table, with two digits."""
         width = max(map(len, (*self.classes, "weighted avg")))
         head = ("precision", "recall", "f1-score", "support")
         lines = [" " * width + " " + "".join(f"{name:>10}" for name in head), ""]
@@ -53,12 +53,12 @@ class Report:
 
 
 def report(truth: NDArray[np.int64], answers: NDArray[np.int64], names: Sequence[str]) -> Report:
-    """The scores of answers, integers `[N]`; a class that was never answered, or that is not there, has 0.
+    """Score a classifier's answers. A class that was never answered, or has no examples, scores 0.
 
     Args:
-        truth: the right class of each example, integers `[N]`, N at least 1.
-        answers: what was answered.
-        names: of the classes, by number.
+        truth: the true class of each example, integers `[N]`, N at least 1.
+        answers: the predicted class of each example, integers `[N]`.
+        names: names of the classes, by number.
     """
     count = len(names)
     right = np.bincount(truth[truth == answers], minlength=count)

@@ -1,8 +1,8 @@
-"""Training a head: examples of all sizes padded into batches, a fixed number of epochs, the same for every input.
+"""Trains a head: examples of any sizes padded into batches, for a fixed number of epochs, the same for every input.
 
-Augmentation is what holds for any grid: a piece of the image instead of all of it, and inputs left out (in the trunk).
-Mirroring is the input's own business: a mirrored grid of patches is not a grid of mirrored patches, and what mirroring
-does to the channels of latents only their network knows.
+The augmentation works for any grid: random crops, and dropout of channels (in the trunk). Mirroring is left to the
+caller: a mirrored grid of patches is not a grid of mirrored patches, and the effect of mirroring on the channels of
+latents depends on their network.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +19,16 @@ from pipeline.probe.heads import IGNORED, Head
 BATCH = 32
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.1
 WARM_UP = 0.05
-"""Share of the steps in which the learning rate rises; afterwards it falls along a cosine."""
+"""Share of the steps over which the learning rate rises; afterwards it follows a cosine."""
 LEAST_SIDE = 0.75
-"""Smallest share of an image's side that a training example shows."""
+"""Smallest side of a random crop, relative to the image's."""
 MEASURED = 128
-"""Examples from which the trunk takes the channels' spread."""
+"""Examples from which the trunk takes the channels' mean and standard deviation."""
 Grids = NDArray[np.float32]
 
 
 class Examples(Protocol):
-    """Grids `[h, w, C]` of any sizes with their targets: an integer each, or integers `[h, w]`."""
+    """Grids `[h, w, C]` of any sizes with their targets: an integer, or integers `[h, w]`."""
 
     def __len__(self) -> int: ...
 
@@ -58,8 +58,8 @@ def together(examples: Sequence[tuple[Grids, Any]]) -> Batch:
     return Batch(*map(torch.from_numpy, (grids, inside, target)))
 
 
-def piece(example: tuple[Grids, Any], rng: np.random.Generator) -> tuple[Grids, Any]:
-    """A random rectangle of an example."""
+def random_crop(example: tuple[Grids, Any], rng: np.random.Generator) -> tuple[Grids, Any]:
+    """A random crop of an example."""
     grid, target = example
     sides = [max(1, round(side * rng.uniform(LEAST_SIDE, 1))) for side in grid.shape[:2]]
     corner = [int(rng.integers(whole - side + 1)) for whole, side in zip(grid.shape, sides, strict=False)]
@@ -73,11 +73,11 @@ def fit(
     """Train a head in place.
 
     Args:
-        head: new; its trunk takes the channels' mean and spread from the examples.
-        examples: to learn from, at least one.
-        epochs: how often each is seen.
-        seed: of order and pieces.
-        notify: told how far it is.
+        head: a new head; its trunk takes the channels' mean and standard deviation from the examples.
+        examples: training examples, at least one.
+        epochs: number of passes over the examples.
+        seed: seed of their order and of the random crops.
+        notify: called with a line of text after each epoch.
     """
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(examples))[:MEASURED]
@@ -93,7 +93,7 @@ def fit(
         order = rng.permutation(len(examples))
         total = 0.0
         for start in range(0, len(order), BATCH):
-            batch = together([piece(examples[int(i)], rng) for i in order[start : start + BATCH]])
+            batch = together([random_crop(examples[int(i)], rng) for i in order[start : start + BATCH]])
             loss = head.loss(head(batch.grids, batch.inside), batch.target)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -106,7 +106,7 @@ def fit(
 
 @torch.inference_mode()
 def answers(head: Head, examples: Examples) -> NDArray[np.int64]:
-    """The likeliest class of each example, integers `[N]`, of a head that answers with logits an image."""
+    """The most likely class of each example, integers `[N]`, by a head that outputs logits per image."""
     found = []
     for start in range(0, len(examples), BATCH):
         batch = together([examples[i] for i in range(start, min(start + BATCH, len(examples)))])

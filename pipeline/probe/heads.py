@@ -1,11 +1,11 @@
-"""Heads: small networks that learn a task from grids of numbers, be they latents or patches of pixels.
+"""Heads: small networks that learn a task from grids of numbers, either latents or patches of pixels.
 
     grid [B, h, w, C] --normalise, Linear--> (--Block, 2x2 to one, Linear-->) x halvings --Blocks--> features [.., W]
         ClassHead:  mean of each of 4 x 4 parts of the image --Linear--> [B, classes]
-        DenseHead:  Linear a position --> [B, h, w, classes]
+        DenseHead:  Linear at each position --> [B, h, w, classes]
 
-A task is a `Head`: what comes after the features, the loss, and the answer. Another one (boxes a position, for
-detection) is another subclass; the trunk, the training and the data stay as they are.
+A task is a subclass of `Head`: the layers after the features, the output and the loss. A further task (such as boxes
+per position, for detection) is a further subclass; trunk, training and data do not change.
 """
 
 from abc import ABC, abstractmethod
@@ -18,33 +18,33 @@ from torch import Tensor, nn
 from model.layers.blocks import Block, space_to_depth
 
 SMOOTHING = 0.1
-"""Share of the target that is spread over all classes: some hundred images are learned by heart otherwise."""
+"""Label smoothing: otherwise some hundred images are memorised."""
 IGNORED = -1
-"""A position without a label."""
+"""Label of a position without a label."""
 PARTS = 4
-"""A class head looks at so many by so many parts of an image: where something is tells much of what it is."""
+"""A class head pools over `PARTS` x `PARTS` parts of an image, as position says much about content."""
 
 
 class Trunk(nn.Module):
     """Features of a grid, the same for every task.
 
-    Numbers of quantised latents are heavy-tailed: most are 0, some are hundreds. So each channel is scaled by its own
-    spread and its logarithm is taken, sign apart. Whole channels are left out at random, so that no few of them are
-    learned by heart. Blocks (`model.layers.blocks`) gate: they can make energies of signed coefficients.
+    Quantised latents are heavy-tailed: most are 0, some are hundreds. So each channel is normalised and compressed by a
+    signed logarithm. Whole channels are dropped at random against memorisation. The gates of the blocks
+    (`model.layers.blocks`) can turn signed coefficients into energies.
     """
 
     mean: Tensor
     spread: Tensor
 
     def __init__(self, channels: int, width: int, depth: int, dropout: float, halvings: int = 0) -> None:
-        """A trunk that knows nothing.
+        """An untrained trunk.
 
         Args:
-            channels: of the grid.
-            width: of the features; half of it before the last halving.
-            depth: blocks after that.
-            dropout: share of the channels that an image is learned from without.
-            halvings: how often 2 x 2 positions become one.
+            channels: channels of the grid.
+            width: channels of the features; half of it before the last halving.
+            depth: number of blocks after the last halving.
+            dropout: share of channels dropped in training.
+            halvings: number of times that 2 x 2 positions become one.
         """
         super().__init__()
         widths = [width // 2] * halvings + [width]
@@ -58,20 +58,20 @@ class Trunk(nn.Module):
         self.width = width
 
     def measure(self, grids: Tensor, inside: Tensor) -> None:
-        """Take mean and spread of the channels from examples, as `forward` gets them."""
+        """Take mean and standard deviation of the channels from examples, given as for `forward`."""
         values = grids[inside[..., 0] > 0]
         self.mean.copy_(values.mean(0))
         self.spread.copy_(values.std(0).clamp_(min=1e-6))
 
     def forward(self, grids: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-        """Features, and where they are in the image.
+        """Features, and the mask of positions inside the image.
 
         Args:
             grids: `[B, h, w, C]`.
-            inside: `[B, h, w, 1]`, 1 in the image and 0 around it, where nothing is looked at.
+            inside: `[B, h, w, 1]`, 1 inside the image, 0 in the padding.
 
         Returns:
-            `[B, h', w', W]` and `[B, h', w', 1]`, sides halved as often as the trunk does, rounded up.
+            `[B, h', w', W]` and `[B, h', w', 1]`, with sides halved `halvings` times, rounded up.
         """
         x = (grids - self.mean) / self.spread
         x = torch.sign(x) * torch.log1p(x.abs())
@@ -82,11 +82,11 @@ class Trunk(nn.Module):
             inside = space_to_depth(inside, 2).amax(-1, keepdim=True)
             x = down(space_to_depth(x, 2)) * inside
         for block in self.blocks:
-            x = block(x) * inside  # what a block puts around the image, the next one would see
+            x = block(x) * inside  # otherwise the next block would see what this one puts into the padding
         return x, inside
 
     def multiply_adds(self, positions: int) -> int:
-        """Of one pass over a grid of so many positions: of its linear layers and convolutions."""
+        """Multiply-adds of linear layers and convolutions in one pass over a grid with `positions` positions."""
         count = 0
         levels = zip((self.stem, *self.down), (*self.narrow, self.blocks), strict=True)
         for level, (join, block) in enumerate(levels):
@@ -96,7 +96,7 @@ class Trunk(nn.Module):
 
 
 def _even(x: Tensor) -> Tensor:
-    """`[B, h, w, C]` with zeros on the right and below, to even sides."""
+    """Pad `[B, h, w, C]` with zeros at the right and bottom to even sides."""
     return F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
 
 
@@ -108,20 +108,20 @@ class Head(nn.Module, ABC):
         self.trunk = trunk
 
     def forward(self, grids: Tensor, inside: Tensor) -> Tensor:
-        """What the task makes of grids `[B, h, w, C]`."""
+        """The task's output for grids `[B, h, w, C]`."""
         return self.answer(*self.trunk(grids, inside))
 
     @abstractmethod
     def answer(self, features: Tensor, inside: Tensor) -> Tensor:
-        """The task's output of features `[B, h, w, W]`."""
+        """The task's output for features `[B, h, w, W]`."""
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """What training lowers, a number."""
+        """Training loss, a scalar."""
 
 
 class ClassHead(Head):
-    """One of some classes an image: output `[B, classes]`, target integers `[B]`."""
+    """Classification of images: output `[B, classes]`, target integers `[B]`."""
 
     def __init__(self, trunk: Trunk, classes: int) -> None:
         super().__init__(trunk)
@@ -141,7 +141,7 @@ class ClassHead(Head):
 
 
 class DenseHead(Head):
-    """One of some classes a position: output `[B, h, w, classes]`, target integers `[B, h, w]` or `IGNORED`."""
+    """Classification of positions: output `[B, h, w, classes]`, target integers `[B, h, w]` or `IGNORED`."""
 
     def __init__(self, trunk: Trunk, classes: int) -> None:
         super().__init__(trunk)
@@ -158,14 +158,14 @@ class DenseHead(Head):
 
 
 def in_parts(features: Tensor, inside: Tensor) -> Tensor:
-    """Means `[B, PARTS, PARTS, W]` over the parts of each image, whatever its size, by bilinear weights."""
+    """Pool features to `[B, PARTS, PARTS, W]` over parts of each image, whatever its size, with bilinear weights."""
     rows, columns = inside[:, :, 0, 0].sum(1), inside[:, 0, :, 0].sum(1)
     down, across = _weights(features.shape[1], rows), _weights(features.shape[2], columns)
     return torch.einsum("bhwc,bhi,bwj->bijc", features, down, across)
 
 
 def _weights(positions: int, sizes: Tensor) -> Tensor:
-    """Share of each position in each part, `[B, positions, PARTS]`, of images of some sizes `[B]`."""
+    """Weight of each position in each part, `[B, positions, PARTS]`, for images of the given sizes `[B]`."""
     place = torch.arange(positions, device=sizes.device)[None, :]
     centre = ((place + 0.5) / sizes[:, None] * PARTS - 0.5).clamp(0, PARTS - 1)
     weights = (1 - (centre[..., None] - torch.arange(PARTS, device=sizes.device)).abs()).clamp(min=0)

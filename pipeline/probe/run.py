@@ -1,14 +1,13 @@
-"""Probe: what can be told of an archive's images from their latents, without decoding a pixel.
+"""Probe: learn labels from an archive's latents, without decoding pixels, and test on images held out.
 
-    payloads --z, first pass--> grids --> head --> report on images it has not seen
+    payloads --z, first pass--> grids --> head --> report on images held out
     payloads --decode, shrink--> patches of pixels --> the same head --> the same report
 
-The comparison is at equal compute: the pixels are shrunk until a patch has about as many numbers as a position of the
-grid, so both heads have as many positions, widths, steps and, to within a few per cent, multiply-adds.
+The comparison is at equal compute: pixels are shrunk until a patch has about as many numbers as a position of the grid,
+so that both heads have equal positions, widths, steps and, to within a few per cent, multiply-adds.
 """
 
 import math
-import re
 import tempfile
 import time
 from collections import Counter
@@ -20,11 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
-from model.core.errors import MaepressError
 from model.inference.partial_decode import LATTICE
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
@@ -35,7 +31,9 @@ from pipeline.dataset.torch_dataset import ArchiveImages
 from pipeline.probe.class_report import Report, report
 from pipeline.probe.fitting import Grids, answers, fit
 from pipeline.probe.heads import ClassHead, Trunk
-from pipeline.probe.settings import FOLDER, ProbeSettings
+from pipeline.probe.labels import class_names, labeller
+from pipeline.probe.pixel_patches import mirrored, patches
+from pipeline.probe.settings import ProbeSettings
 
 __all__ = ["Outcome", "ProbeResult", "ProbeSettings", "probe"]
 
@@ -43,21 +41,21 @@ WIDTH, DEPTH, DROPOUT = 64, 2, 0.2
 STRIDES = {"sketch": HYPER_STRIDE * LATENT_STRIDE, "prefix": LATTICE * LATENT_STRIDE, "latents": LATENT_STRIDE}
 """Pixels between neighbouring positions."""
 HALVINGS = {"sketch": 0, "prefix": 1, "latents": 2}
-"""Every head ends up with a position every 64 pixels."""
+"""Halvings in the trunk: every head ends with one position per 64 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a head learned from one kind of grid, and what that took.
+    """Result of learning from one kind of grid, and its cost.
 
     Attributes:
-        report: on the images held out.
-        numbers: of a position.
-        multiply_adds: of one pass over an image, on average.
-        cache_bytes: of all grids on disk.
-        read_seconds: from payloads to grids, once; 0 where the cache had them.
+        report: scores on the images held out.
+        numbers: numbers per position.
+        multiply_adds: mean multiply-adds of one pass over an image.
+        cache_bytes: size of all grids on disk.
+        read_seconds: time from payloads to grids, once; near 0 if the cache had them.
         read_cpu_seconds: the same in processor time.
-        learn_seconds: of training.
+        learn_seconds: training time.
         learn_cpu_seconds: the same in processor time.
     """
 
@@ -73,17 +71,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe found.
+    """Result of a probe.
 
     Attributes:
-        archive: its URL.
-        content: what of the latents was learned from.
-        classes: number of images of each label.
-        learned: images learned from.
-        held_out: images asked about.
-        without_label: images whose key the rule gives no label; they took no part.
-        latents: learned from latents.
-        pixels: learned from decoded pixels; None when that was not asked for.
+        archive: URL of the archive.
+        content: kind of latents that was learned from.
+        classes: number of images by label.
+        learned: number of training images.
+        held_out: number of test images.
+        without_label: number of images that the rule gives no label; they are not used.
+        latents: result of learning from latents.
+        pixels: result of learning from decoded pixels; None if not asked for.
     """
 
     archive: str
@@ -111,7 +109,7 @@ class _Labelled:
         mirrored: Callable[[Grids], Grids] | None = None,
         seed: int = 0,
     ) -> None:
-        """Args: mirrored: what makes of a grid that of the mirrored image; then half of them are."""
+        """Args: mirrored: function that mirrors a grid; it is applied to a random half of the grids."""
         self._cache, self._numbers, self._mirrored = cache, numbers, mirrored
         self._rng = np.random.default_rng(seed)
         self.classes = np.array([classes[cache.keys[number]] for number in numbers], np.int64)
@@ -127,14 +125,14 @@ class _Labelled:
 
 
 def probe(settings: ProbeSettings, notify: Callable[[str], None] = lambda text: None) -> ProbeResult:
-    """Learn an archive's labels from its latents, and ask about images held out.
+    """Learn an archive's labels from its latents, and test on images held out.
 
     Args:
-        settings: which labels, from what.
-        notify: told how far it is.
+        settings: labels and kind of latents.
+        notify: called with a line of text about the progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, no image with latents, or the rule makes no classes.
+        MaepressError: if there is no archive or no image with latents, or the rule makes no classes.
     """
     archive = Archive.open(settings.archive)
     label = labeller(settings.label_from_key)
@@ -146,7 +144,7 @@ def probe(settings: ProbeSettings, notify: Callable[[str], None] = lambda text: 
         cache = LatentCache.of(folder, archive, content=settings.content, keys=settings.keys, done=_counted(notify))
         read = clock.lap()
         labels = {key: found for key in cache.keys if (found := label(key)) is not None}
-        names = _checked_classes(labels, settings)
+        names = class_names(labels, settings)
         classes = {key: names.index(found) for key, found in labels.items()}
         latents = _learn(cache, classes, names, settings, read, None, notify)
         pixels = None
@@ -173,59 +171,13 @@ def probe(settings: ProbeSettings, notify: Callable[[str], None] = lambda text: 
 
 
 def _counted(notify: Callable[[str], None]) -> Callable[[int], None]:
-    """Tells every thousandth image."""
+    """Report every thousandth image."""
 
     def done(count: int) -> None:
         if count % 1000 == 0:
             notify(f"{count:,} images")
 
     return done
-
-
-def labeller(rule: str) -> Callable[[str], str | None]:
-    """What gives a key's label, or None for a key that has none."""
-    if rule == FOLDER:
-        return lambda key: key.rsplit("/", 2)[-2] if "/" in key else None
-    pattern = re.compile(rule)
-
-    def label(key: str) -> str | None:
-        found = pattern.search(key)
-        return found[1] if found else None
-
-    return label
-
-
-def patches(image: NDArray[np.uint8], stride: int, side: int) -> NDArray[np.uint8]:
-    """An image shrunk by `stride / side` and cut into patches, uint8 `[ceil(H/stride), ceil(W/stride), 3 side^2]`."""
-    rows, columns = (-(-n // stride) for n in image.shape[:2])
-    padded = np.pad(
-        image, [(0, n * stride - m) for n, m in zip((rows, columns), image.shape, strict=False)] + [(0, 0)], "edge"
-    )
-    small = Image.fromarray(padded).resize((columns * side, rows * side), Image.Resampling.BOX, reducing_gap=None)
-    cut = np.asarray(small).reshape(rows, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
-    return cut.reshape(rows, columns, 3 * side**2)
-
-
-def mirrored(grid: Grids, side: int) -> Grids:
-    """The patches of the mirrored image (for one whose width is a multiple of the stride)."""
-    flipped = grid[:, ::-1].reshape(*grid.shape[:2], side, side, 3)[:, :, :, ::-1]
-    return flipped.reshape(grid.shape)
-
-
-def _checked_classes(labels: Mapping[str, str], settings: ProbeSettings) -> list[str]:
-    """The classes in order of name; refuses what nothing can be learned from."""
-    names = sorted(set(labels.values()))
-    held_out = {is_held_out(key, settings.held_out) for key in labels}
-    rule = f"--label-from-key {settings.label_from_key}"
-    if len(names) < 2:
-        found = f"only the label {names[0]!r}" if names else "no label"
-        raise MaepressError(f"{rule} finds {found} in the keys of {settings.archive}: give another rule")
-    if len(names) * 2 > len(labels):
-        raise MaepressError(f"{rule} finds {len(names)} labels for {len(labels)} images: give one that groups them")
-    if len(held_out) < 2:
-        purpose = "learn from" if True in held_out else "ask about"
-        raise MaepressError(f"of {len(labels)} images none is left to {purpose}: change --held-out")
-    return names
 
 
 def _patches(archive: Archive, settings: ProbeSettings, side: int) -> Iterator[tuple[str, Mapping[str, Any], Grid]]:
@@ -244,7 +196,7 @@ def _learn(
     mirror: Callable[[Grids], Grids] | None,
     notify: Callable[[str], None],
 ) -> Outcome:
-    """Train a head on the images of one half of the split and ask it about the other."""
+    """Train a head on one part of the split and test it on the other."""
     labelled = [number for number, key in enumerate(cache.keys) if key in classes]
     asked = [number for number in labelled if is_held_out(cache.keys[number], settings.held_out)]
     learned = sorted(set(labelled) - set(asked))
@@ -262,7 +214,7 @@ def _learn(
 
 
 class _Clock:
-    """Seconds and processor seconds since it was made, or since the last lap."""
+    """Measures wall-clock seconds and processor seconds since its creation or the last lap."""
 
     def __init__(self) -> None:
         self._last = time.monotonic(), time.process_time()

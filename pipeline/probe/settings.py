@@ -1,4 +1,4 @@
-"""What a probe can be told."""
+"""Settings of a probe."""
 
 import re
 from typing import Annotated, Literal
@@ -33,8 +33,10 @@ class ProbeSettings(BaseModel):
     content: Literal["sketch", "prefix", "latents"] = Field(
         "prefix", description="what to learn from: the hyper-latents, these and the first pass, or all latents"
     )
-    held_out: float = Field(0.25, gt=0, lt=1, description="share of the images, by hash of key, that is asked about")
-    epochs: int = Field(20, ge=1, description="how often each of the others is learned from")
+    held_out: float = Field(
+        0.25, gt=0, lt=1, description="share of the images, by hash of key, held out for the report"
+    )
+    epochs: int = Field(20, ge=1, description="number of passes over the other images")
     pixels: bool = Field(True, description="also learn from decoded pixels, at equal compute, for comparison")
     cache: str = Field("", description="local folder that keeps the latents for the next probe; empty: a temporary one")
-    seed: int = Field(0, ge=0, description="of the head's start and of the order of images")
+    seed: int = Field(0, ge=0, description="seed of the head's weights and of the order of images")

@@ -1,4 +1,4 @@
-"""Dealing: parts are disjoint, equal and together everything, however many there are."""
+"""Sharding: parts are disjoint, equal and cover everything, however many there are."""
 
 from itertools import pairwise
 
@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.row_groups import RowGroup
-from pipeline.dataset.sharding import bounds, shuffled_groups, shuffled_rows, stretch
+from pipeline.dataset.sharding import bounds, rows_between, shuffled_groups, shuffled_rows
 
 GROUPS = [RowGroup(f"shard {s}", g, rows) for s in range(4) for g, rows in enumerate((5, 1, 9, 3)[: s + 1])]
 ROWS = sum(group.rows for group in GROUPS)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 17, ROWS, 2 * ROWS])
-def test_stretches_of_the_line_are_disjoint_equal_and_everything(parts: int) -> None:
-    dealt = [stretch(GROUPS, *bounds(ROWS, part, parts)) for part in range(parts)]
-    rows = [(span.group, row) for spans in dealt for span in spans for row in range(span.start, span.stop)]
+def test_parts_are_disjoint_equal_and_cover_everything(parts: int) -> None:
+    parts_of_all = [rows_between(GROUPS, *bounds(ROWS, part, parts)) for part in range(parts)]
+    rows = [(span.group, row) for spans in parts_of_all for span in spans for row in range(span.start, span.stop)]
     assert rows == [(group, row) for group in GROUPS for row in range(group.rows)]
-    lengths = [sum(span.stop - span.start for span in spans) for spans in dealt]
+    lengths = [sum(span.stop - span.start for span in spans) for spans in parts_of_all]
     assert max(lengths) - min(lengths) <= 1
 
 

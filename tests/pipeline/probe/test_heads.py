@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.probe.fitting import Grids, answers, fit, piece, together
+from pipeline.probe.fitting import Grids, answers, fit, random_crop, together
 from pipeline.probe.heads import IGNORED, ClassHead, DenseHead, Trunk
 
 
@@ -60,7 +60,7 @@ def test_what_is_around_a_padded_image_changes_nothing() -> None:
 def test_a_piece_of_a_dense_example_takes_its_labels_along() -> None:
     rng = np.random.default_rng(0)
     for grid in grids(20):
-        part, target = piece((grid, (grid[..., 0] > 0).astype(int)), rng)
+        part, target = random_crop((grid, (grid[..., 0] > 0).astype(int)), rng)
         assert np.array_equal(part[..., 0] > 0, target == 1)
         assert all(a <= b for a, b in zip(part.shape, grid.shape, strict=True))
 

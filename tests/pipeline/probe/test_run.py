@@ -6,7 +6,9 @@ from pydantic import ValidationError
 
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.probe.run import labeller, mirrored, patches, probe
+from pipeline.probe.labels import labeller
+from pipeline.probe.pixel_patches import mirrored, patches
+from pipeline.probe.run import probe
 from pipeline.probe.settings import ProbeSettings
 from tests.pipeline.dataset.conftest import small_archive
 
