@@ -53,7 +53,7 @@ def test_rules_make_labels_of_keys() -> None:
         ({"label_from_key": "(png)$"}, "finds only the label 'png'"),
         ({"label_from_key": "(nothing)"}, "finds no label"),
         ({"label_from_key": "([0-9]+)"}, "finds 30 labels for 30 images"),
-        ({"held_out": 1e-9}, "none is left to ask about"),
+        ({"held_out": 1e-9}, "none is left to test on"),
         ({"keys": "nothing"}, "nothing to learn from"),
     ],
 )
