@@ -158,7 +158,7 @@ def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: Dec
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
-    """Rows of shards. A shard that cannot be read is a failure under its path, as its keys are unknown."""
+    """Rows of shards; a shard that cannot be read is a failure under its path."""
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
@@ -171,7 +171,8 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
 class _Decoder:
     """An actor with the archive's models.
 
-    Turns a row into its facts with a Picture or with the file's bytes, or into the _Outcome of its failure.
+    Turns a row into its facts with a Picture or with the file's bytes, or into the _Outcome of its
+    failure.
     """
 
     def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
@@ -245,7 +246,7 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, tak
 
 
 def format_wanted(wanted: str, source_format: str) -> Format:
-    """The format of a compressed image's file: "same" is its source's, or PNG where that cannot be written."""
+    """The format of a compressed image's file; "same" is its source's, or PNG as a substitute."""
     if wanted != "same":
         return cast(Format, wanted)
     return source_format if source_format in SUFFIXES else "png"

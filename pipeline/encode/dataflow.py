@@ -2,9 +2,9 @@
 
     pieces --> load (tasks) --> analyse (actors) --> compress (tasks) --> write (tasks) --> receipts
 
-Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS` rows,
-so the writer takes that number of rows at a time and has a whole unit, which it checks. Ray repeats
-the work of any task or actor that dies.
+Rows are pieces, one per block, and stay in order (`preserve_order`). Every unit has `UNIT_ROWS`
+rows, so the writer takes that number of rows at a time and has a whole unit, which it checks. Ray
+repeats the work of any task or actor that dies.
 """
 
 import functools
@@ -82,11 +82,14 @@ class EncodeDataflow:
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
     def polling(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
-        """Report the encoders' counts to `show` once per second, for the length of a `with` block."""
+        """Within a `with` block, report the encoders' counts to `show` once per second."""
         return polling_counter(self._counter, show)
 
     def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
-        """Run all stages on whole units. Yields the units' receipts, in order, as they are finished."""
+        """Run all stages on whole units.
+
+        Yields the units' receipts, in order, as they are finished.
+        """
         receipts = self.dataset(pieces)
         for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for cell in batch["receipt"]:

@@ -188,7 +188,7 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
 def _receipts(
     dataflow: EncodeDataflow, manifest: Manifest, plan: EncodePlan, deadline: float | None
 ) -> Iterator[Receipt]:
-    """Receipts of the required parts, then of the optional ones until the deadline; later units are dropped."""
+    """Receipts of the required parts, then of the optional ones until the deadline."""
     for part in plan.required_parts:
         yield from dataflow.run(manifest.read(part))
     for part in plan.optional_parts:
@@ -221,7 +221,7 @@ class _Reports:
 def _committed(
     receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None, reports: _Reports
 ) -> Iterator[Receipt]:
-    """Pass the receipts on, and commit them in batches: after some seconds or shards, and at the end.
+    """Pass receipts on, and commit them in batches: after some seconds or shards, and at the end.
 
     When a later unit fails or the job is interrupted, the finished units are still committed, as
     their work is done.

@@ -43,7 +43,8 @@ if TYPE_CHECKING:  # it imports torch, which only encoders need
 _RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
 """The columns whose sums a receipt holds."""
 _TRANSCODE_SHARE = 0.7
-"""A JPEG is transcoded as well when its payload is at least this share of it: few transcodes save more than 30 %."""
+"""A JPEG is transcoded as well when its payload is at least this share of it: few transcodes save
+more than 30 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """A loaded object with `latents` in place of its pixels, or without either where the source is kept as it is.
+    """A loaded object with `latents` in place of its pixels, or with neither if the source is kept.
 
     Attributes:
         key: of the object.
@@ -153,7 +154,10 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
 
 
 def _analyse_all(pictures: Sequence[Picture], codec: "Codec", target: Target) -> list[Latents | str]:
-    """Latents of each, or why there are none: a picture that exhausts the memory must not fail the others."""
+    """Latents of each picture, or a reason.
+
+    A picture that exhausts the memory must not fail the others, so these are tried one by one.
+    """
     try:
         return list(codec.analyse(pictures, target))
     except (RuntimeError, MemoryError) as e:  # out of memory; mistakes in settings are MaepressErrors and pass through
@@ -181,7 +185,7 @@ def compress(
 
 
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
-    """The row with the smallest of: payload with metadata (if it meets the target), JPEG XL transcode, source."""
+    """The row with the smallest of: payload and metadata if the target is met, transcode, source."""
     size = len(item.source)
     row = {
         "key": item.key,

@@ -1,4 +1,4 @@
-"""The table format between the stages: a piece is one row of four columns, whatever the stage before made of it.
+"""The table format between the stages: a piece is one row of four columns at every stage.
 
 unit    int64           number of the piece's unit
 base    string          the shard that the unit replaces, or null
@@ -33,7 +33,7 @@ def block(piece: Piece) -> pa.Table:
 
 
 def each(table: pa.Table, stage: Callable[[Any], object]) -> pa.Table:
-    """The table with every item replaced by the stage's result for it; padding rows are unchanged."""
+    """The table with each item replaced by the stage's result; padding rows are unchanged."""
     cells = [pack(stage(unpack(cell))) if cell.is_valid else None for cell in table["item"]]
     return table.set_column(table.schema.get_field_index(_ITEM.name), _ITEM, pa.array(cells, pa.large_binary()))
 

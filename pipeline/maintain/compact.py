@@ -58,7 +58,9 @@ class CompactResult:
 
 
 def compact(settings: CompactSettings) -> CompactResult:
-    """Join small shards of both tables. The old ones stay for older versions, until a vacuum removes them.
+    """Join small shards of both tables.
+
+    The old ones stay for older versions, until a vacuum removes them.
 
     Raises:
         MaepressError: in one line, when there is no archive, or while a sync, a restore or another
@@ -86,7 +88,7 @@ def compact(settings: CompactSettings) -> CompactResult:
 
 
 def small_neighbours(shards: Sequence[Shard], target: int) -> Iterator[list[Shard]]:
-    """Groups of shards to join: neighbours among the small shards, each group up to the target size.
+    """Groups of shards to join: neighbours among the small ones, each group up to the target size.
 
     Args:
         shards: in order of first key.

@@ -81,7 +81,7 @@ def restore(settings: RestoreSettings) -> RestoreResult:
 
 
 def _rejections_at(archive: Archive, version: int) -> int:
-    """The rejections table's version that belongs to one of the images table: the one that the next commit found."""
+    """The rejections table's version that the commit after an images version found."""
     later = sorted(
         (entry["version"], entry[REJECTIONS_VERSION])
         for entry in archive.table().history()

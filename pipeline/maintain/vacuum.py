@@ -80,7 +80,10 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
 
 
 def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
-    """Remove a table's files that no version of the last `age` seconds needs. Returns their number and bytes."""
+    """Remove a table's files that no version of the last `age` seconds needs.
+
+    Returns their number and bytes.
+    """
     hours = math.ceil(age / 3600)
     try:
         table = open_table(store)

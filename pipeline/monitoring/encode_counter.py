@@ -39,10 +39,13 @@ class _Counter:
 
 
 def start_counter() -> Any:
-    """Start a counter and return its handle, for `add` from any process. It ends when no handle is left."""
+    """Start a counter and return its handle, for `add` from any process.
+
+    It ends when no handle is left.
+    """
     return ray.remote(num_cpus=0, max_restarts=-1)(_Counter).remote()
 
 
 def polling_counter(counter: Any, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
-    """Call `show` with the counter's value once per second, in a thread, for the length of a `with` block."""
+    """Within a `with` block, call `show` with the counter's value once per second, in a thread."""
     return polling(counter.read, show, POLL_SECONDS)

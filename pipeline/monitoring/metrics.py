@@ -1,4 +1,6 @@
-"""The metrics of a running encode for Prometheus, through Ray; `deploy/grafana/maepress.json` is their dashboard.
+"""The metrics of a running encode, exported to Prometheus by Ray.
+
+`deploy/grafana/maepress.json` is their dashboard.
 
     tasks and actors    timed_stage    time per stage, and numbers of pieces begun and finished
     the driver          RunMetrics     objects, bytes, rejections, commits
@@ -63,7 +65,9 @@ def _metrics() -> dict[str, Any]:
 
 @contextmanager
 def timed_stage(name: str) -> Iterator[None]:
-    """Count and time a stage's work on one piece (for "write" one unit), as a `with` block or as a decorator.
+    """Count and time a stage's work on one piece (for "write" one unit).
+
+    Works as a `with` block and as a decorator.
 
     Args:
         name: load, analyse, compress or write.
@@ -109,7 +113,7 @@ class RunMetrics:
             self._metrics[name].inc(value, tags)
 
     def _reason(self, rejection: Rejection) -> str:
-        """The reason without its numbers, or "other" beyond MAX_REASONS: each distinct text costs a time series."""
+        """The reason without its numbers, or "other" beyond MAX_REASONS, to limit the time series."""
         reason = re.sub(r"\d+", "N", rejection.reason)[:80]
         if reason not in self._reasons and len(self._reasons) == MAX_REASONS:
             return "other"

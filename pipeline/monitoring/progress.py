@@ -1,4 +1,6 @@
-"""The progress display of a job, on standard error: a bar on a terminal, a line every ten seconds in a log.
+"""The progress display of a job, on standard error.
+
+A terminal shows a bar, a log gets a line every ten seconds.
 
     with Progress(total_objects, total_bytes) as progress:
         progress.advance(objects=12, bytes_in=3_400_000, pixels=9_000_000)
@@ -101,7 +103,10 @@ class Progress:
         self._show()
 
     def encoded(self, counts: EncodeCounts) -> None:
-        """Set how much the encoders have finished, in shards or not. May be called from another thread."""
+        """Set how much the encoders have finished, in shards or not.
+
+        May be called from another thread.
+        """
         self._encoded = counts
         self._show()
 
@@ -125,7 +130,7 @@ class Progress:
         return self._clock() - self._started
 
     def _seconds_left(self, bytes_done: int) -> float | None:
-        """Extrapolated from the speed since the first result; None until enough is done for an estimate.
+        """The time left at the speed since the first result; None until enough is done for an estimate.
 
         The time before the first result went into starting workers and loading models, which is not
         repeated, and the first result left a pipeline that was still filling up. With both
@@ -139,7 +144,7 @@ class Progress:
         return seconds * (self._total_bytes - bytes_done) / done
 
     def _done(self) -> EncodeCounts:
-        """The larger of the counts of encoders and of finished work, and never more than the totals."""
+        """The larger of encoded and finished work, and never more than the totals."""
         objects = min(self._total_objects, max(self._objects, self._encoded.objects))
         source_bytes = min(self._total_bytes, max(self._bytes_in, self._encoded.source_bytes))
         return EncodeCounts(objects, source_bytes, max(self._pixels, self._encoded.pixels))

@@ -47,7 +47,8 @@ class KeyState(StrEnum):
     CHANGED = "changed"
     """In both, with another etag."""
     STALE = "stale"
-    """In both with the same etag, but compressed by another model or to another target than asked for now."""
+    """In both with the same etag, but compressed by another model or to another target than asked
+    for now."""
     UNCHANGED = "unchanged"
     """In both, with nothing to do."""
     REJECTED = "rejected"
@@ -80,7 +81,10 @@ class DiffWindow:
         return {state: int(mask.sum()) for state, mask in self.states.items()} | {KeyState.GONE: int(self.gone.sum())}
 
     def objects(self, state: KeyState) -> pa.Table:
-        """The source's objects in a state: ENTRIES, and for CHANGED and STALE also SHARD and (if read) `encoded_at`."""
+        """The source's objects in a state.
+
+        Columns: ENTRIES; for CHANGED and STALE also SHARD and, if it was read, `encoded_at`.
+        """
         chosen = np.flatnonzero(self.states[state])
         objects = self.source.select(ENTRIES.names).take(chosen)
         if state in (KeyState.CHANGED, KeyState.STALE):

@@ -1,4 +1,4 @@
-"""Makes the plan of one run: what the comparison finds becomes units of work, written to the run's manifest.
+"""Makes the plan of one run: differences become units of work, written to the run's manifest.
 
 Two decisions have to wait until every key has been compared: whether rows whose source is gone may
 be retired (a source that lost a large share of its objects is more likely broken than cleared out),
@@ -96,7 +96,9 @@ class EncodePlan:
 
 
 def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None, options: PlanOptions) -> EncodePlan:
-    """Compare source and archive and write the work to the manifest. Memory does not grow with the number of keys.
+    """Compare source and archive and write the work to the manifest.
+
+    Memory does not grow with the number of keys.
 
     Args:
         source: the objects.
@@ -198,7 +200,7 @@ class _Planner:
             yield piece
 
     def _new_entries(self) -> Iterator[Entry]:
-        """New objects in key order; everything else that a window holds is counted and stored on the way."""
+        """New objects in key order; all other changes are counted and stored on the way."""
         for window in self._windows():
             self._counts.update(window.counts())
             self._store_rework(window)
@@ -233,7 +235,7 @@ class _Planner:
             self._units += 1
 
     def _write(self, pieces: Iterator[Piece]) -> range:
-        """The parts written; without a manifest the pieces are only counted, by the generators they come from."""
+        """Write pieces and return the parts; without a manifest the generators only count them."""
         if self._manifest is not None:
             return self._manifest.write(pieces)
         for _ in pieces:

@@ -38,7 +38,9 @@ class ShardRework:
 
 
 class ReworkByShard:
-    """Takes tables in key order and returns their rows shard by shard. The `with` block removes the temporary file.
+    """Takes tables in key order and returns their rows shard by shard.
+
+    The `with` block removes the temporary file.
 
     with ReworkByShard() as rework:
         rework.add_changed(table)                       # and add_gone, add_stale, any number of times
@@ -114,7 +116,7 @@ class ReworkByShard:
         return objects, size
 
     def required(self, retire: bool) -> Iterator[ShardRework]:
-        """Shards with keys that changed or (with `retire`) are gone, together with their chosen stale objects.
+        """Shards with changed or (with `retire`) gone keys, together with their chosen stale objects.
 
         Memory holds the keys of one shard at a time.
         """

@@ -66,7 +66,9 @@ def units_of_new_keys(entries: Iterable[Entry], unit_bytes: int, first_unit: int
 def rework_unit(
     base: str, entries: Sequence[Entry], unit: int, unit_bytes: int, drop: tuple[str, ...] = ()
 ) -> Iterator[Piece]:
-    """The pieces of the one unit that replaces a shard, whatever its size: two units cannot replace one shard.
+    """The pieces of the one unit that replaces a shard.
+
+    There is one unit whatever its size, because two units cannot replace one shard.
 
     Args:
         base: the shard.

@@ -1,4 +1,4 @@
-"""Model adaptation: before it compresses, a sync may train the codec on its source and switch to a better model.
+"""Model adaptation: a sync may train the codec on its source and switch to a better model.
 
     current model --train on the source--> candidate --BD-rate on held-out images--> better by the margin?
                                                              yes: the candidate becomes the current model
@@ -70,7 +70,7 @@ class AdaptationTrial:
 
 
 def choose_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, AdaptationTrial | None]:
-    """The model that a sync compresses with: the winner of the last trial, or the one in the settings.
+    """The model that a sync compresses with: the last trial's winner, or the one in the settings.
 
     If the last trial was `adapt_nights` nights ago, a new one runs first, and trains for
     `adapt_minutes`. A dry run never starts a trial.

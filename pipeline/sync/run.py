@@ -50,7 +50,7 @@ class SyncResult:
 
     @property
     def warning(self) -> str | None:
-        """Why rows whose source is gone were not retired; None when they were, or when no row may be retired."""
+        """Why gone rows were not retired; None when they were, or when none may be retired."""
         if not self.plan.withheld or not self.retire_share:
             return None
         return (

@@ -16,11 +16,12 @@ from pipeline.images.image_reader import Reading
 from pipeline.images.sandbox import READING, TRANSCODING, shared
 
 PSNR_TOLERANCE = 0.05
-"""dB by which a repeated measurement may differ: another device rounds a few pixels the other way."""
+"""dB by which a repeated measurement may differ: another device rounds a few pixels the other
+way."""
 
 
 def problem_with(row: Row, models: Collection[str]) -> str | None:
-    """Check a row without decoding its picture: sizes, checksums, header, and the bytes of a transcode.
+    """Check a row's sizes, checksums and header, and a transcode's bytes; decode no picture.
 
     Args:
         row: all columns of IMAGES.

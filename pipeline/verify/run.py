@@ -3,9 +3,9 @@
     keys --> driver: repeated keys, choice of the sample
     shards --> check every payload (tasks) --> decode the sample (actors) --> findings
 
-Every payload is read. Checksum, header and row must agree; an original, and the JPEG of a transcode,
-must have the SHA-256 of the source. A sample of the compressed images is decoded with the archive's
-own models, and compared with the source if that is given.
+Every payload is read. Checksum, header and row must agree; an original, and the JPEG of a
+transcode, must have the SHA-256 of the source. A sample of the compressed images is decoded with
+the archive's own models, and compared with the source if that is given.
 """
 
 import hashlib
@@ -192,7 +192,7 @@ def _findings(
 def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
-    """Findings of a shard's rows, and after each sound row of the sample the row itself, for decoding."""
+    """Findings of a shard's rows; a sound row of the sample follows its finding, for decoding."""
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:

@@ -3,7 +3,8 @@
 python -m tests.chaos [--kills 20] [--seed 0] [--mishaps 0.0]
 
 A real S3 server, a Ray cluster of three nodes on this machine, the small model of the tests. Prints
-a row per kill: victim, moment, outcome, and the invariants that were broken. Exit status 1 if any was.
+a row per kill: victim, moment, outcome, and the invariants that were broken. Exit status 1 if any
+was.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A series of kills: change the source, start a job, kill something, repeat the command, check every invariant."""
+"""A series of kills: change the source, start a job, kill something, repeat, check invariants."""
 
 import json
 import random
@@ -31,7 +31,8 @@ class Outcome:
     Attributes:
         kill: its victim and moment.
         job: the job that ran.
-        done: the kill in detail; None when the run ended before its moment, so that nothing was killed.
+        done: the kill in detail; None when the run ended before its moment, so that nothing was
+            killed.
         then: how the job continued.
         rows: committed rows at the end of the first run, and at the end.
         broken: invariants that were broken.
@@ -51,7 +52,10 @@ class Campaign:
     """One source, one archive, many kills."""
 
     def __init__(self, testbed: ChaosEnvironment, model: Path, seed: int) -> None:
-        """Args: testbed: the testbed. model: folder of the model that compresses. seed: of all random choices."""
+        """Args: testbed: the testbed.
+
+        model: folder of the model that compresses. seed: of all random choices.
+        """
         self._testbed, self._rng = testbed, random.Random(seed)
         self._source, self._archive = f"{testbed.server.bucket}/source", f"{testbed.server.bucket}/archive"
         self._model = model

@@ -78,7 +78,7 @@ class Invariants:
         return broken
 
     def hidden(self) -> set[str]:
-        """Keys that an outage hid from all attempts of a run: the next run has to take them without being asked."""
+        """Keys that a run could not fetch because of an outage; the next run must try them again."""
         return {rejected.key for rejected in self.archive.rejections_by_key() if rejected.stage == OUTAGE}
 
     def clean_up(self) -> list[str]:
@@ -120,7 +120,7 @@ class Invariants:
         return rows, broken
 
     def _damage(self, row: dict[str, Any]) -> list[str]:
-        """What is wrong with one row by itself; its etag is the MD5 of what was read, as S3 makes it."""
+        """The damage of one row by itself; its etag is the MD5 of its source, as S3 computes it."""
         source = self.photos.good.get(row["key"], b"")
         if hashlib.md5(source).hexdigest() != row["etag"]:
             return []  # compressed before its source changed or was removed

@@ -78,7 +78,7 @@ def random_kill(victim: Victim, rng: random.Random) -> Kill:
 
 
 class Trap:
-    """Waits at the proxy for a kill's moment; it can kill the driver there, in the middle of its request.
+    """Waits at the proxy for a kill's moment; can kill the driver in the middle of a request.
 
     with Trap(testbed, kill) as trap:
         driver = trap.driver = testbed.start(...)
@@ -100,7 +100,7 @@ class Trap:
         self._testbed.proxy.before, self._testbed.proxy.after = lambda request: None, lambda request, answer: answer
 
     def spring(self) -> str | None:
-        """Wait, kill, and describe the kill; None when the run ended before, or no victim was found."""
+        """Wait, kill, and describe the kill; None when the run ended before or no victim was found."""
         while not self._come.wait(0.05):
             if self.driver.poll() is not None:
                 return None

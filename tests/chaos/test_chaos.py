@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: the kills that hurt most, one after the other on the same archive."""
+"""The short form of `make chaos`: the most harmful kills, in a row on the same archive."""
 
 from pathlib import Path
 

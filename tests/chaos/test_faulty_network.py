@@ -1,4 +1,4 @@
-"""A network that breaks one request in twenty, and a source that lies: a real S3 server behind the proxy."""
+"""A network that breaks one request in twenty, and a listing that lies, on a real S3 server."""
 
 import hashlib
 import os

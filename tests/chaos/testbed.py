@@ -1,4 +1,4 @@
-"""The testbed: a real S3 server behind a proxy, and a Ray cluster of several nodes, all on this machine.
+"""The testbed: an S3 server behind a proxy, and a Ray cluster of several nodes, on this machine.
 
     head (no cores: the driver's node)    node (1 core)    node (1 core)
                  +------------------------+---------------+
@@ -64,7 +64,7 @@ class ChaosEnvironment:
             )
 
     def workers(self, what: str) -> list[int]:
-        """Ray's worker processes on the nodes with cores whose title begins with `ray::` and `what`."""
+        """Ray's worker processes on nodes with cores whose title begins with `ray::` and `what`."""
         raylets = [_raylet(node) for node in self._cluster.worker_nodes]
         titles = {process: title(process) for raylet in raylets for process in children(raylet)}
         # A node's agents are no workers; the node ends with them.
@@ -113,7 +113,8 @@ def testbed() -> Iterator[ChaosEnvironment]:
         with variables_set(variables):  # nodes and workers inherit the environment of this moment
             cluster = Cluster()
             stack.callback(cluster.shutdown)
-            # By default Ray ends workers that are idle for a second; here starting one takes longer.
+            # By default Ray ends workers that are idle for a second; here starting one takes
+            # longer.
             _add_node(cluster, num_cpus=0, include_dashboard=False, _system_config=_PATIENCE)
             for _ in range(2):
                 _add_node(cluster, num_cpus=1)

@@ -1,4 +1,4 @@
-"""A data flow that records on which node each stage ran, and whose encoders use cores although they hold a GPU.
+"""A data flow that records the node of each stage; its encoders hold a GPU and use cores.
 
 The nodes of these tests offer GPUs that do not exist, with which the real encoder refuses to work
 (`pipeline.execution.device`).
@@ -81,7 +81,7 @@ class RecordingImages(LocalStore):
 
 
 def encode_folder(settings: EncodeSettings) -> list[Receipt]:
-    """Compress a whole folder, as an encode does between its plan and its commits, on the Ray that is connected."""
+    """Compress a whole folder, as an encode does between its plan and its commits."""
     source, archive, codec = (
         RecordingSource(settings.source),
         Archive.create(settings.archive),

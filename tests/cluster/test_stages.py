@@ -1,4 +1,7 @@
-"""Which stage runs on which machine, and when GPUs are requested. The GPUs are pretended; encoders run on cores."""
+"""Which stage runs on which machine, and when GPUs are requested.
+
+The GPUs are pretended; encoders run on cores.
+"""
 
 import re
 import threading

@@ -105,7 +105,8 @@ def test_every_compressed_image_meets_its_target_when_decoded(compressed: tuple[
 def test_floors_are_not_overshot(compressed: tuple[Target, Rows], codec: Codec) -> None:
     """Within 0.15 dB above the floor, unless the lowest quality is above it already.
 
-    The MS-SSIM of pictures as small as these may leap over that: then the whole quality below must miss the floor.
+    The MS-SSIM of pictures as small as these may leap over that: then the whole quality below must
+    miss the floor.
     """
     target, rows = compressed
     for key, row in latents(rows).items():
