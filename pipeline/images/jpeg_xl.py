@@ -1,13 +1,13 @@
-"""JPEG files, kept as they are but smaller: lossless JPEG XL transcodes that give the very same bytes back.
+"""Lossless JPEG XL transcodes of JPEG files: smaller, and the same bytes come back.
 
     jxl = to_jxl(jpeg)          # None where JPEG XL cannot carry the file
     to_jpeg(jxl) == jpeg        # checked each time before `to_jxl` answers
 
-JPEG XL codes a JPEG's quantised coefficients again with a better entropy coder, and keeps what else the file holds
-(order of markers, metadata, padding bits) beside them. A file that is not strictly a JPEG (cut short, four colours,
-arithmetic coding) is refused.
+JPEG XL codes a JPEG's quantised coefficients with a better entropy coder, and stores the rest of the
+file (order of markers, metadata, padding bits) beside them. Files that it cannot carry (truncated
+ones, four colours, arithmetic coding) are not transcoded.
 
-The library is loaded when it is first needed: an archive without such rows works where it is not installed.
+imagecodecs is imported when it is first needed, as that takes a quarter of a second.
 """
 
 from types import ModuleType

@@ -1,7 +1,7 @@
 """Training: Ray Train starts the workers, each is one rank of a DDP group, rank 0 keeps the best model.
 
     images --Crops, dealt over the ranks--> crops --Network under DDP--> lambda * distortion + rate
-           --AdamW--> weights --moving average--> validation --> best model
+           --SOAP--> weights --moving average--> validation --> best model
 
 This module is the driver's side; `pipeline.train.worker` is what a rank does.
 """
