@@ -1,1 +1,1 @@
-"""What learns: transforms, the whole network, the loss, and growing a trained network."""
+"""The trainable network: transforms, dataflow, loss, and growing a trained network."""

@@ -1,4 +1,4 @@
-"""What training minimises: lambda(q) * distortion + rate, each image at a quality of its own."""
+"""The training loss: rate + lambda(q) * distortion, each image with its own quality q."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,9 +14,9 @@ from model.network.network import TrainingOutput
 Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
 DISTORTIONS: tuple[str, ...] = get_args(Distortion)
 BALANCE = 0.45
-"""Losses are divided by lambda^0.45: without it the highest qualities own the gradient; at 0.5 all losses are equal."""
+"""Losses are divided by lambda^0.45: else the highest qualities dominate the gradient; at 0.5 all would be equal."""
 MS_SSIM_WEIGHT = 5000.0
-"""Squared levels that 1 - MS-SSIM stands for: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
+"""Squared levels per unit of 1 - MS-SSIM: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
 
 MASK_PATCH = 16
 """Side in pixels of the patches that masked training hides."""
@@ -32,11 +32,11 @@ class Loss:
 
 
 def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
-    """Distortion an image `[B]`, on the scale of squared 8-bit levels.
+    """Distortion per image `[B]`, on the scale of squared 8-bit levels.
 
-    `mse` is the mean squared error. `l2` is the root of it, the mean L2 error of the source article, scaled to be equal
-    at 1 level. `bce` is binary cross-entropy for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for
-    sides over 160 pixels.
+    `mse` is the mean squared error. `l2` is its root, the mean L2 error of the source article,
+    scaled to be equal at 1 level. `bce` is binary cross-entropy for images of two levels. `ms-ssim`
+    is 1 - MS-SSIM (Wang et al. 2003), for sides over 160 pixels.
 
     Args:
         kind: one of `DISTORTIONS`.
@@ -58,10 +58,10 @@ def rate_distortion(estimate: TrainingOutput, target: Tensor, quality: Tensor, k
     """Loss of a batch.
 
     Args:
-        estimate: the network's view of the batch.
+        estimate: output of the network in training.
         target: float `[B, H, W, 3]` in 0..1.
         quality: integers `[B]`.
-        kind: the distortion to weigh against the rate.
+        kind: the distortion to weight against the rate.
     """
     pixels = target.shape[1] * target.shape[2]
     bpp = (estimate.bits_y + estimate.bits_z) / pixels
@@ -71,7 +71,7 @@ def rate_distortion(estimate: TrainingOutput, target: Tensor, quality: Tensor, k
 
 
 def hide_patches(image: Tensor, hidden: Tensor) -> Tensor:
-    """Grey out patches that the decoder must restore: masked training.
+    """Replace patches by grey, which the decoder must restore: masked training.
 
     He et al., "Masked autoencoders are scalable vision learners", 2022.
 

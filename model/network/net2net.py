@@ -1,4 +1,7 @@
-"""Making a trained network deeper without forgetting: new blocks start as the identity (Net2Net, Chen et al. 2016)."""
+"""Deepening a trained network without changing its function: new blocks start as the identity.
+
+Chen et al., "Net2Net: accelerating learning via knowledge transfer", 2016.
+"""
 
 from dataclasses import replace
 
@@ -6,14 +9,14 @@ from model.network.network import Network
 
 
 def deepened(network: Network, blocks: int) -> Network:
-    """The same function with so many more blocks at the end of each of the transforms' four stages.
+    """The same function with more blocks at the end of each of the transforms' four stages.
 
     Args:
-        network: any; not changed.
-        blocks: to add to each stage, 0 or more.
+        network: is not changed.
+        blocks: number of blocks to add to each stage, 0 or more.
 
     Returns:
-        a new network in training mode whose output is the given one's until it is trained.
+        a new network in training mode; its output equals that of the given one until it is trained.
     """
     config = network.config
     deeper = Network(

@@ -5,14 +5,20 @@
                         +--------------------------------------------+
                         |                                            |
                      Means (floating point)                      ScalePath (integers)
-                        |  three passes, each sees the values and    |  scale index each
-                        v  symbols of those before                   v
-        symbols = round((y - mean) * gain[q])    --- coded with --- the index's table
+                        |  three passes, each sees the latents       |  scale index of
+                        v  and symbols of the passes before          v  each symbol
+        symbols = round((y - mean) * gain[q])    --- coded with --- the table of its index
                         |
                         v
         y ~ = symbols / gain[q] + mean  --Synthesis(q)-->  image ~
 
-The left branch may differ by a rounding step between machines; the right one may not (`model.layers.fixed_point`).
+The left branch may differ by a rounding step between machines; the right one may not
+(`model.layers.fixed_point`).
+
+Training calls `Network.forward`, and validation `Network.analyse`; both run the passes by `begin`,
+`advance` and `reconstruct`. Coding runs the same layers tile by tile
+(`model.inference.window_coding`) and calls only `analysis`, `hyper_latent`, `gain` and `synthesise`
+of this class.
 """
 
 import math
@@ -37,19 +43,25 @@ from model.network.transforms import Analysis, Synthesis
 
 
 def _start_gains(channels: int) -> Tensor:
-    """Log of 1 / step at every knot; high-rate theory puts the best step at sqrt(26 / lambda) levels."""
+    """Log of 1 / step at every knot; by high-rate theory the best step is sqrt(26 / lambda) levels."""
     knots = torch.arange(KNOTS) * KNOT_SPACING
     return torch.log(255 * torch.sqrt(tradeoff(knots) / 26))[:, None].repeat(1, channels)
 
 
 def round_through(x: Tensor) -> Tensor:
-    """Round to whole numbers; the gradient passes straight through."""
+    """Round to integers; the gradient passes straight through."""
     return x + (torch.round(x) - x).detach()
 
 
 @dataclass(slots=True)
 class TrainingOutput:
-    """What training sees of a batch: `image` float `[B, H, W, 3]`, bits an image `[B]` of y and of z."""
+    """Reconstruction and rate of a training batch.
+
+    Attributes:
+        image: float `[B, H, W, 3]`, about 0..1, not clipped.
+        bits_y: estimated bits of y per image, `[B]`.
+        bits_z: estimated bits of z per image, `[B]`.
+    """
 
     image: Tensor
     bits_y: Tensor
@@ -58,9 +70,13 @@ class TrainingOutput:
 
 @dataclass(slots=True)
 class AnalysedBatch:
-    """Whole numbers of a batch, and the latent that the decoder will reconstruct from them.
+    """Integers of a batch, and the latents that the decoder will reconstruct from them.
 
-    `z` int8 `[B, h/4, w/4, Z]`; `symbols` int32, `indices` uint8 and `latent` float32, each `[B, h, w, M]`.
+    Attributes:
+        z: hyper-latents, int8 `[B, ceil(h/4), ceil(w/4), Z]`.
+        symbols: int32 `[B, h, w, M]`.
+        indices: scale indices, uint8 `[B, h, w, M]`.
+        latent: float32 `[B, h, w, M]`.
     """
 
     z: Tensor
@@ -70,12 +86,10 @@ class AnalysedBatch:
 
 
 class Network(nn.Module):
-    """All learned parts.
-
-    Training calls it; encoding calls `analyse`; decoding calls `begin`, `advance`, `reconstruct`, `synthesise`.
+    """All trainable parts.
 
     Attributes:
-        entropy_model: made ready for coding with weights that stay (`finalise`), or None.
+        entropy_model: prepared for coding with final weights by `finalise`, or None.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -97,8 +111,8 @@ class Network(nn.Module):
         Args:
             image: float `[B, H, W, 3]` in 0..1, sides multiples of 64.
             quality: integers `[B]`.
-            noise: what stands for the rounding of z in its rate, float `[B, H/64, W/64, Z]` uniform in -0.5..0.5; drawn
-                here when it is left out.
+            noise: replaces the rounding of z in its rate; float `[B, H/64, W/64, Z]`, uniform in
+                -0.5..0.5. Sampled here if it is None.
         """
         y = self.analysis(image)
         z = self.hyper_analysis(y * self.gain(quality), y, quality)
@@ -112,7 +126,7 @@ class Network(nn.Module):
         return TrainingOutput(output, bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))
 
     def analyse(self, image: Tensor, quality: Tensor) -> AnalysedBatch:
-        """Whole numbers to be coded, for images `[B, H, W, 3]` in 0..1 with sides that are multiples of 16."""
+        """Integers of whole images `[B, H, W, 3]` in 0..1, with sides that are multiples of 16."""
         y = self.analysis(image)
         z = self.hyper_latent(y, quality, quality)
         state = self.begin(z, quality, (y.shape[1], y.shape[2]))
@@ -120,22 +134,22 @@ class Network(nn.Module):
         latent = self.reconstruct(state, symbols)
         return AnalysedBatch(z.to(torch.int8), symbols.to(torch.int32), state.indices.to(torch.uint8), latent)
 
-    def hyper_latent(self, y: Tensor, quality: Tensor, step: Tensor) -> Tensor:
-        """Latents `[B, h, w, M]` of any sides to z, whole numbers in float32 `[B, h/4, w/4, Z]`, rounded up.
+    def hyper_latent(self, y: Tensor, quality: Tensor, fine_quality: Tensor) -> Tensor:
+        """Hyper-latents z of latents `[B, h, w, M]` of any sides: integers in float32 `[B, ceil(h/4), ceil(w/4), Z]`.
 
         Args:
-            y: what the analysis transform gave.
-            quality: integers `[B]`, the row of the networks.
-            step: float `[B]`, the quality with its fraction, of which the gain is taken.
+            y: output of the analysis transform.
+            quality: integers `[B]`.
+            fine_quality: quality with its fraction, float `[B]`; it sets the gain.
         """
         h, w = y.shape[1:3]
         padding = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
         if any(padding):
             y = F.pad(y.permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
-        return torch.round(self.hyper_analysis(y * self.gain(step), y, quality)).clamp(-HYPER_MAX, HYPER_MAX)
+        return torch.round(self.hyper_analysis(y * self.gain(fine_quality), y, quality)).clamp(-HYPER_MAX, HYPER_MAX)
 
     def _quantise(self, y: Tensor, state: "PassState", rounding: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Symbols of all passes; `state` ends at the last."""
+        """Symbols of all passes; advances `state` to the last pass."""
         symbols = torch.zeros_like(y)
         limits = thresholds(self.prior.costs())
         for number in range(PASSES):
@@ -146,7 +160,7 @@ class Network(nn.Module):
         return symbols
 
     def begin(self, z: Tensor, quality: Tensor, size: tuple[int, int]) -> "PassState":
-        """What z (whole numbers `[B, h/4, w/4, Z]`) tells of the first pass's symbols, cropped to `size` = (h, w)."""
+        """State of the first pass, from z (integers `[B, ceil(h/4), ceil(w/4), Z]`), cropped to `size` = (h, w)."""
         h, w = size
         z = z.to(torch.float32)
         wide = self.means.features(z, quality)[:, :h, :w]
@@ -156,7 +170,7 @@ class Network(nn.Module):
         return PassState(0, passes, quality, self.gain(quality), wide, narrow, mean, indices)
 
     def advance(self, state: "PassState", symbols: Tensor) -> None:
-        """Go on to the next pass, given all symbols so far (whole numbers `[B, h, w, M]`; others are not looked at)."""
+        """Advance to the next pass, given the symbols `[B, h, w, M]` so far; those of later passes are ignored."""
         known = state.passes <= state.number
         symbols = symbols.to(torch.float32) * known
         latents = self.reconstruct(state, symbols) * known
@@ -167,24 +181,31 @@ class Network(nn.Module):
         state.number += 1
 
     def reconstruct(self, state: "PassState", symbols: Tensor) -> Tensor:
-        """Whole numbers `[B, h, w, M]` to latents, float32 of that shape, for the passes that `state` has come to."""
+        """Latents, float32 `[B, h, w, M]`, of symbols of that shape, valid for the passes up to that of `state`."""
         return self.prior.reconstruct(symbols.to(torch.float32), state.indices) / state.gain + state.mean
 
     def gain(self, quality: Tensor) -> Tensor:
-        """Quantisation steps a unit of y, `[B, 1, 1, M]`; `quality` may have a fraction."""
+        """Quantisation steps per unit of y, `[B, 1, 1, M]`; `quality` may have a fraction."""
         return torch.exp(self.log_gain(quality))
 
     def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """Latents `[B, h, w, M]` to images, uint8 `[B, 16h, 16w, 3]`."""
+        """Images, uint8 `[B, 16h, 16w, 3]`, of latents `[B, h, w, M]`."""
         return self.synthesis.levels(latent, quality)
 
 
 @dataclass(slots=True)
 class PassState:
-    """Where coding stands: what is known of the symbols of pass `number`, and still of those before.
+    """Distributions of the symbols of the passes up to `number`.
 
-    `passes` is uint8 `[h, w, M]`; `wide` and `narrow` are the features of z; `mean` and `indices`, float
-    `[B, h, w, M]`, hold for passes up to `number`.
+    Attributes:
+        number: of the current pass, 0..2.
+        passes: pass of each latent, uint8 `[h, w, M]`.
+        quality: integers `[B]`.
+        gain: quantisation steps per unit of y, `[B, 1, 1, M]`.
+        wide: features of z for the means.
+        narrow: features of z for the scale indices.
+        mean: float `[B, h, w, M]`, valid for passes up to `number`.
+        indices: scale indices, float `[B, h, w, M]`, valid for passes up to `number`.
     """
 
     number: int
@@ -198,7 +219,7 @@ class PassState:
 
 
 def finalise(network: Network, dtype: torch.dtype) -> None:
-    """Make a network ready for coding: its weights will not change again.
+    """Prepare a network for coding: its weights must not change again.
 
     Args:
         network: on its device.
@@ -209,10 +230,10 @@ def finalise(network: Network, dtype: torch.dtype) -> None:
 
 
 def randomly_initialised(config: CodecConfig) -> Network:
-    """A network whose transforms start at random instead of as a DCT; for comparison.
+    """A network whose transforms start at random instead of as a DCT, for comparison.
 
-    Xavier's initialisation, as in the source article. Residual branches still start at zero: gates multiply, and eight
-    random ones in a row explode.
+    Xavier initialisation, as in the source article. Residual branches still start at zero: gates
+    multiply, and eight random ones in sequence diverge.
     """
     network = Network(config)
     analysis, synthesis = network.analysis, network.synthesis
@@ -222,5 +243,5 @@ def randomly_initialised(config: CodecConfig) -> Network:
 
 
 def parameters_by_part(network: Network) -> dict[str, int]:
-    """Number of parameters of each direct part."""
+    """Number of parameters of each direct child."""
     return {name: sum(math.prod(p.shape) for p in part.parameters()) for name, part in network.named_children()}

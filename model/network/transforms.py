@@ -6,9 +6,8 @@
     y ~ [H/16, W/16, M] --blocks at 1/16--> M --Linear--> 4N --unpatch 2-->
                     N --blocks at 1/8--> --Linear--> 192 --unpatch 8--> image ~ [H, W, 3]
 
-Both start as one orthonormal linear transform and its inverse (`model.layers.dct`). The layers on
-this trunk stay in float32; only the blocks' branches may run in bfloat16
-(`model.layers.blocks.Block`).
+Both start as one orthonormal linear transform and its inverse (`model.layers.dct`). These layers
+stay in float32; only the blocks' branches may run in bfloat16 (`model.layers.blocks.Block`).
 """
 
 import torch
@@ -29,7 +28,7 @@ def _linear(rows: Tensor) -> nn.Linear:
 
 
 class Analysis(nn.Module):
-    """Image to latent; the same for every quality, so that one pass serves them all."""
+    """Image to latents; independent of the quality, so that one evaluation serves all qualities."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -40,7 +39,7 @@ class Analysis(nn.Module):
         self.coarse = blocks(config.latent_channels, config.analysis_blocks[1])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Float `[B, H, W, 3]` in 0..1, or uint8, sides multiples of 16, to y, float `[B, H/16, W/16, M]`."""
+        """Map images `[B, H, W, 3]`, float in 0..1 or uint8, sides multiples of 16, to y `[B, H/16, W/16, M]`."""
         x: Tensor = self.fine(self._stem(image))
         y: Tensor = self.coarse(self.down(space_to_depth(x, 2)))
         return y
@@ -49,13 +48,13 @@ class Analysis(nn.Module):
         if image.dtype != torch.uint8:
             out: Tensor = self.stem(space_to_depth(image - 0.5, DCT_PATCH))
             return out
-        # The same without passes over the image that scale and shift it: the weights do.
+        # Scale and shift the weights instead of the image: it saves passes over memory.
         weight, bias = self.stem.weight, self.stem.bias
         return F.linear(space_to_depth(image, DCT_PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
 
 
 class Synthesis(nn.Module):
-    """Latent to image. Two learned vectors a quality tell it how coarsely the latent was quantised."""
+    """Latents to image. Two learned vectors per quality adapt it to the coarseness of quantisation."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -68,17 +67,17 @@ class Synthesis(nn.Module):
         self.tail = _linear(dct.T)
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
-        """Float y `[B, h, w, M]` and integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
+        """Map y `[B, h, w, M]` at integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
         return depth_to_space(self.tail(self._features(y, quality)), DCT_PATCH) + 0.5
 
     def levels(self, y: Tensor, quality: Tensor) -> Tensor:
-        """The same in 8-bit levels, rounded and clipped, uint8."""
+        """The same in 8-bit levels, rounded and clipped to uint8."""
         weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
         levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
         return depth_to_space(levels.to(torch.uint8), DCT_PATCH)
 
     def _features(self, y: Tensor, quality: Tensor) -> Tensor:
-        """What the last layer sees."""
+        """Input of the last layer."""
         x = self.coarse(y * (1 + self.coarse_rows(quality)))
         x = depth_to_space(self.up(x), 2)
         out: Tensor = self.fine(x * (1 + self.fine_rows(quality)))
