@@ -1,19 +1,18 @@
-"""The codec's public face: pictures in, payloads out, and back.
+"""The codec: pictures to payloads and back.
 
     codec = Codec.load("base")
     payloads = codec.compress(pictures, quality=40)      # list[bytes], each a whole .mae file
     pictures = codec.decompress(payloads)
 
-A codec is complete when it is loaded: there is nothing to update or compile. It decodes what its own model pressed, on
-any device and with any number of threads, to the same symbols; pixels may differ by a rounding step between devices.
+A codec is complete when it is loaded: there is nothing to update or compile. It decodes payloads of
+its own model, on any device and with any number of threads, to the same symbols; pixels may differ
+by a rounding step between devices.
 
-For a pipeline the same in two halves: `analyse` runs the networks (on the GPU where there is one) and returns small
-integers; `coder.encode` turns those into bytes, in other processes if need be.
+A pipeline uses the two halves of `compress`: `analyse` runs the networks (on a GPU if there is one)
+and returns small integers; `coder.encode` turns those into bytes, in other processes if necessary.
 """
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -33,10 +32,10 @@ from model.core.target import Target
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
 from model.inference.encoder import Encoder
-from model.inference.parallel import each
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
 from model.inference.quantisation_pass import Quantised
+from model.inference.size_batches import in_size_batches
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
 from model.network.network import finalise
@@ -45,28 +44,26 @@ from model.rate_control.targeting import Targeting
 Parsed = tuple[Header, Sections]
 """A payload's header and sections."""
 Result = TypeVar("Result")
-BATCH_LATENTS = {"cpu": 1 << 12, "cuda": 1 << 16}
-"""Most positions of latents that go through the networks at once: what a CPU's caches hold, and what fills a GPU."""
 MAX_PIXELS = 1 << 31
-"""Largest image that is coded. A header that names more is taken for damage: nothing may be allocated on its word."""
+"""Largest image that is encoded or decoded. A header with more is treated as damaged, before memory is allocated."""
 
 
 class Codec:
-    """One model, ready to code at all 64 qualities.
+    """Encodes and decodes with one model, at all 64 qualities.
 
     Attributes:
         fingerprint: 16 hex digits that name the model; every payload carries them.
-        coder: the entropy-coding half, without torch, small to send to other processes.
+        coder: the entropy coder, without torch, cheap to send to other processes.
     """
 
     def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu", *, tile: int = TILE) -> None:
-        """A codec of a loaded model.
+        """Prepare a loaded model for coding.
 
         Args:
-            model: complete for coding.
+            model: from `model.checkpoint.load`.
             device: where the networks run.
-            tile: side in latents, a multiple of 4, of the pieces that large images are worked on in. The result does
-                not depend on it.
+            tile: largest side, in latents, of the tiles in which images are processed; a multiple
+                of 4. The result does not depend on it.
         """
         self.fingerprint = model.fingerprint
         self.coder = EntropyCoder(model.tables, model.fingerprint)
@@ -78,37 +75,37 @@ class Codec:
 
     @classmethod
     def load(cls, folder: str | Path = "base", *, device: str = "cpu") -> "Codec":
-        """A codec from a local model folder, or "base" for the model that maepress ships.
+        """Load a codec from a local model folder, or the shipped one for "base".
 
         Raises:
-            MaepressError: when there is no readable model.
+            MaepressError: when the folder has no readable model.
         """
         return cls(checkpoint.load(folder, device), device)
 
     def compress(self, pictures: Sequence[Picture], quality: int | Target, *, metadata: bool = True) -> list[bytes]:
-        """Press pictures.
+        """Compress pictures.
 
         Args:
             pictures: of any sizes.
             quality: 0 (smallest) .. 63 (highest fidelity), or a target.
-            metadata: put each picture's ICC profile, EXIF and XMP into its payload.
+            metadata: store each picture's ICC profile, EXIF and XMP in its payload.
 
         Returns:
-            a payload each, in order.
+            one payload per picture, in order.
 
         Raises:
-            MaepressError: for a quality out of range, or a target that the model cannot reach; names the nearest.
+            MaepressError: for a quality out of range, or a target that the model cannot reach.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
         target = Target.of(quality)
-        _expect_small(pictures)
+        _check_size(pictures)
 
-        def press(batch: list[int]) -> list[bytes]:
+        def work(batch: list[int]) -> list[bytes]:
             some = [pictures[i] for i in batch]
-            made = self._analyse(some, target, check=False)
-            return [self._payload(picture, x, target, metadata) for picture, x in zip(some, made, strict=True)]
+            latents = self._analyse(some, target, check=False)
+            return [self._payload(picture, x, target, metadata) for picture, x in zip(some, latents, strict=True)]
 
-        return self._by_size([latent_size(p.height, p.width) for p in pictures], press)
+        return in_size_batches([latent_size(p.height, p.width) for p in pictures], work, self._device)
 
     def _payload(self, picture: Picture, latents: Latents, target: Target, metadata: bool) -> bytes:
         extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
@@ -119,29 +116,32 @@ class Codec:
         return payload
 
     def analyse(self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True) -> list[Latents]:
-        """The first half of `compress`: everything up to whole numbers.
+        """Run the first half of `compress`: everything up to integers.
 
         Args:
-            pictures: of any sizes; those of equal padded size go through the networks together.
-            target: a quality 0..63, or a floor or limit that each picture is pressed to.
-            check: also reconstruct what the decoder will output and measure its PSNR; floors are always checked.
+            pictures: of any sizes; those of equal size in latents go through the networks together.
+            target: a quality 0..63, or a floor or limit for each picture.
+            check: also reconstruct what the decoder will output and measure its PSNR; always done
+                for floors.
 
         Returns:
-            a `Latents` each, in order; `met` says whether the target was reached, and where it was not they are the
-            nearest that the model can do.
+            one `Latents` per picture, in order; `met` tells whether the target was reached. If it
+            was not, the result is the nearest that the model can give.
 
         Raises:
             MaepressError: for a quality out of range.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
         reach = Target.of(target)
-        _expect_small(pictures)
+        _check_size(pictures)
         sizes = [latent_size(p.height, p.width) for p in pictures]
-        return self._by_size(sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check))
+        return in_size_batches(
+            sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check), self._device
+        )
 
     @torch.inference_mode()
     def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
-        """Pictures of one size in latents."""
+        """Analyse pictures of one size in latents."""
         encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
@@ -150,7 +150,7 @@ class Codec:
         gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
         targeting = Targeting(target, gains, lambda p, made: len(self.coder.encode(self._latents(p, made))))
         reached = targeting.reach(encoder, check=check)
-        return [replace(self._latents(pictures[i], r.pressed), met=r.met) for i, r in enumerate(reached)]
+        return [replace(self._latents(pictures[i], r.quantised), met=r.met) for i, r in enumerate(reached)]
 
     def _latents(self, picture: Picture, made: Quantised) -> Latents:
         quality, fraction = divmod(round(made.fine_quality * FRACTIONS), FRACTIONS)
@@ -158,76 +158,66 @@ class Codec:
         return Latents(header, made.z, made.symbols, made.indices, picture.alpha, made.psnr, made.ms_ssim)
 
     def decompress(self, payloads: Sequence[bytes]) -> list[Picture]:
-        """Pictures of payloads, in order.
+        """Decode payloads to pictures, in order.
 
         Raises:
-            DamagedPayload: when a payload is not exactly what was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return self._in_batches(payloads, self._decompress)
 
     def restore(self, payloads: Sequence[bytes]) -> list[Latents]:
-        """The first half of `decompress`: the very whole numbers that were encoded, the same on every machine.
+        """Run the first half of `decompress`: payloads to the integers that were encoded, equal on every machine.
 
         Raises:
-            DamagedPayload: when a payload is not exactly what was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return self._in_batches(payloads, self._restore)
 
     def latents(self, payloads: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        """The latents y that the decoder's synthesis begins with, float32 `[h, w, M]` each, in order.
+        """Decode payloads to latents y, the input of the synthesis, float32 `[h, w, M]` each, in order.
 
         Raises:
-            DamagedPayload: when a payload is not exactly what was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return self._in_batches(payloads, self._dequantise)
 
     @torch.inference_mode()
     def quantisation_steps(self, qualities: Sequence[float]) -> NDArray[np.float32]:
-        """Quantisation steps of the channels of y at qualities with their fractions, float32 `[B, M]`."""
+        """Quantisation steps of the channels of y, float32 `[B, M]`, at B qualities with their fractions."""
         gain = self._network.gain(torch.tensor(qualities, dtype=torch.float32, device=self._device))
         return (1 / gain[:, 0, 0]).cpu().numpy()
 
     def prefixes(self, payloads: Sequence[bytes]) -> list[Prefix]:
-        """What payloads begin with, z and the symbols of the first pass, without parsing the rest; in order.
+        """Decode z and the symbols of the first pass alone, in order.
 
         Raises:
-            DamagedPayload: when a payload is not as it was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return self._prefix_reader.read([self._parse(p) for p in payloads])
 
     def hyper_latents(self, payloads: Sequence[bytes]) -> list[NDArray[np.int8]]:
-        """The hyper-latents z of payloads, int8 `[ceil(h/4), ceil(w/4), Z]`, without parsing the rest; in order.
+        """Decode hyper-latents z alone, int8 `[ceil(h/4), ceil(w/4), Z]` each, in order.
 
         Raises:
-            DamagedPayload: when a payload is not as it was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return [self._prefix_reader.hyper_latents(*self._parse(p)) for p in payloads]
 
     def _in_batches(self, payloads: Sequence[bytes], decode: Callable[[list[Parsed]], list[Result]]) -> list[Result]:
         parsed = [self._parse(p) for p in payloads]
         sizes = [latent_size(h.height, h.width) for h, _ in parsed]
-        return self._by_size(sizes, lambda batch: decode([parsed[i] for i in batch]))
-
-    def _by_size(self, sizes: list[tuple[int, int]], work: Callable[[list[int]], list[Result]]) -> list[Result]:
-        """Results in order; `work` gets the positions of some of equal size, in several threads at once."""
-        cpu = self._device.type == "cpu"
-        batches = list(_batches(sizes, BATCH_LATENTS[self._device.type] // (torch.get_num_threads() if cpu else 1)))
-        batches.sort(key=lambda batch: -math.prod(sizes[batch[0]]) * len(batch))  # a large one last would end alone
-        results: dict[int, Result] = {}
-        for batch, made in zip(batches, each(work, batches, self._device), strict=True):
-            results |= zip(batch, made, strict=True)
-        return [results[i] for i in range(len(sizes))]
+        return in_size_batches(sizes, lambda batch: decode([parsed[i] for i in batch]), self._device)
 
     def _parse(self, payload: bytes) -> Parsed:
         header, sections = container.read(payload)
         if header.fingerprint != self.fingerprint:
             raise WrongModel(
-                f"the payload was pressed by model {header.fingerprint}, "
+                f"the payload was encoded by model {header.fingerprint}, "
                 f"this codec is model {self.fingerprint}: load that one"
             )
         hyper = len(sections.get(Tag.HYPER, b""))
@@ -242,26 +232,26 @@ class Codec:
         return Decoder(self._network, self.coder, headers, self._device, self._side(headers[0]))
 
     def _side(self, image: Picture | Header) -> int:
-        """Side of the tiles for an image, where this thread works on it."""
+        """Side of the tiles for an image, given the number of threads."""
         threads = torch.get_num_threads() if self._device.type == "cpu" else 1
         return side_for(*latent_size(image.height, image.width), threads, self._tile)
 
     @torch.inference_mode()
     def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
-        """Payloads of one size in latents."""
+        """Decode payloads of one size in latents."""
         decoder = self._decoder(parsed)
         colours = decoder.render(decoder.parse([sections for _, sections in parsed]))
         return [_picture(*one, pixels) for one, pixels in zip(parsed, colours, strict=True)]
 
     @torch.inference_mode()
     def _restore(self, parsed: list[Parsed]) -> list[Latents]:
-        """Payloads of one size in latents."""
+        """Decode payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
         return [replace(x, alpha=_alpha(*one)) for one, x in zip(parsed, numbers, strict=True)]
 
     @torch.inference_mode()
     def _dequantise(self, parsed: list[Parsed]) -> list[NDArray[np.float32]]:
-        """Payloads of one size in latents."""
+        """Decode payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
         return dequantised(self._network, numbers, self._device, self._side(parsed[0][0]))
 
@@ -269,24 +259,24 @@ class Codec:
         """Check a payload's checksum, structure and model without decoding it.
 
         Raises:
-            DamagedPayload: when a payload is not exactly what was written.
-            WrongModel: when another model pressed it.
+            DamagedPayload: when a payload is damaged.
+            WrongModel: when a payload is from another model.
         """
         return self._parse(payload)[0]
 
 
-def _expect_small(pictures: Sequence[Picture]) -> None:
+def _check_size(pictures: Sequence[Picture]) -> None:
     for p in pictures:
         if p.width * p.height > MAX_PIXELS:
             raise UnsupportedImage(f"{p.width}x{p.height} pixels are more than {MAX_PIXELS}: cut the image into parts")
 
 
 def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) -> str:
-    """One line for a target that was not met."""
+    """Message for a target that was not met."""
     name = f"{picture.width}x{picture.height} picture"
     if target.max_bpp is not None:
         least = 8 * size / (picture.width * picture.height)
-        return f"the {name} takes at least {least:.4g} bits a pixel, more than {target.max_bpp:g}: allow more"
+        return f"the {name} takes at least {least:.4g} bits per pixel, more than {target.max_bpp:g}: allow more"
     if target.min_psnr is not None:
         return f"the {name} reaches at most {nearest.psnr:.2f} dB PSNR, not {target.min_psnr:g}: ask for less"
     return f"the {name} reaches at most {nearest.ms_ssim:.5f} MS-SSIM, not {target.min_ms_ssim:g}: ask for less"
@@ -299,17 +289,6 @@ def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:
 def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8]) -> Picture:
     metadata = {name: sections.get(tag, b"") for name, tag in (("icc", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP))}
     return Picture(pixels, _alpha(header, sections), **metadata)
-
-
-def _batches(sizes: list[tuple[int, int]], most: int) -> Iterator[list[int]]:
-    """Positions of equal sizes, together at most so many latents (or one)."""
-    groups = defaultdict(list)
-    for i, size in enumerate(sizes):
-        groups[size].append(i)
-    for (h, w), members in groups.items():
-        step = max(1, most // (h * w))
-        for start in range(0, len(members), step):
-            yield members[start : start + step]
 
 
 __all__ = ["Codec", "DamagedPayload", "Latents", "MaepressError", "Picture", "Target", "WrongModel"]

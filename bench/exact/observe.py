@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import checkpoint, codec
+from model import checkpoint
 from model.codec import Codec, Latents
 from model.core.config import LATENT_STRIDE
 from model.core.picture import Picture
+from model.inference import size_batches
 from model.inference.tiling import TILE
 from model.network.network import finalise
 
@@ -92,14 +93,14 @@ def observe(
         given: payloads to read; the own ones when there are none.
         model: folder.
     """
-    threads, most = torch.get_num_threads(), codec.BATCH_LATENTS["cpu"]
+    threads, most = torch.get_num_threads(), size_batches.BATCH_LATENTS["cpu"]
     rows, columns = (-(-side // LATENT_STRIDE) for side in pictures[0].pixels.shape[:2])
     loaded = checkpoint.load(model)
     ours = Codec(loaded, tile=arrangement.tile)
     finalise(loaded.network, torch.bfloat16 if arrangement.bfloat16 else torch.float32)
     try:
         torch.set_num_threads(arrangement.threads)
-        codec.BATCH_LATENTS["cpu"] = arrangement.batch * rows * columns
+        size_batches.BATCH_LATENTS["cpu"] = arrangement.batch * rows * columns
         with nullcontext() if arrangement.onednn else torch.backends.mkldnn.flags(enabled=False):
             made = [latents for q in qualities for latents in ours.analyse(pictures, q, check=False)]
             payloads = [ours.coder.encode(latents) for latents in made]
@@ -108,7 +109,7 @@ def observe(
             pixels = [picture.pixels for picture in ours.decompress(given)]
     finally:
         torch.set_num_threads(threads)
-        codec.BATCH_LATENTS["cpu"] = most
+        size_batches.BATCH_LATENTS["cpu"] = most
     return Observation(payloads, list(map(numbers, made)), read, pixels)
 
 
