@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 CODE = re.compile(r"`([^`\n]+)`")
 OURS = ("maepress", "jobs", "pipeline", "model", "tests", "bench")
 NAMED_FILE = re.compile(rf"(?:{'|'.join(OURS)}|docs|deploy|\.ci)/[\w./-]+(?:::\w+)?")
-NOT_WRAPPED_YET = ("docs/format.md", "docs/learning.md", "docs/training.md", "model/weights/base/README.md")
+NOT_WRAPPED_YET = ("docs/learning.md", "docs/training.md")
 ANY_JOB = ("JOB", "COMMAND")
 """Words that stand for a job, as in `maepress JOB --help`."""
 
