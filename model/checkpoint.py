@@ -1,7 +1,8 @@
 """Models on disk: safetensors and JSON, never pickle.
 
-A model is a folder with `model.safetensors` (weights in half precision, integer tables) and `config.json`. Its
-fingerprint, 16 hex digits, is a hash of everything that coding depends on; it names the model in every payload.
+A model is a folder with `model.safetensors` (weights in half precision, integer tables) and
+`config.json`. Its fingerprint, 16 hex digits, is a hash of everything that coding depends on; every
+payload names its model by it.
 """
 
 import copy
@@ -29,7 +30,13 @@ BASE = Path(__file__).parent / "weights" / "base"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checkpoint:
-    """A model complete for coding: nothing has to be computed or updated after loading."""
+    """A model, complete for coding.
+
+    Attributes:
+        network: with weights in float32.
+        tables: of the entropy coder.
+        fingerprint: 16 hex digits that name the model.
+    """
 
     network: Network
     tables: Tables
@@ -40,13 +47,14 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
     """The files of a model: name to bytes.
 
     Args:
-        network: weights to keep, usually the training's moving average.
-        notes: facts for people (data, steps, validation); not part of the fingerprint.
+        network: with the weights to save, usually the moving average of training.
+        notes: information for readers (data, steps, validation); not part of the fingerprint.
 
     Raises:
-        MaepressError: when the integer path could overflow (weights that no training should reach).
+        MaepressError: when weights are so large that the integer path could overflow.
     """
-    # Tables and checks see the weights as they will be loaded, so that saving a loaded model gives the same model.
+    # Compute the tables from the weights as they will be loaded, so that saving a loaded model
+    # gives the same model.
     network = copy.deepcopy(network).to("cpu", torch.float16).to(torch.float32)
     if not network.scales.is_exact():
         raise MaepressError("the scale path's weights are too large for exact arithmetic: lower the learning rate")
@@ -61,10 +69,10 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
 
 
 def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
-    """A model from a local folder, or the shipped one for "base".
+    """Load a model from a local folder, or the shipped model for "base".
 
     Raises:
-        MaepressError: when there is no readable, undamaged model of a known format.
+        MaepressError: when the folder has no intact model of a known format.
     """
     folder = BASE if str(folder) == "base" else Path(folder)
     description, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
@@ -75,7 +83,7 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
         network.load_state_dict({name: t.to(torch.float32) for name, t in tensors.items()})
     except MaepressError as e:
         raise MaepressError(damaged.format(e)) from None
-    except RuntimeError as e:  # what load_state_dict raises, one line an offending tensor
+    except RuntimeError as e:  # from load_state_dict, with one line per wrong tensor
         raise MaepressError(damaged.format(" ".join(str(e).split("\n\t")[:2]))) from None
     fingerprint = _fingerprint(network.config, tensors, tables)
     if fingerprint != description.get("fingerprint"):
@@ -110,7 +118,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
     except OSError as e:
         raise _unreadable(path, e) from None
     except SafetensorError as e:
@@ -118,10 +126,10 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Tables:
-    """Move the tables out of the tensors.
+    """Remove the tables from the tensors and check them.
 
     Raises:
-        MaepressError: when they are not what `serialise` wrote.
+        MaepressError: when they are missing or not usable.
     """
     try:
         counts, sizes, hyper = (tensors.pop(f"tables.{name}").numpy() for name in ("latent", "latent_sizes", "hyper"))
@@ -131,7 +139,7 @@ def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Table
         raise MaepressError("its tables have impossible sizes")
     tables = Tables(np.split(counts, np.cumsum(sizes)[:-1]), hyper)
     if not tables.are_sound():
-        raise MaepressError("its tables do not add up")
+        raise MaepressError("its tables are not valid distributions")
     return tables
 
 

@@ -1,12 +1,12 @@
-"""`.mae` in Pillow: importing this module makes `Image.open("x.mae")` and `image.save("x.mae", quality=40)` work.
+"""Pillow plugin for `.mae`: importing it registers the format with `Image.open` and `Image.save`.
 
-    import model.pillow_plugin as mae
+    import maepress.pillow_plugin as mae
     mae.use("models/photos")            # beside the shipped model; files name the model that they need
-    image = Image.open("x.mae")         # size, mode and metadata at once; pixels when first asked for
-    image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one
+    image = Image.open("x.mae")         # reads size, mode and metadata; pixels are decoded at first use
+    image.save("y.mae", quality=48)     # or one of min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5
 
-Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and XMP. Others have
-to be converted by the caller, who knows what may be lost. There is no reduced-size decode: `draft` does nothing.
+Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and
+XMP. Convert other modes first. There is no decoding at reduced size: `draft` does nothing.
 """
 
 import io
@@ -26,19 +26,19 @@ from model.core.target import Target
 
 DEFAULT_QUALITY = 40
 TARGETS = tuple(field.name for field in fields(Target))
-"""What `save` takes, at most one of them."""
+"""Targets that `save` accepts, at most one of them."""
 _codecs: dict[str, Codec] = {}
 _preferred: list[str] = []
 
 
 def use(folder: str | Path) -> Codec:
-    """Make a model known: files pressed by it can be opened, and files are saved with it from now on.
+    """Register a model: files that it encoded can be opened, and files are saved with it from now on.
 
     Args:
         folder: a local model folder, or "base" for the shipped model.
 
     Raises:
-        MaepressError: when there is no readable model.
+        MaepressError: when the folder has no readable model.
     """
     codec = Codec.load(folder)
     _codecs[codec.fingerprint] = codec
@@ -47,7 +47,7 @@ def use(folder: str | Path) -> Codec:
 
 
 def _codec(fingerprint: str | None = None) -> Codec:
-    """The codec of a model, or the preferred one; the shipped model is loaded when it is first needed."""
+    """The codec of a model, or the preferred one; the shipped model is loaded at first use."""
     if not _preferred:
         use("base")
     try:
@@ -55,12 +55,13 @@ def _codec(fingerprint: str | None = None) -> Codec:
     except KeyError:
         known = ", ".join(sorted(_codecs))
         raise WrongModel(
-            f"the file was pressed by model {fingerprint}, known are {known}: call model.pillow_plugin.use(its folder)"
+            f"the file was encoded by model {fingerprint}, known are {known}: "
+            "call maepress.pillow_plugin.use(its folder)"
         ) from None
 
 
 class MaeImageFile(ImageFile.ImageFile):
-    """A `.mae` file; decoded when its pixels are first needed."""
+    """A `.mae` file, decoded when its pixels are first read."""
 
     format = "MAE"
     format_description = "maepress image"
@@ -71,7 +72,7 @@ class MaeImageFile(ImageFile.ImageFile):
         try:
             header, sections = container.read(self._payload)
         except DamagedPayload as e:
-            raise SyntaxError(str(e)) from None  # what Pillow expects of a file that is none
+            raise SyntaxError(str(e)) from None  # what Pillow expects when the format does not match
         self._fingerprint = header.fingerprint
         self._size = (header.width, header.height)
         self._mode = ("L" if header.colour == Colour.GREY else "RGB") + ("A" if Tag.ALPHA in sections else "")
@@ -86,7 +87,7 @@ class MaeImageFile(ImageFile.ImageFile):
         """Decode, once.
 
         Raises:
-            OSError: when the payload is damaged or its model is not known.
+            OSError: when the payload is damaged or its model is not registered.
         """
         if self.tile and self._payload:
             try:
@@ -101,7 +102,7 @@ class MaeImageFile(ImageFile.ImageFile):
         return super().load()
 
     def load_seek(self, pos: int) -> None:
-        """Nothing to seek in: the pixels are in memory."""
+        """Do nothing: the pixels are in memory already."""
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

@@ -1,1 +1,1 @@
-"""Whole numbers to bytes and back: container, entropy coder, probability tables. No torch."""
+"""Integers to bytes and back: container, entropy coder, probability tables. No torch."""

@@ -1,6 +1,6 @@
-"""Lossless coding of an alpha plane: a PNG-like row filter, then zlib.
+"""Lossless coding of an alpha plane: a filter as in PNG, then zlib.
 
-First byte: 0 no filter, 1 difference from the left, 2 from above.
+The first byte names the filter: 0 none, 1 difference from the left, 2 difference from above.
 """
 
 import zlib
@@ -12,7 +12,7 @@ from model.core.errors import DamagedPayload
 
 
 def write(plane: NDArray[np.uint8]) -> bytes:
-    """Bytes of a uint8 `[H, W]` plane, the smallest of three filters."""
+    """Encode a uint8 `[H, W]` plane with the filter that gives the fewest bytes."""
     left, above = plane.copy(), plane.copy()
     left[:, 1:] -= plane[:, :-1]
     above[1:] -= plane[:-1]
@@ -20,10 +20,10 @@ def write(plane: NDArray[np.uint8]) -> bytes:
 
 
 def read(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """The plane again, uint8 `[H, W]`.
+    """Decode a plane, uint8 `[H, W]`.
 
     Raises:
-        DamagedPayload: when the bytes are no plane of that size.
+        DamagedPayload: when the bytes are not a plane of that size.
     """
     unpacker = zlib.decompressobj()
     try:

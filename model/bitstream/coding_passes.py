@@ -1,9 +1,10 @@
-"""Order of coding: which latents are coded first, and which later with knowledge of those. No torch.
+"""The three coding passes: which latents are coded first, and which later, conditioned on those. No torch.
 
-On a lattice of 2x2 positions the first pass codes one position, the second the diagonally opposite one, the third the
-two between them, which then have all four neighbours known. The lattice is shifted from channel to channel, so that
-every position has known channels after every pass. Compared with a checkerboard (He et al. 2021) only a quarter, not
-half, of the latents is coded without neighbours.
+In every cell of 2x2 positions the first pass codes one position, the second pass the diagonally
+opposite one, and the third pass the other two, which then have four known neighbours. The
+assignment is shifted from channel to channel, so that every position has known channels after every
+pass. With a checkerboard (He et al. 2021) half of the latents are coded without known neighbours,
+here only a quarter.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 PASSES = 3
 GROUPS = 4
-"""Channels c, c + 4, c + 8 ... are coded alike."""
+"""Number of channel groups: channels c, c + 4, c + 8 ... are in one group and have the same passes."""
 
 
 def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
@@ -27,7 +28,13 @@ def pass_map(height: int, width: int, channels: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class Sublattice:
-    """What a pass codes together: one position of every 2x2 cell, there the channels of one group."""
+    """Latents that a pass codes together: in every 2x2 cell one position, and there the channels of one group.
+
+    Attributes:
+        a: row in the cell, 0 or 1.
+        b: column in the cell, 0 or 1.
+        group: of the channels, 0..3.
+    """
 
     a: int
     b: int
@@ -35,24 +42,24 @@ class Sublattice:
 
     @property
     def channels(self) -> slice:
-        """Of M channels those of the group."""
+        """The channels of the group."""
         return slice(self.group, None, GROUPS)
 
     @property
     def slices(self) -> tuple[slice, slice, slice, slice]:
-        """Where it is in an array `[B, h, w, M]`."""
+        """Index of these latents in an array `[B, h, w, M]`."""
         return slice(None), slice(self.a, None, 2), slice(self.b, None, 2), self.channels
 
 
-def lattice(number: int) -> list[Sublattice]:
-    """The same map as steps: the places that a pass codes."""
+def sublattices(number: int) -> list[Sublattice]:
+    """The sublattices that a pass codes; the same assignment as `pass_map`."""
     corner = pass_map(2, 2, GROUPS)
     return [Sublattice(a, b, g) for a in range(2) for b in range(2) for g in range(GROUPS) if corner[a, b, g] == number]
 
 
 def pass_of(positions: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The same map at some positions in the scan of `[h, w, M]` latents."""
-    place, channel = np.divmod(positions, shape[2])
-    row, column = np.divmod(place, shape[1])
+    """Pass of the latents at some positions of the flattened array `[h, w, M]`; the same assignment as `pass_map`."""
+    position, channel = np.divmod(positions, shape[2])
+    row, column = np.divmod(position, shape[1])
     passes: NDArray[np.uint8] = pass_map(2, 2, GROUPS)[row % 2, column % 2, channel % GROUPS]
     return passes

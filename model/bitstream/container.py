@@ -1,11 +1,13 @@
-"""The container: what the bytes of a payload, which is also a `.mae` file, mean.
+"""The container of a payload (a `.mae` file holds the same bytes): header, sections, checksum.
 
-    magic "MAEP" | version u8 | colour kind u8 | step u8 | model fingerprint 8 bytes | width varint | height varint
+    magic "MAEP" | version u8 | colour kind u8 | fine quality u8 | model fingerprint 8 bytes
+    width varint | height varint
     sections:  tag u8 | length varint | bytes
-    tag 0 ends the sections; then CRC-32C of all before it, u32 little-endian
+    tag 0 ends the sections; then the CRC-32C of everything before it, u32 little-endian
 
-Sections stand in any order, each tag at most once; a reader skips tags above 127 that it does not know. Varints are
-LEB128, unsigned, in their shortest form. Version 1. Tags stand in `Tag`.
+Sections come in any order, each tag at most once; a reader skips tags above 127 that it does not
+know. Varints are LEB128, unsigned, in their shortest form. This is version 1; `docs/format.md`
+defines it.
 """
 
 import struct
@@ -20,7 +22,7 @@ from model.core.picture import MAX_SIDE
 MAGIC = b"MAEP"
 VERSION = 1
 FRACTIONS = 4
-"""Steps between a quality and the next: only the gain is that fine. A header's byte is 4 quality + fraction."""
+"""Fractions per quality; they change the gain alone. The header's byte is 4 quality + fraction."""
 _FIXED = struct.Struct("<4sBBB8s")
 
 
@@ -35,11 +37,11 @@ class Tag(IntEnum):
     SECOND = 3
     THIRD = 4
     ESCAPES = 5
-    """Symbols that their table does not hold; left out when there are none."""
+    """Symbols beyond the range of their table; absent when there are none."""
     ALPHA = 6
-    """Losslessly coded alpha plane; left out when there is none."""
+    """Losslessly coded alpha plane; absent when there is none."""
     NUMBERS = 7
-    """Checksum of the whole numbers that the streams must decode to.
+    """Checksum of the integers that the streams must decode to.
 
     See `model.bitstream.entropy_coder.numbers_checksum`.
     """
@@ -52,7 +54,7 @@ PASS_TAGS = (Tag.FIRST, Tag.SECOND, Tag.THIRD)
 
 
 class Colour(IntEnum):
-    """What the colour planes are."""
+    """Kind of the colour planes."""
 
     RGB = 0
     GREY = 1
@@ -69,15 +71,15 @@ _COLOURS = frozenset(map(int, Colour))
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Facts that can be had without the model.
+    """Facts about a payload that need no model.
 
     Attributes:
         fingerprint: 16 hex digits that name the model.
-        width: pixels in a row.
-        height: rows.
+        width: in pixels.
+        height: in pixels.
         quality: 0..63.
         colour: RGB or grey.
-        fraction: 0..3, quarters of the way to the next quality; of the gain alone.
+        fraction: 0..3, quarters of the way to the next quality; they change the gain alone.
     """
 
     fingerprint: str
@@ -89,14 +91,14 @@ class Header:
 
     @property
     def fine_quality(self) -> float:
-        """Quality with its fraction."""
+        """Quality plus fraction, 0..63.75."""
         return self.quality + self.fraction / FRACTIONS
 
 
 def write(header: Header, sections: dict[Tag, bytes]) -> bytes:
-    """A whole payload; empty sections are left out."""
-    step = header.quality * FRACTIONS + header.fraction
-    parts = [_FIXED.pack(MAGIC, VERSION, header.colour, step, bytes.fromhex(header.fingerprint))]
+    """Build a payload; empty sections are left out."""
+    quarters = header.quality * FRACTIONS + header.fraction
+    parts = [_FIXED.pack(MAGIC, VERSION, header.colour, quarters, bytes.fromhex(header.fingerprint))]
     parts += [_varint(header.width), _varint(header.height)]
     for tag, data in sections.items():
         if data:
@@ -106,30 +108,31 @@ def write(header: Header, sections: dict[Tag, bytes]) -> bytes:
 
 
 def read_header(payload: bytes) -> Header:
-    """The header alone, without looking at the rest (nor its checksum).
+    """Read the header alone; the checksum is not verified.
 
     Raises:
-        DamagedPayload: when it is no payload of a known version, or names impossible sizes.
+        DamagedPayload: when the bytes are not a payload of a known version, or the size is
+            impossible.
     """
     return _header(payload)[0]
 
 
 def check(payload: bytes) -> None:
-    """Compare the checksum.
+    """Verify the checksum.
 
     Raises:
         DamagedPayload: when any byte differs from what was written.
     """
     read_header(payload)
     if len(payload) < 5 or google_crc32c.value(payload[:-4]) != struct.unpack("<I", payload[-4:])[0]:
-        raise DamagedPayload("the payload is damaged: its checksum does not hold (restore it from a copy)")
+        raise DamagedPayload("the payload is damaged: its checksum does not match (restore it from a copy)")
 
 
 def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
-    """Header and sections of an intact payload.
+    """Read the header and the sections.
 
     Raises:
-        DamagedPayload: when anything about it is not as written.
+        DamagedPayload: when the payload is not intact.
     """
     check(payload)
     header, at = _header(payload)
@@ -146,13 +149,13 @@ def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
             break
         sections[tag] = payload[at : at + length]
         at += length
-    raise DamagedPayload("the payload's sections do not add up (restore it from a copy)")
+    raise DamagedPayload("the payload's sections are damaged (restore it from a copy)")
 
 
 def _header(payload: bytes) -> tuple[Header, int]:
     if len(payload) < _FIXED.size + 2 or payload[:4] != MAGIC:
-        raise DamagedPayload("these bytes are no maepress payload (they do not begin with MAEP)")
-    _, version, colour, step, fingerprint = _FIXED.unpack_from(payload)
+        raise DamagedPayload("these bytes are not a maepress payload (they do not begin with MAEP)")
+    _, version, colour, quarters, fingerprint = _FIXED.unpack_from(payload)
     if version != VERSION:
         raise DamagedPayload(
             f"the payload has format version {version}, this maepress reads {VERSION}: upgrade maepress"
@@ -161,7 +164,7 @@ def _header(payload: bytes) -> tuple[Header, int]:
     height, at = _read_varint(payload, at)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE) or colour not in _COLOURS:
         raise DamagedPayload(f"the payload's header is damaged ({width}x{height}, colour {colour})")
-    quality, fraction = divmod(step, FRACTIONS)
+    quality, fraction = divmod(quarters, FRACTIONS)
     return Header(fingerprint.hex(), width, height, quality, Colour(colour), fraction), at
 
 
@@ -184,4 +187,4 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             break
         shift += 7
-    raise DamagedPayload("the payload is cut short or damaged")
+    raise DamagedPayload("the payload is truncated or damaged")

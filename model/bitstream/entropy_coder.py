@@ -1,8 +1,9 @@
-"""Entropy coding: whole numbers to bytes and back, with nothing but integer tables.
+"""Entropy coding: integers to bytes and back, by integer tables alone.
 
-No torch, so that it pickles small and runs anywhere. Symbols of equal scale index are coded together, so that each of
-the 64 tables is set up once an image; index 0 is not coded at all. The coder is the asymmetric numeral system
-(Duda 2009) of `constriction`; one stream for z, one a pass.
+No torch, so that a coder pickles small and runs in any process. Symbols of equal scale index are
+coded together, so that each of the 64 tables is set up once per image; symbols of index 0 are not
+coded at all. The coder is the asymmetric numeral system (ANS, Duda 2009) of `constriction`, with
+one stream for z and one per pass.
 """
 
 from dataclasses import dataclass
@@ -22,23 +23,24 @@ from model.core.errors import DamagedPayload, UnsupportedImage, WrongModel
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Latents:
-    """What the networks make of an image, ready for entropy coding: whole numbers and facts.
+    """An image as the networks transform it, ready for entropy coding: integers and facts.
 
     Attributes:
         header: size, quality, colour kind and model.
-        z: hyper-latents, int8 `[h/4, w/4, Z]`, rounded up.
-        symbols: latents as quantisation steps from their mean, int16 or int32 `[h, w, M]`.
+        z: hyper-latents, int8 `[ceil(h/4), ceil(w/4), Z]`.
+        symbols: latents in quantisation steps from their mean, int16 or int32 `[h, w, M]`.
         indices: scale index of each, uint8 `[h, w, M]`.
         alpha: uint8 `[H, W]` or None.
-        psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal, None when not
-            measured.
+        psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal,
+            None when not measured.
         ms_ssim: of the same, 0..1; None when not measured.
-        met: whether the target was reached; if not, this is the nearest that the model can do.
+        met: whether the target was reached; if not, this is the nearest result that the model can
+            give.
     """
 
     header: Header
     z: NDArray[np.int8]
-    symbols: NDArray[np.int16] | NDArray[np.int32]
+    symbols: Numbers
     indices: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
     psnr: float | None = None
@@ -46,11 +48,11 @@ class Latents:
     met: bool = True
 
 
-def numbers_checksum(z: NDArray[np.int8], symbols: NDArray[np.int16] | NDArray[np.int32]) -> bytes:
+def numbers_checksum(z: NDArray[np.int8], symbols: Numbers) -> bytes:
     """CRC-32C, 4 bytes, of z as int8 and then the symbols as int32, little-endian in scan order.
 
-    The container's checksum says that the bytes are as written; this one says that they were read as they were meant.
-    The end of an entropy-coded stream alone misses some mistakes.
+    The container's checksum protects the bytes; this one protects their decoding. That a stream
+    ends where it should does not reveal every mistake.
     """
     checksum = google_crc32c.value(np.ascontiguousarray(z).tobytes())
     for row in symbols:  # one at a time: an image may be large
@@ -58,10 +60,8 @@ def numbers_checksum(z: NDArray[np.int8], symbols: NDArray[np.int16] | NDArray[n
     return int(checksum).to_bytes(4, "little")
 
 
-def expect_numbers(
-    sections: dict[int, bytes], z: NDArray[np.int8], symbols: NDArray[np.int16] | NDArray[np.int32]
-) -> None:
-    """Compare what was decoded with what was encoded, where the payload carries the checksum.
+def expect_numbers(sections: dict[int, bytes], z: NDArray[np.int8], symbols: Numbers) -> None:
+    """Compare decoded integers with the checksum of the encoded ones, if the payload has one.
 
     Raises:
         DamagedPayload: when they differ.
@@ -71,10 +71,10 @@ def expect_numbers(
 
 
 def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
-    """A model with exactly these counts of 2^24.
+    """Constriction's model with exactly these counts out of 2^24.
 
-    Constriction gives each symbol 1 and shares out the rest, so 1 is what we subtract. All numbers here are integers
-    below 2^24, so that its float32 arithmetic is exact.
+    Constriction gives each symbol a count of 1 and distributes the rest, so 1 is subtracted here.
+    All numbers are integers below 2^24, so that its float32 arithmetic is exact.
     """
     return constriction.stream.model.Categorical((counts - 1).astype(np.float32), perfect=False)
 
@@ -84,13 +84,13 @@ class EntropyCoder:
 
     Attributes:
         fingerprint: 16 hex digits that name the model.
-        largest: largest symbol size that streams hold; escapes may be larger.
+        largest: largest absolute value of a symbol in a stream; escapes may be larger.
     """
 
     def __init__(self, tables: Tables, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._tables = tables
-        # Largest symbol size of each scale index; 0 for index 0, which is not coded.
+        # Largest absolute value of a symbol of each scale index; 0 for index 0, which is not coded.
         self._limits = [0, *(t.size // 2 for t in tables.latent[1:])]
         self.largest = max(self._limits)
         self._models: dict[int, constriction.stream.model.Categorical] = {}
@@ -107,17 +107,18 @@ class EntropyCoder:
         return self._models[index]
 
     def encode(self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"") -> bytes:
-        """A whole payload.
+        """Encode a payload.
 
         Args:
             latents: from a codec of the same model.
-            icc: ICC profile to put into the file.
-            exif: EXIF block to put into the file.
-            xmp: XMP packet to put into the file.
+            icc: ICC profile to store.
+            exif: EXIF block to store.
+            xmp: XMP packet to store.
 
         Raises:
-            WrongModel: when another model made the latents.
-            UnsupportedImage: when a decoder could not tell the payload from a damaged one (`is_plausible`).
+            WrongModel: when the latents are from another model.
+            UnsupportedImage: when a decoder could not tell the payload from a damaged one
+                (`is_plausible`).
         """
         if latents.header.fingerprint != self.fingerprint:
             raise WrongModel(
@@ -141,19 +142,24 @@ class EntropyCoder:
             Tag.XMP: xmp,
         }
         if not self.is_plausible(latents.header, len(sections[Tag.HYPER])):
-            # A table's lowest symbol is free while the coder is empty: an image of nothing else would look damaged.
-            raise UnsupportedImage("the image is too large and too empty for this model: keep it as it is")
+            # A table's lowest symbol costs nothing while the coder is empty: an image of only those
+            # would look damaged.
+            raise UnsupportedImage(
+                "the image is too large and too uniform for this model: keep its source bytes instead"
+            )
         return container.write(latents.header, sections)
 
     def is_plausible(self, header: Header, hyper_bytes: int) -> bool:
-        """Whether z of an image that large fits into so many bytes, if every hyper-latent is the cheapest there is.
+        """Whether z of an image of that size fits into `hyper_bytes` if every hyper-latent is the cheapest possible.
 
-        What a decoder allocates is thereby bounded by what it was sent, whatever the header says.
+        This bounds what a decoder allocates by the length of the payload, whatever size the header
+        states.
         """
         side = HYPER_STRIDE * LATENT_STRIDE
         positions = -(-header.height // side) * -(-header.width // side)
         cheapest = np.log2(TOTAL / self._tables.hyper[header.quality // HYPER_GROUP].max(-1)).sum()
-        # Each symbol grows the coder's 64-bit state, once filled, by its information less at most 1 part in 2^8.
+        # Once the 64-bit state is filled, each symbol adds its information content to it, less at
+        # most 1 part in 2^8.
         return bool(positions * cheapest * (1 - 2**-8) <= 8 * hyper_bytes + 64)
 
     def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
@@ -164,7 +170,7 @@ class EntropyCoder:
         return _to_bytes(coder)
 
     def decode_hyper(self, data: bytes, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
-        """The hyper-latents again, int8 of that `shape` `[h/4, w/4, Z]`.
+        """Decode the hyper-latents, int8 of that `shape`, `[ceil(h/4), ceil(w/4), Z]`.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
@@ -178,15 +184,15 @@ class EntropyCoder:
         return z
 
     def _encode_pass(self, latents: Latents, number: int) -> tuple[bytes, NDArray[np.int64]]:
-        """A pass's stream, and the positions of the symbols that it does not hold."""
+        """The stream of a pass, and the positions of the symbols beyond the range of their table (escapes)."""
         grouped, beyond = [], []
         symbols = latents.symbols.reshape(-1)
         for strip in strips(latents.indices, number):
-            values = symbols[strip.begin :].take(strip.places).astype(np.int32)
+            values = symbols[strip.begin :].take(strip.positions).astype(np.int32)
             for index, limit in enumerate(self._limits):
                 group = values[strip.group(index)]
                 if group.size and max(group.max(), -group.min()) > limit:
-                    outside = strip.places[strip.group(index)][np.abs(group) > limit]
+                    outside = strip.positions[strip.group(index)][np.abs(group) > limit]
                     beyond.append(outside.astype(np.int64) + strip.begin)
                     group.clip(-limit, limit, out=group)
             grouped.append((strip, values.astype(symbols.dtype)))
@@ -199,19 +205,20 @@ class EntropyCoder:
         return _to_bytes(coder), np.concatenate(beyond or [np.empty(0, np.int64)])
 
     def decode_pass(self, data: bytes, number: int, indices: NDArray[np.uint8], symbols: Numbers) -> None:
-        """Put the symbols of one pass, before escapes, where they belong.
+        """Decode the symbols of one pass, before escapes.
 
         Args:
             data: the pass's stream.
             number: of the pass.
-            indices: scale index of each latent, `[h, w, M]`; those of other passes are not looked at.
-            symbols: to write to, of the same shape, contiguous; must hold what the model's tables hold.
+            indices: scale index of each latent, `[h, w, M]`; those of other passes are ignored.
+            symbols: the output, of the same shape, contiguous, of a dtype that holds the tables'
+                range.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
         """
         coder = _from_bytes(data)
-        grouped = [(strip, np.zeros(strip.places.size, symbols.dtype)) for strip in strips(indices, number)]
+        grouped = [(strip, np.zeros(strip.positions.size, symbols.dtype)) for strip in strips(indices, number)]
         for index in range(1, SCALES):
             for strip, values in grouped:
                 group = strip.group(index)
@@ -221,15 +228,16 @@ class EntropyCoder:
         _expect_end(coder)
         flat = symbols.reshape(-1)
         for strip, values in grouped:
-            flat[strip.begin :][strip.places] = values
+            flat[strip.begin :][strip.positions] = values
 
     def decode_scan(self, data: bytes, indices: NDArray[np.uint8], symbols: Numbers) -> None:
-        """Put symbols, before escapes, where they belong: of a pass, or part of one, whose every latent is here.
+        """Decode the symbols of a pass, before escapes, when the arrays hold the latents of that pass and no others.
 
         Args:
             data: the pass's stream.
-            indices: scale index of each latent of the pass, in the order of the scan, in any shape.
-            symbols: to write to, of the same shape, contiguous, zero; must hold what the model's tables hold.
+            indices: scale index of each latent of the pass, in scan order, in any shape.
+            symbols: the output, of the same shape, contiguous, zero, of a dtype that holds the
+                tables' range.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.

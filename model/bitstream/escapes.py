@@ -1,8 +1,9 @@
-"""Symbols that their table does not hold.
+"""Escapes: symbols beyond the range of their table.
 
-Two kinds, one list: a symbol that is not zero although its scale index said "not coded", and a symbol beyond its
-table's limit. The list names each by its position in scan order (as a difference from the one before) and its value, so
-that no symbol is ever clipped. It is short: about one in ten thousand.
+Two kinds share one list: a symbol that is not zero although its scale index is 0 ("not coded"), and
+a symbol beyond its table's limit. The list has the position of each in scan order (as a difference
+from the one before) and its value, so that no symbol is ever clipped. About one symbol in ten
+thousand is an escape.
 
     first byte 0, then for each escape: varint(gap), varint(zigzag(value))
     first byte 1, then the same under zlib, when that is smaller
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from model.core.errors import DamagedPayload
 
 MAX_SYMBOL = (1 << 30) - 1
-"""Largest symbol size that a payload may hold."""
+"""Largest absolute value of a symbol."""
 
 
 def write(positions: NDArray[np.int64], values: NDArray[np.int32]) -> bytes:
-    """Bytes of a list of escapes; empty for none.
+    """Encode a list of escapes; no bytes for an empty list.
 
     Args:
         positions: ascending positions in the flattened symbols.
@@ -36,10 +37,10 @@ def write(positions: NDArray[np.int64], values: NDArray[np.int32]) -> bytes:
 
 
 def read(data: bytes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Positions and values; `size` is the number of symbols of the image.
+    """Decode positions and values; `size` is the number of symbols of the image.
 
     Raises:
-        DamagedPayload: when the bytes are no list of escapes for so many symbols.
+        DamagedPayload: when the bytes are not a list of escapes of an image of that size.
     """
     if not data:
         return np.empty(0, np.int64), np.empty(0, np.int32)
@@ -52,7 +53,7 @@ def read(data: bytes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
             raise DamagedPayload("the payload's escape codes are damaged") from None
         if not unpacker.eof or unpacker.unused_data:
             raise DamagedPayload("the payload's escape codes are damaged")
-    if len(plain) > 10 * size:  # two numbers of at most five bytes a symbol
+    if len(plain) > 10 * size:  # two numbers per symbol, at most five bytes each
         raise DamagedPayload("the payload's escape codes are damaged")
     numbers = _read_varints(plain)
     if data[0] > 1 or numbers.size % 2 or numbers.size == 0:
@@ -84,6 +85,6 @@ def _read_varints(data: bytes) -> NDArray[np.int64]:
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     within = np.arange(raw.size) - np.repeat(starts, ends - starts + 1)
-    if within.max() > 4 or ((raw == 0) & (within > 0)).any():  # too long, or longer than need be
+    if within.max() > 4 or ((raw == 0) & (within > 0)).any():  # too long, or not in the shortest form
         raise DamagedPayload("the payload's escape codes are damaged")
     return np.add.reduceat((raw & 127) << 7 * within, starts)

@@ -1,7 +1,7 @@
-"""Integer distributions: what encoder and decoder read instead of computing. No torch.
+"""Probability tables of integer counts, which encoder and decoder read instead of computing. No torch.
 
-Counts are out of 2^24, every one at least 1. They stand in the checkpoint, so that no two machines can disagree about
-them.
+The counts of a table sum to 2^24; each is at least 1. They are part of the checkpoint, so that all
+machines use the same ones.
 """
 
 import math
@@ -17,18 +17,18 @@ SCALES = 64
 SCALE_MIN, SCALE_MAX = 0.13, 128.0
 """Standard deviations, in quantisation steps, of scale index 0 and 63.
 
-Index 0 is not coded at all: 1 symbol in 8,000 is not zero there.
+Symbols of index 0 are not coded; 1 in 8,000 is not zero and becomes an escape.
 """
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
 HYPER_MAX = 127
 """Hyper-latents are integers in -127..127."""
 HYPER_GROUP = 8
-"""Neighbouring qualities that share a prior of z."""
+"""Number of neighbouring qualities that share a prior of z."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tables:
-    """Integer distributions of a model.
+    """The probability tables of a model.
 
     Attributes:
         latent: for each of the 64 scale indices, int32 counts of the symbols -limit..limit.
@@ -39,7 +39,7 @@ class Tables:
     hyper: NDArray[np.int32]
 
     def are_sound(self) -> bool:
-        """Whether every table can be coded with: int32, symmetric about zero, counts of at least 1 that sum to 2^24."""
+        """Whether every table is usable: int32, symmetric about zero, counts of at least 1 that sum to 2^24."""
         groups = QUALITIES // HYPER_GROUP
         if len(self.latent) != SCALES or self.hyper.shape[::2] != (groups, 2 * HYPER_MAX + 1):
             return False
@@ -60,12 +60,12 @@ def scale_table() -> list[float]:
 def mixture_counts(sigma: list[float], weight: list[float]) -> NDArray[np.int32]:
     """Counts of the symbols -limit..limit for a zero-mean mixture of Gaussians integrated over unit bins.
 
-    The limit lies where about one symbol in 10,000 is beyond; the outermost counts stand for those, too
+    About one symbol in 10,000 is beyond the limit; the outermost counts include those
     (`model.bitstream.escapes`).
 
     Args:
         sigma: standard deviation of each component, in quantisation steps.
-        weight: of each component, with sum 1.
+        weight: of each component; they sum to 1.
     """
     limit = max(1, math.ceil(4 * max(sigma)))
     edges = np.arange(-limit, limit) + 0.5
@@ -77,7 +77,10 @@ def mixture_counts(sigma: list[float], weight: list[float]) -> NDArray[np.int32]
 
 
 def to_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Probabilities along the last axis to integers of at least 1 that sum to 2^24; the likeliest takes the rest."""
+    """Probabilities along the last axis to integers of at least 1 that sum to 2^24.
+
+    The most probable one takes the rounding error.
+    """
     probability = probability / probability.sum(-1, keepdims=True)
     counts = 1 + np.floor(probability * (TOTAL - probability.shape[-1])).astype(np.int64)
     top = counts.argmax(-1)[..., None]

@@ -1,1 +1,1 @@
-"""Words that all of the codec shares: errors, pictures, targets, the configuration."""
+"""Types that the whole codec shares: errors, pictures, targets, the configuration."""

@@ -1,4 +1,4 @@
-"""The shape of a codec: what its checkpoint's JSON says."""
+"""The configuration of a codec's networks, as a checkpoint's JSON stores it."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -12,13 +12,13 @@ DCT_PATCH = 8
 LATENT_STRIDE = 16
 """Pixels between neighbouring latents."""
 BLOCK_VALUES = 3 * LATENT_STRIDE**2
-"""Numbers of the image, three a pixel, that a place of latents stands for."""
+"""Values of the block of 16 x 16 RGB pixels that one position of the latents covers."""
 HYPER_STRIDE = 4
 """Latents between neighbouring hyper-latents."""
 PLAIN = 16
-"""Lowest-frequency channels that the hyper-analysis also sees linearly, so that z can carry local averages."""
+"""Number of lowest-frequency channels that the hyper-analysis also sees linearly, so that z can carry local means."""
 MAX_WIDTH = 4096
-"""Widest layer and deepest stack that a configuration may ask for; far beyond what trains."""
+"""Largest width and depth that a configuration may have; far beyond what can be trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +32,11 @@ class CodecConfig:
         analysis_blocks: blocks at 1/8 and at 1/16 in the analysis transform.
         synthesis_blocks: blocks at 1/16 and at 1/8 in the synthesis transform.
         hyper_width: channels inside the hyper-analysis and hyper-synthesis.
-        context_width: channels of the networks that predict a pass's means from those before.
+        context_width: channels of the networks that predict a pass's means from the passes before.
         scale_width: channels of the integer path that predicts the scales.
 
     Raises:
-        MaepressError: for widths that make no codec.
+        MaepressError: for values that do not define a codec.
     """
 
     patch_channels: int = 128
@@ -79,7 +79,7 @@ class CodecConfig:
         """The configuration that `to_json` wrote.
 
         Raises:
-            MaepressError: when the values are not exactly those of a codec.
+            MaepressError: when the values do not define a codec.
         """
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or values.keys() != names:

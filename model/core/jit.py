@@ -1,6 +1,7 @@
-"""Functions on numpy arrays, number by number, as machine code: made by Numba when they are first called.
+"""Just-in-time compilation (Numba) of functions that loop over the elements of numpy arrays.
 
-The machine code is kept beside the source file or in the user's cache folder, where one can be written.
+A function is compiled at its first call. The machine code is cached beside the source file or in
+the user's cache folder, if either is writable.
 """
 
 import functools
@@ -8,20 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 Array = Any
-"""A numpy array inside such a function, where it is indexed number by number."""
+"""A numpy array whose elements a compiled function indexes."""
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as machine code, which runs beside other threads; it must keep to what Numba knows."""
+    """The compiled function. It releases the GIL and may use only what Numba supports."""
 
     @functools.cache
     def kernel() -> Callable[..., None]:
-        import numba  # slow to load, which only those should pay who code
+        import numba  # slow to import: only when something is encoded or decoded
 
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
             made: Callable[..., None] = numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep machine code in
+        except RuntimeError:  # no writable cache folder
             made = numba.njit(**options)(function)
         return made
 

@@ -1,4 +1,4 @@
-"""The image as the codec sees it: 8-bit planes and the metadata that travels with them."""
+"""The image type that the codec encodes: 8-bit planes and metadata."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,19 @@ from numpy.typing import NDArray
 from model.core.errors import UnsupportedImage
 
 MAX_SIDE = 1 << 24
-"""Longest side in pixels that the container can name."""
+"""Longest side in pixels that the container can store."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
-    """One 8-bit image with what travels beside its colour.
+    """One 8-bit image with alpha and metadata.
 
     Attributes:
         pixels: uint8 `[H, W, 3]` (RGB) or `[H, W, 1]` (grey), H and W at least 1.
         alpha: uint8 `[H, W]`, coded losslessly, or None.
         icc: the ICC profile as stored in the source, empty when there is none.
-        exif: the EXIF block as stored (orientation is not applied to the pixels), empty when there is none.
+        exif: the EXIF block as stored, empty when there is none. Its orientation is not applied to
+            the pixels.
         xmp: the XMP packet, empty when there is none.
 
     Raises:
@@ -46,10 +47,10 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """Pixels in a row."""
+        """Number of columns."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return int(self.pixels.shape[0])

@@ -21,8 +21,8 @@ MaxBpp = Annotated[float | None, Gt(0), Le(1000)]
 class Target:
     """One target: exactly one of the fields is given.
 
-    Lower limits hold on the 8-bit picture that the decoder makes; the limit of size holds for the whole payload without
-    metadata.
+    Lower limits hold on the 8-bit picture that the decoder makes; the limit of size holds for the
+    whole payload without metadata.
 
     Attributes:
         quality: a quality of the model, 0 (smallest) .. 63 (highest fidelity).
@@ -53,7 +53,7 @@ class Target:
 
     @classmethod
     def of(cls, target: "int | Target") -> "Target":
-        """A target as it is; a number is a quality."""
+        """A target unchanged, or the target of a quality for a number."""
         return target if isinstance(target, cls) else cls(quality=target)  # type: ignore[arg-type]
 
     def described(self) -> str:

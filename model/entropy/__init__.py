@@ -1,1 +1,1 @@
-"""The entropy model: what predicts each latent's distribution, in training and in coding."""
+"""The entropy model: prediction of each latent's distribution, in training and in coding."""

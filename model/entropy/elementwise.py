@@ -1,6 +1,7 @@
-"""What coding does to single numbers, at the places of a pass: by compiled kernels on a CPU, by tensors elsewhere.
+"""Elementwise operations of coding, on one sublattice: compiled kernels on a CPU, tensor operators elsewhere.
 
-Both give the same bits. Latents are `[B, h, w, M]`; a place holds N positions and n channels of them.
+Both give the same bits. Latents are `[B, h, w, M]`; a sublattice has N of their positions and n of
+their channels.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from model.layers.fixed_point import WEIGHT_BITS
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LookupTables:
-    """What is looked up for a number.
+    """Tables by scale index or symbol.
 
     Attributes:
-        limits: where the encoder rounds up, float `[SCALES, 2]` (`model.entropy.rdo_quantisation`).
-        offsets: where in their bins symbols of sizes 0, 1 and more are reconstructed, float `[SCALES, 3]`.
-        log_sizes: of 0, 1 ... 255, uint8 `[256]`.
+        limits: thresholds of the encoder's rounding, float `[SCALES, 2]`
+            (`model.entropy.rdo_quantisation`).
+        offsets: shift of the reconstruction of symbols with absolute value 0, 1 and more, float
+            `[SCALES, 3]`.
+        log_sizes: log-sizes of 0, 1 ... 255, uint8 `[256]` (`model.entropy.scale_path.log_size`).
     """
 
     limits: Tensor
@@ -33,7 +36,7 @@ class LookupTables:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CodedWindow:
-    """What is known of a window of latents, pass by pass; zero where nothing is.
+    """The part of a window of latents that is coded so far; zero elsewhere.
 
     Attributes:
         symbols: int32 `[B, h, w, M]`.
@@ -49,7 +52,7 @@ class CodedWindow:
 
     @classmethod
     def nothing(cls, like: Tensor) -> "CodedWindow":
-        """Of latents of that shape on that device."""
+        """No latents coded yet, for latents of that shape on that device."""
         b, h, w, m = like.shape
 
         def zeros(dtype: torch.dtype, border: int = 0) -> Tensor:
@@ -59,7 +62,7 @@ class CodedWindow:
 
 
 def neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sums over 3x3 neighbours, rounded and clipped to whole numbers 0..255, float32 `[B, h, w, M]`.
+    """Weighted sums over 3x3 neighbourhoods, rounded and clipped to integers 0..255, float32 `[B, h, w, M]`.
 
     Args:
         sizes: uint8 `[B, h + 2, w + 2, M]`.
@@ -75,7 +78,7 @@ def neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
 
 
 def sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
-    """Log-sizes of whole numbers, uint8 `[B, h + 2, w + 2, M]`."""
+    """Log-sizes of symbols, uint8 `[B, h + 2, w + 2, M]`, with a border of zeros."""
     if symbols.device.type != "cpu":
         return _sizes_of(symbols, tables)
     b, h, w, m = symbols.shape
@@ -85,48 +88,48 @@ def sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
     return out
 
 
-def scale_indices(sums: Tensor, place: Sublattice, indices: Tensor) -> None:
-    """Round sums down and clip them to indices.
+def scale_indices(sums: Tensor, sublattice: Sublattice, indices: Tensor) -> None:
+    """Round sums down and clip them to scale indices.
 
     Args:
         sums: float `[B, N, n]`.
-        place: where they are.
-        indices: uint8 `[B, h, w, M]`, written to.
+        sublattice: of the sums.
+        indices: the output, uint8 `[B, h, w, M]`.
     """
     if sums.device.type != "cpu":
-        _scale_indices(sums, place, indices)
+        _scale_indices(sums, sublattice, indices)
         return
     for i in range(len(sums)):
-        elementwise_numba.scale_indices(sums[i].numpy(), _where(place), indices[i].numpy())
+        elementwise_numba.scale_indices(sums[i].numpy(), _where(sublattice), indices[i].numpy())
 
 
 def to_indices(sums: Tensor) -> Tensor:
-    """Sums rounded down and clipped, uint8."""
+    """Sums rounded down and clipped to scale indices, uint8."""
     return sums.floor().clamp_(0, SCALES - 1).to(torch.uint8)
 
 
 def quantise(
-    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, place: Sublattice, out: CodedWindow
+    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, sublattice: Sublattice, out: CodedWindow
 ) -> None:
-    """Round latents, and note all that follows from that.
+    """Round latents to symbols, and store what follows from those.
 
     Args:
         y: float32 `[B, h, w, M]`.
         mean: float32 `[B, N, n]`.
-        sums: of the scale indices, `[B, N, n]`.
+        sums: scale indices before rounding, float32 `[B, N, n]`.
         gain: float32 `[B, 1, 1, M]`.
         tables: of the model.
-        place: where.
-        out: written to.
+        sublattice: of the mean and the sums.
+        out: the output.
     """
     if y.device.type != "cpu":
-        _quantise(y, mean, sums, gain, tables, place, out)
+        _quantise(y, mean, sums, gain, tables, sublattice, out)
         return
     lookups = (tables.limits.numpy(), tables.offsets.numpy(), tables.log_sizes.numpy())
     for i in range(len(y)):
         known = (x[i].numpy() for x in (y, mean, sums))
         written = (x[i].numpy() for x in (out.symbols, out.indices, out.latent, out.sizes))
-        elementwise_numba.quantise(*known, gain[i, 0, 0].numpy(), *lookups, _where(place), *written)
+        elementwise_numba.quantise(*known, gain[i, 0, 0].numpy(), *lookups, _where(sublattice), *written)
 
 
 def dequantise(
@@ -135,10 +138,10 @@ def dequantise(
     mean: Tensor,
     gain: Tensor,
     tables: LookupTables,
-    place: Sublattice,
+    sublattice: Sublattice,
     latent: Tensor,
 ) -> None:
-    """The latents that whole numbers stand for.
+    """Reconstruct latents from symbols.
 
     Args:
         symbols: int16 or int32 `[B, h, w, M]`.
@@ -146,21 +149,21 @@ def dequantise(
         mean: float32 `[B, N, n]`.
         gain: float32 `[B, 1, 1, M]`.
         tables: of the model.
-        place: where.
-        latent: float32 `[B, h, w, M]`, written to.
+        sublattice: of the mean and the sums.
+        latent: the output, float32 `[B, h, w, M]`.
     """
     if symbols.device.type != "cpu":
-        _dequantise(symbols, indices, mean, gain, tables, place, latent)
+        _dequantise(symbols, indices, mean, gain, tables, sublattice, latent)
         return
     for i in range(len(symbols)):
         known = (x[i].numpy() for x in (symbols, indices, mean))
         elementwise_numba.dequantise(
-            *known, gain[i, 0, 0].numpy(), tables.offsets.numpy(), _where(place), latent[i].numpy()
+            *known, gain[i, 0, 0].numpy(), tables.offsets.numpy(), _where(sublattice), latent[i].numpy()
         )
 
 
-def _where(place: Sublattice) -> tuple[int, int, int, int]:
-    return place.a, place.b, place.group, GROUPS
+def _where(sublattice: Sublattice) -> tuple[int, int, int, int]:
+    return sublattice.a, sublattice.b, sublattice.group, GROUPS
 
 
 def _neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
@@ -179,22 +182,21 @@ def _sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
     return F.pad(found, (0, 0, 1, 1, 1, 1))
 
 
-def _scale_indices(sums: Tensor, place: Sublattice, indices: Tensor) -> None:
-    here = indices[place.slices]
+def _scale_indices(sums: Tensor, sublattice: Sublattice, indices: Tensor) -> None:
+    here = indices[sublattice.slices]
     here.copy_(to_indices(sums).view(here.shape))
 
 
 def _quantise(
-    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, place: Sublattice, out: CodedWindow
+    y: Tensor, mean: Tensor, sums: Tensor, gain: Tensor, tables: LookupTables, sublattice: Sublattice, out: CodedWindow
 ) -> None:
-    _scale_indices(sums, place, out.indices)
-    mine = y[place.slices]
-    fresh = to_symbols(
-        (mine - mean.view(mine.shape)).mul_(gain[..., place.channels]), out.indices[place.slices], tables.limits
-    )
-    out.symbols[place.slices] = fresh.to(torch.int32)
-    out.sizes[:, 1:-1, 1:-1][place.slices] = _sizes_of(fresh, tables)[:, 1:-1, 1:-1]
-    _dequantise(out.symbols, out.indices, mean, gain, tables, place, out.latent)
+    _scale_indices(sums, sublattice, out.indices)
+    mine = y[sublattice.slices]
+    residual = (mine - mean.view(mine.shape)).mul_(gain[..., sublattice.channels])
+    fresh = to_symbols(residual, out.indices[sublattice.slices], tables.limits)
+    out.symbols[sublattice.slices] = fresh.to(torch.int32)
+    out.sizes[:, 1:-1, 1:-1][sublattice.slices] = _sizes_of(fresh, tables)[:, 1:-1, 1:-1]
+    _dequantise(out.symbols, out.indices, mean, gain, tables, sublattice, out.latent)
 
 
 def _dequantise(
@@ -203,10 +205,11 @@ def _dequantise(
     mean: Tensor,
     gain: Tensor,
     tables: LookupTables,
-    place: Sublattice,
+    sublattice: Sublattice,
     latent: Tensor,
 ) -> None:
-    symbol, index = symbols[place.slices].to(torch.float32), indices[place.slices].to(torch.int64)
+    symbol, index = symbols[sublattice.slices].to(torch.float32), indices[sublattice.slices].to(torch.int64)
     size = symbol.abs()
     moved = size - torch.take(tables.offsets, index.mul_(3).add_(size.clamp(max=2).to(torch.int64)))
-    latent[place.slices] = (moved * torch.sign(symbol)).div_(gain[..., place.channels]).add_(mean.view(symbol.shape))
+    scaled = (moved * torch.sign(symbol)).div_(gain[..., sublattice.channels])
+    latent[sublattice.slices] = scaled.add_(mean.view(symbol.shape))

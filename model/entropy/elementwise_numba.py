@@ -1,8 +1,8 @@
-"""What coding does to single numbers on a CPU, one pass over memory each.
+"""Compiled kernels for the elementwise operations of coding on a CPU, one pass over memory each.
 
-As tensors' operators the same takes some twenty passes. `model.entropy.elementwise` has it as
-tensors, too, for GPUs, and tests hold the two to the same bits. Arrays are contiguous and without
-the batch axis.
+Tensor operators take some twenty passes for the same. `model.entropy.elementwise` also has the
+tensor version, for GPUs; tests check that both give the same bits. Arrays are contiguous and have
+no batch axis.
 """
 
 import numpy as np
@@ -10,16 +10,17 @@ import numpy as np
 from model.core.jit import Array, compiled
 
 Where = tuple[int, int, int, int]
+"""A sublattice: first row, column and channel, and the stride between channels."""
 
 
 @compiled
 def neighbours(sizes: Array, weight: Array, out: Array) -> None:
-    """Sums over 3x3 neighbours, rounded and clipped to 8 bits.
+    """Weighted sums over 3x3 neighbourhoods, rounded and clipped to 8 bits.
 
     Args:
         sizes: uint8 `[h + 2, w + 2, M]`.
         weight: in units of 2^-7, int32 `[9, M]`.
-        out: float32 `[h, w, M]`, becomes whole numbers 0..255.
+        out: the output, integers 0..255 in float32 `[h, w, M]`.
     """
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
@@ -41,9 +42,12 @@ def neighbours(sizes: Array, weight: Array, out: Array) -> None:
 
 @compiled
 def sizes(symbols: Array, table: Array, out: Array) -> None:
-    """Log-sizes of whole numbers `[h, w, M]` by table, uint8 `[256]`.
+    """Log-sizes of symbols.
 
-    They go inside a border of 1, uint8 `[h + 2, w + 2, M]`.
+    Args:
+        symbols: integers `[h, w, M]`.
+        table: log-sizes of 0..255, uint8 `[256]`.
+        out: the output, uint8 `[h + 2, w + 2, M]`; its border of 1 is not written.
     """
     for r in range(symbols.shape[0]):
         for c in range(symbols.shape[1]):
@@ -53,19 +57,19 @@ def sizes(symbols: Array, table: Array, out: Array) -> None:
 
 @compiled
 def scale_indices(sums: Array, where: Where, indices: Array) -> None:
-    """Round sums down and clip them to indices, at a place.
+    """Round sums down and clip them to scale indices, on a sublattice.
 
     Args:
         sums: float32 `[N, n]`, of N positions in scan order and n channels.
-        where: first row, column and channel of the place, and the step between channels.
-        indices: uint8 `[h, w, M]`.
+        where: the sublattice.
+        indices: the output, uint8 `[h, w, M]`.
     """
-    a, b, group, step = where
+    a, b, group, stride = where
     i = 0
     for r in range(a, indices.shape[0], 2):
         for c in range(b, indices.shape[1], 2):
             for n in range(sums.shape[1]):
-                indices[r, c, group + n * step] = np.uint8(min(max(sums[i, n], np.float32(0)), np.float32(63)))
+                indices[r, c, group + n * stride] = np.uint8(min(max(sums[i, n], np.float32(0)), np.float32(63)))
             i += 1
 
 
@@ -84,28 +88,29 @@ def quantise(
     latent: Array,
     sizes: Array,
 ) -> None:
-    """Round latents at a place: `model.entropy.rdo_quantisation.to_symbols`, and all that follows from the symbols.
+    """Round latents of a sublattice (`model.entropy.rdo_quantisation.to_symbols`), and store what follows.
 
     Args:
         y: float32 `[h, w, M]`.
         mean: float32 `[N, n]`, of N positions in scan order and n channels.
-        sums: of the scale indices, as for `scale_indices`.
+        sums: scale indices before rounding, as for `scale_indices`.
         gain: float32 `[M]`.
         limits: thresholds, float32 `[SCALES, 2]`.
-        offsets: of the symbols' sizes 0, 1 and more, float32 `[SCALES, 3]`.
-        table: of log-sizes, uint8 `[256]`.
-        where: as for `scale_indices`.
-        symbols: int32 `[h, w, M]`.
-        indices: uint8 `[h, w, M]`.
-        latent: float32 `[h, w, M]`.
-        sizes: uint8 `[h + 2, w + 2, M]`.
+        offsets: shift of the reconstruction of symbols with absolute value 0, 1 and more, float32
+            `[SCALES, 3]`.
+        table: log-sizes of 0..255, uint8 `[256]`.
+        where: the sublattice.
+        symbols: output, int32 `[h, w, M]`.
+        indices: output, uint8 `[h, w, M]`.
+        latent: output, float32 `[h, w, M]`.
+        sizes: output, log-sizes of the symbols, uint8 `[h + 2, w + 2, M]`.
     """
-    a, b, group, step = where
+    a, b, group, stride = where
     i = 0
     for r in range(a, y.shape[0], 2):
         for c in range(b, y.shape[1], 2):
             for n in range(mean.shape[1]):
-                k = group + n * step
+                k = group + n * stride
                 index = int(min(max(sums[i, n], np.float32(0)), np.float32(63)))
                 steps = (y[r, c, k] - mean[i, n]) * gain[k]
                 size = abs(steps)
@@ -123,13 +128,13 @@ def quantise(
 def dequantise(
     symbols: Array, indices: Array, mean: Array, gain: Array, offsets: Array, where: Where, latent: Array
 ) -> None:
-    """Latents that whole numbers `[h, w, M]` stand for, at a place; arguments as for `quantise`."""
-    a, b, group, step = where
+    """Reconstruct latents of a sublattice from symbols `[h, w, M]`; arguments as for `quantise`."""
+    a, b, group, stride = where
     i = 0
     for r in range(a, latent.shape[0], 2):
         for c in range(b, latent.shape[1], 2):
             for n in range(mean.shape[1]):
-                k = group + n * step
+                k = group + n * stride
                 symbol = int(symbols[r, c, k])
                 whole = abs(symbol)
                 moved = np.float32(whole) - offsets[int(indices[r, c, k]), min(whole, 2)]

@@ -1,8 +1,8 @@
-"""The entropy model as coding runs it: weights made ready once, each pass computed at its own places.
+"""The entropy model for coding: weights prepared once, each pass computed only where it codes.
 
 Training computes every pass everywhere (`Network.forward`). The integer path
-(`model.entropy.scale_path`) runs in whole numbers here, not in sixteenths: powers of two moved into
-the weights change no digit of any sum, and halves added beforehand make rounding a floor.
+(`model.entropy.scale_path`) runs on integers here, not on sixteenths: powers of two moved into the
+weights change no digit of any sum, and a half added to the bias makes rounding a floor.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.bitstream.coding_passes import GROUPS, PASSES, Sublattice, lattice
+from model.bitstream.coding_passes import GROUPS, PASSES, Sublattice, sublattices
 from model.entropy.elementwise import LookupTables, neighbours
 from model.entropy.hyperprior import MeanContext, Means
 from model.entropy.priors import LatentPrior
@@ -25,14 +25,14 @@ _ONE = 2.0**ACTIVATION_BITS
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Linear:
-    """Weight `[O, I]` and bias `[O]`, and what is added to the bias by quality, `[KNOTS, O]`."""
+    """Weight `[O, I]`, bias `[O]`, and knots `[KNOTS, O]` of a bias by quality."""
 
     weight: Tensor
     bias: Tensor
     knots: Tensor | None = None
 
     def row(self, quality: Tensor) -> Tensor:
-        """Bias of integer qualities `[B]`, `[B, 1, 1, O]`."""
+        """Bias at integer qualities `[B]`, `[B, 1, 1, O]`."""
         assert self.knots is not None
         return self.bias + interpolate(self.knots, quality)
 
@@ -40,18 +40,18 @@ class _Linear:
 class EntropyModel:
     """Means and scale indices, pass by pass.
 
-    A copy or a pickle of it is None: weights of a copied network may change.
+    Copying or pickling one gives None, because the weights of a copied network may change.
 
     Attributes:
-        places: of each pass.
-        tables: what is looked up for a number.
+        sublattices: of each pass.
+        tables: of the elementwise operations.
     """
 
     @torch.no_grad()
     def __init__(self, means: Means, scales: ScalePath, prior: LatentPrior) -> None:
-        """Copies of the weights of a network's parts."""
+        """Copy and prepare the weights of a network's parts."""
         device = scales.out.weight.device
-        self.places = [lattice(number) for number in range(PASSES)]
+        self.sublattices = [sublattices(number) for number in range(PASSES)]
         self.tables = LookupTables(
             thresholds(prior.costs()),
             F.pad(prior.offset.detach(), (1, 0)),
@@ -72,12 +72,12 @@ class EntropyModel:
         self._scale_outs = [_groups(out.weight) for out in self._scale_rows]
 
     def mean_features(self, number: int, wide: Tensor, latent: Tensor) -> Tensor:
-        """What a pass's means are read from, `[B, h, w, C]`.
+        """Features that a pass's means are computed from, `[B, h, w, C]`.
 
         Args:
             number: of the pass.
             wide: features of z.
-            latent: of the passes before, zero elsewhere.
+            latent: latents of the passes before, zero elsewhere.
         """
         if not number:
             return wide
@@ -87,18 +87,18 @@ class EntropyModel:
         features: Tensor = self._mean_blocks[number - 1](joined)
         return features
 
-    def means(self, number: int, place: Sublattice, features: Tensor) -> Tensor:
-        """Means at a place, `[B, N, n]`."""
-        return F.linear(_rows(place, features), *self._mean_outs[number][place.group])
+    def means(self, number: int, sublattice: Sublattice, features: Tensor) -> Tensor:
+        """Means of a sublattice, `[B, N, n]`."""
+        return F.linear(_rows(sublattice, features), *self._mean_outs[number][sublattice.group])
 
     def scale_features(self, number: int, narrow: Tensor, sizes: Tensor | None, quality: Tensor) -> Tensor:
-        """What a pass's scale indices are read from, `[B, h, w, C]`.
+        """Features that a pass's scale indices are computed from, `[B, h, w, C]`.
 
         Args:
             number: of the pass.
             narrow: features of z.
-            sizes: of the symbols of the passes before, uint8 `[B, h + 2, w + 2, M]`, zero elsewhere and in the border;
-                the first pass looks at none.
+            sizes: log-sizes of the symbols of the passes before, uint8 `[B, h + 2, w + 2, M]`, zero
+                elsewhere and in the border; None for the first pass.
             quality: integers `[B]`.
         """
         if not number:
@@ -111,13 +111,13 @@ class EntropyModel:
         return joined.add_(join.row(quality)).floor_().clamp_(0, 255)
 
     def sum_rows(self, number: int, quality: Tensor) -> Tensor:
-        """What integer qualities `[B]` add to a pass's `sums`, `[B, 1, M]`."""
+        """The bias of a pass's `sums` at integer qualities `[B]`, `[B, 1, M]`."""
         return self._scale_rows[number].row(quality).flatten(1, 2)
 
-    def sums(self, number: int, place: Sublattice, features: Tensor, rows: Tensor) -> Tensor:
-        """Scale indices at a place before they are rounded down and clipped, `[B, N, n]`; `rows` as of `sum_rows`."""
-        weight = self._scale_outs[number][place.group]
-        return F.linear(_rows(place, features), weight).add_(rows[..., place.channels])
+    def sums(self, number: int, sublattice: Sublattice, features: Tensor, rows: Tensor) -> Tensor:
+        """Scale indices of a sublattice before rounding down and clipping, `[B, N, n]`; `rows` is from `sum_rows`."""
+        weight = self._scale_outs[number][sublattice.group]
+        return F.linear(_rows(sublattice, features), weight).add_(rows[..., sublattice.channels])
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
@@ -128,31 +128,31 @@ def _plain(layer: nn.Linear) -> _Linear:
 
 
 def _split(layer: _Linear, inputs: int) -> tuple[_Linear, Tensor]:
-    """A layer that joins two inputs: for the first, of so many channels, a layer; for the second a weight."""
+    """Split a layer of two concatenated inputs: a layer for the first `inputs` channels, a weight for the rest."""
     first, second = layer.weight[:, :inputs].contiguous(), layer.weight[:, inputs:].contiguous()
     return _Linear(first, layer.bias, layer.knots), second
 
 
 def _whole(layer: FixedLinear, times: float, unit: float = 1.0) -> _Linear:
-    """A layer's numbers as they count, times a power of two, with the half that makes a floor of rounding.
+    """A layer's rounded parameters times powers of two, with one half in the bias, so that rounding is a floor.
 
     Args:
         layer: of the integer path.
-        times: units of the output in one.
-        unit: of the input.
+        times: factor on the output.
+        unit: factor on the input.
     """
     weight, bias, knots = layer.rounded()
     return _Linear(weight * times * unit, bias * times + 0.5, None if knots is None else knots * times)
 
 
 def _groups(outputs: Tensor) -> list[Tensor]:
-    """Rows of one group of channels each."""
+    """The rows of each group of channels."""
     return [outputs[group::GROUPS].contiguous() for group in range(GROUPS)]
 
 
-def _rows(place: Sublattice, features: Tensor) -> Tensor:
-    """Of `[B, h, w, C]` those at the place, `[B, N, C]`."""
-    return features[:, place.a :: 2, place.b :: 2].flatten(1, 2)
+def _rows(sublattice: Sublattice, features: Tensor) -> Tensor:
+    """The positions of a sublattice in `[B, h, w, C]`, `[B, N, C]`."""
+    return features[:, sublattice.a :: 2, sublattice.b :: 2].flatten(1, 2)
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""Hyper-latent and means: the floating-point half of the entropy model.
+"""Hyper-latents and means: the floating-point half of the entropy model.
 
 The integer half is `model.entropy.scale_path`.
 
-A mistake in a mean's last bit moves a pixel by a rounding step, never the parsing of the stream: symbols are coded as
-differences from the mean, by distributions that depend on integers alone. Mean and scale hyperprior:
-Minnen et al. 2018; coding in passes: `model.bitstream.coding_passes`.
+An error in the last bit of a mean changes a pixel by a rounding step, but never the parsing of the
+stream: symbols are coded as differences from the mean, with distributions that depend on integers
+alone. Mean and scale hyperprior: Minnen et al. 2018; coding in passes:
+`model.bitstream.coding_passes`.
 """
 
 import torch
@@ -17,7 +18,7 @@ from model.layers.quality import QualityRows
 
 
 class HyperAnalysis(nn.Module):
-    """Scaled latents `[B, h, w, M]` (sides multiples of 4) to z before rounding, `[B, h/4, w/4, Z]`."""
+    """Latents `[B, h, w, M]` (sides multiples of 4) to hyper-latents z before rounding, `[B, h/4, w/4, Z]`."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class HyperAnalysis(nn.Module):
         self.down2 = nn.Linear(4 * w, config.hyper_channels)
 
     def forward(self, scaled: Tensor, y: Tensor, quality: Tensor) -> Tensor:
-        """`scaled` is y in quantisation steps; y itself gives the local averages."""
+        """Compute z from `scaled`, y in quantisation steps, and from y itself, for the local means."""
         x = torch.cat([torch.log1p(scaled.abs()), y[..., :PLAIN]], -1)
         x = torch.relu(self.inner(x) + self.rows(quality))
         x = torch.relu(self.down1(space_to_depth(self.block1(x), 2)))
@@ -39,7 +40,7 @@ class HyperAnalysis(nn.Module):
 
 
 class MeanContext(nn.Module):
-    """Means of one pass, given the features of z and the latents of the passes before (zero elsewhere)."""
+    """Means of one pass, from the features of z and the latents of the passes before (zero elsewhere)."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class MeanContext(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        """Features `[B, h, w, W]` and known latents `[B, h, w, M]` to means `[B, h, w, M]`."""
+        """Map features `[B, h, w, W]` and known latents `[B, h, w, M]` to means `[B, h, w, M]`."""
         means: Tensor = self.out(self.block(self.join(torch.cat([features, known], -1))))
         return means
 
@@ -58,7 +59,7 @@ class MeanContext(nn.Module):
 class Means(nn.Module):
     """Means of all passes, in units of y (not of quantisation steps): the same numbers serve every quality.
 
-    In float32 everywhere: in bfloat16 they alone moved a pixel by two levels here and there (1 in 20,000).
+    Always in float32: in bfloat16 they alone changed 1 pixel in 20,000 by two levels.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -75,7 +76,7 @@ class Means(nn.Module):
         self.later = nn.ModuleList(MeanContext(config) for _ in range(PASSES - 1))
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
-        """From z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
+        """Map z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
         x = self.block1(depth_to_space(self.up1(z / 4), 2).relu_())
         x = depth_to_space(self.up2(x), 2).add_(self.rows(quality))
         out: Tensor = self.block2(x.relu_())

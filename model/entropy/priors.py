@@ -1,6 +1,7 @@
-"""Distributions of whole numbers: what a symbol costs, as training sees it.
+"""Distributions of symbols and hyper-latents, with which training estimates the rate.
 
-Coding itself never computes them: it reads integer tables from the checkpoint (`model.bitstream.probability_tables`).
+Coding does not compute them: it reads integer tables from the checkpoint
+(`model.bitstream.probability_tables`).
 """
 
 import math
@@ -16,18 +17,16 @@ from model.entropy.scale_path import scale_of
 
 _FLOOR = 2.0**-24
 ESCAPE_BITS = 28.0
-"""Bits of a symbol that no table holds: two or three bytes of where it is, one of what it is.
-
-See `model.bitstream.escapes`.
-"""
+"""Bits of an escape: two or three bytes for its position, one for its value (`model.bitstream.escapes`)."""
 
 
 class LatentPrior(nn.Module):
-    """Symbols' distribution a scale index, and where in its bin a symbol is reconstructed.
+    """Distribution of the symbols of each scale index, and the reconstruction point in their bins.
 
-    Each of the 64 is a zero-mean mixture of two Gaussians about the index's scale: what the mean leaves is peaked and
-    heavy-tailed, more so where most symbols are zero (measured: 5 % fewer bits than one Gaussian). Life of it:
-    learned with the network; `tables` turns it into integers once, for the checkpoint; coding reads those.
+    Each of the 64 distributions is a zero-mean mixture of two Gaussians around the index's scale:
+    residuals are peaked and heavy-tailed, the more so where most symbols are zero (measured: 5 %
+    fewer bits than with one Gaussian). It is learned with the network; `tables` turns it into
+    integers once, for the checkpoint; coding reads those.
     """
 
     def __init__(self) -> None:
@@ -39,28 +38,28 @@ class LatentPrior(nn.Module):
     def forward(self, residual: Tensor, symbols: Tensor, index: Tensor) -> Tensor:
         """Bits of each symbol.
 
-        The distributions learn from the symbols as they are coded. The latents learn from uniform noise in place of
-        rounding, which has a gradient (Balle et al. 2016); the value is that of the symbols.
+        The value is that of the coded symbols, and so is the gradient of the distributions. The
+        gradient of the latents is that of uniform noise in place of rounding (Balle et al. 2016).
 
         Args:
             residual: latents in quantisation steps from their mean, float.
-            symbols: what they are rounded to, whole numbers.
-            index: scale indices, whole numbers with a gradient.
+            symbols: the rounded residuals, integers in float.
+            index: scale indices, integers in float with a gradient.
         """
         noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
         through = self._bits(noisy, index.detach(), detached=True)
         return self._bits(symbols.detach(), index) + through - through.detach()
 
     def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
-        """Bits of whole numbers `symbols` with scale indices `index`, both in float."""
+        """Bits of integers `symbols` with scale indices `index`, both in float."""
         return self._bits(symbols, index)
 
     @torch.no_grad()
     def costs(self) -> Tensor:
-        """Bits of the symbols 0, 1 and 2 of each scale index, float `[SCALES, 3]`: what the encoder rounds by."""
+        """Bits of the symbols 0, 1 and 2 of each scale index, float `[SCALES, 3]`, for the encoder's rounding."""
         index = torch.arange(SCALES, device=self.spread.device)[:, None].expand(-1, 3)
         costs = self._bits(torch.arange(3.0, device=index.device).expand(SCALES, -1), index)
-        costs[0] = torch.tensor([0.0, ESCAPE_BITS, ESCAPE_BITS])  # its zeros are not coded
+        costs[0] = torch.tensor([0.0, ESCAPE_BITS, ESCAPE_BITS])  # symbols of index 0 are not coded, others are escapes
         return costs
 
     def _bits(self, value: Tensor, index: Tensor, *, detached: bool = False) -> Tensor:
@@ -73,21 +72,21 @@ class LatentPrior(nn.Module):
         return -torch.log2(probability.clamp(min=_FLOOR))
 
     def reconstruct(self, symbols: Tensor, index: Tensor) -> Tensor:
-        """Symbols moved to where in their bin the latents mostly are: an offset for sizes of 1, one for larger ones."""
+        """Symbols moved towards zero by a learned offset: one for absolute value 1, one for larger ones."""
         larger = symbols.detach().abs() > 1.5
         offset = torch.take(self.offset, index.detach().long().mul_(2).add_(larger))
         return symbols - torch.sign(symbols) * offset
 
     @torch.no_grad()
     def tables(self) -> list[NDArray[np.int32]]:
-        """Each scale index's counts of the symbols -limit..limit; the outermost stand for everything beyond, too."""
+        """Counts of the symbols -limit..limit for each scale index; the outermost include everything beyond."""
         weight = torch.softmax(self.logit.double(), -1).numpy()
         sigma = np.array(scale_table())[:, None] * np.exp(self.spread.double().numpy())
         return [mixture_counts(s.tolist(), w.tolist()) for s, w in zip(sigma, weight, strict=True)]
 
 
 class HyperPrior(nn.Module):
-    """Fully factorised prior of z: a mixture of three logistics a channel and group of qualities."""
+    """Fully factorised prior of z: a mixture of three logistics per channel and group of qualities."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Whole numbers to pictures, tile by tile, and payloads to whole numbers.
+"""Sections of payloads to integers, and integers to pixels, tile by tile.
 
-Parsing needs the integer path alone: the scale indices of a pass follow from z and the symbols before. Only when all
-symbols are known do means, latents and pixels follow, so that floating-point numbers exist for a few tiles at a time.
+Parsing needs the integer path alone: the scale indices of a pass follow from z and the symbols of
+the passes before. Means, latents and pixels are computed after all symbols are known, so that
+floating-point numbers are in memory for a few tiles at a time.
 """
 
 import math
@@ -32,7 +33,7 @@ Sections = dict[int, bytes]
 
 
 class Decoder:
-    """Payloads of one size in latents."""
+    """Decodes payloads of one size in latents."""
 
     def __init__(
         self, network: Network, coder: EntropyCoder, headers: Sequence[Header], device: torch.device, side: int
@@ -45,16 +46,16 @@ class Decoder:
         self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
 
     def parse(self, sections: Sequence[Sections]) -> list[Latents]:
-        """The whole numbers that were encoded, without alpha, in order.
+        """The integers that were encoded, without alpha, in order.
 
         Raises:
             DamagedPayload: when a payload is not exactly what was written.
         """
         config, grid = self._network.config, self._grid
-        zone = grid.whole.coarser(HYPER_STRIDE)
+        hyper = grid.whole.coarser(HYPER_STRIDE)
         z = np.stack(
             [
-                self._coder.decode_hyper(s.get(Tag.HYPER, b""), (*zone.size, config.hyper_channels), header.quality)
+                self._coder.decode_hyper(s.get(Tag.HYPER, b""), (*hyper.size, config.hyper_channels), header.quality)
                 for header, s in zip(self._headers, sections, strict=True)
             ]
         )
@@ -82,19 +83,20 @@ class Decoder:
         indices: NDArray[np.uint8],
         tile: Window,
     ) -> None:
-        """Write the scale indices of one pass in one tile, where they are still zero."""
-        # Even places begin where passes do; the scale path looks one position around, and at no neighbour of z.
+        """Write the scale indices of one pass in one tile, which must be zero before."""
+        # A margin of 2 keeps the corner at even coordinates; the scale path reads one neighbour,
+        # and none of z.
         outer = tile.grown(2, self._grid.whole)
-        zone = outer.coarser(HYPER_STRIDE)
+        hyper = outer.coarser(HYPER_STRIDE)
         found = window_coding.scale_indices(
             self._network,
             number,
-            self._tensor(z[zone.slices]),
+            self._tensor(z[hyper.slices]),
             self._tensor(symbols[outer.slices]),
             self._qualities,
-            outer.within(zone.finer(HYPER_STRIDE)),
+            outer.within(hyper.finer(HYPER_STRIDE)),
         )
-        indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # zero at places of other passes
+        indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # 0 where other passes code
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
         """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` returned."""

@@ -1,8 +1,9 @@
 """Pictures to whole numbers, at one quality after another.
 
-The analysis transform is the same for all qualities, so its latents y are computed once; `Encoder.quantise` may then be
-called for any number of qualities. For images of many tiles, y is dropped tile by tile and computed again in the next
-call: memory holds 8-bit pixels, whole numbers, and floating-point numbers of a few bands of tiles.
+The analysis transform is the same for all qualities, so its latents y are computed once;
+`Encoder.quantise` may then be called for any number of qualities. For images of many tiles, y is
+dropped tile by tile and computed again in the next call: memory holds 8-bit pixels, whole numbers,
+and floating-point numbers of a few bands of tiles.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Some places of an image as latents: what rate control looks at before the first trial. No torch."""
+"""Latents at some positions of an image, from which rate control predicts the quality to try first. No torch."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LatentSample:
-    """Some places of an image.
+    """Latents at n positions of an image.
 
     Attributes:
         latents: y, float32 `[n, M]`.
-        leftover: what no latent holds of each, float32 `[n, 2]` (`model.inference.projection_error`).
+        leftover: projection error of each block, float32 `[n, 2]`
+            (`model.inference.projection_error`).
     """
 
     latents: NDArray[np.float32]

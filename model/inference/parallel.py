@@ -1,8 +1,8 @@
-"""Several pictures or tiles at once, a thread each.
+"""Parallel work on several pictures or tiles, one thread each.
 
-The networks' operators are small: two threads that share every operator are 1.4 times as fast as one (bfloat16 products
-on two cores), two threads with a picture or a tile each nearly twice. So work that comes in pieces is dealt out by the
-piece, and only a single piece shares its operators.
+The networks' operators are small: two threads that share every operator are 1.4 times as fast as
+one (bfloat16 products on two cores), two threads with a picture or a tile each nearly twice. So
+each piece of work goes to one thread, and only a single piece uses several threads per operator.
 """
 
 import functools
@@ -19,49 +19,50 @@ Result = TypeVar("Result")
 
 
 def pieces_at_once(device: torch.device) -> int:
-    """How many pieces `each` should be given together, so that no thread waits long for the last of them."""
+    """Number of pieces to pass to `each` at once, so that threads do not wait long for the last piece."""
     threads = torch.get_num_threads()
     return 1 if threads == 1 or device.type != "cpu" else 2 * threads
 
 
 def each(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> list[Result]:
-    """`work` done on all pieces, results in their order.
+    """Call `work` on all pieces and return the results in their order.
 
-    Uses as many threads as torch is set to (`torch.set_num_threads`), one for each piece in progress; inside `work`
-    torch then has one. A GPU is fed by one thread.
+    Uses the number of threads that torch is set to (`torch.set_num_threads`), one per piece in
+    progress; inside `work` torch then uses one. On a GPU, one thread does all the work.
 
     Args:
-        work: must bear to run several times at once. What it raises is raised here, the first piece's first.
-        pieces: what to work on; begun in their order.
+        work: must be thread-safe. Its exceptions are raised here; of several, that of the first
+            piece.
+        pieces: arguments of `work`, started in their order.
         device: where the networks run.
     """
     threads = torch.get_num_threads()
     if threads == 1 or len(pieces) <= 1 or device.type != "cpu":
         return [work(piece) for piece in pieces]
 
-    @torch.inference_mode()  # a mode of the thread, as the number of threads is
+    @torch.inference_mode()  # the mode belongs to the thread, as the number of threads does
     def alone(piece: Piece) -> Result:
         return work(piece)
 
     begun = [_pool(threads).submit(alone, piece) for piece in pieces]
-    wait(begun)  # whatever fails, nothing goes on behind the caller's back
+    wait(begun)  # even if one fails, none runs on after the return
     return [one.result() for one in begun]
 
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Kept, threads and all: a new thread's memory is new as well, and the system hands it out page by page."""
+    """The pool of threads, kept between calls: memory of a new thread has to be mapped page by page."""
     begun = Barrier(threads)
 
     def begin(_: int) -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # here torch takes over, once a thread, what any thread set last
+        torch.get_num_threads()  # torch applies the setting of the last thread once per thread, at this call
         begun.wait()
 
     pool = ThreadPoolExecutor(threads, "codec")
     list(pool.map(begin, range(threads)))
-    torch.set_num_threads(threads)  # for threads yet to come
+    torch.set_num_threads(threads)  # for threads that start later
     return pool
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child process has its parent's pool, but not its threads
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child inherits the pool, but not its threads

@@ -1,9 +1,10 @@
-"""The first part of a payload read alone: hyper-latents and the first of the three passes.
+"""Decoding of the first part of a payload: hyper-latents, and the first of the three passes.
 
-What is cheap to read is what learning needs first: z is a sketch of the image at 1/64 of its sides, and the first pass
-codes every channel of the latents at a quarter of the positions, that is at 1/32. Neither depends on what follows, and
-the scale indices of the first pass depend on no neighbour: pictures of any sizes go through the integer path together,
-position by position, and neither means nor pixels are computed.
+These are cheap features for learning: z describes the image at 1/64 of its sides, and the first
+pass codes every channel of the latents at a quarter of the positions, that is at 1/32. Neither
+depends on later sections, and the scale indices of the first pass depend on no neighbour. So
+pictures of any sizes go through the integer path together, position by position, and neither means
+nor pixels are computed.
 
     z [h/4, w/4, Z] --ScalePath.features, out--> scale indices of the first pass --> symbols [h/2, w/2, M]
 """
@@ -27,21 +28,21 @@ from model.inference.window_coding import entropy_model
 from model.network.network import Network
 
 LATTICE = 2
-"""Positions from one latent of the first pass to the next in its channel."""
+"""Distance in positions between neighbouring latents of the first pass in one channel."""
 BATCH = 1 << 11
-"""Most positions of z that go through the integer path at once."""
+"""Largest number of positions of z that go through the integer path at once."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prefix:
-    """The whole numbers that a payload begins with.
+    """Hyper-latents and symbols of the first pass of a payload.
 
     Attributes:
         header: size, quality, colour kind and model.
         z: hyper-latents, int8 `[ceil(h/4), ceil(w/4), Z]`.
-        symbols: of the first pass, int16 or int32 `[ceil(h/2), ceil(w/2), M]`: latents as quantisation steps from a
-            mean that follows from z. Channel c at (i, j) is that of the latent at
-            `(2 i + c % 4 // 2, 2 j + c % 2)`; 0 where that is outside.
+        symbols: of the first pass, int16 or int32 `[ceil(h/2), ceil(w/2), M]`: latents in
+            quantisation steps from a mean that follows from z. Channel c at (i, j) belongs to the
+            latent at `(2 i + c % 4 // 2, 2 j + c % 2)`; 0 where that is outside the image.
     """
 
     header: Header
@@ -50,7 +51,7 @@ class Prefix:
 
 
 class PrefixReader:
-    """Reads prefixes with one model."""
+    """Decodes prefixes of payloads of one model."""
 
     def __init__(self, network: Network, coder: EntropyCoder, device: torch.device) -> None:
         self._network = network
@@ -58,7 +59,7 @@ class PrefixReader:
         self._device = device
 
     def hyper_latents(self, header: Header, sections: dict[int, bytes]) -> NDArray[np.int8]:
-        """The hyper-latents alone.
+        """Decode the hyper-latents alone.
 
         Raises:
             DamagedPayload: when the stream does not end where it should.
@@ -68,40 +69,40 @@ class PrefixReader:
         return self._coder.decode_hyper(sections.get(Tag.HYPER, b""), shape, header.quality)
 
     def read(self, parsed: Sequence[tuple[Header, dict[int, bytes]]]) -> list[Prefix]:
-        """Prefixes of payloads of any sizes and qualities, in order.
+        """Decode prefixes of payloads of any sizes and qualities, in order.
 
         Raises:
             DamagedPayload: when a stream does not end where it should.
         """
         if not parsed:
             return []
-        sketches = [self.hyper_latents(*one) for one in parsed]
-        counts = [z.shape[0] * z.shape[1] for z in sketches]
-        positions = np.concatenate([z.reshape(-1, z.shape[-1]) for z in sketches])
+        all_z = [self.hyper_latents(*one) for one in parsed]
+        counts = [z.shape[0] * z.shape[1] for z in all_z]
+        positions = np.concatenate([z.reshape(-1, z.shape[-1]) for z in all_z])
         qualities = np.repeat([header.quality for header, _ in parsed], counts)
         indices = self._indices(positions, qualities)
         ends = np.cumsum(counts)
         return [
             self._prefix(header, sections, z, indices[end - count : end])
-            for (header, sections), z, count, end in zip(parsed, sketches, counts, ends, strict=True)
+            for (header, sections), z, count, end in zip(parsed, all_z, counts, ends, strict=True)
         ]
 
     @torch.inference_mode()
     def _indices(self, z: NDArray[np.int8], qualities: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Scale indices of the first pass, uint8 `[N, 4, 4, ceil(M/4)]`, of z `[N, Z]`, 4 x 4 positions each."""
+        """Scale indices of the first pass, uint8 `[N, 4, 4, ceil(M/4)]`, of N positions of z `[N, Z]`."""
         model, channels = entropy_model(self._network), self._network.config.latent_channels
         out = np.zeros((len(z), HYPER_STRIDE, HYPER_STRIDE, -(-channels // GROUPS)), np.uint8)
         for start in range(0, len(z), BATCH):
             part = torch.from_numpy(z[start : start + BATCH]).to(self._device, torch.float32)[:, None, None]
             quality = torch.from_numpy(qualities[start : start + BATCH]).to(self._device)
             if bool((quality == quality[0]).all()):
-                quality = quality[:1]  # one row for all positions instead of one each
+                quality = quality[:1]  # one value for all positions
             features = self._network.scales.features(part, quality)
             rows = model.sum_rows(0, quality)
-            for place in model.places[0]:
-                found = to_indices(model.sums(0, place, features, rows))
-                here = out[start : start + BATCH][place.slices[:3]]
-                # A channel that is not there keeps index 0, which is not coded.
+            for sublattice in model.sublattices[0]:
+                found = to_indices(model.sums(0, sublattice, features, rows))
+                here = out[start : start + BATCH][sublattice.slices[:3]]
+                # Channels beyond the last keep index 0, which is not coded.
                 here[..., : found.shape[-1]] = found.view(*here.shape[:3], -1).cpu().numpy()
         return out
 
@@ -111,16 +112,17 @@ class PrefixReader:
         h, w = latent_size(header.height, header.width)
         channels = self._network.config.latent_channels
         deep = indices.shape[-1]
-        # In the order of the scan: at each position the channels 4 k + group, where the position decides the group.
+        # In scan order: at each position the channels 4 k + group, where the position determines
+        # the group.
         whole = indices.reshape(*z.shape[:2], HYPER_STRIDE, HYPER_STRIDE, deep).transpose(0, 2, 1, 3, 4)
         whole = whole.reshape(z.shape[0] * HYPER_STRIDE, z.shape[1] * HYPER_STRIDE, deep)[:h, :w]
         positions, values = escapes.read(sections.get(Tag.ESCAPES, b""), h * w * channels)
         first = pass_of(positions, (h, w, channels)) == 0
-        place, channel = np.divmod(positions[first], channels)
+        position, channel = np.divmod(positions[first], channels)
         largest = max(self._coder.largest, int(np.abs(values[first]).max(initial=0)))
         symbols = np.zeros((h, w, deep), np.int16 if largest < 1 << 15 else np.int32)
         self._coder.decode_scan(sections.get(Tag.FIRST, b""), whole, symbols)
-        symbols.reshape(h * w, deep)[place, channel // GROUPS] = values[first]
+        symbols.reshape(h * w, deep)[position, channel // GROUPS] = values[first]
         even = np.pad(symbols, ((0, h % LATTICE), (0, w % LATTICE), (0, 0)))
         cells = even.reshape(-(-h // LATTICE), LATTICE, -(-w // LATTICE), LATTICE, deep).transpose(0, 2, 4, 1, 3)
         return Prefix(header, z, cells.reshape(*cells.shape[:2], -1)[..., :channels])

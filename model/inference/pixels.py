@@ -1,4 +1,4 @@
-"""Between 8-bit planes as pictures have them and whole latents of RGB as the networks do."""
+"""Conversion between the planes of a picture and the padded RGB batches of the networks."""
 
 import numpy as np
 import torch
@@ -11,35 +11,39 @@ from model.inference.tiling import Window
 
 
 def latent_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of latents that cover so many pixels."""
+    """Rows and columns of the latents that cover an image of that size in pixels."""
     return -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
 
 
 def colour_of(picture: Picture) -> Colour:
-    """What the picture's planes are."""
+    """Kind of the picture's planes."""
     return Colour.GREY if picture.pixels.shape[2] == 1 else Colour.RGB
 
 
 def window_of(picture: Picture, window: Window) -> NDArray[np.uint8]:
-    """RGB under a window of latents, uint8 `[16 h, 16 w, 3]`: beyond the picture its edges, grey three times."""
-    place = window.finer(LATENT_STRIDE)
-    part = picture.pixels[place.top : place.bottom, place.left : place.right]
-    down, right = place.size[0] - part.shape[0], place.size[1] - part.shape[1]
+    """RGB pixels of a window of latents, uint8 `[16 h, 16 w, 3]`.
+
+    Beyond the picture its edge is repeated; grey is repeated three times.
+    """
+    area = window.finer(LATENT_STRIDE)
+    part = picture.pixels[area.top : area.bottom, area.left : area.right]
+    down, right = area.size[0] - part.shape[0], area.size[1] - part.shape[1]
     if down or right:
         part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
     return part.repeat(3, axis=2) if part.shape[2] == 1 else part
 
 
 def to_network(parts: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
-    """A batch of equal size, uint8 `[B, H, W, 3]`."""
-    # A copy: arrays of Pillow's are read-only, and torch warns of those. Pinned, nobody waits while it goes to a GPU.
+    """Stack images of equal size to a batch on the device, uint8 `[B, H, W, 3]`."""
+    # A copy, because arrays from Pillow are read-only, and torch warns of those. Pinned memory is
+    # copied to a GPU asynchronously.
     batch = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
     np.stack(parts, out=batch.numpy())
     return batch.to(device, non_blocking=True)
 
 
 def planes_of(output: NDArray[np.uint8], colour: Colour) -> NDArray[np.uint8]:
-    """The networks' RGB to a picture's own planes: grey is the rounded mean of the three."""
+    """Convert the networks' RGB to a picture's planes: grey is the rounded mean of the three."""
     if colour == Colour.RGB:
         return output
     grey: NDArray[np.uint8] = ((output.sum(2, keepdims=True, dtype=np.uint16) * 2 + 3) // 6).astype(np.uint8)

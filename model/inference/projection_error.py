@@ -1,8 +1,8 @@
-"""What latents leave over: they have M numbers for the 768 of a place of 16x16 pixels.
+"""The projection error: what latents cannot represent, with M values for the 768 of a block of 16x16 pixels.
 
-The trained transforms keep other things than the orthonormal one that they started from
-(`model.layers.dct`), and more of what matters; but how much that one loses of a photograph says
-where about the trained ones' ceiling lies (`python -m bench.ceiling` shows both).
+The trained transforms keep other and more important components than the orthonormal transform from
+which they started (`model.layers.dct`). Still, what that one loses of a photograph predicts the
+highest fidelity that the trained ones reach (`python -m bench.ceiling` prints both).
 """
 
 import functools
@@ -17,10 +17,11 @@ from model.layers.dct import dct_rows, hadamard_rows
 
 @functools.cache
 def kept_rows(config: CodecConfig) -> tuple[Tensor, Tensor]:
-    """The orthonormal vectors that the starting transform projects a place on.
+    """The orthonormal vectors on which the initial transform projects a block.
 
     Returns:
-        float `[M, BLOCK_VALUES]` over pixels in rows of RGB; and bool `[M]`: which of them are luma.
+        float `[M, BLOCK_VALUES]`, over the pixels in scan order, RGB each; and bool `[M]`: which
+        vectors are luma.
     """
     dct, frequencies = dct_rows(config.patch_channels)
     units = torch.eye(BLOCK_VALUES).reshape(BLOCK_VALUES, LATENT_STRIDE, LATENT_STRIDE, 3)
@@ -31,19 +32,19 @@ def kept_rows(config: CodecConfig) -> tuple[Tensor, Tensor]:
     return rows, (colours - colours.mean(2, keepdim=True)).abs().amax((1, 2)) < 1e-6
 
 
-def leftover(places: Tensor, config: CodecConfig) -> Tensor:
-    """Mean squared error of what the starting transform keeps.
+def leftover(blocks: Tensor, config: CodecConfig) -> Tensor:
+    """Mean squared error of the projection by the initial transform.
 
     Args:
-        places: uint8 `[n, 16, 16, 3]`.
+        blocks: uint8 `[n, 16, 16, 3]`.
         config: of the network.
 
     Returns:
-        float `[n, 2]`, of values 0..1: of all three colours, and of their mean.
+        float `[n, 2]`, for values in 0..1: over all three colours, and of their mean.
     """
-    values = places.reshape(len(places), BLOCK_VALUES).float() / 255 - 0.5
-    rows, luma = (t.to(places.device) for t in kept_rows(config))
+    values = blocks.reshape(len(blocks), BLOCK_VALUES).float() / 255 - 0.5
+    rows, luma = (t.to(blocks.device) for t in kept_rows(config))
     kept = (values @ rows.T).square()
-    mean = values.reshape(len(places), -1, 3).mean(2)
+    mean = values.reshape(len(blocks), -1, 3).mean(2)
     left = torch.stack([values.square().sum(1) - kept.sum(1), 3 * mean.square().sum(1) - kept[:, luma].sum(1)], dim=1)
     return left.clamp_min(0) / BLOCK_VALUES

@@ -2,7 +2,8 @@
 
     y --hyper-analysis--> z --entropy model--> symbols, scale indices, latent --synthesis--> pixels --> errors
 
-Each arrow is a method that computes one tile; `TiledTensor` asks for the tiles that a tile depends on.
+Each arrow is a method that computes one tile; `TiledTensor` asks for the tiles that a tile depends
+on.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,8 @@ class Batch:
         pictures: those to encode.
         y: latents of these, or of more pictures.
         members: the rows of y that belong to `pictures`; None for all of them.
-        keeps_y: whether y stays in memory for the next pass; else tiles are dropped when no longer needed.
+        keeps_y: whether y stays in memory for the next pass; else tiles are dropped when no longer
+            needed.
     """
 
     pictures: Sequence[Picture]

@@ -1,4 +1,4 @@
-"""Latents to 8-bit pixels, a tile at a time: the last step of the decoder, and of the encoder when it checks itself."""
+"""Latents to 8-bit pixels of a tile: the last step of the decoder, and of an encoder that measures its result."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -18,13 +18,13 @@ import torch
 from model.core.config import HYPER_STRIDE
 
 TILE = 96
-"""Side of a tile in latents, 1536 pixels: what a halo costs weighs more than what fits into a core's cache."""
+"""Side of a tile in latents (1536 pixels): the cost of the halo matters more than the size of a core's cache."""
 
 SMALLEST_TILE = 16
-"""Side below which tiles would be mostly halo."""
+"""Smallest side of a tile in latents; smaller ones would be mostly halo."""
 _GOLDEN = (5**0.5 - 1) / 2
 HALO = 6
-"""What the transforms reach beyond a tile, about."""
+"""Approximate receptive field of the transforms beyond a tile, in latents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,20 @@ class Window:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """Where it is in an array `[B, H, W, ...]`."""
+        """Index of the window in an array `[B, H, W, ...]`."""
         return slice(None), slice(self.top, self.bottom), slice(self.left, self.right)
 
     def spread(self, count: int) -> list["Window"]:
-        """So many positions of it, or all if it has fewer, evenly spread."""
+        """About `count` of its positions (all if it has fewer), evenly spread, as windows of one position."""
         rows, columns = self.size
-        # Multiples of the golden section fill an interval evenly, and in step with no row or column.
+        # Multiples of the golden ratio fill an interval evenly, without alignment to rows or
+        # columns.
         chosen = {int(i * _GOLDEN % 1 * rows * columns) for i in range(min(count, rows * columns))}
         corners = [(self.top + i // columns, self.left + i % columns) for i in sorted(chosen)]
         return [Window(row, column, row + 1, column + 1) for row, column in corners]
 
     def grown(self, margin: int, limit: "Window") -> "Window":
-        """With a margin on every side, as far as `limit` goes."""
+        """The window with a margin on every side, clipped to `limit`."""
         return Window(
             max(self.top - margin, limit.top),
             max(self.left - margin, limit.left),
@@ -64,28 +65,29 @@ class Window:
         )
 
     def within(self, outer: "Window") -> "Window":
-        """The same rectangle, counted from the corner of another."""
+        """The window in coordinates relative to the corner of `outer`."""
         return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
     def coarser(self, stride: int) -> "Window":
-        """The least rectangle on a grid of that stride that covers it."""
+        """The smallest window that covers it on a grid that is coarser by a factor of `stride`."""
         return Window(self.top // stride, self.left // stride, -(-self.bottom // stride), -(-self.right // stride))
 
     def finer(self, stride: int) -> "Window":
-        """The same rectangle in smaller units."""
+        """The window on a grid that is finer by a factor of `stride`."""
         return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
 
 
 class TileGrid:
-    """An image cut into tiles of nearly equal size, in lines along its shorter side.
+    """Division of an image into tiles of nearly equal size, in bands along its shorter side.
 
     Attributes:
-        whole: all of the image.
-        lines: tiles in the order of the walk; few are in progress at once because lines are short.
+        whole: the whole image.
+        bands: the tiles in processing order. Bands are short, so that few tiles have to be in
+            memory at once.
     """
 
     def __init__(self, height: int, width: int, side: int = TILE) -> None:
-        """Cut `height` x `width` latents into tiles of at most `side`, a multiple of 4."""
+        """Divide `height` x `width` latents into tiles with sides of at most `side`, a multiple of 4."""
         self.whole = Window(0, 0, height, width)
         self._rows, self._columns = _cuts(height, side), _cuts(width, side)
         self._down = height >= width
@@ -98,37 +100,42 @@ class TileGrid:
             self.bands = [[Window(top, a, bottom, b) for top, bottom in spans] for a, b in across]
 
     def tiles(self) -> Iterator[Window]:
-        """All tiles, line by line."""
-        for line in self.bands:
-            yield from line
+        """All tiles, band by band."""
+        for band in self.bands:
+            yield from band
 
     def batches(self, tiles: int) -> Iterator[tuple[int, list[Window]]]:
-        """The walk in steps of whole lines, each of at least so many tiles (but the last): its last line, its tiles."""
+        """All tiles in batches of whole bands, each of at least `tiles` tiles (except for the last).
+
+        Yields:
+            number of the batch's last band, and its tiles.
+        """
         count = -(-tiles // len(self.bands[0]))
         for begin in range(0, len(self.bands), count):
-            lines = self.bands[begin : begin + count]
-            yield begin + len(lines) - 1, [tile for line in lines for tile in line]
+            bands = self.bands[begin : begin + count]
+            yield begin + len(bands) - 1, [tile for band in bands for tile in band]
 
     def touching(self, window: Window) -> Iterator[Window]:
-        """Tiles that share something with a window."""
+        """Tiles that overlap a window."""
         for top, bottom in _spans(self._rows, window.top, window.bottom):
             for left, right in _spans(self._columns, window.left, window.right):
                 yield Window(top, left, bottom, right)
 
     def band_of(self, tile: Window) -> int:
-        """Number of the line that a tile is in."""
+        """Number of the band of a tile."""
         return bisect_left(self._rows, tile.top) if self._down else bisect_left(self._columns, tile.left)
 
 
 class TiledTensor:
-    """Tensors `[B, rows, columns, C]` of the tiles of a grid, made when first asked for.
+    """A tensor `[B, rows, columns, C]` in tiles, which are computed on demand.
 
-    `make(tile)` may ask other fields. It must give the same for the same tile: a forgotten one is made again. Any
-    number of threads may ask; who asks first makes the tile, the others wait for it.
+    `make(tile)` computes a tile and may read other tiled tensors. It must be deterministic: a
+    dropped tile is computed again on demand. Thread-safe: the first thread that asks for a tile
+    computes it, others wait for it.
     """
 
     def __init__(self, grid: TileGrid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
-        """A field with one position every `stride` latents."""
+        """A tensor with one position every `stride` latents."""
         self._grid = grid
         self._make = make
         self._stride = stride
@@ -136,13 +143,13 @@ class TiledTensor:
         self._locks: dict[Window, Lock] = {}
 
     def tile(self, tile: Window) -> torch.Tensor:
-        """What a tile of the grid holds."""
+        """Values of a tile of the grid."""
         values = self._made(tile, wait=True)
         assert values is not None
         return values
 
     def _made(self, tile: Window, *, wait: bool) -> torch.Tensor | None:
-        """A tile, made if it is not there; None if another thread is at it and we do not wait."""
+        """Values of a tile, computed if necessary; None if another thread is computing them and `wait` is False."""
         lock = self._locks.setdefault(tile, Lock())
         if not lock.acquire(blocking=wait):
             return None
@@ -155,38 +162,38 @@ class TiledTensor:
             lock.release()
 
     def window(self, window: Window) -> torch.Tensor:
-        """What any rectangle holds, put together from tiles; `window` is in latents, multiples of the stride."""
+        """Values of any window, assembled from tiles; `window` is in latents, multiples of the stride."""
         tiles = list(self._grid.touching(window))
-        place = window.coarser(self._stride)
+        area = window.coarser(self._stride)
         if len(tiles) == 1:
-            return self.tile(tiles[0])[place.within(tiles[0].coarser(self._stride)).slices]
-        for tile in tiles:  # first what nobody makes yet: threads beside each other do not queue for the same tile
+            return self.tile(tiles[0])[area.within(tiles[0].coarser(self._stride)).slices]
+        for tile in tiles:  # first those that no thread computes yet, so that threads do not wait for the same tile
             self._made(tile, wait=False)
         out: torch.Tensor | None = None
         for tile in tiles:
             values, own = self.tile(tile), tile.coarser(self._stride)
             if out is None:
-                out = values.new_empty((values.shape[0], *place.size, values.shape[3]))
-            shared = own.grown(0, place)
-            out[shared.within(place).slices] = values[shared.within(own).slices]
+                out = values.new_empty((values.shape[0], *area.size, values.shape[3]))
+            shared = own.grown(0, area)
+            out[shared.within(area).slices] = values[shared.within(own).slices]
         assert out is not None
         return out
 
     def drop_before(self, band: int) -> None:
-        """Drop all tiles of bands before that one."""
+        """Drop the tiles of all bands before that one."""
         for tile in [t for t in list(self._tiles) if self._grid.band_of(t) < band]:
             del self._tiles[tile]
 
 
 def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
-    """Side of the tiles with which so many threads are soonest done with an image: a small one is cut for them.
+    """Side of the tiles with which `threads` threads finish an image soonest; a small image gets smaller tiles.
 
-    What is weighed is that a tile is computed with a halo, and that threads which find no tile left wait.
+    The estimate includes the halo of each tile, and threads that wait because no tile is left.
 
     Args:
         height: of the image in latents.
         width: of the image in latents.
-        threads: that tiles are dealt to.
+        threads: number of threads that work on tiles.
         most: largest side, a multiple of 4; smaller ones down to `SMALLEST_TILE` are tried.
     """
 
@@ -204,7 +211,7 @@ def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
 
 
 def _cuts(length: int, side: int) -> list[int]:
-    """Where equal parts of at most `side` begin, in multiples of 4; last, the end."""
+    """Starts of equal parts of at most `side`, in multiples of 4; last, the end."""
     parts = -(-length // side)
     step = -(-length // (parts * HYPER_STRIDE)) * HYPER_STRIDE
     return [*range(0, length, step), length]

@@ -1,9 +1,10 @@
-"""What encoder and decoder compute of a window of latents, given z of what lies around it.
+"""Quantisation, scale indices and reconstruction of a window of latents, given the hyper-latents around it.
 
-The same layers as in `Network.forward`, arranged for coding: without gradients, each pass computed at its own places
-only, and apart, so that a decoder can parse a whole image by the integer path alone and make its latents afterwards,
-tile by tile. Each function says how far it reaches beyond what it gives; whoever calls gives it so much more
-(`model.inference.tiling`).
+The same layers as in `Network.forward`, arranged for coding: without gradients; each pass computed
+only on its own sublattices; scale indices apart from means, so that a decoder can parse a whole
+image by the integer path alone and reconstruct its latents afterwards, tile by tile. Each function
+states the margin within which its result is not valid; callers pass a window that is larger by that
+margin (`model.inference.tiling`).
 """
 
 from collections.abc import Sequence
@@ -23,11 +24,11 @@ from model.inference.tiling import Window
 from model.network.network import Network
 
 CONTEXT_REACH = PASSES - 1
-"""Each pass but the first looks at the neighbours of those before."""
+"""Receptive field of the passes: each but the first reads the neighbours of the passes before."""
 HYPER_REACH = 3
-"""Hyper-analysis: a block at 1/16 and one at 1/32."""
+"""Receptive field of the hyper-analysis: a block at 1/16 and one at 1/32."""
 MEANS_REACH = 4
-"""The features that means are predicted from: a block at 1/32 and one at 1/16, begun at any place."""
+"""Receptive field of the means' features: a block at 1/32 and one at 1/16, at any alignment."""
 
 
 def analysis_reach(config: CodecConfig) -> int:
@@ -43,7 +44,7 @@ def synthesis_reach(config: CodecConfig) -> int:
 
 
 def hyper_window(window: Window, whole: Window) -> Window:
-    """The part of z, in its own units, that the means of a window depend on."""
+    """The window of z, in units of z, that the means of a window depend on."""
     return window.grown(MEANS_REACH, whole).coarser(HYPER_STRIDE)
 
 
@@ -69,83 +70,86 @@ class BatchQualities:
 
 
 def entropy_model(network: Network) -> EntropyModel:
-    """The network's, made ready if its weights are final (`model.network.network.finalise`), or else now."""
+    """The network's prepared entropy model (`model.network.network.finalise`), or a new one if it has none."""
     return network.entropy_model or EntropyModel(network.means, network.scales, network.prior)
 
 
-def quantise(network: Network, y: Tensor, z: Tensor, rows: BatchQualities, window: Window) -> CodedWindow:
-    """Round latents, pass by pass. Right but for a margin of `CONTEXT_REACH`.
+def quantise(network: Network, y: Tensor, z: Tensor, qualities: BatchQualities, window: Window) -> CodedWindow:
+    """Round latents, pass by pass. Not valid in a margin of `CONTEXT_REACH`.
 
     Args:
         network: the model.
         y: latents of the window, `[B, h, w, M]`.
-        z: hyper-latents around the window, whole numbers `[B, zh, zw, Z]`.
-        rows: the qualities.
-        window: where y is, in latents from the corner of z; it begins at even places.
+        z: hyper-latents around the window, integers `[B, zh, zw, Z]`.
+        qualities: of the batch.
+        window: position of y, in latents relative to the corner of z; its corner has even
+            coordinates.
     """
     model = entropy_model(network)
-    wide, narrow = _features(network.means, z, rows, window), _features(network.scales, z, rows, window)
+    wide, narrow = _features(network.means, z, qualities, window), _features(network.scales, z, qualities, window)
     y, coded = y.contiguous(), CodedWindow.nothing(y)
-    for number, places in enumerate(model.places):
+    for number, sublattices in enumerate(model.sublattices):
         of_means = model.mean_features(number, wide, coded.latent)
-        of_scales = model.scale_features(number, narrow, coded.sizes, rows.quality)
-        sum_rows = model.sum_rows(number, rows.quality)
-        for place in places:
-            mean, sums = model.means(number, place, of_means), model.sums(number, place, of_scales, sum_rows)
-            elementwise.quantise(y, mean, sums, rows.gain, model.tables, place, coded)
+        of_scales = model.scale_features(number, narrow, coded.sizes, qualities.quality)
+        sum_rows = model.sum_rows(number, qualities.quality)
+        for sublattice in sublattices:
+            mean, sums = model.means(number, sublattice, of_means), model.sums(number, sublattice, of_scales, sum_rows)
+            elementwise.quantise(y, mean, sums, qualities.gain, model.tables, sublattice, coded)
     return coded
 
 
 def scale_indices(
-    network: Network, number: int, z: Tensor, symbols: Tensor, rows: BatchQualities, window: Window
+    network: Network, number: int, z: Tensor, symbols: Tensor, qualities: BatchQualities, window: Window
 ) -> Tensor:
-    """Scale indices of one pass, uint8 `[B, h, w, M]`, 0 at the places of other passes.
+    """Scale indices of one pass, uint8 `[B, h, w, M]`, 0 where other passes code.
 
-    Exact on every device. Right but for a margin of 1, of z none.
+    Exact on every device. Not valid in a margin of 1; z needs no margin.
 
     Args:
         network: the model.
         number: of the pass.
-        z: hyper-latents around the window, whole numbers `[B, zh, zw, Z]`.
-        symbols: of the passes before, whole numbers `[B, h, w, M]`, zero elsewhere.
-        rows: the qualities.
-        window: where the symbols are, in latents from the corner of z; it begins at even places.
+        z: hyper-latents around the window, integers `[B, zh, zw, Z]`.
+        symbols: of the passes before, integers `[B, h, w, M]`, zero elsewhere.
+        qualities: of the batch.
+        window: position of the symbols, in latents relative to the corner of z; its corner has even
+            coordinates.
     """
     model = entropy_model(network)
-    narrow = _features(network.scales, z, rows, window)
-    sizes = elementwise.sizes_of(symbols, model.tables) if number else None  # nothing is known before the first pass
-    features = model.scale_features(number, narrow, sizes, rows.quality)
+    narrow = _features(network.scales, z, qualities, window)
+    sizes = elementwise.sizes_of(symbols, model.tables) if number else None  # no symbol is known before the first pass
+    features = model.scale_features(number, narrow, sizes, qualities.quality)
     indices = torch.zeros(symbols.shape, dtype=torch.uint8, device=symbols.device)
-    sum_rows = model.sum_rows(number, rows.quality)
-    for place in model.places[number]:
-        elementwise.scale_indices(model.sums(number, place, features, sum_rows), place, indices)
+    sum_rows = model.sum_rows(number, qualities.quality)
+    for sublattice in model.sublattices[number]:
+        elementwise.scale_indices(model.sums(number, sublattice, features, sum_rows), sublattice, indices)
     return indices
 
 
 def latents(
-    network: Network, z: Tensor, symbols: Tensor, indices: Tensor, rows: BatchQualities, window: Window
+    network: Network, z: Tensor, symbols: Tensor, indices: Tensor, qualities: BatchQualities, window: Window
 ) -> Tensor:
-    """The latents that whole numbers stand for, `[B, h, w, M]`. Right but for a margin of `CONTEXT_REACH`.
+    """Reconstruct latents `[B, h, w, M]` from symbols. Not valid in a margin of `CONTEXT_REACH`.
 
     Args:
         network: the model.
-        z: hyper-latents around the window, whole numbers `[B, zh, zw, Z]`.
-        symbols: of all passes, whole numbers `[B, h, w, M]`.
+        z: hyper-latents around the window, integers `[B, zh, zw, Z]`.
+        symbols: of all passes, integers `[B, h, w, M]`.
         indices: scale index of each, same shape.
-        rows: the qualities.
-        window: where they are, in latents from the corner of z; it begins at even places.
+        qualities: of the batch.
+        window: position of the symbols, in latents relative to the corner of z; its corner has even
+            coordinates.
     """
     model = entropy_model(network)
-    wide = _features(network.means, z, rows, window)
+    wide = _features(network.means, z, qualities, window)
     latent = torch.zeros(symbols.shape, device=symbols.device)
-    for number, places in enumerate(model.places):
+    for number, sublattices in enumerate(model.sublattices):
         features = model.mean_features(number, wide, latent)
-        for place in places:
-            mean = model.means(number, place, features)
-            elementwise.dequantise(symbols, indices, mean, rows.gain, model.tables, place, latent)
+        for sublattice in sublattices:
+            mean = model.means(number, sublattice, features)
+            elementwise.dequantise(symbols, indices, mean, qualities.gain, model.tables, sublattice, latent)
     return latent
 
 
-def _features(part: Means | ScalePath, z: Tensor, rows: BatchQualities, window: Window) -> Tensor:
-    features: Tensor = part.features(z.to(torch.float32), rows.quality)[window.slices]
+def _features(part: Means | ScalePath, z: Tensor, qualities: BatchQualities, window: Window) -> Tensor:
+    features: Tensor = part.features(z.to(torch.float32), qualities.quality)[window.slices]
     return features.contiguous()

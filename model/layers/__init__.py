@@ -1,1 +1,1 @@
-"""Building blocks of the networks: residual blocks, exact fixed-point layers, rows by quality."""
+"""Building blocks of the networks: residual blocks, exact fixed-point layers, parameters by quality."""

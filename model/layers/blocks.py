@@ -1,15 +1,16 @@
 """Building blocks on channels-last tensors `[B, H, W, C]`.
 
-Pointwise layers are matrix products (`nn.Linear`), which CPUs run faster than 1x1 convolutions. The block follows the
-depthwise-separable blocks of DCVC-RT (Jia et al., CVPR 2025) and the simple gate of NAFNet (Chen et al., ECCV 2022):
-multiply-adds in a few wide matrix products, little memory traffic in between.
+Pointwise layers are matrix products (`nn.Linear`), which CPUs run faster than 1x1 convolutions. The
+block follows the depthwise-separable blocks of DCVC-RT (Jia et al., CVPR 2025) and the simple gate
+of NAFNet (Chen et al., ECCV 2022): most multiply-adds in a few wide matrix products, little memory
+traffic between them.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.layers.fused_branch import ReadyBranch
+from model.layers.fused_branch import PreparedBranch
 
 
 def space_to_depth(x: Tensor, r: int) -> Tensor:
@@ -27,13 +28,14 @@ def depth_to_space(x: Tensor, r: int) -> Tensor:
 class Block(nn.Module):
     """Residual block: depthwise 3x3, gated expansion, projection. It starts as the identity (its last layer is zero).
 
-    The residual sum and the depthwise sums stay in float32; only the branch's matrix products are computed in
-    `compute_dtype`, so that bfloat16 costs the trunk nothing. About 3 C^2 multiply-adds a position.
+    The residual sum and the depthwise sums stay in float32; only the branch's matrix products are
+    computed in `compute_dtype`, so that bfloat16 costs the trunk no precision. About 3 C^2
+    multiply-adds per position.
 
     Attributes:
         compute_dtype: of the matrix products.
-        precise: whether it stays float32 whatever `set_compute_dtype` says.
-        ready: the branch made ready for inference with weights that stay, or None.
+        precise: whether the block stays in float32 irrespective of `set_compute_dtype`.
+        prepared: the branch prepared for inference with final weights, or None.
     """
 
     def __init__(self, channels: int, *, precise: bool = False) -> None:
@@ -45,10 +47,10 @@ class Block(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
         self.compute_dtype = torch.float32
-        self.ready: ReadyBranch | None = None
+        self.prepared: PreparedBranch | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, H, W, C]` to the same shape and dtype."""
+        """Map `[B, H, W, C]` to the same shape and dtype."""
         sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             t = self.compute_dtype
@@ -56,28 +58,29 @@ class Block(nn.Module):
             branch = F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t))
             return x + branch.to(x.dtype)
         sums = sums.contiguous()
-        ready = self.ready or ReadyBranch(self.expand, self.project, self.compute_dtype, final=False)
-        ready.add(x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1]))
+        prepared = self.prepared or PreparedBranch(self.expand, self.project, self.compute_dtype, final=False)
+        prepared.add(x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1]))
         return sums
 
 
 def blocks(channels: int, count: int) -> nn.Sequential:
-    """`count` blocks in a row."""
+    """A sequence of `count` blocks."""
     return nn.Sequential(*(Block(channels) for _ in range(count)))
 
 
 def set_compute_dtype(network: nn.Module, dtype: torch.dtype, *, final: bool = False) -> None:
-    """Choose the arithmetic of the blocks: float32, or bfloat16 where the machine multiplies it faster.
+    """Set the arithmetic of the blocks in a network: float32 or bfloat16.
 
     Args:
         network: any module with blocks inside.
-        dtype: of their matrix products.
-        final: their weights will not change again: inference on a CPU gets them ready once, here, not at each call.
+        dtype: of the blocks' matrix products.
+        final: the weights will not change again: on a CPU they are prepared for inference here, not
+            at each call.
     """
     for module in network.modules():
         if isinstance(module, Block):
             module.compute_dtype = torch.float32 if module.precise else dtype
             on_cpu = module.project.weight.device.type == "cpu"
-            module.ready = (
-                ReadyBranch(module.expand, module.project, module.compute_dtype) if final and on_cpu else None
+            module.prepared = (
+                PreparedBranch(module.expand, module.project, module.compute_dtype) if final and on_cpu else None
             )

@@ -1,7 +1,7 @@
 """The transform that training starts from: YCoCg colour, 8x8 DCT, 2x2 Hadamard over neighbouring blocks.
 
-A classical transform codec is a good codec already; the networks begin as exactly that, keep the strongest
-coefficients, and learn the rest in their residual branches.
+A classical transform codec is a good codec already. The networks start as exactly that, restricted
+to the strongest coefficients, and learn improvements in their residual branches.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from torch import Tensor
 from model.core.config import DCT_PATCH
 
 CHROMA_PENALTY = 2.2
-"""How much sooner a chroma coefficient fades than a luma one of the same frequency (natural images)."""
+"""Factor on the frequency of a chroma coefficient in the order of strength (measured on natural images)."""
 Frequency = tuple[int, int, int]
 """(plane, vertical, horizontal) of a coefficient; plane 0 is luma."""
 
@@ -27,8 +27,8 @@ def dct_rows(count: int) -> tuple[Tensor, list[Frequency]]:
     """The strongest `count` rows of an orthonormal YCoCg x 8x8 DCT.
 
     Returns:
-        float `[count, 192]` over a patch ordered (row, column, RGB), as `space_to_depth(image, 8)` orders it; and each
-        row's frequency.
+        float `[count, 192]` over the values of a patch in the order (row, column, RGB) of
+        `space_to_depth(image, 8)`; and the frequency of each row.
     """
     n = range(DCT_PATCH)
     basis = torch.tensor(
@@ -47,7 +47,7 @@ def dct_rows(count: int) -> tuple[Tensor, list[Frequency]]:
 
 
 def hadamard_rows(frequencies: list[Frequency], count: int) -> Tensor:
-    """The strongest `count` rows that join 2x2 neighbouring patches.
+    """The strongest `count` rows of a Hadamard transform over 2x2 neighbouring patches.
 
     Returns:
         float `[count, 4 * len(frequencies)]` over `space_to_depth(patches, 2)`, orthonormal.

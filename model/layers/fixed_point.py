@@ -1,13 +1,14 @@
-"""Integer arithmetic that any device computes alike, carried in float32.
+"""Layers of integer arithmetic, carried in float32, with the same result on every device.
 
-Encoder and decoder must agree on every symbol's distribution to the last bit, or the rest of the stream is noise.
-Floating-point networks do not give that: the order of a sum differs between devices, thread counts and library
-versions. Here activations are integers 0..255 (in units of 2^-4), weights are integers up to 255 in size (units of
-2^-7), and every partial sum stays under 2^24, so that float32 holds it exactly in whatever order it is added up (with
-TF32 products too: both factors fit its 11 bits). Results return to 8 bits by a shift and a floor.
+Encoder and decoder must agree on every symbol's distribution to the last bit, or the rest of the
+stream is noise. Floating-point networks do not guarantee that: the order of a sum differs between
+devices, thread counts and library versions. Here activations are integers 0..255 (in units of
+2^-4), weights are integers -255..255 (in units of 2^-7), and every partial sum stays below 2^24, so
+that float32 holds it exactly in any order of summation (with TF32 products too: both factors fit
+its 11 bits). Results are reduced to 8 bits by a shift and a floor.
 
-Published cost of such 8 to 16-bit entropy networks: about 0.5 % rate (arXiv 2312.11209; Balle et al., "Integer networks
-for data compression", 2019).
+Published cost of such 8 to 16-bit entropy networks: about 0.5 % of the rate (arXiv 2312.11209;
+Balle et al., "Integer networks for data compression", 2019).
 """
 
 import torch
@@ -22,7 +23,7 @@ ACCUMULATOR_BITS = ACTIVATION_BITS + WEIGHT_BITS
 ACTIVATION_MAX = 255 / 2**ACTIVATION_BITS
 WEIGHT_MAX = 255 / 2**WEIGHT_BITS
 EXACT = 2**24
-"""float32 holds every integer up to here."""
+"""float32 holds every integer up to this one exactly."""
 
 
 def round_to(x: Tensor, bits: int) -> Tensor:
@@ -37,10 +38,10 @@ def clip_activation(x: Tensor) -> Tensor:
 
 
 class FixedLinear(nn.Module):
-    """Linear layer on the integer grid: weights multiples of 2^-7, bias multiples of 2^-11, the exact sum comes out.
+    """Linear layer on an integer grid: weights are multiples of 2^-7, biases of 2^-11, and the sums are exact.
 
-    With `by_quality`, a bias row a quality is interpolated between knots on the same grid (multiples of 2^-8, weights
-    of 1/8: exact too).
+    With `by_quality`, a bias vector per quality is interpolated between knots (multiples of 2^-8,
+    interpolation weights multiples of 1/8: exact, too).
     """
 
     def __init__(self, inputs: int, outputs: int, *, by_quality: bool = False, bias: float = 0.0) -> None:
@@ -50,11 +51,11 @@ class FixedLinear(nn.Module):
         self.knots = nn.Parameter(torch.zeros(KNOTS, outputs)) if by_quality else None
 
     def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Multiples of 2^-4 up to 255/16 in size, `[..., I]`, to exact sums `[..., O]`, multiples of 2^-11.
+        """Exact sums `[..., O]`, multiples of 2^-11.
 
         Args:
-            x: activations.
-            quality: integers `[B]`, for a layer that has a bias row a quality.
+            x: activations `[..., I]`, multiples of 2^-4 with absolute values up to 255/16.
+            quality: integers `[B]`, for a layer with `by_quality`.
         """
         weight, bias, knots = self.rounded()
         y = F.linear(x, weight, bias)
@@ -63,13 +64,13 @@ class FixedLinear(nn.Module):
         return y
 
     def rounded(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Weight, bias and knots on their grids: what counts."""
+        """Weight, bias and knots rounded to their grids, as `forward` uses them."""
         weight = round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
         knots = None if self.knots is None else round_to(self.knots, ACCUMULATOR_BITS - 3)
         return weight, round_to(self.bias, ACCUMULATOR_BITS), knots
 
     def is_exact(self) -> bool:
-        """Whether no input can carry a partial sum past what float32 holds."""
+        """Whether float32 holds every partial sum exactly, for any input."""
         weight = round_to(self.weight.detach().clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)
         steps = weight.abs().sum(1) * 2**WEIGHT_BITS * 255
         extra = self.bias.detach().abs() + (self.knots.detach().abs().amax(0) if self.knots is not None else 0)
@@ -77,9 +78,9 @@ class FixedLinear(nn.Module):
 
 
 class FixedNeighbours(nn.Module):
-    """A channel's weighted sum over its 3x3 neighbourhood.
+    """Depthwise 3x3 weighted sum on the integer grid.
 
-    As nine explicit shifts: a library's convolution may transform its operands, and round.
+    Computed as nine explicit shifts: a library's convolution may transform its operands, and round.
     """
 
     def __init__(self, channels: int) -> None:
@@ -87,7 +88,7 @@ class FixedNeighbours(nn.Module):
         self.weight = nn.Parameter(torch.full((9, channels), 0.2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, H, W, C]` multiples of 2^-4 in 0..255/16 to exact sums, multiples of 2^-11, same shape."""
+        """Map `[B, H, W, C]`, multiples of 2^-4 in 0..255/16, to exact sums of that shape, multiples of 2^-11."""
         weight = self.rounded()
         h, w = x.shape[1:3]
         padded = F.pad(x, (0, 0, 1, 1, 1, 1))
@@ -98,5 +99,5 @@ class FixedNeighbours(nn.Module):
         return total
 
     def rounded(self) -> Tensor:
-        """Weights on their grid, `[9, C]`: what counts."""
+        """Weights rounded to their grid, `[9, C]`, as `forward` uses them."""
         return round_to(self.weight.clamp(-WEIGHT_MAX, WEIGHT_MAX), WEIGHT_BITS)

@@ -1,8 +1,8 @@
-"""A block's branch with weights made ready for inference on a CPU.
+"""A block's branch prepared for inference on a CPU.
 
-oneDNN does what follows a product (rectify, multiply) in the same pass, over weights that it laid out once. These are
-the operators that torch's own compiler puts in for such layers; where a build of torch lacks them, the same is done by
-one operator after the other.
+oneDNN fuses what follows a matrix product (rectify, multiply) into the product, with weights in a
+layout chosen once. These are the operators that torch's own compiler uses for such layers; where a
+build of torch lacks them, separate operators compute the same.
 """
 
 from typing import Any
@@ -12,23 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 2048
-"""Positions that a CPU takes through a branch together: with 2 x 128 channels what a core's cache holds."""
+"""Number of positions processed at a time: with 2 x 128 channels they fit a core's cache."""
 
 
-class ReadyBranch:
-    """`project(relu(gate) * value)`, where `expand` gives gate and value; copies of the weights in one dtype.
+class PreparedBranch:
+    """`project(relu(gate) * value)`, where `expand` computes gate and value, with copies of the weights in one dtype.
 
-    A copy or a pickle of it is None: weights of a copied network may change.
+    Copying or pickling one gives None, because the weights of a copied network may change.
     """
 
     def __init__(self, expand: nn.Linear, project: nn.Linear, dtype: torch.dtype, *, final: bool = True) -> None:
-        """Take over the weights.
+        """Copy the weights.
 
         Args:
             expand: `C -> 2C`, on a CPU.
             project: `C -> C`, on a CPU.
-            dtype: of their products.
-            final: it is used often enough to lay the weights out for it.
+            dtype: of the matrix products.
+            final: it is used often enough to pay for changing the layout of the weights.
         """
         self._dtype = dtype
         layers = (expand.weight, expand.bias), (project.weight, project.bias)
@@ -40,15 +40,15 @@ class ReadyBranch:
             self._laid_out = [(reorder(w.contiguous(), ROWS), b.contiguous()) for w, b in self._plain]
 
     def add(self, x: Tensor, sums: Tensor) -> None:
-        """Replace `sums` by `x + branch(sums)`, float32 `[N, C]` both, a few rows at a time.
+        """Replace `sums` by `x + branch(sums)`, both float32 `[N, C]`, `ROWS` rows at a time.
 
-        What follows the depthwise sums looks at one position: a few rows stay in the cache, and the sums' memory, which
-        nobody needs again, becomes the output's.
+        What follows the depthwise sums is pointwise: some rows at a time stay in the cache, and the
+        output takes the memory of the sums, which are not needed again.
         """
         branch = self._fused if self._laid_out and torch.backends.mkldnn.enabled else self._by_steps
         for begin in range(0, len(x), ROWS):
             part = sums[begin : begin + ROWS]
-            # Two passes: a sum of two dtypes in one is torch's slow path.
+            # Two operators: torch adds two dtypes on a slow path.
             part.copy_(branch(part.to(self._dtype))).add_(x[begin : begin + ROWS])
 
     def _fused(self, rows: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class ReadyBranch:
 
 
 def _has_fused(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has the operators, and this processor what they take in that dtype."""
+    """Whether this build of torch has the fused operators, and this processor the instructions for that dtype."""
     if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

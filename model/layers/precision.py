@@ -1,12 +1,12 @@
-"""Which arithmetic the blocks run in."""
+"""Choice of the arithmetic of the blocks."""
 
 import torch
 
 
 def best_dtype(device: str | torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster than float32, float32 elsewhere.
+    """bfloat16 where the device multiplies it faster than float32, else float32.
 
-    Faster are GPUs since Ampere and CPUs with AVX512-BF16 or AMX.
+    It is faster on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX.
     """
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

@@ -1,6 +1,7 @@
-"""Qualities: 64 rows of one model, from about 0.1 to 3 bits a pixel.
+"""Parameters by quality: one model has 64 qualities, from about 0.1 to 3 bits per pixel.
 
-Log-spaced trade-offs between rate and distortion, learned at a few knots.
+The qualities are log-spaced trade-offs between rate and distortion; parameters are learned at a few
+knots.
 """
 
 import torch
@@ -9,28 +10,29 @@ from torch import Tensor, nn
 from model.core.config import QUALITIES
 
 LAMBDA_MIN, LAMBDA_MAX = 0.0004, 1.0
-"""Weight of the squared error (in squared 8-bit levels) against bits a pixel at quality 0 and 63."""
+"""Weight of the squared error (in squared 8-bit levels) against bits per pixel, at quality 0 and 63."""
 KNOT_SPACING = 8
 KNOTS = QUALITIES // KNOT_SPACING + 1
 
 
 def tradeoff(quality: Tensor) -> Tensor:
-    """Lambda of each quality: `bits a pixel + lambda * squared error in 8-bit levels` is what training minimises."""
+    """Lambda of each quality; training minimises `bits per pixel + lambda * squared error in 8-bit levels`."""
     position = quality.to(torch.float32) / (QUALITIES - 1)
     return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** position
 
 
 def interpolate(knots: Tensor, quality: Tensor) -> Tensor:
-    """Rows of a table given at every eighth quality.
+    """Interpolate vectors that are given at every eighth quality.
 
-    The weights are multiples of 1/8: on knots that are multiples of 2^-b the result is an exact multiple of 2^-(b+3).
+    The weights are multiples of 1/8: on knots that are multiples of 2^-b the result is an exact
+    multiple of 2^-(b+3).
 
     Args:
         knots: float `[KNOTS, C]`.
         quality: `[B]`, integers in 0..63 or floats from 0 to below 64.
 
     Returns:
-        float `[B, 1, 1, C]`, ready to broadcast over `[B, H, W, C]`.
+        float `[B, 1, 1, C]`, to broadcast over `[B, H, W, C]`.
     """
     left = torch.div(quality, KNOT_SPACING, rounding_mode="floor").long()
     weight = (quality - left * KNOT_SPACING).to(knots.dtype).div(KNOT_SPACING)[:, None]
@@ -38,12 +40,12 @@ def interpolate(knots: Tensor, quality: Tensor) -> Tensor:
 
 
 class QualityRows(nn.Module):
-    """A learned vector a quality, smooth in it: few knots, so that every training image teaches its neighbours too."""
+    """A learned vector per quality, interpolated between few knots: an image trains the neighbouring qualities, too."""
 
     def __init__(self, channels: int, start: Tensor | None = None) -> None:
         super().__init__()
         self.knots = nn.Parameter(torch.zeros(KNOTS, channels) if start is None else start.clone())
 
     def forward(self, quality: Tensor) -> Tensor:
-        """Float `[B, 1, 1, C]` for integer qualities `[B]`."""
+        """Vectors of integer qualities `[B]`, float `[B, 1, 1, C]`."""
         return interpolate(self.knots, quality)

@@ -22,9 +22,9 @@ _KEPT = 2
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Multi-scale structural similarity of two 8-bit images `[H, W, C]`, 0..1, mean over the planes.
 
-    Wang, Simoncelli and Bovik 2003, with the constants, window and borders that the field's PyTorch packages share;
-    the same number as theirs, but strip by strip: it keeps 1.5 bytes a pixel. Pictures with a side
-    under `SMALLEST_MS_SSIM` are mirrored to that size first.
+    Wang, Simoncelli and Bovik 2003, with the constants, window and borders that the field's PyTorch
+    packages share; the same number as theirs, but strip by strip: it keeps 1.5 bytes a pixel.
+    Pictures with a side under `SMALLEST_MS_SSIM` are mirrored to that size first.
     """
     if min(a.shape[:2]) < SMALLEST_MS_SSIM:
         extra = [(0, max(0, SMALLEST_MS_SSIM - n)) for n in a.shape[:2]]
@@ -115,9 +115,10 @@ def _halve(x: Array, out: Array) -> None:
 def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
     """Add a plane's contrast-structure and whole similarity, summed over positions, to `sums`, float64 `[2]`.
 
-    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits the nearest caches.
-    Loads and stores take the time, so the two lines that share a weight of the symmetric window go together. Compilers
-    vectorise slices that the loop itself indexes, and no sums: each column adds up its own.
+    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits
+    the nearest caches. Loads and stores take the time, so the two lines that share a weight of the
+    symmetric window go together. Compilers vectorise slices that the loop itself indexes, and no
+    sums: each column adds up its own.
 
     Args:
         a: float32 `[H, W]`.

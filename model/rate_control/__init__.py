@@ -1,1 +1,1 @@
-"""The quality that reaches a target: models of rate and fidelity, and the search over them."""
+"""Search for the quality that reaches a target, with models of rate and fidelity."""

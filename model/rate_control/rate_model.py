@@ -1,14 +1,14 @@
-"""What a sample of an image's latents, and what was measured since, tell of its size and fidelity. No torch.
+"""Prediction of an image's size and fidelity at every quality, from sampled latents and past trials. No torch.
 
-Bare estimates hold as if the transform were orthonormal and all means zero: the error is that of
-rounding the sample, the bits are those of its logarithms, and MS-SSIM's loss is the error of each
-place over its contrast, `error / (2 variance + C2)` (Wang et al. 2003, with equal means). How far a
-curve lies from its estimate is, over photographs, about normally distributed and smooth in the
-quality: a mean and a covariance over some qualities, which `python -m bench.guess` works out. What
-kind of image it is narrows this: above all how much of it no latent can hold, which bounds its
-fidelity (`model.inference.projection_error`). Given trials of an image, the expectation of a normal
-distribution says how its curve goes on: the higher it lies here the flatter it may be there. That
-only saves trials; what holds is measured.
+A bare estimate treats the transform as orthonormal and all means as zero: the error is that of
+rounding the sample, the bits follow from the logarithms of its values, and the loss of MS-SSIM is
+the error of each block relative to its contrast, `error / (2 variance + C2)` (Wang et al. 2003,
+with equal means). Over photographs, the difference of the true curve from this estimate is
+approximately normally distributed and smooth in the quality: `python -m bench.guess` computes its
+mean and covariance at some qualities (knots). The distribution is conditioned on features of the
+image, above all on its projection error, which bounds its fidelity
+(`model.inference.projection_error`), and on the values measured in trials. The prediction only
+saves trials; the result is always measured.
 """
 
 import functools
@@ -29,24 +29,25 @@ from model.rate_control.quality_search import QUALITY_STEPS, at_every_step
 C2 = 0.001
 """Constant of SSIM's contrast and structure, for values 0..1: 0.03^2, rounded."""
 LOCAL_MEANS = 3
-"""First so many latents of a place are its means, not its contrast."""
+"""Number of first channels that hold the mean of a block, not its contrast."""
 ROUNDED_UP_FROM = 0.6
+"""Fraction from which the estimate rounds up, in place of the encoder's thresholds."""
 LEAST_BYTES = 80
-"""Of the smallest payload."""
+"""Size of the smallest payload."""
 KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
-"""Qualities at which curves are described; linear in between."""
+"""Qualities at which the differences are modelled; linear in between."""
 FEATURES_AT = 20
-"""Quality whose bare PSNR and bytes say what kind of image it is."""
+"""Quality whose estimated PSNR and bytes are features of the image."""
 FEATURES = 4
-"""Numbers that say so: those two, and two ceilings."""
+"""Number of features: those two, and two ceilings."""
 LEAST_LEFTOVER = 1e-6
-"""Below it (60 dB) nobody sees what is left over."""
+"""Projection errors below this (60 dB) do not matter."""
 MEASURES = ("psnr", "ms_ssim", "bytes")
 PRIORS = Path(__file__).parents[1] / "weights" / "guess.json"
-_LOOKED_AT = [*range(0, QUALITIES, 4), QUALITIES - 1]
-"""Qualities that estimates are made at; lines in between."""
+_ESTIMATED_AT = [*range(0, QUALITIES, 4), QUALITIES - 1]
+"""Qualities at which estimates are computed; linear in between."""
 _NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "bytes": 0.004}
-"""Standard deviation of what lines between knots leave, in the measure's units."""
+"""Standard deviation of the error of interpolating between knots, in the units of the measure."""
 
 Curve = NDArray[np.float64]
 """A value at every step, `[QUALITY_STEPS]`."""
@@ -54,10 +55,14 @@ Curve = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CurveEstimate:
-    """Of an image at every step, float `[QUALITY_STEPS]`, rising: `psnr` and `ms_ssim` in dB, natural `log_bytes`.
+    """Estimated curves of an image, float `[QUALITY_STEPS]` each, rising.
 
     Attributes:
-        ceilings: PSNR in dB that what is left over allows, in all colours and in luma, float `[2]`.
+        psnr: in dB.
+        ms_ssim: in dB.
+        log_bytes: natural logarithm of the size in bytes.
+        ceilings: highest PSNR in dB that the projection error allows, in all colours and in luma,
+            float `[2]`.
     """
 
     psnr: Curve
@@ -66,7 +71,7 @@ class CurveEstimate:
     ceilings: NDArray[np.float64]
 
     def features(self) -> NDArray[np.float64]:
-        """What kind of image it is, `[FEATURES]`."""
+        """Features of the image, `[FEATURES]`."""
         at = FEATURES_AT * FRACTIONS
         return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1], *self.ceilings])
 
@@ -76,17 +81,17 @@ class CurveEstimate:
 
 
 def estimate_curves(sample: LatentSample, gains: NDArray[np.float32], pixels: int) -> CurveEstimate:
-    """The bare estimate.
+    """Compute the bare estimate.
 
     Args:
-        sample: some places of the image.
-        gains: quantisation steps a unit of them at every quality, float `[QUALITIES, M]`.
-        pixels: of the image.
+        sample: latents at some positions of the image.
+        gains: quantisation steps per unit of y at every quality, float `[QUALITIES, M]`.
+        pixels: number of pixels of the image.
     """
     variance = np.square(sample.latents[:, LOCAL_MEANS:]).sum(1) / BLOCK_VALUES
     rounding = 1 / (12 * 255**2)  # of the output to 8 bits
     error, loss, bits = [], [], []
-    for gain in gains[_LOOKED_AT]:
+    for gain in gains[_ESTIMATED_AT]:
         scaled = np.abs(sample.latents * gain)
         missed = (scaled - np.floor(scaled + 1 - ROUNDED_UP_FROM)) / gain
         errors = np.square(missed).sum(1) / BLOCK_VALUES + rounding
@@ -99,14 +104,14 @@ def estimate_curves(sample: LatentSample, gains: NDArray[np.float32], pixels: in
 
 
 def _curve(values: NDArray[np.float64]) -> Curve:
-    """Of values at the qualities that were looked at."""
-    every_quality = np.interp(np.arange(QUALITIES), _LOOKED_AT, values)
+    """A rising curve through the values at `_ESTIMATED_AT`."""
+    every_quality = np.interp(np.arange(QUALITIES), _ESTIMATED_AT, values)
     return at_every_step(np.maximum.accumulate(every_quality))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CurvePrior:
-    """How far photographs' curves lie from their estimates: at `KNOTS`, and then their features.
+    """Normal distribution, over photographs, of the difference from the estimate at `KNOTS`, and of the features.
 
     Attributes:
         mean: float `[K + FEATURES]`.
@@ -118,12 +123,12 @@ class CurvePrior:
 
     @classmethod
     def of(cls, rows: NDArray[np.float64]) -> "CurvePrior":
-        """Of measured curves, a row each; the median stands for the mean, since some images are like no other."""
+        """Fit to measured rows of K + FEATURES values, with the median as a mean that is robust to outliers."""
         mean = np.median(rows, axis=0)
         return cls(mean, (rows - mean).T @ (rows - mean) / len(rows))
 
     def given(self, features: NDArray[np.float64]) -> "CurvePrior":
-        """Of images of that kind, at the knots alone."""
+        """The distribution at the knots, conditioned on the features of an image."""
         k = len(KNOTS)
         pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(FEATURES), self.covariance[k:, :k]).T
         mean = self.mean[:k] + pull @ (features - self.mean[k:])
@@ -131,21 +136,21 @@ class CurvePrior:
 
 
 class ExpectedCurve:
-    """One measure of one image at every step, as far as it is known."""
+    """Expected curve of one measure of one image."""
 
     def __init__(self, bare: CurveEstimate, measure: str, priors: Mapping[str, CurvePrior] | None = None) -> None:
-        """Before anything is measured.
+        """Condition the prior on the image.
 
         Args:
             bare: estimate of the image.
             measure: one of `MEASURES`.
-            priors: of all measures; without them those of the shipped model.
+            priors: of all measures; by default those of the shipped model.
         """
         self._bare, self._noise = bare.of(measure), _NOISE[measure]
         self._prior = (priors or shipped_priors())[measure].given(bare.features())
 
     def given(self, known: Mapping[int, float]) -> Curve:
-        """The curve, rising, through the measured value at each known step."""
+        """The expected curve, rising, conditioned on the measured value at each known step."""
         mean, covariance = self._prior.mean, self._prior.covariance
         steps = list(known)
         if steps:
@@ -159,18 +164,18 @@ class ExpectedCurve:
 
 @functools.cache
 def shipped_priors() -> dict[str, CurvePrior]:
-    """Of the shipped model; models that began as it lie near."""
+    """Priors of the shipped model; they suit models that were adapted from it, too."""
     written: dict[str, dict[str, Any]] = json.loads(PRIORS.read_text())
     return {m: CurvePrior(np.array(written[m]["mean"]), np.array(written[m]["covariance"])) for m in MEASURES}
 
 
 @functools.cache
 def _weights() -> NDArray[np.float64]:
-    """What each knot weighs at each step, `[QUALITY_STEPS, K]`."""
+    """Interpolation weight of each knot at each step, `[QUALITY_STEPS, K]`."""
     steps = np.arange(QUALITY_STEPS) / FRACTIONS
     return np.stack([np.interp(steps, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)
 
 
 def knot_steps() -> list[int]:
-    """Steps of the knots."""
+    """Quality steps of the knots."""
     return [round(q * FRACTIONS) for q in KNOTS]

@@ -1,7 +1,7 @@
-"""Pressing pictures to a floor of fidelity or a limit of size.
+"""Encoding of pictures to a floor of fidelity or a limit of size.
 
-The latents y are made once; each trial is a quantisation, a reconstruction and a measurement of the whole picture.
-Where to begin is guessed from a sample of y (`model.rate_control.rate_model`).
+The latents y are computed once; each trial quantises, reconstructs and measures the whole picture.
+The first quality to try is predicted from a sample of y (`model.rate_control.rate_model`).
 """
 
 import math
@@ -22,33 +22,33 @@ from model.rate_control.quality_search import Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
 
 TOLERANCE = 0.15
-"""How far above its floor, in dB, a picture may land."""
+"""Largest accepted distance above a floor, in dB."""
 SLACK = 0.02
-"""How far below its limit, as a share of the bytes, a picture may land."""
+"""Largest accepted distance below a limit of size, as a share of the bytes."""
 SAMPLE = 256
-"""Positions of latents that a guess is made from."""
+"""Number of positions of latents from which the curves are predicted."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reached:
-    """The trial to keep, and whether it meets the target."""
+    """The chosen trial, and whether it meets the target."""
 
-    pressed: Quantised
+    quantised: Quantised
     met: bool
 
 
 class Targeting:
-    """One target, for pictures of one model."""
+    """Encodes pictures to one target with one model."""
 
     def __init__(
         self, target: Target, gains: NDArray[np.float32], payload_size: Callable[[Picture, Quantised], int]
     ) -> None:
-        """What to reach.
+        """Set the target.
 
         Args:
             target: a floor or a limit.
-            gains: of all qualities, float `[QUALITIES, M]`.
-            payload_size: bytes of a picture's payload without metadata.
+            gains: quantisation steps per unit of y at every quality, float `[QUALITIES, M]`.
+            payload_size: function that returns the bytes of a picture's payload without metadata.
         """
         self._target = target
         self._gains = gains
@@ -56,7 +56,7 @@ class Targeting:
         self._floor = target.max_bpp is None
 
     def reach(self, encoder: Encoder, *, check: bool) -> list[Reached]:
-        """Try qualities until each of the encoder's pictures just meets the target, or nearly.
+        """Try qualities until each of the encoder's pictures meets the target within the tolerance.
 
         Args:
             encoder: of pictures of one size.
@@ -64,15 +64,15 @@ class Targeting:
         """
         searches = self._searches(encoder)
         kept: dict[int, Quantised] = {}
-        checked = self._floor  # for a limit from the second trial on: the first seldom lands
+        checked = self._floor  # for a limit of size from the second trial on: the first is seldom the last
         while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
             made = self._try(encoder, list(members), list(members.values()), check=checked)
             checked = self._floor or check
-            for (i, step), pressed in zip(members.items(), made, strict=True):
-                searches[i].record(step, self._value(encoder.pictures[i], pressed))
+            for (i, step), quantised in zip(members.items(), made, strict=True):
+                searches[i].record(step, self._value(encoder.pictures[i], quantised))
                 if searches[i].nearest() == step:
-                    kept[i] = pressed
-        if check and (rest := [i for i, pressed in kept.items() if pressed.psnr is None]):
+                    kept[i] = quantised
+        if check and (rest := [i for i, quantised in kept.items() if quantised.psnr is None]):
             kept |= zip(rest, encoder.quantise(rest, [kept[i].fine_quality for i in rest], check=True), strict=True)
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
@@ -92,27 +92,27 @@ class Targeting:
         pixels = picture.width * picture.height
         return search_for(self._target, estimate_curves(sample, self._gains, pixels), pixels)
 
-    def _value(self, picture: Picture, pressed: Quantised) -> float:
-        """What a search compares with its goal."""
+    def _value(self, picture: Picture, quantised: Quantised) -> float:
+        """The value that a search compares with its goal."""
         if self._target.max_bpp is not None:
-            return math.log(self._payload_size(picture, pressed))
+            return math.log(self._payload_size(picture, quantised))
         if self._target.min_psnr is not None:
-            assert pressed.psnr is not None
-            return pressed.psnr
-        assert pressed.ms_ssim is not None
-        return decibels(pressed.ms_ssim)
+            assert quantised.psnr is not None
+            return quantised.psnr
+        assert quantised.ms_ssim is not None
+        return decibels(quantised.ms_ssim)
 
 
 def search_for(
     target: Target, bare: CurveEstimate, pixels: int, priors: Mapping[str, CurvePrior] | None = None
 ) -> Search:
-    """A search for a floor or a limit, of which nothing is measured yet.
+    """A search for a floor or a limit, before the first trial.
 
     Args:
-        target: what to reach; no quality.
+        target: a floor or a limit.
         bare: estimate of the picture.
-        pixels: of it.
-        priors: what is expected of pictures, by measure; without them what the shipped model's curves are like.
+        pixels: number of pixels of the picture.
+        priors: by measure; by default those of the shipped model.
     """
     if target.max_bpp is not None:
         size = math.log(target.max_bpp * pixels / 8)

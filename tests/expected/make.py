@@ -1,10 +1,11 @@
-"""Makes the golden files: a tiny model, payloads, and what they decode to.
+"""Creates the golden files: a tiny model, payloads, and their decoded pixels and symbols.
 
     python -m tests.expected.make
 
-Golden files are a promise: from the first release on, every later maepress decodes them to the same symbols and, within
-one level, to the same pixels. Once released they are never made again; a new format version gets files of its own
-beside them. (Version 1 is not released yet; until it is, a change of format makes them anew.)
+From the first release on, every later maepress decodes the golden files to the same symbols and,
+within one level, to the same pixels. Once released they are never created again; a new format
+version gets its own files beside them. Version 1 is not released yet; until then, a change of the
+format creates them again.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ SHAPE = CodecConfig(
 
 
 def network() -> Network:
-    """A network in which every layer has something to say."""
+    """A network in which no layer is zero."""
     torch.manual_seed(1)
     made = Network(SHAPE)
     with torch.no_grad():
@@ -54,7 +55,7 @@ def network() -> Network:
 
 
 def pictures() -> dict[str, tuple[Picture, int | Target]]:
-    """What is pressed, and at which quality or to what."""
+    """The pictures, each with its quality or target."""
     alpha = (np.indices((29, 45)).sum(0) * 3).astype(np.uint8)
     noise = np.random.default_rng(2).integers(0, 256, (40, 72, 3)).astype(np.uint8)
     ramp = (np.indices((17, 33))[1] * 7).astype(np.uint8)
@@ -82,7 +83,7 @@ def with_section(payload: bytes, tag: int, data: bytes) -> bytes:
 
 
 def digest(latents: Latents) -> str:
-    """SHA-256 of the whole numbers of a payload: z, symbols and scale indices, little-endian."""
+    """SHA-256 of the integers of a payload: z, symbols and scale indices, little-endian."""
     parts: list[NDArray[np.generic]] = [latents.z, latents.symbols.astype("<i4"), latents.indices]
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
@@ -94,7 +95,7 @@ def main() -> None:
         (FOLDER / "model" / name).write_bytes(data)
     model, symbols = checkpoint.load(FOLDER / "model"), {}
     codec = Codec(model)
-    set_compute_dtype(model.network, torch.float32)  # whatever this machine prefers
+    set_compute_dtype(model.network, torch.float32)  # on every machine
     for name, (picture, quality) in pictures().items():
         (payload,) = codec.compress([picture], quality)
         if name == "unknown-section":

@@ -1,10 +1,10 @@
-"""Spoil payloads and see how they end.
+"""Fuzz the decoder: decode corrupted payloads and check the outcome.
 
 python -m tests.fuzz [--cases 100000] [--seed 0] [--out build/fuzz]
 
-Every case must end in `DamagedPayload`, `WrongModel`, `UnsupportedImage` or a picture: no crash, no other error, at
-most a second of processor time, and no more memory than the size in its header allows. Cases that do not are
-written to OUT.
+Every case must end in `DamagedPayload`, `WrongModel`, `UnsupportedImage` or a picture: no crash, no
+other error, at most a second of processor time, and no more memory than the size in its header
+allows. Cases that do not are written to OUT.
 """
 
 import argparse
@@ -16,8 +16,10 @@ from tests.fuzz.driver import Report, fuzz
 
 
 def main() -> int:
-    """Run, print, keep what failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Spoil payloads and see how they end.")
+    """Run, print the outcomes, and save failing cases."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Decode corrupted payloads and check the outcome."
+    )
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
@@ -40,7 +42,7 @@ def main() -> int:
     for outcome, count in report.outcomes.most_common():
         print(f"{count:8,}  {outcome}")
     rate = options.cases / report.seconds
-    print(f"{options.cases:8,}  cases of seed {options.seed}, {rate:.0f} a second, {len(report.failures)} failures")
+    print(f"{options.cases:8,}  cases of seed {options.seed}, {rate:.0f} per second, {len(report.failures)} failures")
     return bool(report.failures)
 
 

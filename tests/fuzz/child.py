@@ -1,9 +1,9 @@
-"""Decodes spoiled payloads, one after the other, under limits: the process that may die.
+"""The process that decodes corrupted payloads, one after the other, under limits; it may crash.
 
     python -m tests.fuzz.child SEED FIRST END
 
-Prints a line a case: its number and how it ended. Hangs and crashes end the process; `tests.fuzz.driver` sees which
-case that was, and goes on behind it.
+Prints one line per case: its number and its outcome. Hangs and crashes end the process;
+`tests.fuzz.driver` records the case and continues with the next one.
 """
 
 import io
@@ -28,14 +28,14 @@ from tests.fuzz.inventions import invented
 from tests.fuzz.mutations import case
 
 SECONDS = 1.0
-"""Processor time of one decode."""
+"""Limit of processor time per decode."""
 WAIT = 60.0
-"""Seconds of the clock: nobody can tell a busy machine from a deadlock sooner."""
+"""Limit of wall-clock time per decode: long enough to tell a deadlock from a busy machine."""
 MEMORY = 64 << 20
-MEMORY_A_PIXEL = 2048
-"""Bytes of address space that a decode may add: some for anything, and some a pixel that the header claims."""
+MEMORY_PER_PIXEL = 2048
+"""Bytes of address space that a decode may add: a fixed part, and a part per pixel of the size in the header."""
 FEW = 8
-"""One in so many payloads is of the shipped model, which takes ten times as long."""
+"""One of this number of payloads is of the shipped model, which takes ten times as long."""
 
 
 @cache
@@ -59,7 +59,7 @@ def corpus() -> list[bytes]:
 
 
 def payload_of(seed: int, number: int) -> bytes:
-    """The case of that number."""
+    """The payload of a case."""
 
     def invent_one(rng: np.random.Generator) -> bytes:
         return invented(GOLDEN / "model" if rng.integers(FEW) else checkpoint.BASE, rng)
@@ -68,7 +68,7 @@ def payload_of(seed: int, number: int) -> bytes:
 
 
 def outcome(payload: bytes, *, by_pillow: bool = False) -> str:
-    """How a payload ends: "decoded", or the name of the error. Any other error is raised.
+    """Outcome of decoding: "decoded", or the name of an expected error. Other errors are raised.
 
     Args:
         payload: anything.
@@ -102,7 +102,7 @@ def _outcome_by_pillow(payload: bytes) -> str:
 
 
 def _size(payload: bytes) -> int:
-    """Pixels that a header claims, as far as the container can hold them."""
+    """Number of pixels of the size in the header, limited to 2^24."""
     try:
         header = container.read_header(payload)
     except DamagedPayload:
@@ -116,14 +116,14 @@ def _used() -> int:
 
 
 def _limited(payload: bytes, *, by_pillow: bool) -> str:
-    """An outcome under limits. The default action of both signals ends the process, also inside of a library."""
-    limit = _used() + MEMORY + MEMORY_A_PIXEL * _size(payload)
+    """Outcome under limits. The default action of both signals ends the process, even inside a library."""
+    limit = _used() + MEMORY + MEMORY_PER_PIXEL * _size(payload)
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.setitimer(signal.ITIMER_REAL, WAIT)
     try:
         return outcome(payload, by_pillow=by_pillow)
-    except Exception as e:  # whatever it is: this is what is looked for
+    except Exception as e:  # any unexpected error is a finding
         return f"failure {type(e).__name__}: {' '.join(str(e).split())[:200]}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -132,9 +132,9 @@ def _limited(payload: bytes, *, by_pillow: bool) -> str:
 
 
 def main(seed: int, first: int, end: int) -> None:
-    """Cases first..end - 1."""
+    """Run the cases first..end - 1."""
     torch.set_num_threads(1)
-    for payload in corpus()[-6:]:  # what is allocated once, is allocated now
+    for payload in corpus()[-6:]:  # allocates what is allocated once
         outcome(payload), outcome(payload, by_pillow=True)
     for number in range(first, end):
         payload, by_pillow = payload_of(seed, number), number % 8 == 0

@@ -1,4 +1,4 @@
-"""Runs `tests.fuzz.child` over many cases, and starts it again behind each case that ended it."""
+"""Runs `tests.fuzz.child` over many cases, and restarts it after each case that ended it."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ NAMES = {signal.SIGPROF: "failure hang: more than its processor time", signal.SI
 
 @dataclass(slots=True)
 class Report:
-    """How many cases ended in which way, the numbers of those that should not have, and how long it took."""
+    """Counts of outcomes, failures by number of the case, and duration in seconds."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, number: int, outcome: str) -> None:
-        """Take in one case."""
+        """Add one case."""
         failed = "failure" in outcome
         self.outcomes["failure" if failed else outcome] += 1
         if failed:
@@ -37,17 +37,17 @@ def fuzz(
     child: Sequence[str] = CHILD,
     progress: Callable[[Report], None] = lambda _: None,
 ) -> Report:
-    """Cases first..end - 1 of a seed.
+    """Run the cases first..end - 1 of a seed.
 
     Args:
         seed: of the whole run.
         first: number of the first case.
         end: number after the last.
-        child: command that decodes, to which seed, first and end are appended.
-        progress: called with what there is so far after every case.
+        child: command of the decoding process, to which seed, first and end are appended.
+        progress: called with the report after every case.
 
     Raises:
-        RuntimeError: when the child ends before its first case, which is its own mistake.
+        RuntimeError: when the child ends before its first case.
     """
     report, began = Report(), time.monotonic()
     while first < end:

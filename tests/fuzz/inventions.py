@@ -1,6 +1,6 @@
-"""Payloads that no encoder would write and every decoder must read: any whole numbers, properly coded.
+"""Valid payloads that no encoder would write but every decoder must read: arbitrary integers, properly coded.
 
-They come where spoiled streams do not, because those do not end where they should: to the networks.
+They reach the networks. Corrupted streams seldom do, because they do not end where they should.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ def _model(folder: Path) -> tuple[EntropyCoder, Tensors]:
 
 
 def invented(folder: Path, rng: np.random.Generator) -> bytes:
-    """A sound payload of a model: random sizes, hyper-latents, symbols up to the largest there are, alpha."""
+    """A valid payload of a model with random size, hyper-latents, symbols up to the largest possible, and alpha."""
     coder, tensors = _model(folder)
     height, width = (int(n) for n in rng.choice(SIDES, 2))
     header = Header(coder.fingerprint, width, height, int(rng.integers(64)), Colour(int(rng.integers(2))))

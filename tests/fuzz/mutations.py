@@ -1,7 +1,8 @@
-"""Ways to spoil a payload.
+"""Ways to corrupt a payload.
 
-A case is a number: `case(seed, number, corpus)` gives the same bytes for ever, so that a finding is two numbers. Most
-mutations end with a checksum made anew, or the reader would stop at it and nothing behind it would be tried.
+`case(seed, number, corpus)` always gives the same bytes, so that two numbers identify a finding.
+Most mutations end with a new checksum; otherwise the reader would stop there, and the code after it
+would not be tested.
 """
 
 import struct
@@ -28,13 +29,13 @@ def varint(n: int) -> bytes:
 
 
 def sealed(body: bytes) -> bytes:
-    """A body with the checksum that belongs to it."""
+    """A body with its checksum."""
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
 @dataclass(slots=True)
 class Parts:
-    """A payload taken apart; what is put together again need not make sense."""
+    """The parts of a payload, to be changed and joined; the result need not be valid."""
 
     fixed: bytearray  # magic, version, colour kind, quality, fingerprint
     width: int
@@ -64,11 +65,11 @@ class Parts:
         return next((i for i, (t, _) in enumerate(self.sections) if t == tag), None)
 
 
-# --- Of plain bytes
+# --- Mutations of bytes
 
 
 def flip(data: bytes, rng: Rng) -> bytes:
-    """One to four bits turned over."""
+    """Flip one to four bits."""
     changed = bytearray(data)
     for _ in range(int(rng.integers(1, 5))):
         if changed:
@@ -77,68 +78,68 @@ def flip(data: bytes, rng: Rng) -> bytes:
 
 
 def cut(data: bytes, rng: Rng) -> bytes:
-    """Only the beginning."""
+    """Truncate."""
     return data[: int(rng.integers(len(data) + 1))]
 
 
 def insert(data: bytes, rng: Rng) -> bytes:
-    """Some bytes put in, random ones or all alike."""
+    """Insert bytes, random or all equal."""
     at, count = int(rng.integers(len(data) + 1)), int(rng.integers(1, 40))
     return data[:at] + (rng.bytes(count) if rng.integers(2) else bytes([int(rng.integers(256))]) * count) + data[at:]
 
 
 def remove(data: bytes, rng: Rng) -> bytes:
-    """Some bytes taken out."""
+    """Remove some bytes."""
     at = int(rng.integers(len(data) + 1))
     return data[:at] + data[at + int(rng.integers(1, 12)) :]
 
 
 def replace(data: bytes, rng: Rng) -> bytes:
-    """Random bytes instead."""
+    """Replace by random bytes."""
     return rng.bytes(len(data))
 
 
 def constant(data: bytes, rng: Rng) -> bytes:
-    """As many bytes, all alike."""
+    """Replace by equal bytes."""
     return bytes([int(rng.choice([0, 127, 128, 255]))]) * len(data)
 
 
 def splice(data: bytes, other: bytes, rng: Rng) -> bytes:
-    """The beginning of one and the end of another."""
+    """Join the beginning of one payload and the end of another."""
     return data[: int(rng.integers(len(data) + 1))] + other[int(rng.integers(len(other) + 1)) :]
 
 
 PLAIN: tuple[Callable[[bytes, Rng], bytes], ...] = (flip, cut, insert, remove, replace, constant)
 
 
-# --- Of parts
+# --- Mutations of parts
 
 
 def any_section(parts: Parts, rng: Rng) -> None:
-    """A section spoiled as plain bytes are."""
+    """Apply a mutation of bytes to a section."""
     i = parts.pick(rng)
     tag, data = parts.sections[i]
     parts.sections[i] = tag, PLAIN[int(rng.integers(len(PLAIN)))](data, rng)
 
 
 def unpacked(parts: Parts, rng: Rng) -> None:
-    """A section under zlib, spoiled before it is packed again."""
+    """Unpack a zlib section, corrupt its content and pack it again."""
     found = [i for i, (tag, data) in enumerate(parts.sections) if tag in (5, 6) and data]
     if found:
         i = int(rng.choice(found))
         tag, data = parts.sections[i]
         try:
             plain = zlib.decompress(data[1:]) if tag == 6 or data[0] else data[1:]
-        except zlib.error:  # spoiled before
+        except zlib.error:  # corrupted before
             return
-        spoiled = PLAIN[int(rng.integers(len(PLAIN)))](plain, rng)
+        corrupted = PLAIN[int(rng.integers(len(PLAIN)))](plain, rng)
         packed = tag == 6 or rng.integers(2)
         first = data[0] if tag == 6 else int(packed)
-        parts.sections[i] = tag, bytes([first]) + (zlib.compress(spoiled, 9) if packed else spoiled)
+        parts.sections[i] = tag, bytes([first]) + (zlib.compress(corrupted, 9) if packed else corrupted)
 
 
 def bomb(parts: Parts, rng: Rng) -> None:
-    """A few kB that unpack to many MB."""
+    """Insert a few kB that unpack to many MB."""
     tag = int(rng.choice([5, 6]))
     data = bytes([int(rng.integers(1, 3))]) + zlib.compress(bytes([int(rng.choice([0, 1, 129]))]) * (1 << 23), 9)
     at = parts.find(tag)
@@ -146,46 +147,46 @@ def bomb(parts: Parts, rng: Rng) -> None:
 
 
 def drop(parts: Parts, rng: Rng) -> None:
-    """A section left out."""
+    """Remove a section."""
     del parts.sections[parts.pick(rng)]
 
 
 def repeat(parts: Parts, rng: Rng) -> None:
-    """A section twice."""
+    """Repeat a section."""
     parts.sections.insert(parts.pick(rng), parts.sections[parts.pick(rng)])
 
 
 def swap(parts: Parts, rng: Rng) -> None:
-    """Two sections' contents exchanged."""
+    """Exchange the contents of two sections."""
     i, j = parts.pick(rng), parts.pick(rng)
     (a, x), (b, y) = parts.sections[i], parts.sections[j]
     parts.sections[i], parts.sections[j] = (a, y), (b, x)
 
 
 def rename(parts: Parts, rng: Rng) -> None:
-    """A section under another tag."""
+    """Change the tag of a section."""
     i = parts.pick(rng)
     parts.sections[i] = int(rng.integers(1, 12) if rng.integers(2) else rng.integers(256)), parts.sections[i][1]
 
 
 def invent(parts: Parts, rng: Rng) -> None:
-    """A section of random bytes."""
+    """Add a section of random bytes."""
     parts.sections.append((int(rng.integers(1, 9)), rng.bytes(int(rng.integers(0, 80)))))
 
 
 def lengthen(parts: Parts, rng: Rng) -> None:
-    """A section longer than the payload, or only than itself."""
+    """Overstate the length of a section."""
     parts.overstated[parts.pick(rng)] = int(rng.choice(HUGE) if rng.integers(2) else rng.integers(1, 64))
 
 
 def header(parts: Parts, rng: Rng) -> None:
-    """A byte of the header, now and then of the model's name."""
+    """Change a byte of the header, sometimes of the fingerprint."""
     at = int(rng.integers(4, 7)) if rng.integers(8) else int(rng.integers(15))
     parts.fixed[at] = int(rng.integers(256) if rng.integers(2) else rng.integers(70))
 
 
 def resize(parts: Parts, rng: Rng) -> None:
-    """Another width or height: a little, or absurdly."""
+    """Change width or height, slightly or to an extreme."""
     sizes = [parts.width, parts.height]
     i = int(rng.integers(2))
     kind = int(rng.integers(3))
@@ -194,7 +195,7 @@ def resize(parts: Parts, rng: Rng) -> None:
 
 
 def enlarge(parts: Parts, rng: Rng) -> None:
-    """A large size and a section of hyper-latents that makes it credible."""
+    """Enlarge the image and lengthen the section of hyper-latents accordingly."""
     at = parts.find(1)
     if at is not None:
         words = int(rng.integers(1, 60))
@@ -220,13 +221,13 @@ OF_PARTS: tuple[Callable[[Parts, Rng], None], ...] = (
 
 
 def case(seed: int, number: int, corpus: Sequence[bytes], invent_one: Callable[[Rng], bytes]) -> bytes:
-    """The spoiled payload of that number.
+    """The corrupted payload of that number.
 
     Args:
         seed: of the whole run.
         number: of this case.
         corpus: intact payloads.
-        invent_one: makes another one, of numbers that no picture has.
+        invent_one: gives a valid payload of arbitrary integers.
     """
     rng = np.random.default_rng([seed, number])
     payload, other = (corpus[int(rng.integers(len(corpus)))] for _ in range(2))
@@ -235,7 +236,7 @@ def case(seed: int, number: int, corpus: Sequence[bytes], invent_one: Callable[[
         payload = invent_one(rng)
         if rng.integers(2):
             return payload
-    if kind == 0:  # the checksum as it was
+    if kind == 0:  # the old checksum
         return PLAIN[int(rng.integers(len(PLAIN)))](payload, rng)
     if kind == 1:
         body = splice(payload, other, rng)
@@ -244,7 +245,7 @@ def case(seed: int, number: int, corpus: Sequence[bytes], invent_one: Callable[[
         return sealed(PLAIN[int(rng.integers(len(PLAIN)))](payload[:-4], rng))
     parts = Parts.of(payload)
     if rng.integers(3) and (at := parts.find(7)) is not None:
-        del parts.sections[at]  # the checksum of the numbers, behind which synthesis comes
+        del parts.sections[at]  # the checksum of the integers, which is checked before synthesis
     for _ in range(int(rng.integers(1, 3))):
         if parts.sections:
             OF_PARTS[int(rng.integers(len(OF_PARTS)))](parts, rng)

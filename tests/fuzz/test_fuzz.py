@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, and the fuzzer itself. What it finds becomes a test of the part that was to blame."""
+"""A short run of the fuzzer, and tests of the fuzzer itself. Each finding becomes a test of the part at fault."""
 
 import sys
 
@@ -10,11 +10,11 @@ from tests.fuzz.driver import fuzz
 CASES = 2000
 
 
-def test_spoiled_payloads_end_as_they_should() -> None:
+def test_corrupted_payloads_have_expected_outcomes() -> None:
     report = fuzz(1, 0, CASES)
     assert report.failures == {}
     assert sum(report.outcomes.values()) == CASES
-    # The fuzzer is of use only while it comes behind the checksum, and to the networks.
+    # The fuzzer is useful only if cases get past the checksum, and to the networks.
     assert report.outcomes["decoded"] > CASES // 20
     assert report.outcomes["DamagedPayload"] > CASES // 2
 
@@ -43,7 +43,7 @@ child.main(*map(int, sys.argv[1:]))
 """
 
 
-def test_crashes_errors_hangs_and_greed_are_seen() -> None:
+def test_crashes_errors_hangs_and_excessive_memory_are_reported() -> None:
     report = fuzz(0, 0, 7, child=(sys.executable, "-c", BAD_CHILD))
     assert report.failures == {
         1: "failure crash: SIGSEGV",
@@ -54,6 +54,6 @@ def test_crashes_errors_hangs_and_greed_are_seen() -> None:
     assert report.outcomes == {"decoded": 2, "Pillow: decoded": 1, "failure": 4}
 
 
-def test_a_child_that_cannot_start_is_no_finding() -> None:
+def test_a_child_that_cannot_start_is_not_a_finding() -> None:
     with pytest.raises(RuntimeError, match="status 3 before case 5"):
         fuzz(0, 5, 7, child=(sys.executable, "-c", "raise SystemExit(3)"))

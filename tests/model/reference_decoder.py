@@ -1,8 +1,8 @@
 """A second decoder, written from docs/format.md alone: numpy and Python's integers, nothing of maepress.
 
-It is slow and short. What it gives must be what the real decoder gives: the same whole numbers, and
-pixels within one level (`tests/model/bitstream/test_format.py`). Whoever changes the format changes
-the document, this file and the golden files.
+It is short and slow. Its integers must equal those of the real decoder, and its pixels may differ
+by one level (`tests/model/bitstream/test_format.py`). A change of the format changes the document,
+this file and the golden files.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ Tensors = dict[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
-    """Everything that a payload holds: header fields, sections, whole numbers `[h, w, M]`, planes `[H, W, C]`."""
+    """The content of a payload: header fields, sections, integers `[h, w, M]`, planes `[H, W, C]`."""
 
     width: int
     height: int
@@ -40,9 +40,9 @@ class Decoded:
 
 
 def decode(payload: bytes, model_folder: Path) -> Decoded:
-    """A payload and the folder of the model that pressed it to numbers and pixels."""
-    colour, step, fingerprint, width, height, sections = read_container(payload)
-    quality = int(step)
+    """Decode a payload, given the folder of its model."""
+    colour, fine_quality, fingerprint, width, height, sections = read_container(payload)
+    quality = int(fine_quality)
     tensors = read_safetensors((model_folder / "model.safetensors").read_bytes())
     assert fingerprint == fingerprint_of(tensors, json.loads((model_folder / "config.json").read_text())["config"])
     h, w = -(-height // 16), -(-width // 16)
@@ -61,7 +61,7 @@ def decode(payload: bytes, model_folder: Path) -> Decoded:
     if 7 in sections:
         numbers = z.astype("<i1").tobytes() + symbols.astype("<i4").tobytes()
         assert sections[7] == struct.pack("<I", crc32c(numbers))
-    image = Picture(tensors, quality, step).image(z, symbols, indices, number)[:height, :width]
+    image = Picture(tensors, quality, fine_quality).image(z, symbols, indices, number)[:height, :width]
     if colour == 1:
         image = (2 * image.sum(2, keepdims=True) + 3) // 6
     alpha = read_alpha(sections[6], height, width) if 6 in sections else None
@@ -83,7 +83,7 @@ def crc32c(data: bytes) -> int:
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it."""
+    """The number at a position, and the position after it."""
     value = shift = 0
     while True:
         value |= (data[at] & 127) << shift
@@ -133,7 +133,7 @@ def fingerprint_of(tensors: Tensors, config: dict[str, object]) -> str:
 
 
 def latent_tables(tensors: Tensors) -> list[Integers]:
-    """Counts of each of the 64 scale indices."""
+    """The table of each of the 64 scale indices."""
     ends = np.cumsum(tensors["tables.latent_sizes"])
     return [t.astype(np.int64) for t in np.split(tensors["tables.latent"], ends[:-1])]
 
@@ -152,7 +152,7 @@ class Ans:
         self.refill()
 
     def refill(self) -> None:
-        """Take a word when the state has fallen below 2^32."""
+        """Take a word if the state is below 2^32."""
         if self.state < 1 << 32 and self.words:
             self.state = self.state << 32 | self.words.pop()
 
@@ -166,7 +166,7 @@ class Ans:
         return symbol
 
     def expect_end(self) -> None:
-        """All is read."""
+        """Check that all is read."""
         assert self.state == 0 and not self.words
 
 
@@ -184,8 +184,8 @@ def read_pass(data: bytes, tables: list[Integers], indices: Integers, mine: NDAr
     """The symbols of one pass, before escapes."""
     stream = Ans(data)
     for k in range(1, 64):
-        for place in zip(*np.nonzero(mine & (indices == k)), strict=True):
-            into[place] = stream.decode(tables[k]) - len(tables[k]) // 2
+        for position in zip(*np.nonzero(mine & (indices == k)), strict=True):
+            into[position] = stream.decode(tables[k]) - len(tables[k]) // 2
     stream.expect_end()
 
 
@@ -268,7 +268,7 @@ class ScalePath:
         return ((x + 64) >> 7).clip(0, 255)
 
     def near(self, name: str, symbols: Integers) -> Integers:
-        """What the symbols around tell, in sixteenths."""
+        """Weighted sum of the log-sizes around, in sixteenths."""
         size = np.rint(32 * np.log2(1 + np.minimum(np.abs(symbols), 255))).astype(np.int64).clip(0, 255)
         weights = self.rounded(f"{name}.weight", 128).clip(-255, 255)
         total = np.zeros_like(symbols)
@@ -277,7 +277,7 @@ class ScalePath:
         return self.clip(total)
 
     def indices(self, symbols: Integers, last: int) -> Integers:
-        """Indices of the passes up to `last`, given the symbols of those before it; others are of no meaning."""
+        """Indices of the passes up to `last`, given the symbols of those before it; others are not valid."""
         number = passes(self.shape)
         sums = self.layer("out", self.features)
         for this in range(1, last + 1):
@@ -294,8 +294,8 @@ class ScalePath:
 class Picture:
     """In 64-bit floating point."""
 
-    def __init__(self, tensors: Tensors, quality: int, step: float) -> None:
-        self.step = step
+    def __init__(self, tensors: Tensors, quality: int, fine_quality: float) -> None:
+        self.fine_quality = fine_quality
         self.tensors = {name: t.astype(np.float64) for name, t in tensors.items()}
         self.quality = quality
 
@@ -310,13 +310,13 @@ class Picture:
         return self.between(name, k, r)
 
     def gain(self) -> Floats:
-        """Quantisation steps a unit of y."""
-        k, r = divmod(self.step, 8)
+        """Quantisation steps per unit of y."""
+        k, r = divmod(self.fine_quality, 8)
         steps: Floats = np.exp(self.between("log_gain", int(k), r))
         return steps
 
     def between(self, name: str, k: int, r: float) -> Floats:
-        """Between knots k and k + 1."""
+        """Interpolate between knots k and k + 1."""
         knots: Floats = self.tensors[f"{name}.knots"]
         between: Floats = (knots[k] * (8 - r) + knots[k + 1] * r) / 8
         return between
@@ -331,7 +331,7 @@ class Picture:
         return x + self.layer(f"{name}.project", np.maximum(gate, 0) * value)
 
     def blocks(self, name: str, x: Floats) -> Floats:
-        """All blocks of that name in a row."""
+        """All blocks of that name in sequence."""
         count = 0
         while f"{name}.{count}.expand.weight" in self.tensors:
             x = self.block(f"{name}.{count}", x)
@@ -352,7 +352,7 @@ class Picture:
         return np.floor(255 * image + 0.5).clip(0, 255).astype(np.int64)
 
     def features(self, z: Integers) -> Floats:
-        """What z tells about the means, not yet cropped."""
+        """Features of z for the means, not yet cropped."""
         x = self.block("means.block1", np.maximum(unpatch(self.layer("means.up1", z / 4), 2).astype(np.float64), 0))
         x = unpatch(self.layer("means.up2", x), 2).astype(np.float64) + self.row("means.rows")
         return self.block("means.block2", np.maximum(x, 0))

@@ -1,4 +1,4 @@
-"""The codec as its users see it: any picture in, the same picture out to within its quality."""
+"""The codec's public interface: pictures come back, as near as their quality allows."""
 
 import pickle
 
@@ -101,7 +101,7 @@ def test_a_batch_is_encoded_about_as_one_by_one(tiny_codec: Codec) -> None:
     pictures = [Picture(photo_like(60, 80, seed=i)) for i in range(5)]
     for latents, picture in zip(tiny_codec.analyse(pictures, 33), pictures, strict=True):
         (alone,) = tiny_codec.analyse([picture], 33)
-        # A float sum in another order may round a latent the other way; that is the encoder's free choice.
+        # A float sum in another order may round a latent the other way, as an encoder may.
         assert np.mean(latents.symbols != alone.symbols) < 1e-3
         assert latents.psnr == pytest.approx(alone.psnr, abs=0.02)
 
@@ -162,12 +162,12 @@ def test_the_two_halves_together_are_compress(tiny_codec: Codec) -> None:
     assert tiny_codec.coder.encode(pickle.loads(pickle.dumps(latents))) == tiny_codec.compress([picture], 33)[0]
 
 
-def test_what_travels_between_processes_is_small_integers(tiny_codec: Codec) -> None:
+def test_latents_between_processes_are_small_integers(tiny_codec: Codec) -> None:
     (latents,) = tiny_codec.analyse([Picture(photo_like(64, 64))], 33)
     assert [a.dtype.name for a in (latents.z, latents.symbols, latents.indices)] == ["int8", "int16", "uint8"]
 
 
-def test_read_only_pixels_are_pressed_without_a_warning(tiny_codec: Codec, recwarn: pytest.WarningsRecorder) -> None:
+def test_read_only_pixels_are_compressed_without_a_warning(tiny_codec: Codec, recwarn: pytest.WarningsRecorder) -> None:
     pixels = photo_like(32, 48)
     pixels.flags.writeable = False
     tiny_codec.compress([Picture(pixels)], 20)

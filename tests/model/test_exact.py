@@ -1,6 +1,7 @@
-"""What archives rest on: the shipped model writes and reads real photographs alike however it is run.
+"""The shipped model encodes and decodes photographs to the same integers in any arrangement; archives rely on this.
 
-More pictures, other processors' arithmetic and other versions of torch: `python -m bench.exactness`.
+`python -m bench.exactness` tests more pictures, other processors' arithmetic and other versions of
+torch.
 """
 
 from dataclasses import replace
@@ -31,8 +32,8 @@ SAME = [
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
     photographs = [getattr(data, name)() for name in ("astronaut", "coffee", "chelsea", "rocket")]
-    places = [(20, 30), (90, 200)]
-    parts = [pixels[y : y + SIZE[0], x : x + SIZE[1]] for pixels in photographs for y, x in places]
+    corners = [(20, 30), (90, 200)]
+    parts = [pixels[y : y + SIZE[0], x : x + SIZE[1]] for pixels in photographs for y, x in corners]
     return [Picture(np.ascontiguousarray(part)) for part in parts]
 
 
@@ -62,7 +63,8 @@ def test_bfloat16_reads_the_same_numbers_and_pixels_within_a_level(plain: Observ
 def test_what_bfloat16_wrote_reads_the_same_in_float32(
     pictures: list[Picture], plain: Observation, half: Observation
 ) -> None:
-    # It rounds some latents the other way, as an encoder may: the test would be empty otherwise.
+    # bfloat16 rounds some latents the other way, as an encoder may; else the test would test
+    # nothing.
     assert half.payloads != plain.payloads
     read = observe(PLAIN, pictures[:1], QUALITIES[:1], half.payloads).read
     assert all(np.array_equal(a, b) for a, b in zip(half.written, read, strict=True))

@@ -1,7 +1,7 @@
-"""Old payloads decode for ever: the same symbols exactly, the same pixels within a rounding step.
+"""Golden payloads decode to the same symbols exactly, and to the same pixels within a rounding step.
 
-The files are never made anew once a version is released (`tests/expected/make.py` says how they were made). When this
-test fails, the change that made it fail is wrong, or it is a new format version, which reads the old one too.
+The files never change once a version is released (`tests/expected/make.py` made them). A change
+that fails this test is wrong, or it is a new format version, which must read the old one, too.
 """
 
 import json
@@ -50,7 +50,7 @@ def test_golden_payloads_decode_to_their_pixels(name: str) -> None:
         assert np.array_equal(picture.alpha, expected[..., colours])
 
 
-def test_the_golden_files_are_as_varied_as_they_say() -> None:
+def test_the_golden_files_cover_every_section() -> None:
     assert SYMBOLS.keys() == pictures().keys()
     sections = {name: container.read(payload(name))[1] for name in SYMBOLS}
     assert {sections[name][Tag.ESCAPES][0] for name in ("alpha", "escapes")} == {0, 1}, "plain and packed"
@@ -63,15 +63,16 @@ def test_the_golden_files_are_as_varied_as_they_say() -> None:
     assert len(set(SYMBOLS.values())) == len(SYMBOLS)
 
 
-def test_what_is_written_today_is_what_was_written_then() -> None:
-    # Encoding may get better; while it has not, this tells of a change that nobody meant to make.
+def test_encoding_gives_the_symbols_of_the_golden_files() -> None:
+    # The encoder may improve; until then, this test detects unintended changes.
     codec = Codec.load(FOLDER / "model")
     for name, (picture, quality) in pictures().items():
         (latents,) = codec.analyse([picture], quality)
         (again,) = codec.restore([codec.coder.encode(latents)])
         golden = codec.restore([payload(name)])[0]
-        if isinstance(quality, Target):  # a search may settle on a step beside it
+        if isinstance(quality, Target):  # a search may end at a neighbouring quality step
             assert latents.met and abs(latents.header.fine_quality - golden.header.fine_quality) <= 1, name
             continue
-        # bfloat16 rounds a symbol the other way here and there, sometimes one of the few in the smallest pictures.
+        # bfloat16 rounds a symbol the other way here and there, sometimes one of the few in the
+        # smallest pictures.
         assert np.sum(again.symbols != golden.symbols) <= max(1, 0.02 * golden.symbols.size), name

@@ -1,4 +1,4 @@
-"""The codec on a GPU: what it presses there is read anywhere, and the other way round."""
+"""The codec on a GPU: payloads from a GPU decode on a CPU, and the other way round."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +25,7 @@ def pictures(count: int = 6) -> list[Picture]:
 
 
 @pytest.mark.parametrize("encoder", ["cpu", "cuda"])
-def test_every_device_reads_what_another_pressed_to_the_same_numbers(
+def test_every_device_decodes_the_payloads_of_another_to_the_same_numbers(
     encoder: str, tiny_codec: Codec, on_gpu: Codec
 ) -> None:
     payloads = (tiny_codec if encoder == "cpu" else on_gpu).compress(pictures(), QUALITY)
@@ -35,7 +35,7 @@ def test_every_device_reads_what_another_pressed_to_the_same_numbers(
         assert np.abs(one.pixels.astype(int) - other.pixels.astype(int)).max() <= 1
 
 
-def test_two_threads_with_a_stream_each_press_the_same_as_one(on_gpu: Codec) -> None:
+def test_two_threads_with_a_stream_each_give_the_payloads_of_one(on_gpu: Codec) -> None:
     def in_a_stream(seed: int) -> list[bytes]:
         with torch.cuda.stream(torch.cuda.Stream()):
             return on_gpu.compress([Picture(photo_like(512, 512, seed=seed))], QUALITY)

@@ -38,7 +38,7 @@ def test_a_saved_image_opens_with_its_size_mode_and_nearly_its_pixels(mode: str,
         assert (np.asarray(opened)[..., -1] == np.asarray(image)[..., -1]).all()
 
 
-def test_metadata_travels_with_the_file(tmp_path: Path) -> None:
+def test_metadata_is_stored_in_the_file(tmp_path: Path) -> None:
     image = _image("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -91,7 +91,7 @@ def test_draft_changes_nothing() -> None:
     assert (opened.mode, opened.size) == ("RGB", (70, 50))
 
 
-def test_what_cannot_be_written_or_read_is_refused(tmp_path: Path) -> None:
+def test_unsupported_images_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="CMYK"):
         _image("CMYK").save(tmp_path / "x.mae")
     with pytest.raises(ValueError, match="quality 99"):

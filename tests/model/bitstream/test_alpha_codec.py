@@ -1,4 +1,4 @@
-"""Alpha planes are lossless, small when they are simple, and damage is refused."""
+"""Alpha planes are lossless, simple ones take few bytes, and damaged ones are rejected."""
 
 import zlib
 

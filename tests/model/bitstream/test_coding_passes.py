@@ -1,9 +1,9 @@
-"""The order of coding covers every latent once, and leaves known neighbours to the later passes."""
+"""The passes cover every latent once, and later passes have known neighbours."""
 
 import numpy as np
 import pytest
 
-from model.bitstream.coding_passes import PASSES, lattice, pass_map, pass_of
+from model.bitstream.coding_passes import PASSES, pass_map, pass_of, sublattices
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4), (3, 5, 16), (8, 8, 64)])
@@ -33,12 +33,12 @@ def test_a_crop_at_even_positions_has_the_same_order() -> None:
     assert np.array_equal(whole[4:, 2:], pass_map(8, 10, 8))
 
 
-def test_the_lattice_and_single_positions_tell_the_same_order() -> None:
+def test_sublattices_and_single_positions_give_the_same_passes() -> None:
     shape = (7, 5, 10)
     passes = pass_map(*shape)
-    stepped = np.full(shape, 9, np.uint8)
+    found = np.full(shape, 9, np.uint8)
     for number in range(PASSES):
-        for place in lattice(number):
-            stepped[None][place.slices] = number
-    assert np.array_equal(stepped, passes)
+        for sublattice in sublattices(number):
+            found[None][sublattice.slices] = number
+    assert np.array_equal(found, passes)
     assert np.array_equal(pass_of(np.arange(passes.size), shape), passes.reshape(-1))

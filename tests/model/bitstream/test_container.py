@@ -1,4 +1,4 @@
-"""The container: what was written is read; what was not is refused."""
+"""The container reads what was written, and rejects everything else."""
 
 import struct
 
@@ -16,7 +16,7 @@ SECTIONS = {Tag.HYPER: b"hyper", Tag.SECOND: bytes(range(200)), Tag.EXIF: b"exif
 
 
 def sealed(body: bytes) -> bytes:
-    """A body with the checksum that belongs to it."""
+    """A body with its checksum."""
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
@@ -74,7 +74,7 @@ def test_unknown_sections_above_127_are_skipped_and_below_refused() -> None:
         container.read(sealed(body + b"\x08\x03new" + b"\x00"))
 
 
-def test_a_section_that_comes_twice_or_runs_over_the_end_is_refused() -> None:
+def test_a_section_that_is_repeated_or_exceeds_the_payload_is_refused() -> None:
     body = container.write(HEADER, SECTIONS)[:-5]
     for more in (b"\x01\x01x\x00", b"\x05\x7fx\x00", b"\x05\xff\xff\xff\xff\xff\xff\x00", b"", b"\x00\x00"):
         with pytest.raises(DamagedPayload):
@@ -100,5 +100,5 @@ def test_impossible_headers_are_refused() -> None:
 
 def test_other_files_are_told_from_payloads() -> None:
     for data in (b"", b"MAEP", b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff\xd8" * 40):
-        with pytest.raises(DamagedPayload, match="no maepress payload"):
+        with pytest.raises(DamagedPayload, match="not a maepress payload"):
             container.read(data)

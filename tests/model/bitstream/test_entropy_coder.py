@@ -1,4 +1,4 @@
-"""Entropy coding: any whole numbers come back, at the cost their tables name; damage does not go unnoticed."""
+"""Entropy coding is lossless for any integers, costs what the tables give, and detects damage."""
 
 import pickle
 import subprocess
@@ -48,7 +48,7 @@ def latents(coder: EntropyCoder, kind: str, seed: int = 0) -> Latents:
 
 
 def decode(coder: EntropyCoder, payload: bytes, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """What `Codec` does, with scale indices that no network had to compute."""
+    """Decode like `Codec`, with given scale indices."""
     header, sections = container.read(payload)
     z = coder.decode_hyper(sections.get(Tag.HYPER, b""), Z_SHAPE, header.quality)
     symbols = np.zeros(indices.shape, np.int32)
@@ -63,7 +63,7 @@ KINDS = ["plain", "escapes", "skipped", "not zero although skipped", "one index"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_whole_numbers_come_back(coder: EntropyCoder, kind: str) -> None:
+def test_any_integers_come_back(coder: EntropyCoder, kind: str) -> None:
     for seed in range(8):
         original = latents(coder, kind, seed)
         z, symbols = decode(coder, coder.encode(original), original.indices)
@@ -71,7 +71,7 @@ def test_any_whole_numbers_come_back(coder: EntropyCoder, kind: str) -> None:
         assert np.array_equal(symbols, original.symbols)
 
 
-def test_what_is_skipped_takes_no_bytes(coder: EntropyCoder) -> None:
+def test_symbols_of_index_0_take_no_bytes(coder: EntropyCoder) -> None:
     sections = container.read(coder.encode(latents(coder, "skipped")))[1]
     assert sections.keys() == {Tag.HYPER, Tag.NUMBERS}
 
@@ -84,15 +84,15 @@ def test_escapes_are_listed_only_when_there_are_any(coder: EntropyCoder) -> None
     assert Tag.ESCAPES in container.read(coder.encode(original))[1]
 
 
-def test_bytes_are_what_the_tables_promise(coder: EntropyCoder) -> None:
+def test_the_number_of_bytes_follows_from_the_tables(coder: EntropyCoder) -> None:
     original = latents(coder, "one index", seed=4)
     table = coder._tables.latent[40].astype(np.float64)
     limit = table.size // 2
-    promised = np.log2(TOTAL / table[np.clip(original.symbols, -limit, limit) + limit]).sum() / 8
+    expected = np.log2(TOTAL / table[np.clip(original.symbols, -limit, limit) + limit]).sum() / 8
     sections = container.read(coder.encode(original))[1]
     coded = sum(len(sections[tag]) for tag in PASS_TAGS)
     # Each stream ends in whole words: up to 8 bytes more.
-    assert promised < coded < promised * 1.001 + 8 * len(PASS_TAGS)
+    assert expected < coded < expected * 1.001 + 8 * len(PASS_TAGS)
 
 
 def test_int16_and_int32_symbols_give_the_same_bytes(coder: EntropyCoder) -> None:
@@ -116,18 +116,19 @@ def test_a_changed_stream_mostly_does_not_end_where_it_should(coder: EntropyCode
             noticed += 1
         else:
             assert not (np.array_equal(z, original.z) and np.array_equal(symbols, original.symbols))
-    # An entropy code has no redundancy: near the stream's end a change may be as good a message. The checksum sees all.
+    # An entropy code has no redundancy: near the stream's end a change may give a valid message.
+    # The checksum detects every change.
     assert noticed > 0.75 * tries
 
 
-def test_streams_that_are_no_whole_words_are_refused(coder: EntropyCoder) -> None:
+def test_streams_that_are_not_whole_words_are_refused(coder: EntropyCoder) -> None:
     indices = np.full((2, 2, 8), 30, np.uint8)
     for data in (b"abc", bytes(4), bytes(8), b"\x01" * 4001):
         with pytest.raises(DamagedPayload):
             coder.decode_pass(data, 0, indices, np.zeros(indices.shape, np.int32))
 
 
-def test_the_coder_travels_small_and_needs_no_torch(coder: EntropyCoder) -> None:
+def test_the_coder_pickles_small_and_needs_no_torch(coder: EntropyCoder) -> None:
     original = latents(coder, "plain")
     parcel = pickle.dumps((coder, original))
     assert len(parcel) < 1_000_000
@@ -147,8 +148,8 @@ def test_latents_of_another_model_are_refused(coder: EntropyCoder) -> None:
         coder.encode(other)
 
 
-def test_an_image_that_no_decoder_would_believe_is_refused_when_it_is_encoded(coder: EntropyCoder) -> None:
-    # Only the lowest hyper-latent, which the empty coder holds for nothing, however many there are.
+def test_an_image_that_decoders_would_take_for_damaged_is_refused_by_the_encoder(coder: EntropyCoder) -> None:
+    # Only the lowest hyper-latent, of which the empty coder holds any number at no cost.
     header = Header(coder.fingerprint, 16 * 4 * 40, 16 * 4 * 40, 30, Colour.RGB)
     z = np.full((40, 40, TINY.hyper_channels), -127, np.int8)
     nothing = np.zeros((1, 1, TINY.latent_channels), np.int32)

@@ -1,4 +1,4 @@
-"""Escapes: what goes in comes out, and damaged lists are refused."""
+"""Lists of escapes are lossless, and damaged lists are rejected."""
 
 import tracemalloc
 import zlib
@@ -54,7 +54,7 @@ def test_a_position_beyond_the_image_is_refused() -> None:
         escapes.read(data, 50)
 
 
-def test_changed_bytes_are_refused_or_still_name_positions_of_the_image() -> None:
+def test_changed_bytes_are_refused_or_still_give_positions_inside_the_image() -> None:
     rng = np.random.default_rng(1)
     for _ in range(2000):
         positions, values, size = random_list(rng)
@@ -81,7 +81,7 @@ def test_a_list_longer_than_the_image_is_refused_before_it_is_unpacked() -> None
         tracemalloc.stop()
 
 
-def test_numbers_longer_than_need_be_and_more_bytes_than_a_stream_are_refused() -> None:
+def test_numbers_not_in_shortest_form_and_extra_bytes_are_refused() -> None:
     assert escapes.read(b"\0\x01\x02", 9)[0].tolist() == [1]
     with pytest.raises(DamagedPayload):
         escapes.read(b"\0\x81\x00\x02", 9)

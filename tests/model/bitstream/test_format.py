@@ -1,4 +1,4 @@
-"""docs/format.md is enough to write another decoder: the one in `reference_decoder.py` agrees with ours."""
+"""The decoder written from docs/format.md alone (`reference_decoder.py`) agrees with the real one."""
 
 import ast
 import hashlib
@@ -38,7 +38,7 @@ def test_the_reference_decoder_uses_nothing_of_maepress() -> None:
 
 
 @pytest.mark.parametrize("name", SYMBOLS)
-def test_golden_files_read_as_the_document_says(name: str) -> None:
+def test_golden_files_decode_as_documented(name: str) -> None:
     theirs = reference_decoder.decode((GOLDEN / f"{name}.mae").read_bytes(), GOLDEN / "model")
     numbers = theirs.z.astype("<i1").tobytes() + theirs.symbols.astype("<i4").tobytes()
     assert hashlib.sha256(numbers + theirs.indices.astype("<u1").tobytes()).hexdigest() == SYMBOLS[name]
@@ -51,7 +51,7 @@ def test_golden_files_read_as_the_document_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(("channels", "quality"), [(3, 0), (3, 7), (1, 40), (3, 63)])
-def test_a_payload_reads_as_the_document_says(
+def test_a_payload_decodes_as_documented(
     tiny_codec: Codec, tiny_model_folder: Path, channels: int, quality: int
 ) -> None:
     alpha = photo_like(37, 50, 1, seed=quality)[..., 0]
@@ -67,16 +67,16 @@ def test_a_payload_reads_as_the_document_says(
     assert largest_difference(tiny_codec.decompress([payload])[0].pixels, theirs.pixels) <= 1
 
 
-def test_symbols_that_no_table_holds_read_as_the_document_says(tiny_codec: Codec, tiny_model_folder: Path) -> None:
+def test_symbols_beyond_every_table_decode_as_documented(tiny_codec: Codec, tiny_model_folder: Path) -> None:
     (made,) = tiny_codec.analyse([Picture(photo_like(37, 50))], 30)
     symbols = made.symbols.astype(np.int32)
-    symbols[0, 0, 1:3] = 4_000, -(2**30 - 1)  # of the third pass, on which no scale index depends
+    symbols[0, 0, 1:3] = 4_000, -(2**30 - 1)  # of the third pass; no scale index depends on it
     changed = Latents(made.header, made.z, symbols, made.indices)
     assert same_numbers(changed, reference_decoder.decode(tiny_codec.coder.encode(changed), tiny_model_folder))
 
 
 @pytest.mark.parametrize("quality", [0, 21, 45, 63])
-def test_the_shipped_model_reads_as_the_document_says(quality: int) -> None:
+def test_the_shipped_model_decodes_as_documented(quality: int) -> None:
     codec = Codec.load("base")
     (made,) = codec.analyse([Picture(photo_like(150, 100, seed=quality))], quality)
     payload = codec.coder.encode(made)
@@ -85,7 +85,7 @@ def test_the_shipped_model_reads_as_the_document_says(quality: int) -> None:
     assert largest_difference(codec.decompress([payload])[0].pixels, theirs.pixels) <= 1
 
 
-def test_a_photograph_reads_as_the_document_says(shared_data: Path) -> None:
+def test_a_photograph_decodes_as_documented(shared_data: Path) -> None:
     with Image.open(shared_data / "kodak" / "kodim23.png") as image:
         pixels = np.asarray(image)[100:292, 200:420]
     codec = Codec.load("base")

@@ -1,4 +1,4 @@
-"""Integer distributions: they add up, the entropy coder uses exactly them, and they cost what training was told."""
+"""Probability tables sum to 2^24, the entropy coder uses them exactly, and they cost what training estimates."""
 
 import constriction
 import numpy as np
@@ -45,17 +45,17 @@ def test_latent_tables_are_symmetric_about_zero_and_fall_off(sigma: float) -> No
     counts = mixture_counts([sigma, 1.5 * sigma], [0.5, 0.5]).astype(np.int64)
     assert counts.size % 2 == 1
     assert np.abs(counts - counts[::-1]).max() <= 1
-    # The outermost counts stand for everything beyond, too.
+    # The outermost counts include everything beyond.
     assert (np.diff(counts[counts.size // 2 : -1]) <= 0).all()
 
 
-def test_even_impossible_probabilities_become_codable_counts() -> None:
+def test_zero_probabilities_become_counts_of_at_least_1() -> None:
     counts = to_counts(np.array([[0.0, 1.0, 0.0], [1e-30, 1e-30, 1.0]]))
     assert counts.tolist() == [[1, TOTAL - 2, 1], [1, 1, TOTAL - 2]]
 
 
 @pytest.mark.parametrize("change", ["sum", "zero", "sign", "missing", "even", "dtype"])
-def test_tables_that_cannot_be_coded_with_are_not_sound(priors: tuple[LatentPrior, HyperPrior], change: str) -> None:
+def test_unusable_tables_are_not_sound(priors: tuple[LatentPrior, HyperPrior], change: str) -> None:
     latent, hyper = priors[0].tables(), priors[1].table()
     if change == "sum":
         latent[5][0] += 1
@@ -81,28 +81,28 @@ def test_the_entropy_coder_gives_each_symbol_exactly_its_count(
     for symbol in {0, counts.size // 2 - 1, counts.size // 2, counts.size - 1}:
         coder = constriction.stream.stack.AnsCoder()
         warm_up = np.arange(counts.size, dtype=np.int32)
-        coder.encode_reverse(warm_up, model)  # fills the coder's state, from where on it is without loss
+        coder.encode_reverse(warm_up, model)  # fills the coder's state; from then on its rate is exact
         before = coder.num_valid_bits()
         coder.encode_reverse(np.full(4000, symbol, np.int32), model)
         bits = (coder.num_valid_bits() - before) / 4000
         assert bits == pytest.approx(np.log2(TOTAL / int(counts[symbol])), abs=0.01)
 
 
-def test_a_table_costs_what_the_prior_says(priors: tuple[LatentPrior, HyperPrior]) -> None:
+def test_a_table_costs_what_the_prior_estimates(priors: tuple[LatentPrior, HyperPrior]) -> None:
     latent, hyper = priors
     for index, table in enumerate(latent.tables()):
         limit = table.size // 2
-        symbols = torch.arange(-limit + 1, limit)  # the outermost hold all beyond
-        said = latent.bits(symbols.float(), torch.full(symbols.shape, float(index)))
+        symbols = torch.arange(-limit + 1, limit)  # the outermost include everything beyond
+        estimated = latent.bits(symbols.float(), torch.full(symbols.shape, float(index)))
         cost = np.log2(TOTAL / table[1:-1].astype(np.float64))
         likely = table[1:-1] > 1000
-        # Rounding down thousands of counts leaves up to 3 % more for the likeliest.
-        assert np.allclose(said.detach().numpy()[likely], cost[likely], atol=0.05)
+        # Rounding thousands of counts down leaves up to 3 % more for the most probable one.
+        assert np.allclose(estimated.detach().numpy()[likely], cost[likely], atol=0.05)
     z = torch.arange(-HYPER_MAX, HYPER_MAX + 1).float()[None, :, None, None].expand(1, -1, 1, 3)
     for group, table in enumerate(hyper.table()):
-        said = hyper(z, torch.tensor([group * HYPER_GROUP]))[0, :, 0].T.detach().numpy()
+        estimated = hyper(z, torch.tensor([group * HYPER_GROUP]))[0, :, 0].T.detach().numpy()
         cost = np.log2(TOTAL / table.astype(np.float64))
-        assert np.allclose(said[table > 1000], cost[table > 1000], atol=0.02)
+        assert np.allclose(estimated[table > 1000], cost[table > 1000], atol=0.02)
 
 
 def test_index_0_is_rarely_wrong_about_zero(priors: tuple[LatentPrior, HyperPrior]) -> None:

@@ -1,4 +1,4 @@
-"""The order in which symbols are coded."""
+"""Symbols are coded by scale index, then in scan order."""
 
 import numpy as np
 import pytest
@@ -17,6 +17,6 @@ def test_strips_group_a_pass_by_index_in_scan_order(strip: int, monkeypatch: pyt
         for number in range(PASSES):
             parts = list(strips(indices, number))
             for index in range(64):
-                found = np.concatenate([part.places[part.group(index)] + part.begin for part in parts])
+                found = np.concatenate([part.positions[part.group(index)] + part.begin for part in parts])
                 wanted = np.flatnonzero((passes == number) & (indices.reshape(-1) == index))
                 assert np.array_equal(found, wanted)

@@ -1,4 +1,4 @@
-"""Configurations: what is written is read, what makes no codec is refused."""
+"""Configurations survive JSON, and invalid ones are rejected."""
 
 import json
 from dataclasses import replace
@@ -34,13 +34,13 @@ def test_a_configuration_survives_json(config: CodecConfig) -> None:
         {"synthesis_blocks": (1, -1)},
     ],
 )
-def test_values_that_make_no_codec_are_refused(change: dict[str, Any]) -> None:
+def test_invalid_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(MaepressError, match=next(iter(change)).split("_")[0]):
         replace(TINY, **change)
 
 
 @pytest.mark.parametrize("values", [None, [], {}, {**TINY.to_json(), "extra": 1}])
-def test_json_that_is_no_configuration_is_refused(values: object) -> None:
+def test_json_that_is_not_a_configuration_is_refused(values: object) -> None:
     with pytest.raises(MaepressError, match="exactly the fields"):
         CodecConfig.from_json(values)
 

@@ -1,4 +1,4 @@
-"""Pictures are checked when they are made."""
+"""Pictures are checked when they are constructed."""
 
 from typing import Any
 

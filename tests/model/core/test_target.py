@@ -1,4 +1,4 @@
-"""What a picture can be pressed to."""
+"""Targets: exactly one, in its range."""
 
 import pytest
 

@@ -1,9 +1,9 @@
-"""Compiled kernels and tensors do the same to every number, to the last bit."""
+"""Compiled kernels and tensor operators give the same bits."""
 
 import pytest
 import torch
 
-from model.bitstream.coding_passes import PASSES, Sublattice, lattice
+from model.bitstream.coding_passes import PASSES, Sublattice, sublattices
 from model.core.config import CodecConfig
 from model.entropy import elementwise
 from model.entropy.elementwise import CodedWindow, LookupTables
@@ -11,8 +11,8 @@ from model.entropy.entropy_model import EntropyModel
 from model.network.network import Network
 
 SHAPE = (2, 7, 5, 18)
-"""Odd sides, and groups of channels of unequal size."""
-PLACES = [place for number in range(PASSES) for place in lattice(number)]
+"""Odd sides, and groups of channels of different sizes."""
+SUBLATTICES = [sublattice for number in range(PASSES) for sublattice in sublattices(number)]
 
 
 @pytest.fixture(scope="module")
@@ -23,34 +23,34 @@ def tables() -> LookupTables:
     return EntropyModel(network.means, network.scales, network.prior).tables
 
 
-def numbers(place: Sublattice, spread: float) -> torch.Tensor:
-    positions = torch.empty(SHAPE)[place.slices]
+def numbers(sublattice: Sublattice, spread: float) -> torch.Tensor:
+    positions = torch.empty(SHAPE)[sublattice.slices]
     return torch.randn(SHAPE[0], positions.shape[1] * positions.shape[2], positions.shape[3]) * spread
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
-def test_quantising_and_its_inverse(place: Sublattice, tables: LookupTables) -> None:
+@pytest.mark.parametrize("sublattice", SUBLATTICES, ids=str)
+def test_quantising_and_its_inverse(sublattice: Sublattice, tables: LookupTables) -> None:
     torch.manual_seed(1)
     y, gain = torch.randn(SHAPE) * 30, torch.rand(SHAPE[0], 1, 1, SHAPE[3]) * 40
     y[0, 1:5] *= 1e-3
-    mean, sums = numbers(place, 2), numbers(place, 40)
+    mean, sums = numbers(sublattice, 2), numbers(sublattice, 40)
     compiled, tensors = CodedWindow.nothing(y), CodedWindow.nothing(y)
-    elementwise.quantise(y, mean, sums, gain, tables, place, compiled)
-    elementwise._quantise(y, mean, sums, gain, tables, place, tensors)
+    elementwise.quantise(y, mean, sums, gain, tables, sublattice, compiled)
+    elementwise._quantise(y, mean, sums, gain, tables, sublattice, tensors)
     assert compiled.symbols.abs().max() > 255
     for name in ("symbols", "indices", "latent", "sizes"):
         assert torch.equal(getattr(compiled, name), getattr(tensors, name)), name
     latent, again = torch.zeros(SHAPE), torch.zeros(SHAPE)
     small = compiled.symbols.to(torch.int16)
-    elementwise.dequantise(small, compiled.indices, mean, gain, tables, place, latent)
-    elementwise._dequantise(small, compiled.indices, mean, gain, tables, place, again)
+    elementwise.dequantise(small, compiled.indices, mean, gain, tables, sublattice, latent)
+    elementwise._dequantise(small, compiled.indices, mean, gain, tables, sublattice, again)
     assert torch.equal(latent, compiled.latent), "the decoder's latents are those that the encoder measured"
     assert torch.equal(again, compiled.latent)
     indices = torch.zeros(SHAPE, dtype=torch.uint8)
-    elementwise.scale_indices(sums, place, indices)
+    elementwise.scale_indices(sums, sublattice, indices)
     assert torch.equal(indices, compiled.indices)
     others = torch.ones(SHAPE, dtype=torch.bool)
-    others[place.slices] = False
+    others[sublattice.slices] = False
     assert not compiled.symbols[others].any()
     assert not compiled.latent[others].any()
 

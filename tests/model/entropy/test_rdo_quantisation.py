@@ -1,4 +1,4 @@
-"""Rounding by rate and distortion: towards zero where zero is likely, plain rounding where it is not."""
+"""Rate-distortion optimised rounding: towards zero where zero is likely, to the nearest elsewhere."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_large_scales_round_to_the_nearest(rows: torch.Tensor) -> None:
     assert (symbols - residual).abs().max() <= 0.5 + 1e-3
 
 
-def test_the_dearer_a_step_up_the_later_it_is_taken() -> None:
+def test_the_more_bits_a_larger_symbol_costs_the_higher_is_its_threshold() -> None:
     rows = thresholds(torch.tensor([[1.0, 1.0, 3.0], [0.1, 6.1, 8.1], [0.0, 20.0, 40.0]]))
     w = BITS_WEIGHT
     expected = [[0.5, 0.5 + 2 * w], [0.5 + 6 * w, 0.5 + 2 * w], [0.5 + 20 * w, 1.0]]

@@ -1,4 +1,4 @@
-"""Scale indices are the same whatever computes them: the promise that archives rest on."""
+"""Scale indices do not depend on threads, batch, precision or memory layout: archives rely on this."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def path() -> ScalePath:
     path = ScalePath(TINY)
     with torch.no_grad():
         for name, parameter in path.named_parameters():
-            # Weights that reach every index, and biases and knots off their grids.
+            # Weights that reach every index; biases and knots that are not on their grids.
             parameter.mul_(1.7 if "weight" in name else 1.0).add_(0.3 * torch.randn_like(parameter))
     assert path.is_exact()
     return path.requires_grad_(False)

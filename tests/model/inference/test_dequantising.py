@@ -1,4 +1,4 @@
-"""Latents without the synthesis are what the synthesis begins with."""
+"""Latents decoded without synthesis are the input of the synthesis."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Several pictures and tiles at once: the same results in the same order."""
+"""Parallel work on pictures and tiles gives the same results in the same order."""
 
 import multiprocessing
 import threading
@@ -54,8 +54,8 @@ def doubled() -> list[int]:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own() -> None:
-    assert doubled() == [0, 2, 4, 6, 8]  # the parent keeps threads, which a fork leaves behind
+def test_a_forked_child_has_its_own_threads() -> None:
+    assert doubled() == [0, 2, 4, 6, 8]  # the parent keeps threads, which a fork does not copy
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(doubled).get(timeout=60) == [0, 2, 4, 6, 8]
 
@@ -74,7 +74,7 @@ def test_when_a_piece_fails_the_others_have_ended_before_it_is_raised() -> None:
     assert sorted(ended) == [1, 2]
 
 
-def test_a_tile_is_made_once_however_many_threads_ask_for_it() -> None:
+def test_a_tile_is_computed_once_by_any_number_of_threads() -> None:
     grid = TileGrid(8, 8, 4)
     made: list[Window] = []
 
@@ -83,8 +83,8 @@ def test_a_tile_is_made_once_however_many_threads_ask_for_it() -> None:
         time.sleep(0.02)
         return torch.full((1, *tile.size, 1), float(threading.get_ident() % 7))
 
-    field = TiledTensor(grid, make)
-    each(lambda tile: field.window(tile.grown(2, grid.whole)), list(grid.tiles()), CPU)
+    tensor = TiledTensor(grid, make)
+    each(lambda tile: tensor.window(tile.grown(2, grid.whole)), list(grid.tiles()), CPU)
     assert sorted(made, key=lambda t: (t.top, t.left)) == sorted(grid.tiles(), key=lambda t: (t.top, t.left))
 
 

@@ -1,4 +1,4 @@
-"""The first part of a payload, read alone, is what the whole payload says."""
+"""Decoding the first part of a payload alone gives the same as decoding all of it."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ SIZES = ((64, 96), (100, 75), (16, 16), (7, 130), (64, 96))
 
 
 def first_pass(whole: Latents) -> np.ndarray:
-    """Symbols of the first pass out of all, as `Prefix` arranges them; written from docs/format.md."""
+    """The symbols of the first pass in the layout of `Prefix`, written from docs/format.md."""
     h, w, channels = whole.symbols.shape
     out = np.zeros((-(-h // 2), -(-w // 2), channels), whole.symbols.dtype)
     for i, j, c in np.ndindex(h, w, channels):
@@ -31,15 +31,15 @@ def assert_same(prefixes: Sequence[Prefix], wholes: Sequence[Latents]) -> None:
         assert np.array_equal(prefix.symbols, first_pass(whole))
 
 
-def pressed(codec: Codec, qualities: Sequence[int]) -> list[bytes]:
+def compressed(codec: Codec, qualities: Sequence[int]) -> list[bytes]:
     return [
         codec.compress([Picture(photo_like(*size, seed=i))], quality)[0]
         for i, (size, quality) in enumerate(zip(SIZES, qualities, strict=True))
     ]
 
 
-def test_prefixes_of_any_sizes_and_qualities_are_what_the_whole_payloads_say(tiny_codec: Codec) -> None:
-    payloads = pressed(tiny_codec, (40, 3, 63, 20, 40))
+def test_prefixes_of_any_sizes_and_qualities_equal_those_of_whole_payloads(tiny_codec: Codec) -> None:
+    payloads = compressed(tiny_codec, (40, 3, 63, 20, 40))
     assert_same(tiny_codec.prefixes(payloads), tiny_codec.restore(payloads))
 
 
@@ -55,10 +55,10 @@ def test_escapes_of_the_first_pass_are_in_the_prefix(tiny_codec: Codec) -> None:
     assert np.array_equal(prefix.symbols, first_pass(latents))
 
 
-def test_sketches_are_the_hyper_latents(tiny_codec: Codec) -> None:
-    payloads = pressed(tiny_codec, (40, 3, 63, 20, 40))
-    for sketch, whole in zip(tiny_codec.hyper_latents(payloads), tiny_codec.restore(payloads), strict=True):
-        assert sketch.dtype == np.int8 and np.array_equal(sketch, whole.z)
+def test_hyper_latents_equal_those_of_whole_payloads(tiny_codec: Codec) -> None:
+    payloads = compressed(tiny_codec, (40, 3, 63, 20, 40))
+    for z, whole in zip(tiny_codec.hyper_latents(payloads), tiny_codec.restore(payloads), strict=True):
+        assert z.dtype == np.int8 and np.array_equal(z, whole.z)
 
 
 def test_nothing_gives_nothing(tiny_codec: Codec) -> None:

@@ -1,4 +1,4 @@
-"""Images in tiles: the same whole numbers and pixels as in one piece, whatever the tiles."""
+"""Processing in tiles gives the same integers and pixels as in one piece, for any tiles."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -41,7 +41,7 @@ def test_payloads_do_not_depend_on_the_tiles(model: checkpoint.Checkpoint, size:
 
 
 @pytest.mark.parametrize("tile", [4, 8])
-def test_any_tiles_decode_what_any_tiles_encoded(model: checkpoint.Checkpoint, tile: int) -> None:
+def test_any_tiles_decode_payloads_encoded_with_any_other_tiles(model: checkpoint.Checkpoint, tile: int) -> None:
     whole, tiled = Codec(model, tile=ONE_PIECE), Codec(model, tile=tile)
     picture = Picture(photo_like(217, 300), photo_like(217, 300, 1)[..., 0])
     (payload,) = tiled.compress([picture], 47)
@@ -51,7 +51,7 @@ def test_any_tiles_decode_what_any_tiles_encoded(model: checkpoint.Checkpoint, t
     assert np.array_equal(many.alpha, picture.alpha)  # type: ignore[arg-type]
 
 
-def test_tiles_of_the_shipped_model_reach_far_enough() -> None:
+def test_halos_are_wide_enough_for_the_shipped_model() -> None:
     model = checkpoint.load("base")
     whole, tiled = Codec(model, tile=ONE_PIECE), Codec(model, tile=16)
     picture = Picture(photo_like(16 * 40 + 3, 16 * 20 - 5))
@@ -62,7 +62,7 @@ def test_tiles_of_the_shipped_model_reach_far_enough() -> None:
     assert np.array_equal(whole.decompress([payload])[0].pixels, tiled.decompress([payload])[0].pixels)
 
 
-def test_escapes_survive_tiles(model: checkpoint.Checkpoint) -> None:
+def test_escapes_do_not_depend_on_the_tiles(model: checkpoint.Checkpoint) -> None:
     tiled = Codec(model, tile=4)
     noise = np.random.default_rng(0).integers(0, 2, (150, 170, 3)).astype(np.uint8) * 255
     (latents,) = tiled.analyse([Picture(noise)], 63)
@@ -74,8 +74,8 @@ def test_escapes_survive_tiles(model: checkpoint.Checkpoint) -> None:
 def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> None:
     grid = TileGrid(height, width, side)
     seen = np.zeros((1, height, width), int)
-    for number, line in enumerate(grid.bands):
-        for tile in line:
+    for number, band in enumerate(grid.bands):
+        for tile in band:
             seen[tile.slices] += 1
             assert max(tile.size) <= side
             assert tile.top % 4 == tile.left % 4 == 0
@@ -84,19 +84,19 @@ def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> Non
     assert max(map(len, grid.bands)) <= -(-min(height, width) // side) + 1
 
 
-def test_a_few_places_are_spread_over_all_of_a_window() -> None:
+def test_sampled_positions_are_spread_evenly_over_a_window() -> None:
     window = Window(3, 5, 35, 53)
-    places = window.spread(256)
-    assert len(set(places)) == len(places) > 250
+    positions = window.spread(256)
+    assert len(set(positions)) == len(positions) > 250
     counts = np.zeros((4, 4), int)
-    for place in places:
-        assert place.size == (1, 1)
-        counts[(place.top - 3) // 8, (place.left - 5) // 12] += 1
+    for position in positions:
+        assert position.size == (1, 1)
+        counts[(position.top - 3) // 8, (position.left - 5) // 12] += 1
     assert counts.min() >= 12 and counts.max() <= 20  # of 16
     assert len(Window(0, 0, 2, 3).spread(256)) <= 6
 
 
-def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
+def test_a_tiled_tensor_gives_any_window_and_computes_each_tile_once() -> None:
     grid, made = TileGrid(30, 21, 8), []
     truth = torch.arange(30 * 21).reshape(1, 30, 21, 1)
 
@@ -104,16 +104,16 @@ def test_a_field_gives_any_window_and_makes_each_tile_once() -> None:
         made.append(tile)
         return truth[tile.slices]
 
-    field = TiledTensor(grid, make)
+    tensor = TiledTensor(grid, make)
     for window in (Window(0, 0, 30, 21), Window(7, 3, 9, 20), Window(8, 8, 9, 9), Window(29, 20, 30, 21)):
-        assert torch.equal(field.window(window), truth[window.slices])
+        assert torch.equal(tensor.window(window), truth[window.slices])
     assert len(made) == len(set(made)) == len(list(grid.tiles()))
-    field.drop_before(1)
-    assert torch.equal(field.window(Window(0, 0, 30, 21)), truth)
+    tensor.drop_before(1)
+    assert torch.equal(tensor.window(Window(0, 0, 30, 21)), truth)
     assert len(made) == len(list(grid.tiles())) + len(grid.bands[0])
 
 
-def test_a_small_image_is_cut_for_threads_that_would_have_nothing_to_do() -> None:
+def test_a_small_image_gets_smaller_tiles_so_that_all_threads_work() -> None:
     assert side_for(48, 32, threads=1) == TILE
     assert len(list(TileGrid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
     assert len(list(TileGrid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
@@ -121,14 +121,14 @@ def test_a_small_image_is_cut_for_threads_that_would_have_nothing_to_do() -> Non
     assert side_for(1000, 1000, threads=2) == TILE
 
 
-def test_threads_do_not_queue_for_a_tile_while_another_is_free() -> None:
+def test_threads_do_not_wait_for_a_tile_while_another_is_free() -> None:
     grid, entered = TileGrid(4, 8, 4), Barrier(2, timeout=20)
 
     def make(tile: Window) -> torch.Tensor:
-        entered.wait()  # both tiles at once, or never
+        entered.wait()  # passes only if two threads compute the two tiles at once
         return torch.zeros(1, *tile.size, 1)
 
-    field = TiledTensor(grid, make)
+    tensor = TiledTensor(grid, make)
     with ThreadPoolExecutor(2) as pool:
-        shapes = list(pool.map(lambda _: field.window(grid.whole).shape, range(2)))
+        shapes = list(pool.map(lambda _: tensor.window(grid.whole).shape, range(2)))
     assert shapes == [(1, 4, 8, 1)] * 2

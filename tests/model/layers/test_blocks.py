@@ -1,4 +1,4 @@
-"""Building blocks: rearrangements have inverses, blocks start as the identity, bfloat16 stays in the branch."""
+"""Rearrangements have inverses, blocks start as the identity, bfloat16 stays in the branch."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from model.layers.blocks import Block, blocks, depth_to_space, set_compute_dtype, space_to_depth
 
 
-def stirred(channels: int) -> Block:
+def randomised(channels: int) -> Block:
     block = Block(channels)
     nn.init.normal_(block.project.weight, std=0.1)
     return block
@@ -31,7 +31,7 @@ def test_blocks_start_as_the_identity() -> None:
 
 def test_a_block_sees_its_3x3_neighbourhood_and_no_more() -> None:
     torch.manual_seed(0)
-    block, x = stirred(8), torch.randn(1, 9, 9, 8)
+    block, x = randomised(8), torch.randn(1, 9, 9, 8)
     changed = x.clone()
     changed[0, 4, 4] += 1
     moved = (block(x) - block(changed)).abs().amax(-1)[0] > 0
@@ -41,7 +41,7 @@ def test_a_block_sees_its_3x3_neighbourhood_and_no_more() -> None:
 
 def test_bfloat16_is_confined_to_the_branch() -> None:
     torch.manual_seed(0)
-    network, x = nn.Sequential(stirred(16), stirred(16)), 1000 + torch.randn(1, 5, 5, 16)
+    network, x = nn.Sequential(randomised(16), randomised(16)), 1000 + torch.randn(1, 5, 5, 16)
     exact = network(x)
     set_compute_dtype(network, torch.bfloat16)
     rounded = network(x)
@@ -51,13 +51,11 @@ def test_bfloat16_is_confined_to_the_branch() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "final"), [(torch.float32, False), (torch.bfloat16, False), (torch.float32, True)])
-def test_a_block_that_only_infers_gives_what_it_gives_in_training_and_leaves_its_input_alone(
-    dtype: torch.dtype, final: bool
-) -> None:
+def test_inference_gives_the_output_of_training_and_leaves_the_input_unchanged(dtype: torch.dtype, final: bool) -> None:
     block = Block(16)
     torch.nn.init.normal_(block.project.weight)
     set_compute_dtype(block, dtype, final=final)
-    x = torch.randn(2, 70, 40, 16)  # more positions than go through together
+    x = torch.randn(2, 70, 40, 16)  # more positions than are processed at a time
     kept = x.clone()
     trained = block(x)
     with torch.inference_mode():
@@ -68,7 +66,7 @@ def test_a_block_that_only_infers_gives_what_it_gives_in_training_and_leaves_its
 
 def test_in_bfloat16_inference_is_no_further_from_float32_than_training() -> None:
     torch.manual_seed(0)
-    block = stirred(64)
+    block = randomised(64)
     x = torch.randn(1, 40, 40, 64)
     exact = block(x).detach()
     set_compute_dtype(block, torch.bfloat16, final=True)

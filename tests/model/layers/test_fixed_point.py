@@ -1,4 +1,4 @@
-"""Integer arithmetic carried in float32 is exact, and knows when it would not be."""
+"""Integer arithmetic carried in float32 is exact, and `is_exact` tells when it would not be."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def test_the_sum_is_the_same_in_any_order_and_precision() -> None:
     assert torch.equal(layer.double()(x.double()).float(), reference)
 
 
-def test_weights_beyond_their_8_bits_are_held_at_the_limit() -> None:
+def test_weights_beyond_8_bits_are_clamped() -> None:
     layer = FixedLinear(1, 1)
     with torch.no_grad():
         layer.weight.fill_(100.0)

@@ -1,4 +1,4 @@
-"""A branch made ready: the fused operators and one after the other agree; copies of a network do not carry it."""
+"""The prepared branch: fused and separate operators agree; copies of a network do not contain it."""
 
 import copy
 import pickle
@@ -8,35 +8,35 @@ import torch
 
 from model.core.config import CodecConfig
 from model.layers.blocks import Block, set_compute_dtype
-from model.layers.fused_branch import ROWS, ReadyBranch
+from model.layers.fused_branch import ROWS, PreparedBranch
 from model.network.network import Network, finalise
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_fused_operators_agree_with_one_after_the_other(dtype: torch.dtype, tolerance: float) -> None:
+def test_fused_operators_agree_with_separate_ones(dtype: torch.dtype, tolerance: float) -> None:
     torch.manual_seed(0)
     expand, project = torch.nn.Linear(32, 64), torch.nn.Linear(32, 32)
     x, sums = torch.randn(2, ROWS + 5, 32)
     with torch.inference_mode():
-        ready = ReadyBranch(expand, project, dtype)
+        prepared = PreparedBranch(expand, project, dtype)
         fused, stepped = sums.clone(), sums.clone()
-        ready.add(x, fused)
+        prepared.add(x, fused)
         with torch.backends.mkldnn.flags(enabled=False):
-            ready.add(x, stepped)
+            prepared.add(x, stepped)
     torch.testing.assert_close(fused, stepped, rtol=tolerance, atol=tolerance)
 
 
-def test_a_copy_or_a_pickle_has_none_for_its_weights_may_change() -> None:
+def test_a_copy_or_a_pickle_has_no_prepared_branch() -> None:
     block = Block(16)
     set_compute_dtype(block, torch.float32, final=True)
-    assert block.ready is not None
-    assert copy.deepcopy(block).ready is None
-    assert pickle.loads(pickle.dumps(block)).ready is None
+    assert block.prepared is not None
+    assert copy.deepcopy(block).prepared is None
+    assert pickle.loads(pickle.dumps(block)).prepared is None
     set_compute_dtype(block, torch.float32)
-    assert block.ready is None
+    assert block.prepared is None
 
 
-def test_a_copied_network_has_no_entropy_model_made_ready() -> None:
+def test_a_copied_network_has_no_prepared_entropy_model() -> None:
     network = Network(CodecConfig(patch_channels=16, latent_channels=16))
     finalise(network, torch.float32)
     assert network.entropy_model is not None

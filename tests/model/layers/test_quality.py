@@ -1,4 +1,4 @@
-"""Quality rows: exact on their knots, smooth in between."""
+"""Interpolation over qualities: exact at the knots, linear between them."""
 
 import torch
 

@@ -11,7 +11,7 @@ from tests.model.metrics.pairs import noisy_pair
 
 @pytest.mark.parametrize("size", [(161, 161, 3), (177, 302, 1), (333, 200, 3), (256, 170, 3)])
 @pytest.mark.parametrize("strip", [1 << 12, 1 << 17])
-def test_ms_ssim_is_the_fields_whatever_the_strips(
+def test_ms_ssim_equals_that_of_pytorch_msssim_for_any_strips(
     size: tuple[int, int, int], strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STRIP", strip)

@@ -1,4 +1,4 @@
-"""The training objective: right on what is known, with gradients everywhere."""
+"""The training loss has known values in simple cases, and gradients for every weight."""
 
 import math
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_every_distortion_trains_every_weight_and_stays_finite(kind: Distortion)
         for parameter in network.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     quality = torch.tensor([3, 60])
-    # Half of the patches hidden, and pure black and white to stand at the edge of the cross-entropy.
+    # Half of the patches are hidden; pure black and white are the limits of the cross-entropy.
     target[0, :64, :64], target[0, 64:128, :64] = 0, 1
     loss = rate_distortion(network(hide_patches(target, torch.rand(2, 12, 12) < 0.5), quality), target, quality, kind)
     assert loss.total.shape == loss.bpp.shape == loss.mse.shape == (2,)
@@ -66,7 +66,7 @@ def test_rate_is_weighed_against_distortion_by_quality() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
-def test_hidden_patches_are_whole_grey_and_as_many_as_asked_for(ratio: float) -> None:
+def test_hidden_patches_are_grey_as_a_whole_and_have_the_given_share(ratio: float) -> None:
     torch.manual_seed(1)
     image = torch.rand(4, 128, 192, 3)
     hidden = hide_patches(image, torch.rand(4, 8, 12) < ratio)
@@ -98,7 +98,8 @@ def test_the_estimated_rate_is_that_of_the_real_payload(tmp_path: Path) -> None:
     network, picture = Network(TINY), Picture(photo_like(640, 512))
     image, row = torch.from_numpy(picture.pixels)[None].float() / 255, torch.tensor([40])
     with torch.no_grad():
-        # What training would find first: each channel's own scale. Without it most bytes would be escapes.
+        # What training learns first: the scale of each channel. Without it most bytes would be
+        # escapes.
         deviation = network.analyse(image, row).symbols.float().std((0, 1, 2)).clamp(min=SCALE_MIN)
         for layer in ("scales.out", *(f"scales.later.{i}.out" for i in range(PASSES - 1))):
             network.get_parameter(f"{layer}.bias").copy_(torch.log(deviation / SCALE_MIN) / LOG_STEP / 2**INDEX_BITS)

@@ -1,4 +1,4 @@
-"""A deeper network starts as what it was grown from."""
+"""A deepened network starts with the function of the given one."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Guesses from a sample of latents follow the rounding error, rise with the quality, and learn from trials."""
+"""Predicted curves follow the rounding error, rise with the quality, and improve with trials."""
 
 import numpy as np
 import pytest
@@ -8,33 +8,34 @@ from model.inference.latent_sample import LatentSample
 from model.rate_control.quality_search import QUALITY_STEPS, at_every_step
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves, knot_steps
 
-CHANNELS = BLOCK_VALUES  # as many as an orthonormal transform has, so that the estimate is all of the error
+CHANNELS = BLOCK_VALUES  # as many as an orthonormal transform has, so that the estimate is the whole error
 GAINS = np.geomspace(20, 800, 64, dtype=np.float32)[:, None].repeat(CHANNELS, 1)
 
 
-def guessed(scale: float = 1.0, decay: float = 0.0) -> CurveEstimate:
-    """Of an image whose channels are the smaller the later they come."""
+def estimated(scale: float = 1.0, decay: float = 0.0) -> CurveEstimate:
+    """Estimate of an image whose channels decay exponentially."""
     spread = scale * np.exp(-decay * np.arange(CHANNELS))
     latents = np.random.default_rng(0).normal(0, spread, (64, CHANNELS)).astype(np.float32)
     return estimate_curves(LatentSample(latents, np.zeros((64, 2), np.float32)), GAINS, 640 * 480)
 
 
-def test_fine_steps_leave_the_error_of_even_rounding() -> None:
-    # Rounding up from 0.6: a third of (0.6^3 + 0.4^3) steps squared, and that of the output's 8 bits.
+def test_with_fine_quantisation_steps_the_error_is_that_of_uniform_rounding() -> None:
+    # Rounding up from 0.6: a third of (0.6^3 + 0.4^3) steps squared, and that of the output's 8
+    # bits.
     step = 1 / GAINS[:, 0]
     expected = -10 * np.log10((0.6**3 + 0.4**3) / 3 * step**2 + 1 / (12 * 255**2))
-    np.testing.assert_allclose(guessed().psnr, at_every_step(expected), atol=0.05)
+    np.testing.assert_allclose(estimated().psnr, at_every_step(expected), atol=0.05)
 
 
-def test_where_there_is_more_contrast_the_same_error_costs_less_similarity() -> None:
-    quiet, loud = guessed(), guessed(4)
+def test_with_more_contrast_the_same_error_costs_less_similarity() -> None:
+    quiet, loud = estimated(), estimated(4)
     np.testing.assert_allclose(quiet.psnr, loud.psnr, atol=0.1)
     assert (loud.ms_ssim > quiet.ms_ssim + 10).all()
 
 
 @pytest.mark.parametrize(("measure", "off"), [("psnr", 0.4), ("ms_ssim", 0.4), ("bytes", 0.04)])
-def test_expectations_rise_and_go_near_what_was_measured(measure: str, off: float) -> None:
-    expected = ExpectedCurve(guessed(decay=0.02), measure)
+def test_expected_curves_rise_and_pass_near_measured_values(measure: str, off: float) -> None:
+    expected = ExpectedCurve(estimated(decay=0.02), measure)
     before = expected.given({})
     assert before.shape == (QUALITY_STEPS,)
     known = {100: before[100] - off, 180: before[180] - 2 * off}
@@ -45,9 +46,9 @@ def test_expectations_rise_and_go_near_what_was_measured(measure: str, off: floa
         assert abs(after[step] - value) < abs(before[step] - value) / 4
 
 
-def test_what_always_goes_together_is_known_after_one_trial() -> None:
-    # Curves that differ from the estimate by a shift that grows with the quality, and by nothing else.
-    bare, knots = guessed(), np.array(knot_steps())
+def test_one_trial_determines_curves_that_differ_in_one_parameter() -> None:
+    # Curves that differ from the estimate only by a shift that grows with the quality.
+    bare, knots = estimated(), np.array(knot_steps())
     amounts = np.random.default_rng(1).normal(0, 1, 50)
     rows = np.array([[*(a * knots / QUALITY_STEPS), *bare.features()] for a in amounts])
     expected = ExpectedCurve(bare, "psnr", {"psnr": CurvePrior.of(rows)})

@@ -1,4 +1,4 @@
-"""Targets hold on what the decoder makes, and are not overshot."""
+"""Targets hold for the decoder's output, within the tolerance."""
 
 from math import ceil, floor
 
@@ -34,19 +34,19 @@ def pictures() -> list[Picture]:
 
 
 @pytest.mark.parametrize("least", [33.0, 36.5])
-def test_a_floor_of_psnr_holds_on_the_decoders_picture_and_is_just_met(base: Codec, least: float) -> None:
+def test_a_floor_of_psnr_holds_for_the_decoders_picture_and_is_just_met(base: Codec, least: float) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_psnr=least)), strict=True):
         (decoded,) = base.decompress([base.coder.encode(latents)])
         measured = psnr(picture.pixels, decoded.pixels)
         assert latents.met
         assert measured == latents.psnr
         assert measured >= least
-        if measured > least + TOLERANCE and latents.header.fine_quality > 0:  # small pictures move in leaps
+        if measured > least + TOLERANCE and latents.header.fine_quality > 0:  # in small pictures the measure jumps
             (less,) = base.analyse([picture], ceil(latents.header.fine_quality) - 1)
             assert less.psnr is not None and less.psnr < least
 
 
-def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: Codec) -> None:
+def test_a_floor_of_ms_ssim_holds_for_the_decoders_picture_and_is_just_met(base: Codec) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_ms_ssim=0.97)), strict=True):
         (decoded,) = base.decompress([base.coder.encode(latents)])
         measured = ms_ssim(picture.pixels, decoded.pixels)
@@ -54,14 +54,14 @@ def test_a_floor_of_ms_ssim_holds_on_the_decoders_picture_and_is_just_met(base: 
         assert measured == latents.ms_ssim
         assert measured >= 0.97
         if picture.width < 160:
-            continue  # of smaller ones MS-SSIM neither rises steadily nor means much
-        if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.fine_quality > 0:  # a leap
+            continue  # for smaller ones MS-SSIM neither rises steadily nor means much
+        if decibels(measured) > decibels(0.97) + TOLERANCE and latents.header.fine_quality > 0:  # a jump
             (less,) = base.decompress(base.compress([picture], ceil(latents.header.fine_quality) - 1))
             assert ms_ssim(picture.pixels, less.pixels) < 0.97
 
 
 @pytest.mark.parametrize("limit", [0.8, 2.5])
-def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_used(base: Codec, limit: float) -> None:
+def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_nearly_reached(base: Codec, limit: float) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(max_bpp=limit)), strict=True):
         size = len(base.coder.encode(latents))
         allowed = limit * picture.width * picture.height / 8
@@ -72,7 +72,7 @@ def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_used(base: Codec, li
             assert len(more) > allowed
 
 
-def test_what_cannot_be_reached_gives_the_nearest_and_is_told_so(base: Codec) -> None:
+def test_an_unreachable_target_gives_the_nearest_result_and_an_error_says_so(base: Codec) -> None:
     noise = Picture(np.random.default_rng(0).integers(0, 256, (60, 70, 3)).astype(np.uint8))
     (high,) = base.analyse([noise], Target(min_psnr=60.0))
     assert not high.met
@@ -82,7 +82,7 @@ def test_what_cannot_be_reached_gives_the_nearest_and_is_told_so(base: Codec) ->
     (low,) = base.analyse([noise], Target(max_bpp=0.05))
     assert not low.met
     assert low.header.fine_quality == 0
-    with pytest.raises(MaepressError, match=r"70x60 picture takes at least \d\.\d+ bits a pixel, more than 0\.05"):
+    with pytest.raises(MaepressError, match=r"70x60 picture takes at least \d\.\d+ bits per pixel, more than 0\.05"):
         base.compress([noise], Target(max_bpp=0.05))
     with pytest.raises(MaepressError, match=r"reaches at most 0\.\d+ MS-SSIM, not 0\.99999: ask for less"):
         base.compress([noise], Target(min_ms_ssim=0.99999))
@@ -125,7 +125,7 @@ def test_a_search_finds_the_best_step_of_any_rising_curve(above: bool) -> None:
 
 @pytest.mark.parametrize("above", [True, False])
 @pytest.mark.parametrize("slope", [0.03, 0.1, 0.14])
-def test_what_is_known_is_tried_once(above: bool, slope: float) -> None:
+def test_with_a_known_curve_one_trial_suffices(above: bool, slope: float) -> None:
     curve = np.linspace(20, 20 + slope * (QUALITY_STEPS - 1), QUALITY_STEPS, dtype=np.float64)
     for goal in np.linspace(21, 22, 77):
         search = Search(lambda _: curve, goal, above, 0.15)
