@@ -7,7 +7,7 @@ JPEG XL codes a JPEG's quantised coefficients with a better entropy coder, and s
 file (order of markers, metadata, padding bits) beside them. Files that it cannot carry (truncated
 ones, four colours, arithmetic coding) are not transcoded.
 
-imagecodecs is imported when it is first needed, as that takes a quarter of a second.
+imagecodecs is imported when it is first needed, so that other processes start without it.
 """
 
 from types import ModuleType

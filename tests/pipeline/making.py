@@ -1,4 +1,4 @@
-"""Rows for tests: originals made of any bytes, and images pressed by the small model."""
+"""Rows for tests: originals made of any bytes, and images compressed by the small model."""
 
 import hashlib
 import io
@@ -63,7 +63,7 @@ def transcoded(key: str, jpeg: bytes) -> dict[str, Any]:
     return original(key, jpeg) | facts
 
 
-def pressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
+def compressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag: str | None = None) -> dict[str, Any]:
     """A row as encode makes it of a source."""
     reading = read(source)
     assert isinstance(reading, Reading) and reading.picture is not None

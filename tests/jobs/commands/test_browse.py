@@ -31,7 +31,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
 from pipeline.storage.open import open_store
 from tests.browser import chromium, opened
-from tests.pipeline.making import add, image_file, original, pressed, transcoded
+from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
 EVIL = "b/<script>alert(1)</script>'\"&.png"
 PLAIN = [f"a/{n}.png" for n in range(6)]
@@ -92,7 +92,7 @@ def fill(folder: Path, model: Path, codec: Codec) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     sources["turned.jpg"] = image_file("JPEG", size=(96, 64), exif=turned.tobytes())
-    rows = [pressed(codec, key, data) for key, data in sources.items()]
+    rows = [compressed(codec, key, data) for key, data in sources.items()]
     damaged = next(row for row in rows if row["key"] == DAMAGED)
     damaged["payload"] = damaged["payload"][:-9]
     jpeg = image_file("JPEG", quality=90, size=(200, 160))

@@ -9,7 +9,7 @@ from jobs.web.viewer.catalogue import Catalogue
 from jobs.web.viewer.renditions import Cache, NotShown, Rendition, Studio, Wanted, tag_of
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from tests.pipeline.making import add, image_file, original, pressed
+from tests.pipeline.making import add, compressed, image_file, original
 
 SMALL = Wanted("png", 32)
 
@@ -19,7 +19,7 @@ def catalogue(tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
-    rows = [pressed(tiny_codec, f"{n}.png", image_file("PNG", seed=n)) for n in range(2)]
+    rows = [compressed(tiny_codec, f"{n}.png", image_file("PNG", seed=n)) for n in range(2)]
     add(archive, [*rows, original("kept", b"bytes", kept="mode CMYK")])
     return Catalogue(str(tmp_path / "archive"))
 

@@ -12,7 +12,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards import write_shard
-from tests.pipeline.making import add, image_file, original, originals, pressed
+from tests.pipeline.making import add, compressed, image_file, original, originals
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()
 
@@ -29,11 +29,11 @@ def programs() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, tiny_codec: Codec) -> Archive:
-    """Three versions: pressed images and originals below three prefixes, one of them replaced, and rejections."""
+    """Three versions: compressed images and originals below three prefixes, one of them replaced, and rejections."""
     made = Archive.create(str(tmp_path_factory.mktemp("open") / "archive"))
     made.put_model(tiny_codec.fingerprint, tiny_model_folder)
     rows = [
-        pressed(tiny_codec, f"{prefix}/{i}.png", image_file("PNG", seed=i), quality)
+        compressed(tiny_codec, f"{prefix}/{i}.png", image_file("PNG", seed=i), quality)
         for prefix, quality in (("fine", 60), ("coarse", 5))
         for i in range(3)
     ]

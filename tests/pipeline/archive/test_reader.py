@@ -17,7 +17,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
 from pipeline.storage.open import StorageError
 from tests.counting_proxy import Counted, counting_proxy
-from tests.pipeline.making import add, image_file, original, pressed
+from tests.pipeline.making import add, compressed, image_file, original
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_an_image_comes_back_as_a_picture_or_as_its_own_bytes(
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     source = image_file("JPEG", quality=97, icc_profile=b"\0" * 130)
-    row = pressed(tiny_codec, "a.jpg", source)
+    row = compressed(tiny_codec, "a.jpg", source)
     add(archive, [row, row | {"key": "cut.jpg", "payload": row["payload"][:-9]}, original("b", b"its own bytes")])
     picture = read_image(archive, "a.jpg")
     (expected,) = tiny_codec.decompress([row["payload"]])

@@ -6,7 +6,7 @@ import pytest
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from tests.pipeline.making import add, image_file, original, pressed, transcoded
+from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
 LATENTS, SHARDS = 30, 3
 
@@ -15,13 +15,13 @@ LATENTS, SHARDS = 30, 3
 def small_archive(
     tmp_path_factory: pytest.TempPathFactory, own_cache: None, tiny_model_folder: Path, tiny_codec: Codec
 ) -> Archive:
-    """30 pressed images in three shards, keys `LETTER/NUMBER.png`, one JPEG in JPEG XL and one grey original."""
+    """30 compressed images in three shards, keys `LETTER/NUMBER.png`, one JPEG in JPEG XL and one grey original."""
     archive = Archive.create(str(tmp_path_factory.mktemp("learning") / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     sizes = ((70, 50), (96, 64), (50, 70))
     for shard in range(SHARDS):
         rows = [
-            pressed(
+            compressed(
                 tiny_codec,
                 f"{'abc'[number % 3]}/{number:02}.png",
                 image_file("PNG", seed=number, size=sizes[number % 3]),

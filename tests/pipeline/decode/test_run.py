@@ -14,7 +14,7 @@ from pipeline.decode.run import DecodeSettings, decode
 from pipeline.images.image_reader import Reading, read
 from pipeline.images.image_writer import SUFFIXES
 from pipeline.storage.open import StorageError, open_store
-from tests.pipeline.making import add, image_file, original, pressed, transcoded
+from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
 SOURCES = {
     "a/photo.jpg": image_file("JPEG", quality=97, seed=1, icc_profile=b"\0" * 130, size=(90, 70)),
@@ -33,7 +33,7 @@ def rows(codec: Codec) -> list[dict[str, object]]:
         ORIGINAL: original(ORIGINAL, SOURCES[ORIGINAL]),
         TRANSCODED: transcoded(TRANSCODED, SOURCES[TRANSCODED]),
     }
-    return [made[key] if key in made else pressed(codec, key, data) for key, data in SOURCES.items()]
+    return [made[key] if key in made else compressed(codec, key, data) for key, data in SOURCES.items()]
 
 
 def same_pixels(codec: Codec, row: dict[str, object], data: bytes) -> bool:
@@ -75,7 +75,7 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
 ) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
-    good = pressed(tiny_codec, "good.jpg", SOURCES["a/photo.jpg"])
+    good = compressed(tiny_codec, "good.jpg", SOURCES["a/photo.jpg"])
     payload = bytearray(good["payload"])
     payload[len(payload) // 2] ^= 1
     add(

@@ -14,7 +14,7 @@ from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, LATENT
 from pipeline.maintain.status import StatusSettings, any_between, status
 from pipeline.storage.open import StorageError
-from tests.pipeline.making import add, image_file, original, pressed
+from tests.pipeline.making import add, compressed, image_file, original
 
 
 def strict(value: object) -> object:
@@ -24,7 +24,7 @@ def strict(value: object) -> object:
 
 def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None:
     archive = Archive.create(place)
-    rows = [pressed(tiny_codec, f"{i}.png", image_file("PNG", seed=i), quality=20 + i % 2) for i in range(6)]
+    rows = [compressed(tiny_codec, f"{i}.png", image_file("PNG", seed=i), quality=20 + i % 2) for i in range(6)]
     exact = original("exact") | {"status": LATENT, "model": "0" * 16, "quality": 63, "psnr": math.inf}
     rejections = [Rejection(key, "e", "read", "broken") for key in ("r1", "r2")]
     add(archive, rows, run="one", rejections=rejections)

@@ -15,7 +15,7 @@ from pipeline.archive.archive import Archive
 from pipeline.storage.open import StorageError, open_store
 from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr
 from pipeline.verify.run import VerifySettings, verify
-from tests.pipeline.making import add, image_file, original, pressed, transcoded
+from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
 JPEG = image_file("JPEG", quality=90, size=(120, 80))
 
@@ -35,7 +35,7 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     etags = {entry.key: entry.etag for entry in source.entries()}
     archive = Archive.create(f"{bucket}/archive")
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
-    made = [pressed(tiny_codec, key, data, etag=etags[key]) for key, data in files.items()]
+    made = [compressed(tiny_codec, key, data, etag=etags[key]) for key, data in files.items()]
     add(archive, made[:4])
     add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
     source.put("8.png", files["7.png"])  # changed since it was compressed: it cannot be compared
@@ -53,7 +53,7 @@ def test_every_kind_of_damage_is_named_with_its_key(
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     archive.root.put("models/feedfeedfeedfeed/config.json", b"{}")
-    good = pressed(tiny_codec, "good", image_file("PNG"))
+    good = compressed(tiny_codec, "good", image_file("PNG"))
     wrong_model = good["payload"].replace(bytes.fromhex(tiny_codec.fingerprint), bytes.fromhex("feedfeedfeedfeed"))
     bad: dict[str, dict[str, Any]] = {
         "flipped-bit": {"payload": damaged(good["payload"])},
@@ -87,7 +87,7 @@ def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Pa
     from pipeline.verify.run import _survey
 
     archive = Archive.create(str(tmp_path / "archive"))
-    good = pressed(tiny_codec, "good", image_file("PNG"))
+    good = compressed(tiny_codec, "good", image_file("PNG"))
     add(archive, [good | {"key": f"{i:03d}"} for i in range(50)] + [original(f"o{i}") for i in range(50)])
     add(archive, [good | {"key": f"x{i:03d}"} for i in range(50)], run="second")
     surveys = [_survey(archive, archive.shards(), size) for size in ("10", "10", "20", "0", "1000", "all")]
@@ -114,7 +114,7 @@ def test_what_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
 
 def test_a_psnr_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(tiny_codec: Codec) -> None:
     source = image_file("PNG", seed=3)
-    row = pressed(tiny_codec, "k", source)
+    row = compressed(tiny_codec, "k", source)
     (picture,) = tiny_codec.decompress([row["payload"]])
     assert problem_with_psnr(row, picture, source) is None
     assert problem_with_psnr(row | {"psnr": row["psnr"] + 0.04}, picture, source) is None
@@ -125,7 +125,7 @@ def test_a_psnr_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(
 
 def test_alpha_that_differs_in_one_pixel_is_a_problem(tiny_codec: Codec) -> None:
     source = image_file("PNG", "RGBA", seed=3)
-    row = pressed(tiny_codec, "k", source)
+    row = compressed(tiny_codec, "k", source)
     (picture,) = tiny_codec.decompress([row["payload"]])
     assert picture.alpha is not None and problem_with_psnr(row, picture, source) is None
     alpha = picture.alpha.copy()
@@ -134,7 +134,7 @@ def test_alpha_that_differs_in_one_pixel_is_a_problem(tiny_codec: Codec) -> None
 
 
 def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec) -> None:
-    row = pressed(tiny_codec, "k", image_file("PNG", "L"))
+    row = compressed(tiny_codec, "k", image_file("PNG", "L"))
     (picture,) = tiny_codec.decompress([row["payload"]])
     assert problem_with_picture(row, picture) is None
     assert "decodes to 69x50" in str(problem_with_picture(row, Picture(picture.pixels[:, 1:])))
@@ -142,13 +142,13 @@ def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec)
 
 
 def test_a_payload_whose_model_the_archive_lacks_is_a_problem(tiny_codec: Codec) -> None:
-    row = pressed(tiny_codec, "k", image_file("PNG"))
+    row = compressed(tiny_codec, "k", image_file("PNG"))
     assert problem_with(row, {tiny_codec.fingerprint}) is None
     assert "lacks its model" in str(problem_with(row, set()))
 
 
 def test_any_single_byte_changed_is_found(tiny_codec: Codec) -> None:
-    row = pressed(tiny_codec, "k", image_file("PNG"))
+    row = compressed(tiny_codec, "k", image_file("PNG"))
     raw = original("k", os.urandom(64))
     for each in (row, raw):
         for at in range(len(each["payload"])):
