@@ -147,15 +147,15 @@ def _window(
         at = match[known]
         same[known] = _numpy(pc.equal(source["etag"].filter(pa.array(known)), rows["etag"].take(at)))
         stale[known] = is_stale(rows)[at]
-    known_bad = ~same & _is_rejected(source, rejected)
+    rejected_before = ~same & _is_rejected(source, rejected)
     gone = np.ones(rows.num_rows, bool)
     gone[match[known]] = False
     states = {
-        KeyState.NEW: ~known & ~known_bad,
-        KeyState.CHANGED: known & ~same & ~known_bad,
+        KeyState.NEW: ~known & ~rejected_before,
+        KeyState.CHANGED: known & ~same & ~rejected_before,
         KeyState.STALE: same & stale,
         KeyState.UNCHANGED: same & ~stale,
-        KeyState.REJECTED: known_bad,
+        KeyState.REJECTED: rejected_before,
     }
     return DiffWindow(source, rows, states, gone, match)
 

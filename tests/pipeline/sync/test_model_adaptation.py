@@ -23,9 +23,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def run(source: Path, archive: Path, model: Path, **settings: Any) -> SyncResult:
-    places = {"source": str(source), "archive": str(archive), "model": str(model)}
+    folders = {"source": str(source), "archive": str(archive), "model": str(model)}
     defaults = {"adapt_nights": 3, "adapt_minutes": 0.3, "adapt_margin": 0.01, "adapt_workers": 1, "actors": "1:1"}
-    return sync(SyncSettings(**(places | defaults | settings)), quiet=True)
+    return sync(SyncSettings(**(folders | defaults | settings)), quiet=True)
 
 
 def models_of(archive: Path) -> set[str]:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def run(source: object, archive: object, model: Path, **settings: Any) -> SyncResult:
-    places = {"source": str(source), "archive": str(archive), "model": str(model)}
-    return sync(SyncSettings(**places, actors="1:1", **settings), quiet=True)
+    folders = {"source": str(source), "archive": str(archive), "model": str(model)}
+    return sync(SyncSettings(**folders, actors="1:1", **settings), quiet=True)
 
 
 def rows(archive: object) -> dict[str, dict[str, Any]]:
@@ -52,16 +52,16 @@ def first_night(
 
 
 @pytest.fixture
-def places(first_night: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+def folders(first_night: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
     """The same, to be changed by a test."""
     source, archive = (shutil.copytree(folder, tmp_path / folder.name) for folder in first_night)
     return source, archive
 
 
 def test_a_night_compresses_what_is_new_or_changed_and_retires_what_is_gone_in_one_rewrite_of_the_shard(
-    places: tuple[Path, Path], tiny_model_folder: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
-    source, archive = places
+    source, archive = folders
     before = rows(archive)
     (source / "0/03.png").write_bytes(encoded(photo(77), "PNG"))
     (source / "2/29.png").unlink()
@@ -92,10 +92,10 @@ def test_a_shard_all_of_whose_keys_are_gone_leaves_without_a_successor(tmp_path:
 
 @pytest.mark.timeout(120)
 def test_a_night_that_only_retires_starts_no_encoder_and_leaves_no_model(
-    places: tuple[Path, Path], tiny_model_folder: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
     """Its encoders would wait for GPUs that this machine does not have."""
-    source, archive = places
+    source, archive = folders
     for key in ("0/05.png", "1/10.png"):
         (source / key).unlink()
     shutil.rmtree(archive / "models")
@@ -105,9 +105,9 @@ def test_a_night_that_only_retires_starts_no_encoder_and_leaves_no_model(
 
 
 def test_a_source_that_lost_too_much_is_not_believed_but_the_rest_of_the_work_is_done(
-    places: tuple[Path, Path], tiny_model_folder: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
-    source, archive = places
+    source, archive = folders
     shutil.rmtree(source / "1")
     put_all(str(source), {"0/new.png": encoded(photo(78), "PNG")})
     result = run(source, archive, tiny_model_folder)
@@ -124,9 +124,9 @@ def test_a_source_that_lost_too_much_is_not_believed_but_the_rest_of_the_work_is
 
 
 def test_an_empty_or_failing_listing_retires_nothing_whatever_the_limit(
-    places: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    source, archive = places
+    source, archive = folders
     before = rows(archive)
     shutil.rmtree(source)
     with pytest.raises(StorageError, match="does not exist"):
@@ -151,9 +151,9 @@ def test_an_empty_or_failing_listing_retires_nothing_whatever_the_limit(
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
-    places: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    source, archive = places
+    source, archive = folders
     size = (source / "0/00.png").write_bytes(encoded(photo(70), "PNG"))
     (source / "1/11.png").unlink()
     files = {path: path.stat().st_mtime_ns for path in archive.rglob("*")}
@@ -199,8 +199,8 @@ def test_renewal_stops_when_its_minutes_are_over_and_what_has_to_be_done_is_done
     assert result.done.latents + result.done.originals < 12  # the changed key's shard, and no others
 
 
-def test_a_second_sync_gives_way_before_it_begins(places: tuple[Path, Path], tiny_model_folder: Path) -> None:
-    source, archive = places
+def test_a_second_sync_gives_way_before_it_begins(folders: tuple[Path, Path], tiny_model_folder: Path) -> None:
+    source, archive = folders
     with Lease(Archive(str(archive)).root, "the-other", "sync"), pytest.raises(LeaseHeld, match="sync the-other on"):
         run(source, archive, tiny_model_folder)
     assert not list((archive / "plans").rglob("*.json"))
@@ -229,9 +229,9 @@ def test_two_syncs_at_once_on_an_s3_server_leave_one_row_a_key(bucket: str, tiny
 
 
 def test_an_encode_never_retires_and_never_waits_for_a_lease(
-    places: tuple[Path, Path], tiny_model_folder: Path
+    folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
-    source, archive = places
+    source, archive = folders
     (source / "0/00.png").unlink()
     settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder))
     with Lease(Archive(str(archive)).root, "the-other", "sync"):
