@@ -1,12 +1,12 @@
-"""The archive: two Delta tables, the models that pressed them, and the plans of running jobs.
+"""The archive: two Delta tables, the models that compressed their images, and the plans of running jobs.
 
     archive = Archive.create(url)                     # or Archive.open(url) for one that must exist
-    committer = archive.committer(run)                # before planning: remembers the version that the plan is made on
+    committer = archive.committer(run)                # before planning: remembers the version that the plan is based on
     for row in archive.rows_by_key(): ...             # IndexRow, in key order
     shard = write_shard(archive.images, tables)       # on any worker
     committer.commit([Receipt(unit, shard, ...)])     # on the driver
 
-An `Archive` holds only its URL and pickles to workers.
+An `Archive` holds only its stores and can be pickled to workers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,16 @@ class ArchiveMissing(StorageError):
 
 
 class IndexRow(NamedTuple):
-    """What planning needs of a row. `shard` is the path of its Parquet file relative to `images/`: a unit's `base`."""
+    """The columns of a row that planning needs.
+
+    Attributes:
+        key: the source's key.
+        etag: of the source's bytes.
+        status: "latent", "original" or "jxl".
+        model: fingerprint; None unless latent.
+        quality: 0..63.75; None unless latent.
+        shard: path of the row's Parquet file, relative to `images/`.
+    """
 
     key: str
     etag: str
@@ -44,7 +53,7 @@ class IndexRow(NamedTuple):
 
 
 class RejectionRow(NamedTuple):
-    """One row of the rejections table; a key has one for each etag that was rejected."""
+    """One row of the rejections table, which has one per key and rejected etag; see `Rejection`."""
 
     key: str
     etag: str
@@ -57,13 +66,13 @@ class Archive:
 
     Attributes:
         url: as given.
-        root: the store of the whole.
-        images: the store of `images/`, root of the Delta table; shards' paths are relative to it.
-        rejections: the store of `rejections/`.
+        root: the store of the whole archive.
+        images: the store of `images/`, the root of a Delta table; shards' paths are relative to it.
+        rejections: the store of `rejections/`, the root of another one.
     """
 
     def __init__(self, url: str) -> None:
-        """Args: url: where it is; nothing is contacted yet. Use `open` or `create` for one that is checked."""
+        """Args: url: of the archive; nothing is contacted yet. Use `open` or `create` to check it."""
         self.root: Store = open_store(url)
         self.url = self.root.url
         self.images = self.root.child("images")
@@ -71,11 +80,11 @@ class Archive:
 
     @classmethod
     def open(cls, url: str) -> "Archive":
-        """An archive that exists.
+        """The existing archive at a URL.
 
         Raises:
             ArchiveMissing: when there is none.
-            StorageError: when the place cannot be read.
+            StorageError: when the URL cannot be read.
         """
         archive = cls(url)
         archive.root.check_readable()
@@ -89,10 +98,10 @@ class Archive:
 
     @classmethod
     def create(cls, url: str) -> "Archive":
-        """The archive at a URL, with two empty tables when there was none. Safe to run twice and at the same time.
+        """The archive at a URL, created when there is none. Safe to call twice, and by two jobs at once.
 
         Raises:
-            StorageError: when the place cannot be written.
+            StorageError: when the URL cannot be written.
         """
         archive = cls(url)
         open_target(url)
@@ -101,11 +110,11 @@ class Archive:
         return archive
 
     def table(self, version: int | None = None) -> DeltaTable:
-        """The images table itself, for queries, history and `restore`."""
+        """The images table, now or at an older version: for queries, history and `restore`."""
         return open_table(self.images, version)
 
     def version(self) -> int:
-        """The current version of the images table; every commit adds one."""
+        """The current version of the images table; every commit adds 1."""
         return self.table().version()
 
     def shards(self, version: int | None = None) -> list[Shard]:
@@ -115,7 +124,7 @@ class Archive:
     def rows_by_key(self, version: int | None = None) -> Iterator[IndexRow]:
         """Every row's index columns in byte order of the key, streamed.
 
-        Memory grows with the number of shards that overlap, not with that of rows.
+        Memory grows with the number of shards that overlap, not with the number of rows.
         """
         for row, shard in merged(self.images, self.shards(version), IndexRow._fields[:-1]):
             yield IndexRow._make((*row, shard))
@@ -128,11 +137,11 @@ class Archive:
             yield RejectionRow(*row)
 
     def tables_by_key(self, shards: Sequence[Shard], columns: Sequence[str] = ()) -> Iterator[pa.Table]:
-        """What planning needs of the rows of some shards: sorted tables of ROW_COLUMNS, more columns, and SHARD."""
+        """The columns that planning needs of some shards: sorted tables of ROW_COLUMNS, `columns`, and SHARD."""
         return merged_tables(self.images, shards, (*ROW_COLUMNS, *columns))
 
     def rejection_tables(self) -> Iterator[pa.Table]:
-        """What planning needs of the rejections, as sorted tables of REJECTION_COLUMNS (and SHARD)."""
+        """The columns that planning needs of the rejections: sorted tables of REJECTION_COLUMNS and SHARD."""
         files = files_of(open_table(self.rejections))
         return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
 
@@ -143,11 +152,11 @@ class Archive:
 
         Args:
             key: the source's key.
-            columns: to read, all when None.
-            shards: where to look, for callers that keep the table's log; as the table is now when None.
+            columns: to read; None for all.
+            shards: to search, for callers that keep the list; None for the table's present shards.
 
         Returns:
-            Column to value, or None when the archive has no such key.
+            Values by column, or None when the archive has no such key.
         """
         for shard in self.shards() if shards is None else shards:
             if shard.first_key <= key <= shard.last_key:
@@ -162,21 +171,21 @@ class Archive:
             yield from scan_shard(self.images, shard.path, columns)
 
     def committer(self, run: str, job: str = "encode") -> Committer:
-        """What commits receipts for a run.
+        """A committer of receipts for a run.
 
-        Make it before planning: it refuses to add keys that another job added since.
+        Create it before planning: it refuses to add keys that another job has added since.
         """
         return Committer(self.images, self.rejections, run, job)
 
     def put_model(self, fingerprint: str, folder: str | Path) -> None:
-        """Copy a model's files to `models/FINGERPRINT/`, once.
+        """Copy a model's files to `models/FINGERPRINT/`, unless they are there.
 
-        Call it before the first commit of a row that needs it.
+        Call it before the first commit of a row that needs the model.
         """
         publish_model(folder, self.root.child(f"models/{fingerprint}"))
 
     def get_model(self, fingerprint: str) -> Path:
-        """A local folder with a model of this archive, fetched once a machine (cached by fingerprint).
+        """A local folder with a model of this archive, fetched once per machine (cached by fingerprint).
 
         Raises:
             StorageError: when the archive lacks it.

@@ -1,10 +1,10 @@
-"""Making receipts visible: one atomic transaction of the images table for each batch of them.
+"""Committing receipts: one atomic transaction of the images table per batch of receipts.
 
-Delta settles races by "put if absent" of the next version's log file. What it does not know is that a key must be in
-the table once: two jobs that both add `a.jpg` in new files do not conflict for it. So a commit is tried at exactly
-the version that was looked at, and whenever somebody else committed in between, what they added is compared with what
-we add, key by key. Two more gaps are closed here: removing a file that an earlier version removed already, and a
-replayed commit (told by the run's number in the log, so also after an answer that was lost).
+Delta decides races by "put if absent" of the next version's log file, but does not know that a key may be in the table
+only once: two jobs that both add `a.jpg` in new files do not conflict for Delta. So a commit is tried at exactly the
+version that was read. When another job has committed since, its new keys are compared with ours. Two more cases are
+handled here: removing a file that an earlier version has removed already, and a replayed commit. The run's commit
+number in the log shows a replay, even if the answer to the first commit was lost.
 """
 
 import time
@@ -29,28 +29,27 @@ from pipeline.storage.base import StorageError, Store
 _ATTEMPTS = 20
 
 _VACUUMED_AFTER_MS = 30 * 60 * 1000
-"""Age of a shard from which a commit makes sure that it is still there. A driver that slept for days may be late: a
-vacuum has removed what nobody had committed."""
-
+"""Age of a shard above which a commit checks that the file still exists: a driver that was suspended for days may find
+that a vacuum has removed its uncommitted files."""
 
 REJECTIONS_VERSION = "rejectionsVersion"
-"""The fact in a commit of the images table that ties the two tables together."""
+"""Name of the entry in a commit of the images table that holds the version of the rejections table before it."""
 
 
 class CommitConflict(MaepressError):
     """Another job changed the same keys; nothing of this commit is visible.
 
-    Running the job again plans anew and continues.
+    Run the job again: it makes a new plan and continues.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a commit did.
+    """The result of a commit.
 
     Attributes:
         version: of the images table afterwards.
-        skipped: whether the table had this number already (a replay).
+        skipped: whether the table had a commit of this number already (a replay).
     """
 
     version: int
@@ -58,16 +57,23 @@ class Commit:
 
 
 class Committer:
-    """Commits the receipts of one run, numbered 1, 2, 3 ...; one for each run, on the driver, made before planning.
+    """Commits the receipts of one run as numbers 1, 2, 3 ...; one per run, on the driver, created before planning.
 
     Attributes:
-        run: names the run in rows and log.
+        run: name of the run, in rows and in the log.
         job: "encode", "sync" ..., for the log.
-        number: of the last commit, 0 at first; a run that goes on under its old name continues its numbers.
+        number: of the last commit, 0 at first; a run that is resumed under its old name continues its numbers.
     """
 
     def __init__(self, images: Store, rejections: Store, run: str, job: str = "encode") -> None:
-        """Args: images, rejections: roots of the two tables. run: a name that no other run has. job: for the log."""
+        """Read the table's present version.
+
+        Args:
+            images: root of the images table.
+            rejections: root of the rejections table.
+            run: a name that no other run has.
+            job: for the log.
+        """
         self.run, self.job = run, job
         self._images, self._rejections = images, rejections
         table = open_table(images)
@@ -76,20 +82,20 @@ class Committer:
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
-        """Make shards visible and those that they replace invisible, in one transaction; then add the rejections.
+        """Add the new shards and remove those that they replace in one transaction; then add the rejections.
 
-        Should the driver die between the two, the rejected keys are neither rows nor rejections and the next run
-        tries them again.
+        If the driver dies between the two, the rejected keys are neither rows nor rejections, and the next run tries
+        them again.
 
         Args:
             receipts: at least one.
-            number: the commit's number within the run, the next one when None. A number that the table has already is
-                a replay and is skipped.
-            rearranges: the rows are the same before and after, which readers that follow changes like to know.
+            number: the commit's number within the run; None for the next one. A number that the table has already is a
+                replay and is skipped.
+            rearranges: the rows are the same before and after; recorded for readers that follow changes.
 
         Raises:
             CommitConflict: when another job committed some of the same keys or replaced the same shard, or a vacuum
-                took a shard that had waited too long.
+                removed a shard that was not committed in time.
             StorageError: when the store fails after retries; committing again with the same number is safe.
         """
         number = self.number + 1 if number is None else number
@@ -102,7 +108,7 @@ class Committer:
             "sourceBytes": sum(receipt.source_bytes for receipt in receipts),
             "payloadBytes": sum(receipt.payload_bytes for receipt in receipts),
             "retired": sum(receipt.retired for receipt in receipts),
-            # What `restore` goes by: the rejections as they stood before this commit.
+            # For `restore`: the rejections before this commit.
             REJECTIONS_VERSION: open_table(self._rejections).version(),
         }
         skipped = not self._commit_images(adds, removes, number, facts, rearranges) if adds or removes else False
@@ -159,7 +165,7 @@ class Committer:
 
     def _check_others(self, before: dict[str, Shard], adds: list[Shard]) -> None:
         if before is self._files:
-            return  # nobody committed since
+            return  # no commit since
         for theirs in (shard for path, shard in self._files.items() if path not in before):
             for ours in adds:
                 if theirs.first_key <= ours.last_key and ours.first_key <= theirs.last_key:
@@ -202,17 +208,26 @@ def transact(
     facts: dict[str, Any],
     rearranges: bool = False,
 ) -> None:
-    """Write the version that follows the one that `table` was opened at.
+    """Write the version after the one at which `table` was opened.
+
+    Args:
+        table: a Delta table.
+        schema: of the table.
+        adds: files to add.
+        removes: paths of files to remove.
+        mark: identifies this commit, to recognise a replay.
+        facts: entries for the commit's record in the log.
+        rearranges: whether the rows stay the same.
 
     Raises:
-        CommitFailedError: when somebody else has written that version.
+        CommitFailedError: when another writer has written that version.
     """
     now = time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         AddAction(s.path, s.size, {}, s.modified_ms, not rearranges, s.stats) for s in adds
     ]
     actions += [RemoveAction(path, not rearranges, now, partition_values={}) for path in removes]
-    # No retries inside: they would step over other writers' commits without comparing keys.
+    # No retries inside: they would skip other writers' commits without comparing keys.
     properties = CommitProperties(custom_metadata=facts, max_commit_retries=0, app_transactions=[mark])
     table.create_write_transaction(actions, "append", schema, commit_properties=properties)
 
@@ -222,7 +237,7 @@ def _keys(store: Store, shard: Shard) -> set[str]:
 
 
 def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
-    """Those that the table does not hold yet, each (key, etag) once; a verdict may follow an outage."""
+    """Rejections that the table does not have yet, each (key, etag) once; a final one may follow an outage."""
     new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
     first, last = min(new)[0], max(new)[0]
     for shard in files:

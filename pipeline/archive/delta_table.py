@@ -1,4 +1,4 @@
-"""A Delta table at a store's root: opening it with our errors, and the facts of its files."""
+"""A Delta table at a store's root: opening and creating it with errors of ours, and listing its files."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _ATTEMPTS = 4
 
 
 def open_table(store: Store, version: int | None = None) -> DeltaTable:
-    """The table, as it is now or as it was.
+    """The table, now or at an older version.
 
     Raises:
         TableNotFoundError: when there is none.
@@ -26,8 +26,8 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
     url = store.absolute_url
     options = storage_options(url)
     try:
-        # The Rust side tries most requests again by itself, but not those whose answer breaks off in the middle of a
-        # listing or of an error: these come out as OSError.
+        # deltalake retries most requests by itself, but not one whose answer ends in the middle of a listing or of an
+        # error: that is raised as OSError.
         return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
     except TableNotFoundError:
         raise
@@ -37,7 +37,7 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
 
 
 def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, str] | None = None) -> None:
-    """An empty table, unless there is one. Two that do this at once both succeed.
+    """Create an empty table, unless there is one. Two jobs that do this at once both succeed.
 
     Args:
         store: the table's root.
@@ -49,7 +49,7 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
     """
     url = store.absolute_url
     try:
-        # No retries: one would make the table a second time on top of the other's.
+        # No retries: one would create the table again on top of another job's.
         once = CommitProperties(max_commit_retries=0)
         options = storage_options(url)
         retried(
@@ -66,22 +66,22 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
         )
     except (DeltaError, OSError) as e:
         try:
-            open_table(store)  # the other one was faster
+            open_table(store)  # another job was faster
         except TableNotFoundError:
-            raise StorageError(f"the table {store.url} cannot be made: {one_line(e)}") from e
+            raise StorageError(f"the table {store.url} cannot be created: {one_line(e)}") from e
 
 
 def files_of(table: DeltaTable) -> list[Shard]:
     """The table's files in order of their first key.
 
-    `stats` is an empty string: the log's JSON is not kept, and what is needed of it stands in the other fields.
+    Their `stats` is an empty string; the other fields hold the statistics that are needed.
     """
     actions = pa.table(table.get_add_actions(flatten=True))
     if actions.num_rows == 0:
         return []
     names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
     columns: list[list[Any]] = [actions[name].to_pylist() for name in names]
-    # A file that another tool wrote without statistics may hold any key.
+    # A file without statistics, written by another tool, may contain any key.
     files = [
         Shard(path, size, modified, rows, first or "", "\U0010ffff" if last is None else last, "")
         for path, size, modified, rows, first, last in zip(*columns, strict=True)
@@ -90,9 +90,9 @@ def files_of(table: DeltaTable) -> list[Shard]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says at first and at last. Rust writes a cause a line, indented and in colours."""
+    """The first and the last line of an error: Rust's errors have one cause per line, indented and coloured."""
     lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
-    told = [line for line in lines if line]
-    if not told:
+    texts = [line for line in lines if line]
+    if not texts:
         return type(error).__name__
-    return told[0][:300] if len(told) == 1 else f"{told[0]}: {told[-1]}"[:300]
+    return texts[0][:300] if len(texts) == 1 else f"{texts[0]}: {texts[-1]}"[:300]

@@ -1,9 +1,9 @@
-"""How others see that a run is alive: a small file beside its plan, written anew every few minutes.
+"""Heartbeats: a small file beside a run's plan, rewritten every few minutes, shows others that the run is alive.
 
     ARCHIVE/plans/RUN/alive.json    {"started": 1767225600.0, "seen": 1767225900.0}      seconds since 1970
 
-A vacuum spares every file younger than the oldest run that is alive, because that run may not have committed it yet,
-and removes the plans of runs that are not.
+A vacuum keeps every file younger than the oldest run that is alive, since that run may not have committed it yet, and
+removes the plans of dead runs.
 """
 
 import json
@@ -16,7 +16,7 @@ from pipeline.storage.base import StorageError, Store
 
 EVERY_SECONDS = 300.0
 ALIVE_SECONDS = 3600.0
-"""Silence after which a run counts as dead. It is long, as the price of an error is files of a run that works."""
+"""Time without a heartbeat after which a run counts as dead. It is long, since a mistake costs a live run its files."""
 
 _FILE = "alive.json"
 
@@ -26,9 +26,9 @@ class RunFolder:
     """A run's folder below `plans/`.
 
     Attributes:
-        run: its name.
+        run: name of the run.
         started: seconds since 1970; 0 when unknown.
-        seen: when it last said that it is alive; 0 when unknown.
+        seen: time of the last heartbeat, in seconds since 1970; 0 when unknown.
         files: the folder's keys, relative to the archive's root.
     """
 
@@ -38,41 +38,41 @@ class RunFolder:
     files: tuple[str, ...]
 
     def is_alive(self, now: float) -> bool:
-        """Whether it spoke lately; a folder without a word is a run that has just begun, or remains of one."""
+        """Whether the last heartbeat is recent; a folder without one is of a run that has just begun or was killed."""
         return now - self.seen < ALIVE_SECONDS
 
 
 class Heartbeat:
-    """Says for the length of a `with` block that a run is alive."""
+    """Writes a run's heartbeat for the length of a `with` block."""
 
     def __init__(self, root: Store, run: str, every: float = EVERY_SECONDS) -> None:
-        """Args: root: the archive's root. run: the run's name. every: seconds between two words."""
+        """Args: root: the archive's root. run: the run's name. every: seconds between two heartbeats."""
         self._root, self._key = root, f"plans/{run}/{_FILE}"
         self._started = time.time()
-        # A word that fails is forgiven: the store is away, and the job itself notices if that lasts.
-        self._words = PeriodicThread(self._say, every, "maepress-presence", StorageError)
+        # A failed heartbeat is ignored: if the store stays unreachable, the job itself fails.
+        self._thread = PeriodicThread(self._beat, every, "maepress-presence", StorageError)
 
     def __enter__(self) -> "Heartbeat":
-        self._say()
-        self._words.start()
+        self._beat()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._words.stop()
+        self._thread.stop()
         try:
             self._root.delete(self._key)
         except StorageError:
             if error is None:
-                raise  # else the error on its way says more; a vacuum removes the file one day
+                raise  # otherwise the first error says more; a vacuum will remove the file
 
-    def _say(self) -> None:
+    def _beat(self) -> None:
         self._root.put(self._key, json.dumps({"started": self._started, "seen": time.time()}).encode())
 
 
 def list_runs(root: Store) -> list[RunFolder]:
-    """The folders below `plans/`, of runs that work and of runs that were killed."""
+    """The folders below `plans/`, of live runs and of killed ones."""
     plans = root.child("plans")
     if not plans.root_exists():
         return []
@@ -83,11 +83,11 @@ def list_runs(root: Store) -> list[RunFolder]:
             folders.setdefault(run, []).append(f"plans/{entry.key}")
     found = []
     for run, files in sorted(folders.items()):
-        words = {"started": 0.0, "seen": 0.0}
+        times = {"started": 0.0, "seen": 0.0}
         if f"plans/{run}/{_FILE}" in files:
             try:
-                words |= json.loads(root.get(f"plans/{run}/{_FILE}"))
-            except StorageError:  # it ended while we looked
+                times |= json.loads(root.get(f"plans/{run}/{_FILE}"))
+            except StorageError:  # the run has just ended
                 continue
-        found.append(RunFolder(run, float(words["started"]), float(words["seen"]), tuple(files)))
+        found.append(RunFolder(run, float(times["started"]), float(times["seen"]), tuple(files)))
     return found

@@ -1,17 +1,17 @@
-"""Who may change an archive as a whole: one sync, compaction or restore at a time.
+"""The lease of an archive: one sync, compaction or restore at a time.
 
-A lease saves work, it does not protect data: commits do that by themselves, whoever makes them. Without it two syncs
-would press the same images all night and the slower one would find out at its first commit.
+A lease saves work; it does not protect data, which commits do by themselves. Without it, two syncs would encode the
+same images all night, and the slower one would fail at its first commit.
 
-It is a third Delta table, `leases/`, that has no rows: taking, renewing and giving back the lease each write one empty
-version whose commit says who holds it until when. Delta's "put if absent" of the next version decides between two that
-want it at once, on every store that an archive can be on.
+The lease is a third Delta table, `leases/`, without rows. Taking, renewing and releasing it each write one empty
+version whose commit records the holder and the end of the lease. Delta's "put if absent" of the next version decides
+between two runs that want it at once, on every store that can hold an archive.
 
     version 7   {"holder": "20260105T020000-5ac0ffee", "job": "sync", "host": "node-3", "until": 1767580000.0}
-    version 8   the same, later: renewed
-    version 9   {"until": 0}: given back
+    version 8   the same with a later end: renewed
+    version 9   {"until": 0}: released
 
-A holder that dies does not renew, and its lease ends by itself.
+The lease of a holder that dies is not renewed and expires.
 """
 
 import socket
@@ -33,27 +33,27 @@ from pipeline.archive.periodic_thread import PeriodicThread
 from pipeline.storage.base import Store
 
 SECONDS = 600.0
-"""How long a lease lasts when it is not renewed: what a dead run holds up others at most."""
+"""Duration of a lease without renewal: the longest time a dead run blocks others."""
 
 _ATTEMPTS = 8
 _SCHEMA = pa.schema([pa.field("holder", pa.string())])
-# Versions serve no history: what is older than a day goes, so that the log stays short.
+# Old versions are not needed: they are removed after a day, so that the log stays short.
 _TABLE = {"delta.logRetentionDuration": "interval 1 days", "delta.checkpointInterval": "20"}
 
 
 class LeaseHeld(MaepressError):
-    """Another run works on the archive."""
+    """Another run holds the archive's lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the lease.
+    """The holder of a lease.
 
     Attributes:
-        run: its name; empty when nobody holds it.
+        run: name of the run; empty when the lease was never taken.
         job: "sync", "compact" ...
-        host: the machine it runs on.
-        until: seconds since 1970.
+        host: name of its machine.
+        until: end of the lease, in seconds since 1970; 0 when it was released.
     """
 
     run: str = ""
@@ -63,7 +63,7 @@ class Holder:
 
 
 class Lease:
-    """Held for the length of a `with` block, and renewed by a thread.
+    """A lease, held for the length of a `with` block and renewed by a thread.
 
     with Lease(archive.root, run, "sync") as lease:
         ...
@@ -71,20 +71,20 @@ class Lease:
     """
 
     def __init__(self, root: Store, run: str, job: str, seconds: float = SECONDS) -> None:
-        """Args: root: the archive's root. run, job: for the messages. seconds: until it ends when not renewed."""
+        """Args: root: the archive's root. run, job: for messages. seconds: duration without renewal."""
         self._store, self._url = root.child("leases"), root.url
         self._me = Holder(run, job, socket.gethostname())
         self._seconds = seconds
-        self._good_until = 0.0  # by this machine's monotonic clock
+        self._good_until = 0.0  # on this machine's monotonic clock
         self._renewing = threading.Lock()
-        # A renewal that fails is forgiven: `check` says it to the run before its next commit.
+        # A failed renewal is ignored: `check` raises the error before the run's next commit.
         self._renewals = PeriodicThread(lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError)
 
     def __enter__(self) -> "Lease":
-        """Take it.
+        """Take the lease.
 
         Raises:
-            LeaseHeld: when another run has it.
+            LeaseHeld: when another run holds it.
             StorageError: when the store cannot be written.
         """
         self._write(self._seconds)
@@ -97,21 +97,21 @@ class Lease:
         self._renewals.stop()
         try:
             self._write(0.0)
-        except MaepressError:  # it is another's by now, or the store is away: either way it ends by itself
+        except MaepressError:  # taken over by another run, or the store is unreachable: it expires by itself
             return
 
     def check(self) -> None:
-        """Make sure that it is still ours; costs nothing while the last renewal is fresh.
+        """Check that this run still holds the lease; no request is made before the last renewal has expired.
 
         Raises:
             LeaseHeld: when another run took over, because this one could not renew in time.
-            StorageError: when that cannot be found out.
+            StorageError: when the store cannot be read or written.
         """
         if time.monotonic() >= self._good_until:
             self._write(self._seconds)
 
     def _write(self, seconds: float) -> None:
-        """Take, renew or (with 0 seconds) give back."""
+        """Take, renew or (with 0 seconds) release the lease."""
 
         def attempt(table: DeltaTable) -> None:
             asked = time.monotonic()
@@ -145,6 +145,6 @@ class Lease:
 
 
 def holder_of(table: DeltaTable) -> Holder:
-    """What the latest version of the lease's table says."""
-    word: dict[str, Any] = table.history(1)[0]
-    return Holder(word.get("holder", ""), word.get("job", ""), word.get("host", ""), float(word.get("until", 0.0)))
+    """The holder recorded in the latest version of the lease's table."""
+    entry: dict[str, Any] = table.history(1)[0]
+    return Holder(entry.get("holder", ""), entry.get("job", ""), entry.get("host", ""), float(entry.get("until", 0.0)))

@@ -1,15 +1,15 @@
-"""Rows of many sorted Parquet files as one sorted stream.
+"""The rows of many sorted shards as one sorted stream.
 
-Shards are sorted inside, but their key ranges overlap once keys have been added night after night. So a window moves
-along the keys: shards are read when it comes to their first key, and what lies below the first key of the next shard
-is complete and leaves.
+Each shard is sorted, but their key ranges overlap after keys have been added night after night. So a window moves
+along the keys: a shard is read when the window reaches its first key, and rows below the first key of the next shard
+are complete and are yielded.
 
     shard 1   a b c d e f          window 1: a b c d   (shard 3 begins at e)
     shard 2     b   d     g
     shard 3           e f g h      window 2: e f g h
 
-A window is a table, so that Arrow does the work on many rows at once. Memory holds the small columns of the shards
-that overlap at one point, never the whole table.
+A window is a table, so that Arrow processes many rows per call. Memory holds the small columns of the shards that
+overlap at one key, never the whole table.
 """
 
 from collections import deque
@@ -25,13 +25,13 @@ from pipeline.archive.sorted_tables import in_order, position
 from pipeline.storage.base import StorageError, Store
 
 SHARD = "shard"
-"""The column that `merged_tables` adds: int32, which of the given shards the row is in."""
+"""The column that `merged_tables` adds: int32, index of the row's shard among the given shards."""
 
 WINDOW_ROWS = 1 << 14
-"""Rows that are read before a window is cut, where shards overlap little: enough to hide what a call costs."""
+"""Rows read before a window is cut, where shards overlap little: enough to make the cost per call negligible."""
 
 _AHEAD = 8
-"""Shards that are read before the merge needs them: reading an object store is waiting."""
+"""Shards read in advance, since each read from an object store is mostly waiting."""
 
 
 def merged_tables(
@@ -48,15 +48,15 @@ def merged_tables(
         store: the table's root.
         shards: files to merge.
         columns: to read; "key" first, no payloads.
-        sort_columns: how many of the leading columns the rows are sorted by. Rows of one key share a table.
-        unreadable: takes the paths of shards that cannot be read, which are then left out.
+        sort_columns: number of leading columns by which the rows are sorted. Rows of one key are in one table.
+        unreadable: if given, receives the paths of shards that cannot be read; they are left out.
         window_rows: rows to read before a window is cut.
 
     Yields:
         Tables of `columns` and SHARD, none of them empty, each column in one chunk.
 
     Raises:
-        StorageError: for a shard that cannot be read, unless `unreadable` takes it.
+        StorageError: for a shard that cannot be read, unless `unreadable` is given.
     """
     names = list(columns[:sort_columns])
     waiting = deque(sorted(range(len(shards)), key=lambda i: shards[i].first_key))
@@ -93,7 +93,7 @@ def merged(
     sort_columns: int = 1,
     unreadable: set[str] | None = None,
 ) -> Iterator[tuple[Row, str]]:
-    """The same row by row, as (values of `columns`, path of its shard)."""
+    """The same rows one by one, as (values of `columns`, path of the row's shard)."""
     for table in merged_tables(store, shards, columns, sort_columns, unreadable):
         values = zip(*(table[name].to_pylist() for name in columns), strict=True)
         indices: list[Any] = table[SHARD].to_pylist()
@@ -102,13 +102,13 @@ def merged(
 
 
 def _read(store: Store, path: str, columns: Sequence[str], names: Sequence[str], index: int) -> pa.Table:
-    # Our shards are sorted; in_order sees to those that another tool has rewritten.
+    # Our shards are sorted; one rewritten by another tool may not be.
     table = in_order(read_columns(store, path, columns), names)
     return table.append_column(SHARD, pa.repeat(pa.scalar(index, pa.int32()), table.num_rows))
 
 
 def _split(held: list[pa.Table], bound: str | None) -> tuple[list[pa.Table], list[pa.Table]]:
-    """What lies below a key, and the rest; everything and nothing when there is no bound."""
+    """Rows below a key, and the others; all rows are below when `bound` is None."""
     if bound is None:
         return held, []
     below: list[pa.Table] = []

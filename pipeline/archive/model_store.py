@@ -1,8 +1,8 @@
 """Models as folders at any URL, and their local copies.
 
-A model is a few files (`model.safetensors`, `config.json`); torch reads them from a local folder. Copies are kept by
-fingerprint below the user's cache folder, so that a machine fetches a model once. `config.json` is written last: a
-folder that has it has everything.
+A model is two files (`model.safetensors`, `config.json`), which torch reads from a local folder. Copies are cached by
+fingerprint in the user's cache folder, so a machine fetches a model once. `config.json` is written last: a folder that
+contains it is complete.
 """
 
 import atexit
@@ -16,19 +16,19 @@ from pipeline.storage.open import open_store
 
 CONFIG = "config.json"
 FILES = ("model.safetensors", CONFIG)
-"""The names that `model.checkpoint` gives them, in the order in which they are written."""
+"""File names of `model.checkpoint`, in the order in which the files are written."""
 
 
 def local_model(url: str) -> Path:
-    """A local folder with the model at a URL; "base" is the one that maepress ships.
+    """A local folder with the model at a URL; "base" is the model that maepress ships.
 
-    A model that is not local is copied to a temporary folder that lasts as long as this process.
+    A model that is not local is copied to a temporary folder, which is removed when this process ends.
 
     Raises:
-        StorageError: when there is no model.
+        StorageError: when there is no model at the URL.
     """
     if url == "base":
-        from model.checkpoint import BASE  # torch takes seconds, which the jobs that need no codec should not
+        from model.checkpoint import BASE  # imports torch, which takes seconds: only when needed
 
         return BASE
     store = open_store(url)
@@ -45,7 +45,7 @@ def local_model(url: str) -> Path:
 
 
 def publish_model(folder: str | Path, store: Store) -> None:
-    """Copy a local model's files to a store, unless it has a whole model already."""
+    """Copy a local model's files to a store, unless it has a complete model already."""
     if store.exists(CONFIG):
         return
     for name in FILES:
@@ -53,7 +53,7 @@ def publish_model(folder: str | Path, store: Store) -> None:
 
 
 def cached_model(store: Store, fingerprint: str) -> Path:
-    """A local folder with the model in a store, from the cache where an earlier call left it.
+    """A local folder with the model in a store, fetched unless it is in the cache.
 
     Raises:
         StorageError: when the store has no model.
@@ -66,7 +66,7 @@ def cached_model(store: Store, fingerprint: str) -> Path:
             _download(store, fresh, f"the model {fingerprint} is not at {store.url}: copy its folder there")
             try:
                 fresh.rename(folder)
-            except OSError:  # another process was faster, or an older copy is broken
+            except OSError:  # another process was faster, or an incomplete copy is in the way
                 if not (folder / CONFIG).is_file():
                     raise
         finally:
@@ -75,7 +75,7 @@ def cached_model(store: Store, fingerprint: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """`maepress/models` below XDG_CACHE_HOME or ~/.cache; below the temporary folder for a user without a home."""
+    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; in the temporary folder if that cannot be created."""
     home = os.environ.get("XDG_CACHE_HOME")
     base = Path(home) if home else Path("~/.cache").expanduser()
     try:

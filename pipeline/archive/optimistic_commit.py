@@ -40,7 +40,7 @@ def commit_with_retry(
     Args:
         open_latest: opens the table at its latest version; its errors are not retried here.
         commit: reads the table and either writes the version after it, or returns without writing when there is
-            nothing to do. It must not let deltalake retry inside (`max_commit_retries=0`): that would step over other
+            nothing to do. It must not let deltalake retry inside (`max_commit_retries=0`): that would skip other
             writers' commits without reading them.
         attempts: calls of `commit` at most.
         busy: raised when other writers were faster each time.

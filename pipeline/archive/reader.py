@@ -1,4 +1,4 @@
-"""From an archive's rows back to pictures, with the models that the archive itself holds."""
+"""From an archive's rows back to pictures, with the models in the archive."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,14 +15,14 @@ from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20
-"""Pictures are decoded in groups of about so many pixels: enough to fill the codec's batches, little enough to hold."""
+"""Approximate number of pixels that are decoded together: fills the codec's batches and fits in memory."""
 
 Row = dict[str, Any]
-"""A row of the archive, at least key, model, width, height, payload, icc, exif and xmp."""
+"""A row of the archive with at least key, model, width, height, payload, icc, exif and xmp."""
 
 
 class RowDecoder:
-    """Decodes latent rows of one archive, whatever models pressed them; each model is loaded once.
+    """Decodes latent rows of one archive, with whatever models compressed them; each model is loaded once.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -34,7 +34,7 @@ class RowDecoder:
         self._codecs: dict[str, Codec | MaepressError] = {}
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        """Each row with its picture, or the reason why there is none; a damaged row does not disturb the others."""
+        """Each row with its picture, or with the reason why it does not decode; other rows are not affected."""
         for chunk in chunks(rows):
             yield from self._decode(chunk)
 
@@ -77,7 +77,7 @@ class RowDecoder:
 
 
 def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows of one model, of about CHUNK_PIXELS together; sorted by model."""
+    """The rows in groups of one model and about CHUNK_PIXELS pixels, sorted by model."""
     chunk: list[Row] = []
     pixels = 0
     for row in sorted(rows, key=lambda row: str(row["model"])):
@@ -92,7 +92,7 @@ def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def mae_file(row: Row) -> bytes:
-    """A row's payload as a whole `.mae` file, with the metadata that the row keeps beside it.
+    """A row's payload as a complete `.mae` file, including the metadata in the row's other columns.
 
     Raises:
         DamagedPayload: when the payload is not intact.
@@ -106,7 +106,7 @@ def mae_file(row: Row) -> bytes:
 
 
 def read_image(archive: Archive, key: str) -> Picture | bytes:
-    """One image: decoded if it was compressed, the source's own bytes if it is kept as it is.
+    """One image: decoded if it was compressed, or the source's own bytes if it was kept.
 
     A few small reads, however large the archive is: the table's log, the footer of the shard whose range holds the
     key, and one row group. The archive's model is fetched once per machine and loaded once per process.

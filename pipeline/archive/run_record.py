@@ -1,11 +1,11 @@
-"""A run's summary: one small JSON file beside the archive's tables, `runs/RUN.json`, however the run ended.
+"""Records of runs: one small JSON file per run beside the archive's tables, `runs/RUN.json`, however the run ended.
 
-    with RunRecord(archive.root, run, "encode", settings) as summary:
+    with RunRecord(archive.root, run, "encode", settings) as record:
         ...
-        summary.done(result.to_dict())      # without it the run failed: the file says why
+        record.done(result.to_dict())      # without this call, the run counts as failed
 
-The archive's own log knows what was committed; this knows what was asked for, by which versions, how long it took and
-how it ended. `maepress status --runs` shows them. A run that was killed leaves none.
+The tables' log holds what was committed. The record holds the run's settings, the versions of the software, the time
+it took and how it ended. `maepress status --runs` shows the records. A killed run leaves none.
 """
 
 import json
@@ -28,16 +28,16 @@ _PACKAGES = ("maepress", "ray", "torch", "deltalake", "pyarrow")
 
 
 class RunRecord:
-    """Writes a run's summary when the `with` block ends."""
+    """Writes a run's record when the `with` block ends."""
 
     def __init__(self, root: Store, run: str, job: str, settings: BaseModel) -> None:
-        """Begin.
+        """Start the clock; nothing is written yet.
 
         Args:
-            root: the archive's.
-            run: its name.
+            root: of the archive.
+            run: name of the run.
             job: "encode" or "sync".
-            settings: what was asked for; they hold no credentials, as URLs with any are refused.
+            settings: of the run. They contain no credentials, since URLs with credentials are refused.
         """
         self._root, self._run, self._clock = root, run, time.monotonic()
         self._facts: dict[str, Any] = {
@@ -54,7 +54,7 @@ class RunRecord:
         return self
 
     def done(self, result: Mapping[str, object]) -> None:
-        """The run ended well, with this result."""
+        """Record that the run succeeded, and its result."""
         self._result = result
 
     def __exit__(
@@ -71,16 +71,16 @@ class RunRecord:
         try:
             self._root.put(f"{FOLDER}/{self._run}.json", json.dumps(self._facts, indent=2, default=str).encode())
         except StorageError:
-            if error is None:  # what ended the run comes first; most likely it is the same outage
+            if error is None:  # otherwise the run's own error comes first; often it is the same outage
                 raise
 
 
 def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
-    """The summaries of the latest runs, latest first; a file that is no summary is left out.
+    """The records of the latest runs, latest first; files that are not records are left out.
 
     Args:
-        root: the archive's.
-        count: at most so many.
+        root: of the archive.
+        count: largest number of records.
     """
     folder = root.child(FOLDER)
     if not count or not folder.root_exists():
@@ -98,7 +98,7 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
 
 
 def _version(package: str) -> str:
-    """A package's version; maepress itself has none where it runs from a folder, as a job sent to a cluster may."""
+    """A package's version. maepress has none when it runs from a folder, as a job sent to a cluster may."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,19 +1,19 @@
-"""The columns of the archive's two tables."""
+"""The columns of the archive's two tables, and the values of their text columns."""
 
 from typing import Any
 
 import pyarrow as pa
 
 LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
-"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL transcode of a JPEG
-that gives the source's own bytes back."""
+"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL transcode that converts
+back to the source's own bytes."""
 MISSED, LARGER = "misses its target", "not smaller"
-"""Why an image that the codec could code was kept.
+"""Values of `kept` for images that the codec could have coded.
 
-For other reasons see `pipeline.images.image_reader.Reading.keep`.
+For other values see `pipeline.images.image_reader.Reading.keep`.
 """
 OUTAGE = "outage"
-"""Stage of a rejection for which the store was to blame, not the object: the next run tries the key again."""
+"""Stage of a rejection caused by the store, not by the object: the next run tries the key again."""
 
 _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
@@ -26,11 +26,11 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents
     pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null unless latent
     pa.field("target", pa.string()),  # "quality 40", "min_psnr 38" ...; null where it had no part in keeping the source
-    pa.field("quality", pa.float64()),  # 0..63.75 in quarters, what of the model was used; null unless latent
+    pa.field("quality", pa.float64()),  # 0..63.75 in steps of 0.25, the quality used; null unless latent
     pa.field("payload", pa.binary(), nullable=False),
     pa.field("payload_bytes", pa.int64(), nullable=False),
-    pa.field("psnr", pa.float64()),  # dB on 8-bit RGB of what the decoder gives; null unless latent
-    pa.field("ms_ssim", pa.float64()),  # the same, 0..1; null where it was not measured or a side is too short for it
+    pa.field("psnr", pa.float64()),  # dB, 8-bit RGB, of the decoder's output; null unless latent
+    pa.field("ms_ssim", pa.float64()),  # 0..1, of the decoder's output; null where not measured or a side is too short
     pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),
@@ -40,7 +40,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
 ]
 
 IMAGES = pa.schema(_IMAGES)
-"""One row a source key, always."""
+"""Exactly one row per source key."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
@@ -55,7 +55,7 @@ REJECTIONS = pa.schema(_REJECTIONS)
 """One row per (key, etag) that could not become a row of IMAGES."""
 
 ROW_COLUMNS = ("key", "etag", "source_bytes")
-"""The columns of IMAGES that planning always reads; judging what is stale takes some more."""
+"""The columns of IMAGES that planning always reads; deciding which rows are stale needs some more."""
 
 REJECTION_COLUMNS = ("key", "etag", "stage")
 """The columns of REJECTIONS that planning reads."""

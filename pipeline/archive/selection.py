@@ -1,4 +1,4 @@
-"""Which rows a decode takes, and which of their new names are taken."""
+"""Selecting the rows of a decode by a glob, and finding new file names that collide with other keys."""
 
 import fnmatch
 from collections import deque
@@ -12,14 +12,14 @@ from pipeline.archive.shards import Shard
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What matches a glob.
+    """The rows that match a glob.
 
     Attributes:
-        shards: files with matching rows (or that cannot be read, so that reading them says why), in order of first key.
-        objects: matching rows.
-        payload_bytes: of these.
-        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` where that is a
-            key itself.
+        shards: files with matching rows, in order of first key; unreadable files are included, so that reading them
+            reports the reason.
+        objects: number of matching rows.
+        payload_bytes: of these rows.
+        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` if that is a key.
     """
 
     shards: tuple[Shard, ...]
@@ -29,12 +29,12 @@ class Selection:
 
 
 def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
-    """Go once through the archive's keys, in order, without reading payloads.
+    """Read the archive's keys once, in order, without payloads.
 
     Args:
-        archive: to look through.
+        archive: to read.
         keys: a glob for `fnmatch.fnmatchcase`.
-        suffixes: what may be appended to a key.
+        suffixes: that may be appended to a key.
     """
     prefix = literal_prefix(keys)
     shards = [s for s in archive.shards() if s.last_key >= prefix and s.first_key <= prefix + "\U0010ffff"]
@@ -42,7 +42,7 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
     unreadable: set[str] = set()
     objects = size = 0
     taken: set[str] = set()
-    pending: deque[str] = deque()  # earlier keys that later ones may begin with
+    pending: deque[str] = deque()  # earlier keys that are prefixes of the current one
     rows = merged(archive.images, shards, ("key", "payload_bytes"), unreadable=unreadable)
     for (key, payload_bytes), path in rows:
         if not fnmatch.fnmatchcase(key, keys):
@@ -59,6 +59,6 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
 
 
 def literal_prefix(glob: str) -> str:
-    """What every key that matches the glob begins with."""
+    """The longest prefix of every key that can match the glob."""
     special = [glob.index(c) for c in "*?[" if c in glob]
     return glob[: min(special)] if special else glob

@@ -1,8 +1,8 @@
-"""Writing one unit of work as one Parquet file, and the receipt that the driver commits.
+"""Writing shards: the rows of one unit of work as one sorted Parquet file.
 
-A shard is written straight to its final, unique name below `images/`. Nobody sees it until a commit names it; when no
-commit ever does, it is an orphan that a vacuum removes. So a writer may die, be run twice or be forgotten at any
-point.
+A shard is written directly to its final, unique name below `images/`. Readers see it only after a commit has added it
+to the table. A file that is never committed is an orphan, which a vacuum removes. So a writer may die, run twice or be
+abandoned at any point.
 """
 
 import contextlib
@@ -27,29 +27,29 @@ from pipeline.storage.base import Store
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 _UNIQUE = ("key", "etag", "source_sha256")
-"""Columns of which no two values are equal: a dictionary would only be given up half-way."""
+"""Columns with unique values, for which a Parquet dictionary would be started and abandoned."""
 
 _COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes", "psnr")
-"""Columns with least and greatest value in the transaction log, where readers skip whole files by them."""
+"""Columns with minimum and maximum in the transaction log, by which readers skip whole files."""
 
 _MAX_GROUP_ROWS = 16384
 _SLICES = 256
 
 ROW_GROUP_BYTES = 4 << 20
-"""Payload bytes of a row group: what is read for one key."""
+"""Payload bytes per row group, which is read as a whole to get one key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A Parquet file that is written, as the transaction log will name it.
+    """A finished Parquet file, as it is described in the transaction log.
 
     Attributes:
         path: relative to the table's root.
-        size: bytes.
-        modified_ms: milliseconds since 1970.
+        size: in bytes.
+        modified_ms: time of writing, in milliseconds since 1970.
         rows: number of rows.
-        first_key: least key.
-        last_key: greatest key.
+        first_key: smallest key.
+        last_key: largest key.
         stats: Delta's per-file statistics as JSON (numRecords, minValues, maxValues, nullCount).
     """
 
@@ -70,19 +70,19 @@ def write_shard(
     drop: Collection[str] = (),
     row_group_bytes: int = ROW_GROUP_BYTES,
 ) -> Shard | None:
-    """Write rows as one shard, merged with an older shard when there is one.
+    """Write rows as one shard, merged with an older shard if there is one.
 
     Args:
         images: the table's root (`Archive.images`).
-        rows: tables in the schema IMAGES, in any order; each key at most once. They are held in memory together.
-        base: path of the shard to replace, relative to `images`. It is read a row group at a time; its rows are
-            copied as they are, except those whose key is in `rows` (replaced) or in `drop` (gone).
-        drop: keys that leave the archive. A key whose new version could not be pressed is best not dropped: its old
-            row stays.
+        rows: tables with the schema IMAGES, in any order; each key at most once. All are held in memory.
+        base: path of the shard to replace, relative to `images`. It is read one row group at a time; its rows are
+            copied unchanged, except those with a key in `rows` (replaced) or in `drop` (removed).
+        drop: keys to remove from the archive. To keep the old row of a key whose new version failed to encode, leave
+            the key out.
         row_group_bytes: payload bytes after which a row group ends.
 
     Returns:
-        The facts for a Receipt, or None when no row is left (nothing is written then).
+        The shard, or None when no row is left; nothing is written then.
 
     Raises:
         ValueError: for a key given twice, or a null where the schema allows none.
@@ -99,11 +99,11 @@ def write_shard(
 
 
 def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW_GROUP_BYTES) -> Shard:
-    """Write the rows of several shards as one; holds a row group of each.
+    """Write the rows of several shards as one; memory holds one row group of each.
 
     Args:
         images: the table's root.
-        paths: the shards, relative to it; no key is in two of them.
+        paths: of the shards, relative to it; no key is in two of them.
         row_group_bytes: payload bytes after which a row group ends.
 
     Raises:
@@ -117,7 +117,7 @@ def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW
 
 
 def write_rejections(rejections: Store, table: pa.Table) -> Shard | None:
-    """Write rows of the schema REJECTIONS as one file of the rejections table, in order of key and etag."""
+    """Write rows with the schema REJECTIONS as one file of the rejections table, sorted by key and etag."""
     rows = _conform([table], REJECTIONS)
     return write_sorted(rejections, iter([in_order(rows, ["key", "etag"])]), REJECTIONS, 0)
 
@@ -164,7 +164,7 @@ def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_
 
 
 def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
-    """The rows cut where their payloads reach so many bytes, or their number its limit."""
+    """The rows in tables that end where payloads reach `most_bytes` (0: no limit) or the number of rows its limit."""
     held: list[pa.Table] = []
     rows = size = 0
     for table in tables:
@@ -172,7 +172,7 @@ def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Tabl
         ends = np.cumsum(sizes)
         start = before = 0
         while start < table.num_rows:
-            # One past the first row with which the group is full.
+            # The end of the first row with which the group is full.
             full = int(np.searchsorted(ends, before + most_bytes - size)) + 1 if most_bytes else table.num_rows
             end = min(full, table.num_rows, start + _MAX_GROUP_ROWS - rows)
             held.append(table.slice(start, end - start))
@@ -186,7 +186,7 @@ def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Tabl
 
 
 def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
-    """One table in exactly the schema; chunks are kept, so that no column has to fit the 2 GiB of one binary array."""
+    """One table with exactly this schema; it stays in chunks, as one binary array can hold only 2 GiB."""
     table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names).cast(schema) for t in tables)])
     for column in schema:
         if not column.nullable and table[column.name].null_count:
@@ -198,7 +198,7 @@ def _sorted(table: pa.Table) -> Iterator[pa.Table]:
     """The rows in key order, as slices that share the table's buffers: payloads are not copied.
 
     Raises:
-        ValueError: for a key given twice.
+        ValueError: for a duplicate key.
     """
     if table.num_rows == 0:
         return
@@ -215,7 +215,10 @@ def _sorted(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
-    """The rows of a shard, a row group at a time, without some keys; `many` of these may fill whole row groups."""
+    """The rows of a shard, one row group at a time, without some keys.
+
+    With `many` such keys, row groups that hold no others are skipped without reading their payloads.
+    """
     parquet = pq.ParquetFile(file, pre_buffer=True)
     for index in range(parquet.num_row_groups):
         if many and pc.all(pc.is_in(parquet.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
@@ -238,7 +241,7 @@ def _values(table: pa.Table, column: str) -> list[Any]:
 
 
 class _Facts:
-    """Delta's per-file statistics, gathered while row groups pass by."""
+    """Delta's per-file statistics, collected while row groups are written."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -256,7 +259,7 @@ class _Facts:
             self.nulls[name] = self.nulls.get(name, 0) + column.null_count
             if column.null_count < len(column) and name not in self._unbounded:
                 ends: dict[str, Any] = pc.min_max(column).as_py()
-                if ends["max"] == math.inf:  # the PSNR of an exact picture: JSON has no word for it
+                if ends["max"] == math.inf:  # the PSNR of an exact picture, which JSON cannot represent
                     self._unbounded.add(name)
                     self.least.pop(name, None)
                     self.greatest.pop(name, None)

@@ -1,4 +1,4 @@
-"""Tables that are sorted by a string column `key`: the tools that merging, planning and writing share."""
+"""Operations on tables sorted by a string column `key`, shared by merging, planning and writing."""
 
 import bisect
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 
 def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The table sorted by some columns, each column in one chunk; cheap when it is sorted already."""
+    """The table sorted by some columns, with one chunk per column; cheap if it is sorted already."""
     table = table.combine_chunks()
     if not is_rising(table[names[0]], strictly=len(names) > 1):
         table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])).combine_chunks()
@@ -21,27 +21,26 @@ def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def is_rising(keys: Column, *, strictly: bool) -> bool:
-    """Whether no value is below (or, strictly, equal to) the one before it; strings by the bytes of their UTF-8."""
+    """Whether each value is above (or, unless `strictly`, equal to) the one before; strings compare as UTF-8 bytes."""
     compare = pc.greater if strictly else pc.greater_equal
     return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
 
 
 def position(keys: Column, key: str, *, after: bool = False) -> int:
-    """Where a key stands or would stand in a sorted column; `after` it where it is there."""
+    """The index of a key in a sorted column, or where it would be inserted; with `after`, the index behind it."""
     values: Any = keys
     find = bisect.bisect_right if after else bisect.bisect_left
     return find(range(len(keys)), key, key=lambda i: str(values[i].as_py()))
 
 
 def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[list[pa.Table]]:
-    """Of each stream a table, all of the same range of keys, and so on until all of them end.
+    """Several sorted streams in step: yields one table per stream, all for the same range of keys, until all end.
 
-    A stream is known up to the last key of what was read of it; the stream that is known least far says how far all of
-    them can go.
+    A stream is known up to the last key read from it. Each range ends at the smallest of these keys.
 
     Args:
         streams: sorted tables, none of them empty, that follow each other in key order.
-        nothing: stands for a stream that has no tables at all.
+        nothing: an empty table with the schema of streams that have no tables.
     """
     heads = [next(stream, None) for stream in streams]
     empty = [nothing if head is None else head.schema.empty_table() for head in heads]

@@ -1,30 +1,29 @@
-"""Bits a channel that a file really has, where Pillow hands out 8 without saying so.
+"""The bit depth stored in a file, where Pillow silently decodes to 8 bits per channel.
 
-Pillow narrows 16-bit RGB (PNG, TIFF, PPM, JPEG 2000) and 10 or 12-bit AVIF to 8 bits as it decodes. What would be lost
-that way is better kept as its original bytes, so the reader asks here first. Grey of 16 bits needs no such care: Pillow
-says so in its mode ("I;16").
+Pillow reduces 16-bit RGB (PNG, TIFF, PPM, JPEG 2000) and 10 or 12-bit AVIF to 8 bits when it decodes. Such files are
+kept as their original bytes instead, so the reader checks here first. Grey of 16 bits needs no check: Pillow's mode
+("I;16") shows it.
 """
 
 import re
 
 from PIL import Image
 
-_SIXTEEN_A_CHANNEL = re.compile(r"^(L|LA|RGB|RGBA|RGBX|RGBa|CMYK|I);(16|32)")
-"""Pillow's raw modes of more than 8 bits a channel; "BGR;16" of a bitmap is 16 bits a *pixel* and fits."""
+_DEEP_RAW_MODE = re.compile(r"^(L|LA|RGB|RGBA|RGBX|RGBa|CMYK|I);(16|32)")
+"""Pillow's raw modes of more than 8 bits per channel. ("BGR;16" of a BMP is 16 bits per *pixel*.)"""
 
 _CODESTREAM_SIZE = b"\xff\x4f\xff\x51"
-"""How a JPEG 2000 codestream begins: SOC, then the SIZ marker whose 41st byte holds the first component's depth less
-one."""
+"""Start of a JPEG 2000 codestream: SOC, then the SIZ marker, whose 41st byte is the first component's depth minus 1."""
 
 _HIGH_BIT_DEPTH = 0x40
 """The flag in the third byte of AVIF's `av1C` box."""
 
 
 def is_deep(image: Image.Image, source: bytes) -> bool:
-    """Whether a file holds more than 8 bits a channel.
+    """Whether a file has more than 8 bits per channel.
 
     Args:
-        image: as Pillow opened it, not yet loaded (loading forgets how the samples were stored).
+        image: opened by Pillow, not yet loaded (loading discards the raw mode).
         source: the same file's bytes.
     """
     if image.format == "JPEG2000":
@@ -35,7 +34,7 @@ def is_deep(image: Image.Image, source: bytes) -> bool:
         return at >= 0 and len(source) > at + 6 and bool(source[at + 6] & _HIGH_BIT_DEPTH)
     if image.format == "PPM":
         return _netpbm_maximum(image) > 255
-    return any(_SIXTEEN_A_CHANNEL.match(_raw_mode(tile.args)) for tile in getattr(image, "tile", []))
+    return any(_DEEP_RAW_MODE.match(_raw_mode(tile.args)) for tile in getattr(image, "tile", []))
 
 
 def _raw_mode(args: object) -> str:
@@ -44,6 +43,6 @@ def _raw_mode(args: object) -> str:
 
 
 def _netpbm_maximum(image: Image.Image) -> int:
-    """The greatest sample value that a Netpbm header names; 255 where Pillow carries none on."""
+    """The maximum sample value in a Netpbm header; 255 where Pillow does not keep it."""
     args = image.tile[0].args if image.tile else ()  # type: ignore[attr-defined]
     return int(args[1]) if isinstance(args, tuple) and len(args) > 1 and isinstance(args[1], int) else 255

@@ -1,8 +1,6 @@
-"""From a picture to an image file: PNG, WebP and TIFF lose nothing more, JPEG a little.
+"""Writing pictures as image files: PNG, WebP (in its lossless mode) and TIFF without loss, JPEG with a little.
 
-The archive's pixels are what the decoder gives; a format that can hold them exactly does (WebP in its lossless mode).
-JPEG is written at quality 95 without chroma subsampling and cannot hold alpha: a picture that has alpha becomes a
-PNG.
+JPEG is written at quality 95 without chroma subsampling. It cannot hold alpha: a picture with alpha becomes a PNG.
 """
 
 import io
@@ -16,7 +14,7 @@ from model.core.picture import Picture
 Format = Literal["png", "jpeg", "webp", "tiff"]
 
 SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-"""Appended to the name of a file whose format changed."""
+"""Suffix per format, appended to the name of a file whose format changed."""
 
 _BY_SUFFIX: dict[str, Format] = {
     ".png": "png",
@@ -31,13 +29,13 @@ _XMP_TAG = 700
 
 
 def format_of(name: str) -> Format | None:
-    """The format that a file name's suffix asks for, None when it is none of ours."""
+    """The format of a file name's suffix; None for any other suffix."""
     dot = name.rfind(".")
     return _BY_SUFFIX.get(name[dot:].lower()) if dot >= 0 else None
 
 
 def format_for(picture: Picture, wanted: Format) -> Format:
-    """The wanted format, or "png" where that cannot hold the picture (alpha in a JPEG, sides that are too long)."""
+    """The wanted format, or "png" if that cannot hold the picture (alpha in a JPEG, sides too long)."""
     longest = max(picture.width, picture.height)
     if wanted == "jpeg" and (picture.alpha is not None or longest > _MAX_JPEG_SIDE):
         return "png"
@@ -49,7 +47,7 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
 
     Args:
         picture: grey or RGB, with or without alpha.
-        wanted: a format that can hold it: ask `format_for`.
+        wanted: a format that can hold it; see `format_for`.
 
     Raises:
         ValueError: when the format cannot hold the picture or its metadata (an EXIF block above 64 KiB in a JPEG).
@@ -65,7 +63,7 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
             if picture.xmp:
                 options["pnginfo"] = info = PngImagePlugin.PngInfo()
                 info.add_itxt("XML:com.adobe.xmp", picture.xmp.decode("utf-8", "replace"))
-            options["compress_level"] = 3  # twice as fast as the default, and photographs gain nothing from more
+            options["compress_level"] = 3  # twice as fast as the default, and photographs get no smaller with more
         case "jpeg":
             if picture.alpha is not None:
                 raise ValueError("JPEG cannot hold alpha")

@@ -1,8 +1,8 @@
-"""Messages between a process and its child: a small JSON value, and blobs beside it.
+"""Messages between a process and its child: a small JSON value, the head, and any number of blobs.
 
-    bytes of the head u32, of each blob u64 (their number u32 before them), head, blobs
+    u32 size of the head, u32 number of blobs, u64 size of each blob, head, blobs
 
-No pickles: what comes back was made by code that has worked on hostile files.
+No pickles: an answer comes from code that has processed hostile files.
 """
 
 import json
@@ -16,7 +16,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def pack(head: object, blobs: Sequence[Buffer] = ()) -> list[Buffer]:
-    """The parts of a message, to be written one after the other."""
+    """The parts of a message, in the order in which to write them."""
     text = json.dumps(head).encode()
     sizes = [memoryview(blob).nbytes for blob in blobs]
     return [_COUNTS.pack(len(text), len(blobs)) + struct.pack(f"<{len(sizes)}Q", *sizes) + text, *blobs]
@@ -26,7 +26,7 @@ def unpack(read: Callable[[int], Buffer]) -> tuple[Any, list[Buffer]]:
     """A message: its head and its blobs.
 
     Args:
-        read: gives exactly so many bytes, or raises.
+        read: returns exactly the given number of bytes, or raises.
     """
     length, count = _COUNTS.unpack(read(_COUNTS.size))
     sizes = struct.unpack(f"<{count}Q", read(8 * count))

@@ -1,16 +1,17 @@
-"""Work on untrusted bytes in a child process: a hang, a crash or a memory bomb in a decoder ends as one error.
+"""Decoding untrusted bytes in a child process: a hang, a crash or a memory bomb in a decoder ends as one error.
 
     sandbox = shared(Limits(seconds=60, memory=2 << 30))
-    picture = sandbox.read(source, max_pixels=64_000_000)      # as pipeline.images.image_reader.read
-    jxl = sandbox.to_jxl(jpeg)                                 # as pipeline.images.jpeg_xl
+    picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
+    pixels = sandbox.read_rgb(source, max_pixels=64_000_000)   # same result as pipeline.images.image_reader.read_rgb
+    jxl = sandbox.to_jxl(jpeg)                                 # same result as pipeline.images.jpeg_xl.to_jxl
 
-Each process has one child, started when it is first needed and again when it dies; both talk through pipes, planes go
-through shared memory. Decoders written in C cannot be stopped from within (a signal waits for them, a thread cannot be
-ended), and a crash takes its whole process along; so they get a process of their own. It is no wall against code that
-takes the child over: that has the rights of its parent.
+A process has one child per set of limits. It is started when first needed and restarted when it dies. Requests and
+answers go through pipes, pixels through shared memory. A decoder written in C cannot be stopped from within its
+process (signal handlers wait for it, threads cannot be ended), and a crash ends the whole process; so decoders run in
+a process of their own. This does not protect against code that takes over the child: it has its parent's rights.
 
-Why not `multiprocessing` or `concurrent.futures`: their children import the parent's main module (here Ray's), their
-pools are lost as a whole when one child dies, and work that runs has no time limit.
+Why not `multiprocessing` or `concurrent.futures`: their children import the parent's main module (here Ray's), the
+death of one child breaks the whole pool, and running work has no time limit.
 """
 
 import fcntl
@@ -39,15 +40,15 @@ from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.shared_buffer import SharedBuffer
 
 _START_SECONDS = 120.0
-"""How long a child may take to be ready: a third of a second, but machines are busy. No request pays for it."""
+"""Longest start of a child. It takes a third of a second on an idle machine, and does not count for any request."""
 _PIPE_BYTES = 1 << 20
-"""Asked of the kernel for each pipe: a picture goes through in few turns."""
+"""Size of each pipe's buffer, so that a source passes with few system calls."""
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Keep what one picture's planes occupied for the next one's: with glibc's defaults every picture's pages are given
-    # back and faulted in again, which took a third of the child's time.
+    # Reuse one picture's memory for the next: with glibc's defaults each picture's pages are returned to the kernel and
+    # faulted in again, which took a third of the child's time.
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
@@ -64,11 +65,11 @@ main(*map(int, sys.argv[1:]))
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may take.
+    """Limits for one request.
 
     Attributes:
         seconds: from the request to its answer, once the child is ready.
-        memory: bytes that the child's address space may grow by.
+        memory: bytes by which the child's address space may grow.
     """
 
     seconds: float
@@ -76,16 +77,16 @@ class Limits:
 
     @classmethod
     def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
-        """Limits that no sound image within these sizes reaches: some copies of its planes and of its file."""
+        """Limits that no valid image of these sizes reaches: memory for several copies of its planes and its file."""
         return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
 
 
 Answer = tuple[Any, list[Buffer], NDArray[np.uint8] | None]
-"""Head, blobs, and the content of the shared buffer, if there is one."""
+"""Head, blobs, and the content of the shared buffer if the answer has pixels."""
 
 
 READABLE_PIXELS = 178_000_000
-"""Images with more pixels are not read outside an encode, which has a limit of its own."""
+"""Images with more pixels are not read outside an encode, which has its own limit."""
 
 READING = Limits.for_images(seconds=60.0, max_pixels=READABLE_PIXELS, max_bytes=512 << 20)
 """Limits for reading an image outside an encode."""
@@ -95,15 +96,15 @@ TRANSCODING = Limits(seconds=600, memory=8 << 30)
 
 
 class _Stopped(Exception):
-    """The child gave no answer; the text says why."""
+    """The child gave no answer; the text is the reason."""
 
 
 class _Died(_Stopped):
-    """It ended by itself, perhaps through no fault of the request (a machine short of memory)."""
+    """The child ended by itself; the request may not be the cause (the machine may be short of memory)."""
 
 
 class Sandbox:
-    """A child process and what it is asked. Threads may share it; they wait for each other."""
+    """A child process and the requests to it. Threads may share it; their requests wait for each other."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -112,7 +113,7 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
-        """What `pipeline.images.image_reader.read` says; a child that gives no answer makes it a rejection."""
+        """The result of `pipeline.images.image_reader.read`; a Rejected when the child gives no answer."""
         if not source:
             return Rejected("read", "empty file")
         try:
@@ -133,7 +134,7 @@ class Sandbox:
         return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
 
     def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
-        """The same as `pipeline.images.image_reader.read_rgb`; a child that gives no answer makes it a rejection."""
+        """The result of `pipeline.images.image_reader.read_rgb`; a Rejected when the child gives no answer."""
         try:
             head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
         except _Stopped as e:
@@ -145,7 +146,7 @@ class Sandbox:
         return planes.reshape(head["shape"])
 
     def to_jxl(self, jpeg: bytes) -> bytes | None:
-        """A checked JPEG XL transcode, or None where there is none or making it took too much.
+        """A checked JPEG XL transcode, or None when it is not possible within the limits.
 
         Raises:
             MaepressError: when imagecodecs is not installed.
@@ -159,10 +160,10 @@ class Sandbox:
         return bytes(blobs[0]) if blobs else None
 
     def to_jpeg(self, jxl: bytes) -> bytes:
-        """The JPEG of a transcode.
+        """The JPEG from which a transcode was made.
 
         Raises:
-            DamagedPayload: when the bytes are no transcode, or the decoder gives no answer.
+            DamagedPayload: when the bytes are not a transcode, or the decoder gives no answer.
             MaepressError: when imagecodecs is not installed.
         """
         try:
@@ -174,20 +175,20 @@ class Sandbox:
         return bytes(blobs[0])
 
     def processor_seconds(self) -> float:
-        """Processor time of this process and its children, those included that have ended; for differences."""
+        """CPU time of this process and of its children, ended ones included; meant for differences."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # os.times() counts in hundredths of a second
         own = time.process_time() + ended.ru_utime + ended.ru_stime
         with self._lock:
-            # A process's clock has such a number on Linux: see clock_getcpuclockid(3).
+            # The number of a process's CPU clock on Linux: see clock_getcpuclockid(3).
             return own + (time.clock_gettime((~self._child.pid << 3) | 2) if self._child else 0.0)
 
     def close(self) -> None:
-        """End the child; the next request starts another."""
+        """End the child; the next request starts a new one."""
         with self._lock:
             self._kill()
 
     def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
-        """A request and its answer. A child that died is asked once more: the machine may have been to blame."""
+        """The answer to a request. It is repeated once if the child died: the machine may have been the cause."""
         with self._lock:
             try:
                 return self._ask_once(head, source)
@@ -203,11 +204,11 @@ class Sandbox:
             child.stdin.flush()
             answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds)
         except (BrokenPipeError, EOFError):
-            raise _Died(self._last_words()) from None
+            raise _Died(self._exit_reason()) from None
         except TimeoutError:
             self._kill()
             raise _Stopped(f"it took longer than {self.limits.seconds:g} s") from None
-        except BaseException:  # interrupted between question and answer: the next one must not get this answer
+        except BaseException:  # interrupted between request and answer: the next request must not get this answer
             self._kill()
             raise
         size = answer.get("planes")
@@ -218,7 +219,7 @@ class Sandbox:
 
         Raises:
             EOFError: when it ends before it is ready.
-            _Stopped: when it does not get ready.
+            _Stopped: when it is not ready in time.
         """
         if self._child is None:
             self._child = self._start()
@@ -239,7 +240,7 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
-            start_new_session=True,  # an interrupt at the terminal is its parent's business
+            start_new_session=True,  # its parent handles an interrupt at the terminal
         )
         for pipe in (child.stdin, child.stdout):
             assert pipe
@@ -252,8 +253,8 @@ class Sandbox:
             child.kill()
             child.communicate()
 
-    def _last_words(self) -> str:
-        """How the child ended."""
+    def _exit_reason(self) -> str:
+        """How the child ended, in a few words."""
         child, self._child = self._child, None
         assert child is not None
         child.communicate()
@@ -267,7 +268,7 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
     """The next message of a pipe.
 
     Raises:
-        TimeoutError: when it is not whole at the deadline (of `time.monotonic`).
+        TimeoutError: when it is not complete at the deadline (on the clock of `time.monotonic`).
         EOFError: when the pipe ends first.
     """
     with selectors.DefaultSelector() as selector:
@@ -289,7 +290,7 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
 
 
 def shared(limits: Limits) -> Sandbox:
-    """This process's sandbox with these limits. A forked process gets one of its own: a child has one parent."""
+    """This process's sandbox with these limits. A forked process gets its own, as a child must have one parent."""
     return _sandbox(os.getpid(), limits)
 
 

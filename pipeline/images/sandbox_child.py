@@ -22,7 +22,7 @@ Reply = tuple[object, Sequence[Buffer]]
 
 
 def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
-    """What `pipeline.images.image_reader.read` says of a source.
+    """The result of `pipeline.images.image_reader.read`.
 
     Pixels and alpha go to `planes`; ICC, EXIF and XMP are blobs.
     """
@@ -41,7 +41,7 @@ def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
 
 
 def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
-    """The answer of `pipeline.images.image_reader.read_rgb`; pixels go to `planes`."""
+    """The result of `pipeline.images.image_reader.read_rgb`; pixels go to `planes`."""
     pixels = read_rgb(source, max_pixels=options["max_pixels"])
     if isinstance(pixels, Rejected):
         return {"stage": pixels.stage, "reason": pixels.reason}, ()
@@ -50,7 +50,7 @@ def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
 
 
 def transcode(_: Any, jpeg: bytes, __: SharedBuffer) -> Reply:
-    """A JPEG as JPEG XL, or no blob where there is none."""
+    """A JPEG as JPEG XL; no blob when that is not possible."""
     jxl = to_jxl(jpeg)
     return {}, () if jxl is None else (jxl,)
 
@@ -69,7 +69,7 @@ TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
 
 
 def answer(head: Any, source: bytes, planes: SharedBuffer) -> Reply:
-    """A task's reply; what it says to the user, and a lack of memory, are replies as well."""
+    """A task's reply; errors for the user and a lack of memory become replies, too."""
     try:
         return TASKS[head["task"]](head, source, planes)
     except MaepressError as e:
@@ -82,12 +82,12 @@ def main(seconds: int, memory: int, descriptor: int) -> None:
     """Serve until standard input ends.
 
     Args:
-        seconds: of processor time for one request. The kernel ends a child that takes more, though its parent be gone.
-        memory: bytes that the child's address space may grow by.
-        descriptor: of the buffer for planes.
+        seconds: CPU time per request. The kernel ends a child that takes more, even if its parent is gone.
+        memory: bytes by which the child's address space may grow.
+        descriptor: file descriptor of the buffer for planes.
     """
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the replies
+    os.dup2(2, 1)  # output of libraries must not get between the replies
     planes = SharedBuffer(descriptor)
     limit_memory(memory)
     send(replies, pack({"ready": True}))
@@ -108,10 +108,10 @@ def send(file: BinaryIO, parts: Sequence[Buffer]) -> None:
 
 
 def read_exactly(file: BinaryIO, size: int) -> bytes:
-    """So many bytes.
+    """Exactly `size` bytes.
 
     Raises:
-        EOFError: when the file ends before.
+        EOFError: when the file ends first.
     """
     data = file.read(size)
     if len(data) < size:
@@ -120,7 +120,7 @@ def read_exactly(file: BinaryIO, size: int) -> bytes:
 
 
 def limit_memory(memory: int) -> None:
-    """Let the address space grow by so many bytes from what it is now."""
+    """Let the address space grow by this number of bytes from its present size."""
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[0])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -129,7 +129,7 @@ def limit_memory(memory: int) -> None:
 
 
 def limit_time(seconds: int) -> None:
-    """Let the process use so many seconds of processor time from now on."""
+    """Let the process use this many seconds of CPU time from now on."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds

@@ -1,6 +1,6 @@
-"""Memory that a process shares with its child, for what is too large for a pipe: a nameless file that lives in memory.
+"""Memory shared by a process and its child, for data too large for a pipe: an anonymous file in memory (memfd).
 
-One side puts, tells the other how much (through a pipe), which then takes; they take turns.
+One side puts data and sends its size through a pipe; the other side then takes the data. They take turns.
 """
 
 import mmap
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEPT_BYTES = 32 << 20
-"""What stays allocated for the next use; a larger content's memory is given back as soon as it is taken."""
+"""Size that stays allocated between uses; memory beyond it is freed as soon as the content is taken."""
 
 
 class SharedBuffer:
     """One side's view of the memory behind a file descriptor.
 
     Attributes:
-        descriptor: of the file, for the child to inherit.
+        descriptor: file descriptor, for the child to inherit.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -30,7 +30,7 @@ class SharedBuffer:
         self._map(data.size)[: data.size] = data.reshape(-1)
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """A copy of the first `size` bytes, uint8 `[size]`; they are not there any more afterwards."""
+        """A copy of the first `size` bytes, uint8 `[size]`; the buffer's content is undefined afterwards."""
         taken = self._map(size)[:size].copy()
         if self._view.size > KEPT_BYTES:
             self._view = np.empty(0, np.uint8)
@@ -38,15 +38,15 @@ class SharedBuffer:
         return taken
 
     def close(self) -> None:
-        """Let go of the memory; the other side keeps it as long as it has it open."""
+        """Close this side; the memory is freed when the other side closes, too."""
         self._view = np.empty(0, np.uint8)
         os.close(self.descriptor)
 
     def _map(self, size: int) -> NDArray[np.uint8]:
-        """The memory, at least so many bytes of it."""
+        """The memory, at least `size` bytes of it."""
         wanted = max(size, KEPT_BYTES)
         if self._view.size != wanted or os.fstat(self.descriptor).st_size < wanted:
-            if os.fstat(self.descriptor).st_size < wanted:  # sparse: takes no memory before it is written
+            if os.fstat(self.descriptor).st_size < wanted:  # sparse: uses no memory until it is written
                 os.ftruncate(self.descriptor, wanted)
             self._view = np.frombuffer(mmap.mmap(self.descriptor, wanted), np.uint8)
         return self._view

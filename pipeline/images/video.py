@@ -1,8 +1,8 @@
-"""Frames of a video: which of them a source consists of, what their keys are, and their pixels.
+"""Frames of videos: choosing them, their keys, reading their pixels, and writing frames as an MP4.
 
-A frame's key is its video's key, a slash, and its time: `clips/a.mp4/00001.480s.ppm`. Times of equal width sort as they
-follow each other, and SQL takes them apart (`regexp_extract(key, '([0-9.]+)s.ppm', 1)`). Its bytes are a PPM file, so
-that everything that reads images reads frames; its size follows from the video's width and height alone.
+A frame's key is its video's key, a slash, and its time: `clips/a.mp4/00001.480s.ppm`. Times have a fixed width, so
+they sort in order, and SQL can extract them (`regexp_extract(key, '([0-9.]+)s.ppm', 1)`). A frame's bytes are a PPM
+file, so every reader of images can read frames, and their size follows from the video's width and height alone.
 
 Needs PyAV (the extra `video`).
 """
@@ -19,18 +19,19 @@ from PIL import Image, ImageChops, ImageStat
 from model.core.errors import MaepressError
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
-"""Files that are videos."""
+"""Suffixes of files that are videos."""
 SCENES = "scenes"
 CHANGE = 28.0
-"""Mean difference of two frames, in levels of small grey pictures, from which on a new scene begins."""
+"""A new scene begins where two neighbouring frames, as small grey pictures, differ by this many levels on average."""
 SMALL = (32, 18)
+"""Size of these pictures in pixels."""
 MILLISECOND = Fraction(1, 1000)
 _KEY = re.compile(r"(.+)/(\d+\.\d{3})s\.ppm", re.S)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The frames of a video that are wanted: their size in pixels, and their times in seconds, rising."""
+    """The chosen frames of a video: their size in pixels, and their times in seconds, rising."""
 
     width: int
     height: int
@@ -38,28 +39,28 @@ class Clip:
 
     @property
     def frame_bytes(self) -> int:
-        """Of each frame's PPM file."""
+        """Size of each frame's PPM file."""
         return len(f"P6\n{self.width} {self.height}\n255\n") + 3 * self.width * self.height
 
 
 def is_video(key: str) -> bool:
-    """Whether a key is that of a video, by its suffix."""
+    """Whether a key names a video, by its suffix."""
     return key.lower().endswith(SUFFIXES)
 
 
 def frame_key(video: str, time: float) -> str:
-    """The key of a frame."""
+    """The key of a frame: time in seconds."""
     return f"{video}/{time:09.3f}s.ppm"
 
 
 def parse_key(key: str) -> tuple[str, float] | None:
-    """Video and time in seconds of a frame's key; None for another key."""
+    """The video's key and the time in seconds from a frame's key; None for any other key."""
     found = _KEY.fullmatch(key)
     return (found[1], float(found[2])) if found and is_video(found[1]) else None
 
 
 def parse_choice(text: str) -> int | str:
-    """What stands behind `#frames=`: every so many frames, or "scenes" for the first of each scene.
+    """The choice of frames after `#frames=`: N for every Nth frame, or "scenes" for the first frame of each scene.
 
     Raises:
         MaepressError: for anything else.
@@ -72,14 +73,14 @@ def parse_choice(text: str) -> int | str:
 
 
 def read_clip(file: BinaryIO, choice: int | str) -> Clip:
-    """What a video holds; it is read from end to end, but decoded only when scenes are asked for.
+    """The chosen frames of a video. The whole video is read, but decoded only when the choice is scenes.
 
     Args:
         file: the video.
-        choice: as `parse_choice` gives it.
+        choice: as returned by `parse_choice`.
 
     Raises:
-        MaepressError: when it is no video that can be read.
+        MaepressError: when it is not a video that can be read.
     """
     with _OpenVideo(file) as container:
         stream = container.streams.video[0]
@@ -92,7 +93,7 @@ def read_clip(file: BinaryIO, choice: int | str) -> Clip:
 
 
 def require_library() -> None:
-    """Make sure that PyAV is there.
+    """Check that PyAV is installed.
 
     Raises:
         MaepressError: when it is not.
@@ -101,14 +102,14 @@ def require_library() -> None:
 
 
 def read_frames(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
-    """The frames at some times, each as a PPM file; a time that the video lacks is left out.
+    """The frames at some times, each as a PPM file; times without a frame are left out.
 
     Args:
         file: the video.
-        times: in seconds to a thousandth, rising.
+        times: in seconds, to a thousandth, rising.
 
     Raises:
-        MaepressError: when it cannot be decoded up to the last of them.
+        MaepressError: when it cannot be decoded up to the last of these times.
     """
     with _OpenVideo(file) as container:
         stream = container.streams.video[0]
@@ -131,11 +132,11 @@ def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> in
     """Write an MP4 of frames at their times, in H.264 (in MPEG-4 where FFmpeg was built without it).
 
     Args:
-        file: where to; must be seekable.
-        frames: times in seconds, rising, and RGB pictures of one size, which lose a last odd row and column.
+        file: written to; must be seekable.
+        frames: times in seconds, rising, and RGB pictures of one size; a last odd row or column is cropped.
 
     Returns:
-        how many they were.
+        The number of frames.
     """
     av = _av()
     count = 0
@@ -161,14 +162,14 @@ def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> in
 
 
 def _times(container: Any, stream: Any) -> Iterator[float]:
-    """When each frame is shown. Packets are read, not decoded: an MP4's index knows only when they are decoded."""
+    """The time at which each frame is shown, from the packets: an MP4's index has only the times of decoding."""
     for packet in container.demux(stream):
         if packet.pts is not None:
             yield _seconds(packet.pts, packet.time_base)
 
 
 def _scene_starts(container: Any, stream: Any) -> Iterator[float]:
-    """The first frame, and each that differs much from the one before."""
+    """Times of the first frame and of each frame that differs much from the one before."""
     before: Image.Image | None = None
     for frame in container.decode(stream):
         now = frame.reformat(*SMALL, format="gray").to_image()
@@ -178,7 +179,7 @@ def _scene_starts(container: Any, stream: Any) -> Iterator[float]:
 
 
 def _seek(container: Any, stream: Any, time: float) -> None:
-    """Go to the last frame before that time from which decoding can begin."""
+    """Go to the last key frame before a time."""
     container.seek(max(0, int((time - 0.001) / stream.time_base)), stream=stream)
 
 
@@ -187,7 +188,7 @@ def _seconds(pts: int, time_base: Fraction) -> float:
 
 
 class _OpenVideo:
-    """A container; what PyAV raises for a bad file becomes one line."""
+    """An open container, for a `with` block; PyAV's errors for a bad file become one line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._av, self._file = _av(), file

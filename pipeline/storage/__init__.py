@@ -1,1 +1,1 @@
-"""A URL to bytes, and to keys in order."""
+"""Storage: from a URL to objects, listed in key order, read and written."""

@@ -1,8 +1,7 @@
-"""What every store promises: keys in byte order, bytes with the etag they had, writes that are whole or absent.
+"""The interface of every store: keys in byte order, bytes with their own etag, writes that are whole or absent.
 
-A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` picks the class for a URL; the classes are
-`LocalStore` (plain paths and file://), `S3Store` (s3://) and `FsspecStore` (everything else that fsspec knows: gs://,
-memory:// ...).
+A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` chooses the class for a URL: `LocalStore`
+(plain paths and file://), `S3Store` (s3://) or `FsspecStore` (every other scheme of fsspec: gs://, memory:// ...).
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +15,7 @@ from model.core.errors import MaepressError
 
 
 class StorageError(MaepressError):
-    """A store cannot be used as asked; the text names the URL and what to do."""
+    """A store cannot do what was asked; the text names the URL and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +23,10 @@ class Entry:
     """One object of a listing.
 
     Attributes:
-        key: path below the store's root with "/" between parts. S3 allows what no file system does (`//`, `..`): see
-            `pipeline.storage.keys`.
-        size: bytes.
-        etag: changes when the content changes: the object store's own, or "SIZE-MTIME_NS" of a local file.
+        key: path below the store's root, with "/" between parts. S3 allows keys that no file system does (`//`, `..`):
+            see `pipeline.storage.keys`.
+        size: in bytes.
+        etag: changes when the content changes. The object store's own, or "SIZE-MTIME_NS" for a local file.
     """
 
     key: str
@@ -37,7 +36,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes and the etag of exactly these bytes (not of an earlier listing)."""
+    """An object's bytes, and the etag of exactly these bytes (an earlier listing may have had another)."""
 
     key: str
     data: bytes
@@ -45,19 +44,19 @@ class Fetched:
 
 
 def too_large(size: int, max_bytes: int | None) -> str | None:
-    """The reason not to read an object of so many bytes; None when there is none."""
+    """The reason not to read an object of this size, in one line; None when it may be read."""
     return None if max_bytes is None or size <= max_bytes else f"{size} bytes are more than {max_bytes}"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """An object that could not be read after all retries, or is larger than what may be.
+    """An object that could not be read after all retries, or is larger than the limit.
 
     Attributes:
-        key: the object.
+        key: of the object.
         reason: one line for the rejections table, without credentials.
-        transient: True when the store was to blame (unreachable, overloaded) and not the object: such a key should be
-            tried again by the next run and not be rejected for good.
+        transient: True when the cause was the store (unreachable, overloaded) and not the object. The next run should
+            try such a key again.
     """
 
     key: str
@@ -67,12 +66,12 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What a writer has begun and not ended; perhaps it still works, perhaps it is dead. No reader sees it.
+    """An unfinished write. Its writer may still be at work or may be dead; no reader sees it.
 
     Attributes:
         key: of the object that it would become.
-        started: seconds since 1970, of the last sign that it is worked on where there is one.
-        name: what the store calls it: the id of an upload, the path of a temporary file.
+        started: seconds since 1970; for a local file, the time of its last change.
+        name: the store's name for it: the id of an upload, the path of a temporary file.
     """
 
     key: str
@@ -83,11 +82,11 @@ class Unfinished:
 class Store(ABC):
     """A folder or bucket prefix.
 
-    Holds nothing but its URL, so it pickles to other processes; connections are made where it is used.
+    A store is pickled as little more than its URL; connections are opened in the process that uses it.
     """
 
     def __init__(self, url: str) -> None:
-        """Args: url: as the user gave it, without a trailing slash; kept for messages."""
+        """Args: url: as given by the user, without a trailing slash; used in messages."""
         self.url = url
 
     def __repr__(self) -> str:
@@ -95,7 +94,7 @@ class Store(ABC):
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """Every object below the root in byte order of its key, streamed: memory does not grow with their number.
+        """Every object below the root in byte order of the keys, streamed: memory does not grow with their number.
 
         Raises:
             StorageError: when the root is missing, forbidden or unreachable.
@@ -105,16 +104,16 @@ class Store(ABC):
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """The objects' bytes, in the order of `keys`.
 
-        They are read concurrently; transient failures are retried with backoff.
+        Objects are read concurrently; transient failures are retried with backoff.
 
         Args:
-            keys: to read.
-            max_bytes: larger objects are not read, whatever a listing said of their size; None: all are.
+            keys: of the objects.
+            max_bytes: larger objects are not read, judged by their size now and not by a listing; None for no limit.
         """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
-        """Write one object; readers see the old bytes or all of the new ones, never a part.
+        """Write one object. Readers see the old bytes or all new bytes, never a part.
 
         Raises:
             StorageError: when it cannot be written after all retries.
@@ -122,7 +121,7 @@ class Store(ABC):
 
     @abstractmethod
     def open_input(self, key: str) -> BinaryIO:
-        """A seekable reader that fetches only the ranges asked for.
+        """A seekable reader that fetches only the ranges that are read.
 
         Raises:
             StorageError: when there is no such object.
@@ -137,11 +136,11 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove one object; absent is fine."""
+        """Remove one object, if it exists."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Whether the object exists."""
 
     @property
     def absolute_url(self) -> str:
@@ -161,24 +160,24 @@ class Store(ABC):
         return None
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """What writers have begun below the root and not ended; nothing where a store has no such thing or cannot tell.
+        """Unfinished writes below the root; none for stores that do not have them or cannot list them.
 
         Raises:
-            StorageError: when that may not be listed.
+            StorageError: when listing them is not allowed.
         """
         return iter(())
 
     def discard(self, unfinished: Unfinished) -> None:
-        """Remove what will never be finished, and what it occupies; gone is fine.
+        """Remove an unfinished write and free its space, if it still exists.
 
         Raises:
-            StorageError: when that may not be done.
+            StorageError: when that is not allowed.
         """
         raise NotImplementedError(f"{type(self).__name__} lists nothing unfinished")
 
     @abstractmethod
     def check_readable(self) -> None:
-        """Fail early and quickly (seconds, no long retries).
+        """Check that the root can be read; takes seconds, without long retries.
 
         Raises:
             StorageError: when the root is missing, forbidden or unreachable.
@@ -186,7 +185,7 @@ class Store(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Make the root where that needs making (a local folder), and write and remove a small object.
+        """Check that the root can be written: create a missing local folder, write and remove a small object.
 
         Raises:
             StorageError: when the root cannot be written.

@@ -1,6 +1,6 @@
-"""Every other scheme that fsspec knows: gs://, az://, memory:// ...
+"""Stores of every other scheme of fsspec: gs://, az://, memory:// ...
 
-Folder by folder through `ls`, several folders at once; the names of these are in memory.
+They are listed folder by folder with `ls`, several folders at once; memory holds the names of these.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ _READERS = 16
 
 
 class FsspecStore(Store):
-    """A place that fsspec opens, `SCHEME://...`.
+    """A store that fsspec opens, `SCHEME://...`.
 
-    An etag is the service's own, or a hash of what it says about size and time.
+    An etag is the service's own, or a hash of the object's size and time where the service has none.
     """
 
     def __init__(self, url: str) -> None:
-        """Args: url: with a scheme.
+        """Args: url: `SCHEME://...`.
 
         Raises:
             StorageError: for a scheme that fsspec does not know, or whose package is not installed.
@@ -52,12 +52,12 @@ class FsspecStore(Store):
         return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
-        """See Store; the etag is asked for before and after, and must not have changed."""
+        """See Store; the etag is read before and after the bytes and must not change."""
         with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
     def put(self, key: str, data: bytes) -> None:
-        """See Store: object stores put whole objects."""
+        """See Store: object stores write whole objects."""
         with self.open_output(key) as file:
             file.write(data)
 
@@ -99,11 +99,7 @@ class FsspecStore(Store):
         fs, path = self._at("")
         try:
             found = fs.exists(path)
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-        ) as e:  # what fsspec's implementations raise for a refused or failed connection
+        except (OSError, ValueError, RuntimeError) as e:  # fsspec's implementations differ for a failed connection
             raise StorageError(
                 f"{self.url} cannot be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
             ) from e
@@ -138,10 +134,10 @@ class FsspecStore(Store):
     def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
         fs, path = self._at(key)
         try:
-            facts = fs.info(path)
-            if reason := too_large(facts["size"], max_bytes):
+            details = fs.info(path)
+            if reason := too_large(details["size"], max_bytes):
                 return FetchFailed(key, reason)
-            before = _etag(facts)
+            before = _etag(details)
             data = fs.cat_file(path)
             after = _etag(fs.info(path))
         except FileNotFoundError:
@@ -153,12 +149,12 @@ class FsspecStore(Store):
         return Fetched(key, data, after)
 
 
-def _etag(facts: dict[str, Any]) -> str:
-    own = facts.get("etag") or facts.get("ETag") or facts.get("md5Hash")
+def _etag(details: dict[str, Any]) -> str:
+    own = details.get("etag") or details.get("ETag") or details.get("md5Hash")
     if own:
         return str(own).strip('"')
     times = ("mtime", "updated", "modified", "created", "LastModified")
-    when = next((facts[name] for name in times if name in facts), "")
-    if isinstance(when, datetime):  # the same moment as a number elsewhere
+    when = next((details[name] for name in times if name in details), "")
+    if isinstance(when, datetime):  # one form for all services
         when = when.timestamp()
-    return f"{facts['size']}-{hashlib.sha256(str(when).encode()).hexdigest()[:16]}"
+    return f"{details['size']}-{hashlib.sha256(str(when).encode()).hexdigest()[:16]}"

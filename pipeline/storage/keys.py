@@ -1,23 +1,23 @@
-"""Keys that come from elsewhere, used as names here: never outside the destination, never too long.
+"""Checks of object keys that become file names: never outside the destination, never too long.
 
-S3 accepts any UTF-8 up to 1,024 bytes as a key: `../../etc/passwd`, `/etc/passwd`, `a//b`, `.` and a megabyte-long
-path part are all possible.
+S3 accepts any UTF-8 string of up to 1,024 bytes as a key, so `../../etc/passwd`, `/etc/passwd`, `a//b` and `.` are all
+possible, and other stores allow longer keys.
 """
 
 from pipeline.storage.base import StorageError
 
 MAX_PART = 255
-"""Longest file name in bytes on the file systems in use."""
+"""Longest file name, in bytes, on common file systems."""
 
 
 def problem_with(key: str) -> str | None:
-    """Why a key cannot be a path below a folder, in a few words; None when it can."""
+    """Why a key cannot be a path below a folder, as the end of a sentence; None when it can."""
     if not key:
         return "it is empty"
     if key.startswith("/"):
         return "it is absolute"
     if "\0" in key:
-        return "it holds a NUL character"
+        return "it contains a NUL character"
     parts = key.split("/")
     if ".." in parts:
         return "it leads out of the folder"
@@ -29,7 +29,7 @@ def problem_with(key: str) -> str | None:
 
 
 def check_key(key: str) -> str:
-    """The key itself.
+    """The key, unchanged.
 
     Raises:
         StorageError: when it cannot be a path below a folder.

@@ -1,7 +1,7 @@
 """Folders of the local (or mounted) file system.
 
-Files that links lead to are listed like others; a link that leads to a folder above itself is not followed. Sockets,
-pipes and devices are not images and are left out, because reading one may never end.
+Symbolic links are followed, except one that leads to a folder above itself. Sockets, pipes and devices are left out:
+reading one may never end.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.ordered_walk import Page, walk
 
 TEMPORARY = ".maepress-"
-"""How the names of files that are still being written begin; listings leave them out."""
+"""Prefix of the names of unfinished files; listings leave them out."""
 
 _NOT_UTF8 = "its file name is not UTF-8: rename it"
 _READERS = 8
@@ -29,12 +29,12 @@ class LocalStore(Store):
     """A local folder. An etag is "SIZE-MTIME_NS"."""
 
     def __init__(self, url: str) -> None:
-        """Args: url: a path, made absolute so that workers with another working directory find it."""
+        """Args: url: a path. It is made absolute, so that workers with another working directory find the folder."""
         super().__init__(url.rstrip("/") or "/")
         self.root = Path(self.url).expanduser().absolute()
 
     def child(self, name: str) -> "LocalStore":
-        """See Store. Stays below this store's folder in workers too, whose working directory is another one."""
+        """See Store. Absolute as well, for workers with another working directory."""
         child = LocalStore(str(self.root / name))
         child.url = f"{self.url}/{name}"
         return child
@@ -57,7 +57,7 @@ class LocalStore(Store):
         return problem_with(key)
 
     def entries(self) -> Iterator[Entry]:
-        """See Store. Holds the names of one folder for each level of depth."""
+        """See Store. Memory holds the names of one folder per level of depth."""
         self.check_readable()
         return walk(self._folder)
 
@@ -69,7 +69,7 @@ class LocalStore(Store):
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
     def put(self, key: str, data: bytes) -> None:
-        """See Store: a temporary file beside it, flushed to the disk, then renamed."""
+        """See Store: a temporary file in the same folder, flushed to disk, then renamed."""
         with self.open_output(key) as file:
             file.write(data)
 
@@ -118,7 +118,7 @@ class LocalStore(Store):
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: files that still have their temporary name."""
         for path in self.root.rglob(f"{TEMPORARY}*"):
-            with contextlib.suppress(FileNotFoundError):  # it has just been finished
+            with contextlib.suppress(FileNotFoundError):  # finished just now
                 facts = path.stat()
                 if stat.S_ISREG(facts.st_mode):
                     name = path.relative_to(self.root).as_posix()
@@ -157,7 +157,7 @@ class LocalStore(Store):
                     key = prefix + item.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
                     try:
                         facts = item.stat()
-                    except OSError:  # a link that leads nowhere: listed, so that fetching it says so in the rejections
+                    except OSError:  # a broken link: list it, so that it becomes a rejection when it is fetched
                         files.append(Entry(key, 0, "unreadable"))
                         continue
                     if stat.S_ISDIR(facts.st_mode):
@@ -166,7 +166,7 @@ class LocalStore(Store):
                     elif stat.S_ISREG(facts.st_mode):
                         files.append(Entry(key, facts.st_size, _etag(facts)))
         except OSError as e:
-            # Leaving it out would make its images look as if they were gone.
+            # Skipping the folder would make its images look removed.
             raise StorageError(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror}") from None
         return [Page(_unique(files), folders)]
 
@@ -197,17 +197,15 @@ def _etag(facts: os.stat_result) -> str:
 
 
 def _unique(files: list[Entry]) -> list[Entry]:
-    """Two names that are not UTF-8 may become the same key: one rejection is enough."""
+    """The files without duplicate keys: two names that are not UTF-8 may become the same key, and one is enough."""
     return list({entry.key: entry for entry in files}.values())
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk once its folder is."""
+    """Flush a folder to disk: only then is a rename in it durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(
-            OSError
-        ):  # some network file systems cannot; their rename is as durable as they make it
+        with contextlib.suppress(OSError):  # some network file systems cannot do this
             os.fsync(handle)
     finally:
         os.close(handle)

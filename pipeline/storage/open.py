@@ -1,13 +1,14 @@
-"""Opening a place where images are or go: from a URL to a checked store.
+"""Opening sources and targets: from a URL to a checked store.
 
-    store = open_source("s3://photos/2024")          # exists, readable, not empty; or one clear line
+    store = open_source("s3://photos/2024")          # exists, readable, not empty; otherwise a one-line error
     for entry in store.entries(): ...                # byte order of keys, streamed
     for result in store.fetch(keys): ...             # Fetched(key, data, etag) or FetchFailed(key, reason)
     clips = open_source("s3://clips#frames=30")      # every 30th frame of each video
-    target = open_target("/backup/photos")           # made when missing, writable
+    target = open_target("/backup/photos")           # created when missing, writable
 
-Credentials and the endpoint come from where each service's own tools take them (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws; GOOGLE_APPLICATION_CREDENTIALS); they are in no URL, row, log or error.
+Credentials and the endpoint come from the environment and the files that each service's own tools use
+(AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws; GOOGLE_APPLICATION_CREDENTIALS).
+They never appear in a URL, row, log or error.
 """
 
 import os
@@ -44,7 +45,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if "://" not in text:
         return LocalStore(text)
     parts = urlsplit(text, allow_fragments=False)
-    # A secret key may hold a "/", and then ends what a parser takes for the host.
+    # A secret key may contain a "/", where the parser ends the host: look for a port that is not a number, too.
     if "@" in parts.netloc or re.search(r":(?!\d*$)", parts.netloc):
         raise StorageError(
             f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
@@ -57,12 +58,12 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 
 
 def open_source(url: str | os.PathLike[str]) -> Store:
-    """A store to read from, checked to exist, to be readable and to hold at least one object.
+    """A store to read from, checked: it exists, can be read and holds at least one object.
 
-    With `#frames=30` or `#frames=scenes` behind the URL, videos are seen as folders of their frames.
+    With `#frames=30` or `#frames=scenes` after the URL, videos are treated as folders of their frames.
 
     Raises:
-        StorageError: one line saying which of these does not hold, within seconds.
+        StorageError: within seconds, in one line that names the failed check.
     """
     place, mark, choice = os.fspath(url).partition(MARK)
     store = open_store(place)
@@ -76,7 +77,7 @@ def open_source(url: str | os.PathLike[str]) -> Store:
 
 
 def open_target(url: str | os.PathLike[str]) -> Store:
-    """A store to write to, made when missing and checked to be writable.
+    """A store to write to, created when missing, and checked to be writable.
 
     Raises:
         StorageError: when it cannot be written.
@@ -87,10 +88,12 @@ def open_target(url: str | os.PathLike[str]) -> Store:
 
 
 def storage_options(url: str) -> dict[str, str]:
-    """What the Rust side (`deltalake`) needs beside the environment, which it reads by itself.
+    """Options for `deltalake`'s object store, in addition to the environment variables, which it reads by itself.
 
-    Plain http is allowed when, and only when, the endpoint says http; races between writers are decided by
-    conditional put.
+    Plain http is allowed only when the endpoint's URL is http. Races between writers are decided by conditional puts.
+
+    Args:
+        url: of the table; other schemes than s3:// need no options.
     """
     if not url.startswith("s3://"):
         return {}

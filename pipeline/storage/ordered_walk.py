@@ -1,13 +1,12 @@
-"""Key order, whatever order a store lists in.
+"""Listing in key order, whatever order a store lists in.
 
-Planning merges the listing with the archive, so both must come in byte order of the whole key (which is also Python's
-order of `str`). Folders get in the way: a tree walk visits folder `a` before file `a-b`, but the key `a/x` sorts
-after `a-b`, because "-" sorts before "/". Amazon S3 and MinIO list whole keys in byte order; file systems, and S3
-servers that stand on one (SeaweedFS), list in tree order. Two tools put that right:
+Planning merges the listing with the archive, so both must be in byte order of the whole key (which is also Python's
+order of `str`). A tree walk has another order: it visits folder `a` before file `a-b`, but the key `a/x` sorts after
+`a-b`, because "-" sorts before "/". Amazon S3 and MinIO list whole keys in byte order; file systems, and S3 servers
+built on one (SeaweedFS), list in tree order. Two functions handle both:
 
-- `walk`: goes folder by folder, with a folder standing in its parent's order as `a/`; it holds one page of a folder
-  at a time.
-- `check_order`: lets an already sorted stream pass and refuses one that is not.
+- `walk` lists folder by folder and sorts a folder `a` as `a/`; it holds one page per level of depth.
+- `check_order` passes a sorted stream on and refuses any other.
 """
 
 import heapq
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pipeline.storage.base import Entry, StorageError
 
 AHEAD = 16
-"""Folders of one level that a walk expects to list soon."""
+"""Folders per level that a walk announces before it lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,8 @@ class Page:
     """A part of one folder's listing.
 
     Attributes:
-        files: objects of this folder, with their whole keys; may hold those of whole sub-folders, which then are not in
-            `folders`.
+        files: objects of this folder, with their whole keys; may include all objects of a sub-folder, which then is not
+            in `folders`.
         folders: prefixes of its sub-folders: whole keys that end with "/".
     """
 
@@ -42,16 +41,17 @@ def walk(
 
     Args:
         pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow each other in byte
-            order of the names, folders with or without their "/" counted; inside a page any order will do.
-        prefix: where to begin.
-        expect: told the next AHEAD folders of every level some time before they are listed, each at most once.
+            order of the names, with or without the "/" of folders; the order inside a page does not matter.
+        prefix: of the folder to begin with.
+        expect: called with the next AHEAD folders of every level some time before they are listed, at most once per
+            folder.
 
     Yields:
         Entries in strictly rising order of key.
     """
-    held: list[tuple[str, int, Entry | None]] = []  # a heap of keys, None marks a folder; the number settles ties
+    held: list[tuple[str, int, Entry | None]] = []  # a heap of keys; None marks a folder; the number breaks ties
     numbers = itertools.count()
-    coming = _Coming(expect)
+    upcoming = _Upcoming(expect)
     for page in itertools.chain(pages(prefix), (None,)):  # None: nothing follows
         bound = None
         if page is not None:
@@ -59,52 +59,52 @@ def walk(
                 heapq.heappush(held, (entry.key, next(numbers), entry))
             for folder in page.folders:
                 heapq.heappush(held, (folder, next(numbers), None))
-            coming.add(page.folders)
-            # Whatever follows has a name above every name of this page. A folder's key may still be above a later name
-            # (`a/` above `a-b`): hold it.
+            upcoming.add(page.folders)
+            # Later pages have names above every name of this page. But a folder's key may be above a later name (`a/`
+            # above `a-b`): hold it.
             bound = max((key if found else key.removesuffix("/") for key, _, found in held), default="")
         while held and (bound is None or held[0][0] <= bound):
             key, _, found = heapq.heappop(held)
             if found is None:
-                coming.reached(key)
+                upcoming.reached(key)
                 yield from walk(pages, key, expect)
             else:
                 yield found
 
 
-class _Coming:
-    """The sub-folders of a folder that were not reached yet: says of the next ones that they will be."""
+class _Upcoming:
+    """The sub-folders of a folder that were not reached yet; announces the next ones."""
 
     def __init__(self, expect: Callable[[str], None] | None) -> None:
         self._expect = expect
         self._later: list[str] = []  # a heap
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
 
     def add(self, folders: Iterable[str]) -> None:
         if self._expect is not None:
             for folder in folders:
                 heapq.heappush(self._later, folder)
-            self._tell(self._expect)
+            self._announce(self._expect)
 
     def reached(self, folder: str) -> None:
         if self._expect is not None:
-            self._told.discard(folder)
-            while self._later and self._later[0] <= folder:  # it came so late that nobody was told
+            self._announced.discard(folder)
+            while self._later and self._later[0] <= folder:  # reached before it was announced
                 heapq.heappop(self._later)
-            self._tell(self._expect)
+            self._announce(self._expect)
 
-    def _tell(self, expect: Callable[[str], None]) -> None:
-        while self._later and len(self._told) < AHEAD:
+    def _announce(self, expect: Callable[[str], None]) -> None:
+        while self._later and len(self._announced) < AHEAD:
             folder = heapq.heappop(self._later)
-            self._told.add(folder)
+            self._announced.add(folder)
             expect(folder)
 
 
 def check_order(entries: Iterable[Entry], url: str) -> Iterator[Entry]:
-    """The same entries, checked on the way.
+    """The same entries, checked while they pass.
 
     Raises:
-        StorageError: at the first key that is not above the one before it: planning from such a list would lose keys.
+        StorageError: at the first key that is not above the one before it; planning from such a list would lose keys.
     """
     last = None
     for entry in entries:

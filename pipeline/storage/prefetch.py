@@ -1,15 +1,15 @@
-"""Asking for folders before their turn comes.
+"""Prefetching folder listings, so that a walk does not wait for one request after the other.
 
     read, in key order:      a/ ...   b/ ...   c/ ...   d/ ...
-    asked for meanwhile:              b/       c/       d/        some pages of each
+    requested meanwhile:              b/       c/       d/        some pages of each
 
-An object store answers a listing after some 50 to 100 ms, however little it says: one request after the other, a
-million folders take a day. Here the next pages of the folder that is read, and the first ones of the folders that
-follow, are on their way meanwhile. What comes out is what a walk without it gives, in the same order.
+An object store answers a listing after 50 to 100 ms, however short the answer is: at one request at a time, a million
+folders take a day. Here the next pages of the current folder and the first pages of the following folders are
+requested in advance. The result is that of a walk without prefetching, in the same order.
 
-Memory is bounded by the number of pages that are asked for ahead. Where there are too many folders, those furthest away
-are given up and asked for again in their turn. (A walk expects folders on every level that it is in, and those of the
-deepest one come first.)
+Memory is bounded by the number of pages requested in advance. With too many folders, the furthest ones are dropped and
+requested again when they are reached. (A walk announces folders on each of its levels; those of the deepest level come
+first.)
 """
 
 import threading
@@ -22,21 +22,21 @@ from pipeline.storage.base import Entry
 from pipeline.storage.ordered_walk import Page, check_order, walk
 
 REQUESTS = 16
-"""In flight at once."""
+"""Requests in flight at once."""
 
 FOLDERS, PAGES = 32, 4
-"""Folders that are asked for ahead at most, and pages of each: 128,000 keys, some 40 MB, when all of them are full."""
+"""Folders requested in advance, and pages of each, at most: 128,000 keys, about 40 MB, when all pages are full."""
 
 
 class FolderPrefetch:
-    """Lists folders, those that are expected in threads.
+    """Lists folders; announced folders are listed in threads.
 
     with FolderPrefetch(pages) as ahead:
         for entry in walk(ahead, expect=ahead.expect): ...
     """
 
     def __init__(self, pages: Callable[[str], Iterable[Page]]) -> None:
-        """Args: pages: lists one folder, see `pipeline.storage.ordered_walk.walk`; called in threads."""
+        """Args: pages: lists one folder (see `pipeline.storage.ordered_walk.walk`); called in threads."""
         self._pages = pages
         self._pool = ThreadPoolExecutor(REQUESTS, "maepress-listing")
         self._begun: dict[str, _Stream] = {}
@@ -60,7 +60,7 @@ class FolderPrefetch:
             stream.close()
 
     def expect(self, prefix: str) -> None:
-        """Ask for a folder's first pages; its turn will come."""
+        """Request a folder's first pages in advance."""
         if len(self._begun) >= FOLDERS:
             furthest = max(self._begun)
             if furthest < prefix:
@@ -72,11 +72,11 @@ class FolderPrefetch:
         return _Stream(self._lazily(prefix), self._pool)
 
     def _lazily(self, prefix: str) -> Iterator[Page]:
-        yield from self._pages(prefix)  # not before: even a plain function is to be called in a thread
+        yield from self._pages(prefix)  # lazily: `pages` may be a plain function, which must run in a thread
 
 
 class _Stream:
-    """The pages of one folder, read in the threads of a pool one after the other until PAGES of them wait."""
+    """The pages of one folder, read by a pool's threads one after the other, up to PAGES in advance."""
 
     def __init__(self, pages: Iterator[Page], pool: ThreadPoolExecutor) -> None:
         self._pages, self._pool = pages, pool
@@ -84,7 +84,7 @@ class _Stream:
         self._lock = threading.Lock()
         self._room = PAGES
         self._busy = self._ended = False
-        self._ask()
+        self._request()
 
     def __iter__(self) -> Iterator[Page]:
         while (found := self._waiting.get()) is not None:
@@ -92,15 +92,15 @@ class _Stream:
                 raise found
             with self._lock:
                 self._room += 1
-            self._ask()
+            self._request()
             yield found
 
     def close(self) -> None:
-        """Ask for no more."""
+        """Request no more pages."""
         with self._lock:
             self._ended = True
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         with self._lock:
             if self._ended or self._busy or not self._room:
                 return
@@ -112,24 +112,25 @@ class _Stream:
         found: Page | Exception | None
         try:
             found = next(self._pages, None)
-        except Exception as e:  # raised where the page would be read
+        except Exception as e:  # raised again in the reader's thread
             found = e
         with self._lock:
             self._busy = False
             self._ended |= not isinstance(found, Page)
         self._waiting.put(found)
-        self._ask()
+        self._request()
 
 
 def list_in_order(pages: Callable[[str], Iterable[Page]], url: str) -> Iterator[Entry]:
     """Every entry of a store in byte order of its key.
 
     Args:
-        pages: lists one folder, see `pipeline.storage.ordered_walk.walk`; called in threads.
-        url: the store's, for messages.
+        pages: lists one folder (see `pipeline.storage.ordered_walk.walk`); called in threads.
+        url: of the store, for messages.
 
     Raises:
-        StorageError: at the first key out of order, and what `pages` raises.
+        StorageError: at the first key out of order.
+        Exception: any error of `pages`.
     """
     with FolderPrefetch(pages) as ahead:
         yield from check_order(walk(ahead, expect=ahead.expect), url)

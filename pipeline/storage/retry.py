@@ -1,6 +1,7 @@
-"""Trying again what may pass by itself.
+"""Retries of calls that may succeed later.
 
-The wait before each attempt doubles, with full jitter, so that a thousand workers do not return in step.
+The limit of the random wait doubles before each attempt (exponential backoff with full jitter), so that a thousand
+workers do not retry at the same moment.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 ATTEMPTS = 8
-"""They span some 16 seconds on average, and 32 at most: a server that starts again is waited for."""
+"""They span 16 seconds on average and 32 at most: enough for a server to restart."""
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 20.0
 
@@ -28,10 +29,10 @@ def wait_before(attempt: int) -> float:
 async def with_retries(
     call: Callable[[], Awaitable[T]], is_transient: Callable[[Exception], bool], attempts: int = ATTEMPTS
 ) -> T:
-    """The result of `call`, called again after errors that `is_transient` accepts.
+    """The result of `call`, called again after errors for which `is_transient` is true.
 
     Raises:
-        Exception: the last error, when it is not transient or the attempts are spent.
+        Exception: the last error, when it is not transient or no attempts are left.
     """
     for attempt in range(1, attempts + 1):
         if attempt > 1:
@@ -45,10 +46,12 @@ async def with_retries(
 
 
 def retried(call: Callable[[], T], transient: type[Exception], attempts: int = ATTEMPTS) -> T:
-    """The result of `call`, called again after errors of a class; it blocks, and is for what retries most by itself.
+    """The result of `call`, called again after errors of one class; blocks the thread while it waits.
+
+    For libraries that retry most errors by themselves.
 
     Raises:
-        Exception: the last error, when it is of another class or the attempts are spent.
+        Exception: the last error, when it is of another class or no attempts are left.
     """
     for attempt in range(2, attempts + 1):
         try:

@@ -1,4 +1,4 @@
-"""What went wrong between us and an S3 server, as one line; and whether trying again may help."""
+"""Errors of S3 requests: as one line for people, and whether a retry may help."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ from botocore.exceptions import (
 from pipeline.storage.base import StorageError
 
 S3_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError, asyncio.TimeoutError)
-"""Everything that a request may end with."""
+"""Every class of error that a request may raise."""
 
 _TRANSIENT_CODES = frozenset(
     {
@@ -38,7 +38,7 @@ _UNSUPPORTED = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
 
 class Truncated(OSError):
-    """The connection ended before the whole body had come."""
+    """The connection ended before the whole body was read."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -52,17 +52,17 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the object or upload (not the bucket) does not exist."""
+    """Whether the error says that the object or upload (not the bucket) does not exist."""
     return isinstance(error, ClientError) and _code(error) in _MISSING
 
 
 def is_unsupported(error: BaseException | None) -> bool:
-    """Whether the server does not know such requests at all."""
+    """Whether the error says that the server does not implement this kind of request."""
     return isinstance(error, ClientError) and _code(error) in _UNSUPPORTED
 
 
 def reason(error: BaseException) -> str:
-    """A few words for a row of the rejections table: no URL, no credentials."""
+    """A short reason for a row of the rejections table, without URL or credentials."""
     if isinstance(error, ClientError):
         if is_missing(error):
             return "the object does not exist"
@@ -77,7 +77,7 @@ def reason(error: BaseException) -> str:
 
 
 def explain(error: BaseException, url: str) -> StorageError:
-    """The error as one line for a person, with the remedy."""
+    """The error as one line for the user, with the remedy where there is one."""
     bucket = url.removeprefix("s3://").split("/", 1)[0]
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return StorageError(

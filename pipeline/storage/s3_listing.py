@@ -1,14 +1,15 @@
-"""Listing a server that sorts whole keys, several stretches of them at once and with few requests.
+"""Listing a server that sorts whole keys: several ranges of keys at once, with few requests.
 
-Flat pages cost the fewest requests, a thousand keys each, but follow each other. So a listing is cut at folders:
+Flat pages (without a delimiter) hold a thousand keys each, the fewest requests possible, but each page must wait for
+the one before it. So a listing is divided at folders:
 
-    a folder of one page         nothing to cut
-    its sub-folders fill pages   each is listed by itself, and cut in its turn
-    its sub-folders are small    their names are listed, a thousand a page, and runs of them are read as one range:
-                                 a/ ... d/ | e/ ... h/ | ...     flat pages of what lies from e/ to h/
-    it has no sub-folders        page after page; nothing tells where to cut
+    a folder of one page           not divided
+    sub-folders that fill pages    each is listed by itself, and divided in the same way
+    small sub-folders              their names are listed, a thousand per page, and groups of them are read as ranges:
+                                   a/ ... d/ | e/ ... h/ | ...     flat pages of the keys from e/ to h/
+    no sub-folders                 page after page, as no key to divide at is known
 
-To a walk (`pipeline.storage.ordered_walk`) a range is a folder that is named after its first one.
+To a walk (`pipeline.storage.ordered_walk`), a range is a folder with the name of its first folder.
 """
 
 from collections import deque
@@ -20,23 +21,23 @@ from pipeline.storage.base import Entry
 from pipeline.storage.ordered_walk import Page, check_order
 
 RANGE_PAGES = 4
-"""Pages of a range, about; as many as are read ahead of one."""
+"""Approximate number of pages per range: as many as are requested in advance of one folder."""
 
 _LARGE = 3
-"""Sub-folders of which less than so many fill a page are large."""
+"""Sub-folders are large when fewer than this many fill a page."""
 
 _LAST, _AFTER_SLASH = "\U0010ffff", "0"
-"""No character is above the one; the other comes after "/"."""
+"""The highest character, and the character after "/"."""
 
 
 class Request(NamedTuple):
-    """A page that is asked for.
+    """A request for one page.
 
     Attributes:
-        prefix: of its keys.
-        delimiter: "/" for a folder's own level, "" for everything below.
-        after: keys up to this one are left out; not beside `token`.
-        token: where the page before said that the listing goes on.
+        prefix: of the keys.
+        delimiter: "/" for a folder's own level, "" for everything below it.
+        after: only keys after this one; not together with `token`.
+        token: the continuation token of the page before.
     """
 
     prefix: str
@@ -46,7 +47,7 @@ class Request(NamedTuple):
 
 
 class _Range(str):
-    """The name of a run's first folder, and where the run is: a folder to everybody but the one who made it."""
+    """A range of neighbouring folders, as the name of the first one; only FlatListing sees more than a folder name."""
 
     prefix: str
     after: str
@@ -54,7 +55,7 @@ class _Range(str):
 
     @classmethod
     def of(cls, folders: list[str], prefix: str, before: str) -> "_Range":
-        """Folders that follow each other below `prefix`, and the greatest key before them, or nearly."""
+        """Neighbouring folders below `prefix`, and a key shortly before the first one."""
         made = cls(folders[0])
         made.prefix = prefix
         made.after = before
@@ -63,17 +64,17 @@ class _Range(str):
 
 
 class FlatListing:
-    """Lists a folder or a range: the `pages` of a walk.
+    """Lists a folder or a range: the argument `pages` of a walk.
 
-    Ranges are right only where the server keeps the order that it promised, so every page is checked for that.
+    Ranges are correct only if the server sorts whole keys, so every page's order is checked.
     """
 
     def __init__(self, page: Callable[[Request], tuple[Page, str | None]], url: str) -> None:
-        """Args: page: a page, and the token of the next one. url: the store's, for messages."""
+        """Args: page: requests a page, returns it and the next one's token. url: of the store, for messages."""
         self._ask, self._url = page, url
 
     def __call__(self, name: str) -> Iterator[Page]:
-        """The pages of a folder, or of a range that an earlier page named.
+        """The pages of a folder, or of a range from an earlier page.
 
         Raises:
             StorageError: at the first key out of order.
@@ -97,7 +98,7 @@ class FlatListing:
         run = max(1, RANGE_PAGES * len(page.files) * folders // len(nested))
         before = page.files[-1].key
         for level in self._all(Request(name, "/", after=before)):
-            ranges, before = _cut(level, name, before, run)
+            ranges, before = _divide(level, name, before, run)
             yield Page(level.files, ranges)
 
     def _in_range(self, found: _Range) -> Iterator[Page]:
@@ -123,17 +124,17 @@ class FlatListing:
         return page, more
 
 
-def _cut(level: Page, prefix: str, before: str, run: int) -> tuple[list[str], str]:
-    """Ranges of at most `run` folders that follow each other without a file between them.
+def _divide(level: Page, prefix: str, before: str, run: int) -> tuple[list[str], str]:
+    """Ranges of at most `run` neighbouring folders without a file between them.
 
     Args:
         level: a page of a folder's own level.
-        prefix: the folder.
-        before: the greatest key before this page, or nearly.
-        run: folders of a range.
+        prefix: of the folder.
+        before: the greatest key before this page, or one slightly below it.
+        run: folders per range, at most.
 
     Returns:
-        The ranges, and `before` of the next page.
+        The ranges, and `before` for the next page.
     """
     ranges: list[str] = []
     names = sorted([*((folder, True) for folder in level.folders), *((e.key, False) for e in level.files)])
@@ -148,6 +149,6 @@ def _cut(level: Page, prefix: str, before: str, run: int) -> tuple[list[str], st
 
 
 def _folder_of(key: str, prefix: str) -> str:
-    """The sub-folder of `prefix` that a key lies in; empty for none."""
+    """The name of the sub-folder of `prefix` that contains a key; empty if none does."""
     name, slash, _ = key[len(prefix) :].partition("/")
     return name if slash else ""

@@ -1,8 +1,7 @@
-"""Buckets: S3 and what speaks its protocol.
+"""Buckets of Amazon S3 and of servers with the same protocol.
 
-Listing, reading and writing of whole objects go through the plain S3 client, because only there are the etag of the
-bytes that were read, the declared length and the server's own words for a failure. Large files are streamed through
-s3fs, which shares the client.
+Whole objects are listed, read and written with the plain S3 client: only it gives the etag of the bytes read, the
+declared length, and the server's own error codes. Large files are streamed through s3fs, which shares the client.
 """
 
 import asyncio
@@ -22,17 +21,18 @@ from pipeline.storage.s3_listing import FlatListing, Request
 from pipeline.storage.s3_sessions import CONCURRENCY, PROCESS_SESSIONS, S3Sessions
 
 CHECK_ATTEMPTS = 3
-"""Attempts at a check before a job begins, which should be answered within seconds."""
+"""Attempts per request of the checks before a job, which should take seconds."""
 
 PART_BYTES = 16 << 20
+"""Size of a part of a multipart upload."""
 PAGE_KEYS = 1000
-"""Keys of one answer to a listing; more than a thousand no server gives."""
+"""Keys per page of a listing: the protocol's maximum."""
 
 _SORTED_SERVERS = ("AmazonS3", "MinIO")
 
 
 class S3Store(Store):
-    """A bucket or a prefix of one, `s3://bucket/prefix`."""
+    """A bucket, or a prefix of one: `s3://bucket/prefix`."""
 
     def __init__(self, url: str, sessions: S3Sessions = PROCESS_SESSIONS) -> None:
         """Nothing is contacted yet.
@@ -58,7 +58,7 @@ class S3Store(Store):
     def entries(self) -> Iterator[Entry]:
         """See Store.
 
-        In flat pages where the server is known to sort whole keys, otherwise folder by folder (see
+        In flat pages if the server is known to sort whole keys, otherwise folder by folder (see
         `pipeline.storage.ordered_walk`).
         """
         probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
@@ -66,7 +66,7 @@ class S3Store(Store):
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
 
     def entries_flat(self) -> Iterator[Entry]:
-        """The listing as the server gives it: few requests, a thousand keys each, several stretches at once.
+        """The listing in the server's own order: few requests, a thousand keys each, several ranges at once.
 
         Raises:
             StorageError: at the first key out of order.
@@ -74,7 +74,7 @@ class S3Store(Store):
         return list_in_order(FlatListing(self._page, self.url), self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
-        """The listing put together from folders; in key order whether the server sorts whole keys or path parts."""
+        """The listing folder by folder; in key order whether the server sorts whole keys or path parts."""
         return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
@@ -103,7 +103,7 @@ class S3Store(Store):
             yield file
             file.close()
         except BaseException as e:
-            with contextlib.suppress(*S3_ERRORS):  # the first error is the one to tell
+            with contextlib.suppress(*S3_ERRORS):  # report the first error
                 file.discard()
             file.closed = True
             if isinstance(e, S3_ERRORS):
@@ -119,7 +119,7 @@ class S3Store(Store):
         return fsspec.asyn.sync(self._sessions.current().loop, self._exists, key) is True
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """See Store: multipart uploads, whose parts are stored and paid for until they are completed or aborted."""
+        """See Store: multipart uploads. Their parts cost storage until the upload is completed or aborted."""
         more: dict[str, Any] = {}
         start = len(self.prefix)
         while True:
@@ -167,7 +167,7 @@ class S3Store(Store):
         return explain(error.__cause__ or error, f"{self.url}/{key}")
 
     def _folder(self, prefix: str) -> Iterator[Page]:
-        """One folder's own level."""
+        """The pages of one folder's own level."""
         more: str | None = None
         while True:
             page, more = self._page(Request(prefix, "/", token=more))
@@ -176,7 +176,7 @@ class S3Store(Store):
                 return
 
     def _page(self, wanted: Request) -> tuple[Page, str | None]:
-        """A page, and the token of the next one."""
+        """A page, and the continuation token of the next one."""
         start = len(self.prefix)
         where: dict[str, Any] = {"StartAfter": self.prefix + wanted.after} if wanted.after else {}
         if wanted.token:
@@ -192,7 +192,7 @@ class S3Store(Store):
         files = [
             Entry(found["Key"][start:], found["Size"], found["ETag"].strip('"'))
             for found in answer.get("Contents", ())
-            if found["Size"] or not found["Key"].endswith("/")  # consoles leave markers for empty folders
+            if found["Size"] or not found["Key"].endswith("/")  # web consoles create markers for empty folders
         ]
         page = Page(files, [found["Prefix"][start:] for found in answer.get("CommonPrefixes", ())])
         return page, answer["NextContinuationToken"] if answer.get("IsTruncated") else None
@@ -225,7 +225,7 @@ class S3Store(Store):
             answer = await client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             async with answer["Body"] as body:
                 if refused := too_large(answer["ContentLength"], max_bytes):
-                    body.close()  # or the rest would be read before the connection serves another request
+                    body.close()  # otherwise the rest is read before the connection can be used again
                     return FetchFailed(key, refused)
                 data = await body.read()
             if len(data) != answer["ContentLength"]:

@@ -1,7 +1,6 @@
-"""A source whose videos are seen as folders of their frames: `s3://bucket/clips#frames=30`.
+"""A read-only view of another store with videos as folders of their frames: `s3://bucket/clips#frames=30`.
 
-Everything that works on images works on frames: encode, sync, train, verify, estimate. Other objects are passed on as
-they are. Read only.
+Every job that reads images can read frames: encode, sync, train, verify, estimate. Other objects are passed through.
 """
 
 import io
@@ -17,15 +16,16 @@ from pipeline.images import video
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 MARK = "#frames="
+"""Between the URL of the inner store and the choice of frames."""
 MAX_BYTES = 2 << 30
-"""Largest video that is read: a worker holds one while it decodes its frames."""
+"""Largest video that is read: a worker holds its bytes in memory while it decodes frames."""
 
 
 class VideoCache:
-    """Keeps the bytes of the last video for a minute: a worker mostly goes on with the video that it has just read.
+    """Keeps the bytes of the last video for a minute: a worker's next task mostly reads frames of the same video.
 
-    It belongs to a process, as a store is unpickled for each task of a worker. Its pickle stands for the cache of
-    whatever process reads it.
+    It belongs to a process, since a store is unpickled for each task of a worker. Its pickle stands for the cache of
+    the process that unpickles it.
     """
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +38,7 @@ class VideoCache:
         return _cache_of_this_process, ()
 
     def fetch(self, store: Store, key: str) -> Fetched | FetchFailed:
-        """A video's bytes, read again unless they were read less than a minute ago."""
+        """A video's bytes; read again unless it was the last video read, less than `seconds` ago."""
         with self._lock:
             last = self._last
         if last is not None and last[0] == (store.absolute_url, key) and self._clock() - last[1] < self._seconds:
@@ -85,14 +85,14 @@ class VideoStore(Store):
         return self.inner.root_exists()
 
     def problem_with_key(self, key: str) -> str | None:
-        """See Store. A frame's key goes on behind that of its video."""
+        """See Store. A frame's key begins with the key of its video, which is the object of the inner store."""
         parsed = video.parse_key(key)
         return self.inner.problem_with_key(parsed[0] if parsed else key)
 
     def entries(self) -> Iterator[Entry]:
-        """See Store. A video that cannot be read is listed as itself, so that it ends as a rejection.
+        """See Store. A video that cannot be read is listed as itself, so that it becomes a rejection.
 
-        `a.mp4.jpg` comes before `a.mp4/...`, though `a.mp4` came before it: frames wait until it is their turn.
+        `a.mp4.jpg` sorts before `a.mp4/...`, although `a.mp4` sorts before both: frames are held back until their turn.
         """
         waiting: list[Entry] = []
         for entry in self.inner.entries():
@@ -107,7 +107,7 @@ class VideoStore(Store):
             yield from self._frames(film)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
-        """See Store. Frames of one video that stand together are decoded in one go."""
+        """See Store. Neighbouring keys of one video are decoded together."""
         results: list[Fetched | FetchFailed] = []
         for film, group in groupby(keys, lambda key: (video.parse_key(key) or ("",))[0]):
             some = list(group)
@@ -130,19 +130,19 @@ class VideoStore(Store):
         return self.inner.exists(key) if parsed is None else isinstance(self.fetch([key])[0], Fetched)
 
     def put(self, key: str, data: bytes) -> None:
-        """Not possible."""
+        """Not possible: the view is read-only."""
         raise self._read_only()
 
     def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """Not possible."""
+        """Not possible: the view is read-only."""
         raise self._read_only()
 
     def delete(self, key: str) -> None:
-        """Not possible."""
+        """Not possible: the view is read-only."""
         raise self._read_only()
 
     def check_writable(self) -> None:
-        """Not possible."""
+        """Not possible: the view is read-only."""
         raise self._read_only()
 
     def child(self, name: str) -> "VideoStore":
