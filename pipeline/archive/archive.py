@@ -1,4 +1,6 @@
-"""The archive: two Delta tables, the models that compressed their images, and the plans of running jobs.
+"""The archive.
+
+Two Delta tables, the models that compressed their images, and the plans of running jobs.
 
     archive = Archive.create(url)                     # or Archive.open(url) for one that must exist
     committer = archive.committer(run)                # before planning: remembers the version that the plan is based on
@@ -72,7 +74,11 @@ class Archive:
     """
 
     def __init__(self, url: str) -> None:
-        """Args: url: of the archive; nothing is contacted yet. Use `open` or `create` to check it."""
+        """Nothing is contacted yet: use `open` or `create` for that.
+
+        Args:
+            url: of the archive.
+        """
         self.root: Store = open_store(url)
         self.url = self.root.url
         self.images = self.root.child("images")
@@ -98,7 +104,9 @@ class Archive:
 
     @classmethod
     def create(cls, url: str) -> "Archive":
-        """The archive at a URL, created when there is none. Safe to call twice, and by two jobs at once.
+        """The archive at a URL, created when there is none.
+
+        Safe to call twice, and by two jobs at once.
 
         Raises:
             StorageError: when the URL cannot be written.
@@ -137,18 +145,26 @@ class Archive:
             yield RejectionRow(*row)
 
     def tables_by_key(self, shards: Sequence[Shard], columns: Sequence[str] = ()) -> Iterator[pa.Table]:
-        """The columns that planning needs of some shards: sorted tables of ROW_COLUMNS, `columns`, and SHARD."""
+        """The columns that planning needs of some shards, as sorted tables.
+
+        They are ROW_COLUMNS, `columns`, and SHARD.
+        """
         return merged_tables(self.images, shards, (*ROW_COLUMNS, *columns))
 
     def rejection_tables(self) -> Iterator[pa.Table]:
-        """The columns that planning needs of the rejections: sorted tables of REJECTION_COLUMNS and SHARD."""
+        """The columns that planning needs of the rejections, as sorted tables.
+
+        They are REJECTION_COLUMNS and SHARD.
+        """
         files = files_of(open_table(self.rejections))
         return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
 
     def row(
         self, key: str, columns: Sequence[str] | None = None, shards: Sequence[Shard] | None = None
     ) -> dict[str, Any] | None:
-        """One row, found through file and row-group statistics: a few small reads, however large the archive is.
+        """One row, found through file and row-group statistics.
+
+        It takes a few small reads, however large the archive is.
 
         Args:
             key: the source's key.
@@ -166,7 +182,7 @@ class Archive:
         return None
 
     def scan(self, columns: Sequence[str], version: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Chosen columns of every row, shard by shard in order of first key (not sorted across shards)."""
+        """Chosen columns of every row, shard by shard in order of first key."""
         for shard in self.shards(version):
             yield from scan_shard(self.images, shard.path, columns)
 
@@ -185,7 +201,7 @@ class Archive:
         publish_model(folder, self.root.child(f"models/{fingerprint}"))
 
     def get_model(self, fingerprint: str) -> Path:
-        """A local folder with a model of this archive, fetched once per machine (cached by fingerprint).
+        """A local folder with a model of this archive, fetched once per machine.
 
         Raises:
             StorageError: when the archive lacks it.

@@ -1,10 +1,11 @@
 """Committing receipts: one atomic transaction of the images table per batch of receipts.
 
-Delta decides races by "put if absent" of the next version's log file, but does not know that a key may be in the table
-only once: two jobs that both add `a.jpg` in new files do not conflict for Delta. So a commit is tried at exactly the
-version that was read. When another job has committed since, its new keys are compared with ours. Two more cases are
-handled here: removing a file that an earlier version has removed already, and a replayed commit. The run's commit
-number in the log shows a replay, even if the answer to the first commit was lost.
+Delta decides races by "put if absent" of the next version's log file, but does not know that a key
+may be in the table only once: two jobs that both add `a.jpg` in new files do not conflict for
+Delta. So a commit is tried at exactly the version that was read. When another job has committed
+since, its new keys are compared with ours. Two more cases are handled here: removing a file that an
+earlier version has removed already, and a replayed commit. The run's commit number in the log shows
+a replay, even if the answer to the first commit was lost.
 """
 
 import time
@@ -29,11 +30,12 @@ from pipeline.storage.base import StorageError, Store
 _ATTEMPTS = 20
 
 _VACUUMED_AFTER_MS = 30 * 60 * 1000
-"""Age of a shard above which a commit checks that the file still exists: a driver that was suspended for days may find
-that a vacuum has removed its uncommitted files."""
+"""Age of a shard above which a commit checks that the file still exists: a driver that was
+suspended for days may find that a vacuum has removed its uncommitted files."""
 
 REJECTIONS_VERSION = "rejectionsVersion"
-"""Name of the entry in a commit of the images table that holds the version of the rejections table before it."""
+"""Name of the entry in a commit of the images table that holds the version of the rejections table
+before it."""
 
 
 class CommitConflict(MaepressError):
@@ -57,12 +59,15 @@ class Commit:
 
 
 class Committer:
-    """Commits the receipts of one run as numbers 1, 2, 3 ...; one per run, on the driver, created before planning.
+    """Commits the receipts of one run as numbers 1, 2, 3 and so on.
+
+    There is one per run, on the driver, created before planning.
 
     Attributes:
         run: name of the run, in rows and in the log.
         job: "encode", "sync" ..., for the log.
-        number: of the last commit, 0 at first; a run that is resumed under its old name continues its numbers.
+        number: of the last commit, 0 at first; a run that is resumed under its old name continues
+            its numbers.
     """
 
     def __init__(self, images: Store, rejections: Store, run: str, job: str = "encode") -> None:
@@ -82,21 +87,25 @@ class Committer:
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
-        """Add the new shards and remove those that they replace in one transaction; then add the rejections.
+        """Add the new shards and remove those that they replace in one transaction.
 
-        If the driver dies between the two, the rejected keys are neither rows nor rejections, and the next run tries
-        them again.
+        Then add the rejections.
+
+        If the driver dies between the two, the rejected keys are neither rows nor rejections, and
+        the next run tries them again.
 
         Args:
             receipts: at least one.
-            number: the commit's number within the run; None for the next one. A number that the table has already is a
-                replay and is skipped.
-            rearranges: the rows are the same before and after; recorded for readers that follow changes.
+            number: the commit's number within the run; None for the next one. A number that the
+                table has already is a replay and is skipped.
+            rearranges: the rows are the same before and after; recorded for readers that follow
+                changes.
 
         Raises:
-            CommitConflict: when another job committed some of the same keys or replaced the same shard, or a vacuum
-                removed a shard that was not committed in time.
-            StorageError: when the store fails after retries; committing again with the same number is safe.
+            CommitConflict: when another job committed some of the same keys or replaced the same
+                shard, or a vacuum removed a shard that was not committed in time.
+            StorageError: when the store fails after retries; committing again with the same number
+                is safe.
         """
         number = self.number + 1 if number is None else number
         adds = [receipt.add for receipt in receipts if receipt.add]
@@ -237,7 +246,10 @@ def _keys(store: Store, shard: Shard) -> set[str]:
 
 
 def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
-    """Rejections that the table does not have yet, each (key, etag) once; a final one may follow an outage."""
+    """Rejections that the table does not have yet, each (key, etag) once.
+
+    A final one may follow an outage.
+    """
     new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
     first, last = min(new)[0], max(new)[0]
     for shard in files:

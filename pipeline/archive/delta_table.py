@@ -1,4 +1,4 @@
-"""A Delta table at a store's root: opening and creating it with errors of ours, and listing its files."""
+"""A Delta table at a store's root: opening it, creating it, listing its files."""
 
 import re
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
     url = store.absolute_url
     options = storage_options(url)
     try:
-        # deltalake retries most requests by itself, but not one whose answer ends in the middle of a listing or of an
-        # error: that is raised as OSError.
+        # deltalake retries most requests by itself, but not one whose answer ends in the middle of
+        # a listing or of an error: that is raised as OSError.
         return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
     except TableNotFoundError:
         raise
@@ -90,7 +90,10 @@ def files_of(table: DeltaTable) -> list[Shard]:
 
 
 def one_line(error: BaseException) -> str:
-    """The first and the last line of an error: Rust's errors have one cause per line, indented and coloured."""
+    """The first and the last line of an error.
+
+    Rust's errors have one cause per line, indented and coloured.
+    """
     lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
     texts = [line for line in lines if line]
     if not texts:

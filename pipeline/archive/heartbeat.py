@@ -1,9 +1,11 @@
-"""Heartbeats: a small file beside a run's plan, rewritten every few minutes, shows others that the run is alive.
+"""Heartbeats of runs.
+
+A small file beside a run's plan, rewritten every few minutes, shows others that the run is alive.
 
     ARCHIVE/plans/RUN/alive.json    {"started": 1767225600.0, "seen": 1767225900.0}      seconds since 1970
 
-A vacuum keeps every file younger than the oldest run that is alive, since that run may not have committed it yet, and
-removes the plans of dead runs.
+A vacuum keeps every file younger than the oldest run that is alive, since that run may not have
+committed it yet, and removes the plans of dead runs.
 """
 
 import json
@@ -16,7 +18,8 @@ from pipeline.storage.base import StorageError, Store
 
 EVERY_SECONDS = 300.0
 ALIVE_SECONDS = 3600.0
-"""Time without a heartbeat after which a run counts as dead. It is long, since a mistake costs a live run its files."""
+"""Time without a heartbeat after which a run counts as dead. It is long, since a mistake costs a
+live run its files."""
 
 _FILE = "alive.json"
 
@@ -38,7 +41,10 @@ class RunFolder:
     files: tuple[str, ...]
 
     def is_alive(self, now: float) -> bool:
-        """Whether the last heartbeat is recent; a folder without one is of a run that has just begun or was killed."""
+        """Whether the last heartbeat is recent.
+
+        A folder without one is of a run that has just begun or was killed.
+        """
         return now - self.seen < ALIVE_SECONDS
 
 
@@ -46,7 +52,13 @@ class Heartbeat:
     """Writes a run's heartbeat for the length of a `with` block."""
 
     def __init__(self, root: Store, run: str, every: float = EVERY_SECONDS) -> None:
-        """Args: root: the archive's root. run: the run's name. every: seconds between two heartbeats."""
+        """Nothing is written before the `with` block.
+
+        Args:
+            root: of the archive.
+            run: name of the run.
+            every: seconds between two heartbeats.
+        """
         self._root, self._key = root, f"plans/{run}/{_FILE}"
         self._started = time.time()
         # A failed heartbeat is ignored: if the store stays unreachable, the job itself fails.

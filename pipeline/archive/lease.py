@@ -1,11 +1,12 @@
 """The lease of an archive: one sync, compaction or restore at a time.
 
-A lease saves work; it does not protect data, which commits do by themselves. Without it, two syncs would encode the
-same images all night, and the slower one would fail at its first commit.
+A lease saves work; it does not protect data, which commits do by themselves. Without it, two syncs
+would encode the same images all night, and the slower one would fail at its first commit.
 
-The lease is a third Delta table, `leases/`, without rows. Taking, renewing and releasing it each write one empty
-version whose commit records the holder and the end of the lease. Delta's "put if absent" of the next version decides
-between two runs that want it at once, on every store that can hold an archive.
+The lease is a third Delta table, `leases/`, without rows. Taking, renewing and releasing it each
+write one empty version whose commit records the holder and the end of the lease. Delta's "put if
+absent" of the next version decides between two runs that want it at once, on every store that can
+hold an archive.
 
     version 7   {"holder": "20260105T020000-5ac0ffee", "job": "sync", "host": "node-3", "until": 1767580000.0}
     version 8   the same with a later end: renewed
@@ -71,7 +72,14 @@ class Lease:
     """
 
     def __init__(self, root: Store, run: str, job: str, seconds: float = SECONDS) -> None:
-        """Args: root: the archive's root. run, job: for messages. seconds: duration without renewal."""
+        """Nothing is written before the `with` block.
+
+        Args:
+            root: of the archive.
+            run: name of the run, for messages.
+            job: "sync", "compact" ..., for messages.
+            seconds: duration of the lease without renewal.
+        """
         self._store, self._url = root.child("leases"), root.url
         self._me = Holder(run, job, socket.gethostname())
         self._seconds = seconds
@@ -101,7 +109,9 @@ class Lease:
             return
 
     def check(self) -> None:
-        """Check that this run still holds the lease; no request is made before the last renewal has expired.
+        """Check that this run still holds the lease.
+
+        No request is made before the last renewal has expired.
 
         Raises:
             LeaseHeld: when another run took over, because this one could not renew in time.

@@ -1,15 +1,15 @@
 """The rows of many sorted shards as one sorted stream.
 
-Each shard is sorted, but their key ranges overlap after keys have been added night after night. So a window moves
-along the keys: a shard is read when the window reaches its first key, and rows below the first key of the next shard
-are complete and are yielded.
+Each shard is sorted, but their key ranges overlap after keys have been added night after night. So
+a window moves along the keys: a shard is read when the window reaches its first key, and rows below
+the first key of the next shard are complete and are yielded.
 
     shard 1   a b c d e f          window 1: a b c d   (shard 3 begins at e)
     shard 2     b   d     g
     shard 3           e f g h      window 2: e f g h
 
-A window is a table, so that Arrow processes many rows per call. Memory holds the small columns of the shards that
-overlap at one key, never the whole table.
+A window is a table, so that Arrow processes many rows per call. Memory holds the small columns of
+the shards that overlap at one key, never the whole table.
 """
 
 from collections import deque
@@ -28,7 +28,8 @@ SHARD = "shard"
 """The column that `merged_tables` adds: int32, index of the row's shard among the given shards."""
 
 WINDOW_ROWS = 1 << 14
-"""Rows read before a window is cut, where shards overlap little: enough to make the cost per call negligible."""
+"""Rows read before a window is cut, where shards overlap little: enough to make the cost per call
+negligible."""
 
 _AHEAD = 8
 """Shards read in advance, since each read from an object store is mostly waiting."""
@@ -48,7 +49,8 @@ def merged_tables(
         store: the table's root.
         shards: files to merge.
         columns: to read; "key" first, no payloads.
-        sort_columns: number of leading columns by which the rows are sorted. Rows of one key are in one table.
+        sort_columns: number of leading columns by which the rows are sorted. Rows of one key are in
+            one table.
         unreadable: if given, receives the paths of shards that cannot be read; they are left out.
         window_rows: rows to read before a window is cut.
 

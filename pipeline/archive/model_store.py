@@ -1,8 +1,8 @@
 """Models as folders at any URL, and their local copies.
 
-A model is two files (`model.safetensors`, `config.json`), which torch reads from a local folder. Copies are cached by
-fingerprint in the user's cache folder, so a machine fetches a model once. `config.json` is written last: a folder that
-contains it is complete.
+A model is two files (`model.safetensors`, `config.json`), which torch reads from a local folder.
+Copies are cached by fingerprint in the user's cache folder, so a machine fetches a model once.
+`config.json` is written last: a folder that contains it is complete.
 """
 
 import atexit
@@ -22,7 +22,8 @@ FILES = ("model.safetensors", CONFIG)
 def local_model(url: str) -> Path:
     """A local folder with the model at a URL; "base" is the model that maepress ships.
 
-    A model that is not local is copied to a temporary folder, which is removed when this process ends.
+    A model that is not local is copied to a temporary folder, which is removed when this process
+    ends.
 
     Raises:
         StorageError: when there is no model at the URL.
@@ -75,7 +76,10 @@ def cached_model(store: Store, fingerprint: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; in the temporary folder if that cannot be created."""
+    """`maepress/models` in XDG_CACHE_HOME or ~/.cache.
+
+    It is in the temporary folder if that cannot be created.
+    """
     home = os.environ.get("XDG_CACHE_HOME")
     base = Path(home) if home else Path("~/.cache").expanduser()
     try:

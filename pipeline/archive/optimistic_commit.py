@@ -1,11 +1,12 @@
-"""Optimistic commits to a Delta table: read the latest version, write the next one, start again if another was faster.
+"""Optimistic commits to a Delta table, repeated when another writer was faster.
 
-Delta lets exactly one writer create each version ("put if absent" of its log file). Everything that this package
-commits (shards, rejections, leases, restored versions) depends on what the version before it says, so a lost race
-means: read again and decide again. `commit_with_retry` is that loop; what to read and decide is its caller's.
+Delta lets exactly one writer create each version ("put if absent" of its log file). Everything that
+this package commits (shards, rejections, leases, restored versions) depends on what the version
+before it says, so a lost race means: read again and decide again. `commit_with_retry` is that loop;
+what to read and decide is its caller's.
 
-An answer can be lost although the version was written. A writer that must not write twice marks its commits with a
-`Transaction` and asks `is_committed` first.
+An answer can be lost although the version was written. A writer that must not write twice marks its
+commits with a `Transaction` and asks `is_committed` first.
 """
 
 import random
@@ -33,18 +34,22 @@ def commit_with_retry(
     busy: MaepressError,
     failed: str,
 ) -> T:
-    """The result of `commit`, called with the table's latest version until no other writer is faster.
+    """Call `commit` with the table's latest version until no other writer is faster.
 
     Waits between attempts are random, up to a limit that doubles from 0.1 to 2 seconds.
 
     Args:
         open_latest: opens the table at its latest version; its errors are not retried here.
-        commit: reads the table and either writes the version after it, or returns without writing when there is
-            nothing to do. It must not let deltalake retry inside (`max_commit_retries=0`): that would skip other
-            writers' commits without reading them.
+        commit: reads the table and either writes the version after it, or returns without writing
+            when there is nothing to do. It must not let deltalake retry inside
+            (`max_commit_retries=0`): that would skip other writers' commits without reading them.
         attempts: calls of `commit` at most.
         busy: raised when other writers were faster each time.
-        failed: beginning of the message when the store failed at the last attempt ("the commit to URL failed").
+        failed: beginning of the message when the store failed at the last attempt ("the commit to
+            URL failed").
+
+    Returns:
+        The result of `commit`.
 
     Raises:
         StorageError: when the store failed at the last attempt.

@@ -15,14 +15,17 @@ from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20
-"""Approximate number of pixels that are decoded together: fills the codec's batches and fits in memory."""
+"""Approximate number of pixels that are decoded together: fills the codec's batches and fits in
+memory."""
 
 Row = dict[str, Any]
 """A row of the archive with at least key, model, width, height, payload, icc, exif and xmp."""
 
 
 class RowDecoder:
-    """Decodes latent rows of one archive, with whatever models compressed them; each model is loaded once.
+    """Decodes latent rows of one archive, with whatever models compressed them.
+
+    Each model is loaded once.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -34,7 +37,10 @@ class RowDecoder:
         self._codecs: dict[str, Codec | MaepressError] = {}
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        """Each row with its picture, or with the reason why it does not decode; other rows are not affected."""
+        """Each row with its picture, or with the reason why it does not decode.
+
+        Other rows are not affected.
+        """
         for chunk in chunks(rows):
             yield from self._decode(chunk)
 
@@ -108,8 +114,9 @@ def mae_file(row: Row) -> bytes:
 def read_image(archive: Archive, key: str) -> Picture | bytes:
     """One image: decoded if it was compressed, or the source's own bytes if it was kept.
 
-    A few small reads, however large the archive is: the table's log, the footer of the shard whose range holds the
-    key, and one row group. The archive's model is fetched once per machine and loaded once per process.
+    A few small reads, however large the archive is: the table's log, the footer of the shard whose
+    range holds the key, and one row group. The archive's model is fetched once per machine and
+    loaded once per process.
 
     Args:
         archive: to read from.

@@ -1,4 +1,4 @@
-"""What a finished unit of work reports to the driver, which commits it: the shard written, rejections, and counts."""
+"""The receipt of a finished unit of work: its shard, its rejections, and counts, for the driver."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ class Rejection:
     Attributes:
         key: of the object.
         etag: of its bytes.
-        stage: where it failed: "fetch", "read", "encode" or "outage" (see `pipeline.archive.schema`).
+        stage: where it failed: "fetch", "read", "encode" or "outage" (see
+            `pipeline.archive.schema`).
         reason: one line.
     """
 

@@ -1,11 +1,14 @@
-"""Records of runs: one small JSON file per run beside the archive's tables, `runs/RUN.json`, however the run ended.
+"""Records of runs.
+
+One small JSON file per run beside the archive's tables, `runs/RUN.json`, however the run ended.
 
     with RunRecord(archive.root, run, "encode", settings) as record:
         ...
         record.done(result.to_dict())      # without this call, the run counts as failed
 
-The tables' log holds what was committed. The record holds the run's settings, the versions of the software, the time
-it took and how it ended. `maepress status --runs` shows the records. A killed run leaves none.
+The tables' log holds what was committed. The record holds the run's settings, the versions of the
+software, the time it took and how it ended. `maepress status --runs` shows the records. A killed
+run leaves none.
 """
 
 import json
@@ -37,7 +40,8 @@ class RunRecord:
             root: of the archive.
             run: name of the run.
             job: "encode" or "sync".
-            settings: of the run. They contain no credentials, since URLs with credentials are refused.
+            settings: of the run. They contain no credentials, since URLs with credentials are
+                refused.
         """
         self._root, self._run, self._clock = root, run, time.monotonic()
         self._facts: dict[str, Any] = {
@@ -98,7 +102,10 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
 
 
 def _version(package: str) -> str:
-    """A package's version. maepress has none when it runs from a folder, as a job sent to a cluster may."""
+    """A package's version.
+
+    For maepress, there is none when it runs from a folder, as a job sent to a cluster may.
+    """
     try:
         return version(package)
     except PackageNotFoundError:

@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 
 LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
-"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL transcode that converts
-back to the source's own bytes."""
+"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL
+transcode that converts back to the source's own bytes."""
 MISSED, LARGER = "misses its target", "not smaller"
 """Values of `kept` for images that the codec could have coded.
 
@@ -55,7 +55,8 @@ REJECTIONS = pa.schema(_REJECTIONS)
 """One row per (key, etag) that could not become a row of IMAGES."""
 
 ROW_COLUMNS = ("key", "etag", "source_bytes")
-"""The columns of IMAGES that planning always reads; deciding which rows are stale needs some more."""
+"""The columns of IMAGES that planning always reads; deciding which rows are stale needs some
+more."""
 
 REJECTION_COLUMNS = ("key", "etag", "stage")
 """The columns of REJECTIONS that planning reads."""

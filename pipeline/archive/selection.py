@@ -1,4 +1,4 @@
-"""Selecting the rows of a decode by a glob, and finding new file names that collide with other keys."""
+"""Selecting rows by a glob, and finding new file names that collide with other keys."""
 
 import fnmatch
 from collections import deque
@@ -15,11 +15,12 @@ class Selection:
     """The rows that match a glob.
 
     Attributes:
-        shards: files with matching rows, in order of first key; unreadable files are included, so that reading them
-            reports the reason.
+        shards: files with matching rows, in order of first key; unreadable files are included, so
+            that reading them reports the reason.
         objects: number of matching rows.
         payload_bytes: of these rows.
-        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png` if that is a key.
+        taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png`
+            if that is a key.
     """
 
     shards: tuple[Shard, ...]

@@ -41,7 +41,8 @@ def open_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
     """A shard as an open Parquet file, for the length of a `with` block.
 
     Raises:
-        StorageError: naming the file, when it is missing or damaged; damage may show only inside the block.
+        StorageError: naming the file, when it is missing or damaged; damage may show only inside
+            the block.
     """
     try:
         with store.open_input(path) as file:
@@ -76,7 +77,9 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
 
 
 def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
-    """One row of a shard, found through its row groups' statistics; None when the shard has no such key.
+    """One row of a shard, found through its row groups' statistics.
+
+    It is None when the shard has no such key.
 
     Args:
         images: the table's root.

@@ -1,8 +1,8 @@
 """Writing shards: the rows of one unit of work as one sorted Parquet file.
 
-A shard is written directly to its final, unique name below `images/`. Readers see it only after a commit has added it
-to the table. A file that is never committed is an orphan, which a vacuum removes. So a writer may die, run twice or be
-abandoned at any point.
+A shard is written directly to its final, unique name below `images/`. Readers see it only after a
+commit has added it to the table. A file that is never committed is an orphan, which a vacuum
+removes. So a writer may die, run twice or be abandoned at any point.
 """
 
 import contextlib
@@ -74,11 +74,13 @@ def write_shard(
 
     Args:
         images: the table's root (`Archive.images`).
-        rows: tables with the schema IMAGES, in any order; each key at most once. All are held in memory.
-        base: path of the shard to replace, relative to `images`. It is read one row group at a time; its rows are
-            copied unchanged, except those with a key in `rows` (replaced) or in `drop` (removed).
-        drop: keys to remove from the archive. To keep the old row of a key whose new version failed to encode, leave
-            the key out.
+        rows: tables with the schema IMAGES, in any order; each key at most once. All are held in
+            memory.
+        base: path of the shard to replace, relative to `images`. It is read one row group at a
+            time; its rows are copied unchanged, except those with a key in `rows` (replaced) or in
+            `drop` (removed).
+        drop: keys to remove from the archive. To keep the old row of a key whose new version failed
+            to encode, leave the key out.
         row_group_bytes: payload bytes after which a row group ends.
 
     Returns:
@@ -117,22 +119,23 @@ def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW
 
 
 def write_rejections(rejections: Store, table: pa.Table) -> Shard | None:
-    """Write rows with the schema REJECTIONS as one file of the rejections table, sorted by key and etag."""
+    """Write rows of the schema REJECTIONS as one file, sorted by key and etag."""
     rows = _conform([table], REJECTIONS)
     return write_sorted(rejections, iter([in_order(rows, ["key", "etag"])]), REJECTIONS, 0)
 
 
 def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_group_bytes: int) -> Shard | None:
-    """Write tables that follow each other in key order as one Parquet file with a unique name, a row group at a time.
+    """Write tables in key order as one Parquet file with a unique name, one row group at a time.
 
-    The payload column is stored as it is (it is compressed already) and without statistics; columns that repeat get a
-    dictionary.
+    The payload column is stored as it is (it is compressed already) and without statistics; columns
+    that repeat get a dictionary.
 
     Args:
         store: the table's root.
         rows: in the schema.
         schema: of the file.
-        row_group_bytes: payload bytes after which a row group ends; 0: only their number of rows is limited.
+        row_group_bytes: payload bytes after which a row group ends; 0: only their number of rows is
+            limited.
 
     Returns:
         The file's facts, or None when there are no rows (nothing is written then).
@@ -164,7 +167,7 @@ def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_
 
 
 def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
-    """The rows in tables that end where payloads reach `most_bytes` (0: no limit) or the number of rows its limit."""
+    """The rows, cut into row groups by payload bytes (no limit if 0) and by number of rows."""
     held: list[pa.Table] = []
     rows = size = 0
     for table in tables:
@@ -186,7 +189,10 @@ def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Tabl
 
 
 def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
-    """One table with exactly this schema; it stays in chunks, as one binary array can hold only 2 GiB."""
+    """One table with exactly this schema.
+
+    It stays in chunks, as one binary array can hold only 2 GiB.
+    """
     table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names).cast(schema) for t in tables)])
     for column in schema:
         if not column.nullable and table[column.name].null_count:
@@ -217,7 +223,8 @@ def _sorted(table: pa.Table) -> Iterator[pa.Table]:
 def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
     """The rows of a shard, one row group at a time, without some keys.
 
-    With `many` such keys, row groups that hold no others are skipped without reading their payloads.
+    With `many` such keys, row groups that hold no others are skipped without reading their
+    payloads.
     """
     parquet = pq.ParquetFile(file, pre_buffer=True)
     for index in range(parquet.num_row_groups):

@@ -13,7 +13,7 @@ Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 
 def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The table sorted by some columns, with one chunk per column; cheap if it is sorted already."""
+    """The table sorted by some columns, with one chunk per column; cheap if sorted already."""
     table = table.combine_chunks()
     if not is_rising(table[names[0]], strictly=len(names) > 1):
         table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])).combine_chunks()
@@ -21,22 +21,31 @@ def in_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def is_rising(keys: Column, *, strictly: bool) -> bool:
-    """Whether each value is above (or, unless `strictly`, equal to) the one before; strings compare as UTF-8 bytes."""
+    """Whether each value is above (or, unless `strictly`, equal to) the one before.
+
+    Strings compare as UTF-8 bytes.
+    """
     compare = pc.greater if strictly else pc.greater_equal
     return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
 
 
 def position(keys: Column, key: str, *, after: bool = False) -> int:
-    """The index of a key in a sorted column, or where it would be inserted; with `after`, the index behind it."""
+    """The index of a key in a sorted column, or where it would be inserted.
+
+    With `after`, it is the index behind an equal key.
+    """
     values: Any = keys
     find = bisect.bisect_right if after else bisect.bisect_left
     return find(range(len(keys)), key, key=lambda i: str(values[i].as_py()))
 
 
 def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[list[pa.Table]]:
-    """Several sorted streams in step: yields one table per stream, all for the same range of keys, until all end.
+    """Several sorted streams in step.
 
-    A stream is known up to the last key read from it. Each range ends at the smallest of these keys.
+    Yields one table per stream, all for the same range of keys, until all end.
+
+    A stream is known up to the last key read from it. Each range ends at the smallest of these
+    keys.
 
     Args:
         streams: sorted tables, none of them empty, that follow each other in key order.

@@ -1,6 +1,7 @@
 """Polling an actor for something to display, in a thread, for the length of a `with` block.
 
-For displays only, not for results: an actor that is lost or too slow is asked again later, and the work goes on.
+For displays only, not for results: an actor that is lost or too slow is asked again later, and the
+work goes on.
 """
 
 import threading
@@ -17,7 +18,7 @@ _LAST_TIMEOUT_SECONDS = 5.0
 
 @contextmanager
 def polling(method: Any, show: Callable[[Any], None], every: float) -> Iterator[None]:
-    """Call `show` with the return value of an actor's method, every few seconds and once more at the end.
+    """Call `show` with the result of an actor's method, every few seconds and once at the end.
 
     Args:
         method: a method of an actor's handle that takes no arguments.

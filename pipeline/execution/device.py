@@ -11,12 +11,12 @@ from model.core.errors import MaepressError
 
 
 def own_device() -> str:
-    """The device of the calling actor: "cuda" if Ray gave it a GPU or a share of one, otherwise "cpu".
+    """The calling actor's device: "cuda" if Ray gave it a GPU or a share of one, otherwise "cpu".
 
-    `torch.cuda.is_available()` is the wrong test. Ray 2.60 leaves every GPU of a machine visible to an actor without
-    one (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is set), which would take memory from the GPU's owner. And an actor
-    with a GPU may be on a machine whose torch cannot use it, where it would compute at CPU speed for a GPU's price
-    without anybody noticing.
+    `torch.cuda.is_available()` is the wrong test. Ray 2.60 leaves every GPU of a machine visible to
+    an actor without one (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is set), which would take memory
+    from the GPU's owner. And an actor with a GPU may be on a machine whose torch cannot use it,
+    where it would compute at CPU speed for a GPU's price without anybody noticing.
 
     Raises:
         MaepressError: when Ray gave the actor a GPU that torch cannot use.
@@ -32,10 +32,10 @@ def own_device() -> str:
 
 
 class Streams:
-    """CUDA streams for the threads of one process, so that one thread's copies overlap with another's kernels.
+    """CUDA streams for a process's threads: copies of one overlap with kernels of another.
 
-    Streams are reused, since PyTorch's allocator keeps memory for each stream that was ever used: there are never more
-    than threads inside `own` at one time.
+    Streams are reused, since PyTorch's allocator keeps memory for each stream that was ever used:
+    there are never more than threads inside `own` at one time.
     """
 
     def __init__(self, device: str) -> None:
@@ -47,7 +47,8 @@ class Streams:
     def own(self) -> Iterator[None]:
         """Give the calling thread a stream of its own for the length of a `with` block.
 
-        Tensors that the block leaves on the GPU must not be used outside: nothing synchronises with its stream.
+        Tensors that the block leaves on the GPU must not be used outside: nothing synchronises with
+        its stream.
         """
         if self._device == "cpu":
             yield

@@ -1,7 +1,7 @@
 """Any Python object as a cell of an Arrow column, which Ray moves through shared memory.
 
-A row holds one whole object, and pictures of all sizes share one column without a common tensor type. Pickling copies
-pixels once on each side: about ten milliseconds for ten megapixels.
+A row holds one whole object, and pictures of all sizes share one column without a common tensor
+type. Pickling copies pixels once on each side: about ten milliseconds for ten megapixels.
 """
 
 import pickle

@@ -1,7 +1,8 @@
-"""The data flow of decode, verify and the training data set: shards in, Python objects through Ray Data, results out.
+"""The data flow of decode, verify and the training data set.
 
-Each row of a shard becomes one cell of its own, so Ray can split the output of a large shard into blocks and spread
-these over actors. The order does not matter, as every result carries its key.
+Shards go in, Python objects pass through Ray Data, results come out. Each row of a shard becomes
+one cell of its own, so Ray can split the output of a large shard into blocks and spread these over
+actors. The order does not matter, as every result carries its key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ ROWS_PER_ACTOR = 16
 """Rows that justify one more actor: an actor takes seconds to start, mostly for importing torch."""
 
 GPU_ROWS = 64
-"""Rows per call of an actor with a GPU, at most: Ray requires a number. An actor without a GPU gets a whole block."""
+"""Rows per call of an actor with a GPU, at most: Ray requires a number. An actor without a GPU gets
+a whole block."""
 
 
 def context() -> DataContext:
@@ -72,7 +74,9 @@ def stage(dataset: Dataset, work: Any, *arguments: object, cpus: float) -> Datas
 
 
 def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: WorkerResources, rows: int) -> Dataset:
-    """The dataset mapped by actors: each constructs `work(*arguments)` once and calls it with tables.
+    """The dataset mapped by actors.
+
+    Each constructs `work(*arguments)` once and calls it with tables.
 
     Args:
         dataset: the input.

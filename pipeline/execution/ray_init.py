@@ -1,4 +1,4 @@
-"""Starting Ray on this machine, with as many idle worker processes as the stages' tasks can use at once."""
+"""Starting Ray on this machine, with as many idle workers as the stages' tasks can use at once."""
 
 import os
 import sys
@@ -14,7 +14,8 @@ from model.core.errors import MaepressError
 
 SOFT_LIMIT = "RAY_num_workers_soft_limit"
 WORKERS_PER_CORE = 4
-"""One encoder, and tasks that claim a tenth of a core each. An idle worker costs 0.9 % of a core."""
+"""One encoder, and tasks that claim a tenth of a core each. An idle worker costs 0.9 % of a
+core."""
 ROOT = Path(pipeline.__file__).parent.parent
 """The folder that holds maepress's packages."""
 
@@ -22,10 +23,10 @@ ROOT = Path(pipeline.__file__).parent.parent
 def start_ray(**options: Any) -> None:
     """Start Ray, or connect to a cluster if `options` name one.
 
-    By default Ray ends idle workers beyond one per core after a second. Tasks that claim a tenth of a core need more
-    workers than that. Starting new ones every few seconds, at two to three CPU seconds each, took a third of an
-    encode's time. If the variable is set already, it stays. On a cluster, set it before `ray start`, as in
-    `cluster.yaml`.
+    By default Ray ends idle workers beyond one per core after a second. Tasks that claim a tenth of
+    a core need more workers than that. Starting new ones every few seconds, at two to three CPU
+    seconds each, took a third of an encode's time. If the variable is set already, it stays. On a
+    cluster, set it before `ray start`, as in `cluster.yaml`.
 
     Args:
         options: arguments of `ray.init`.
@@ -40,8 +41,8 @@ def require_ray() -> None:
     """Start Ray unless it is connected.
 
     Raises:
-        MaepressError: when Ray was connected without `start_ray`, and its workers would import somebody else's `model`
-            or `pipeline` in place of ours.
+        MaepressError: when Ray was connected without `start_ray`, and its workers would import
+            somebody else's `model` or `pipeline` in place of ours.
     """
     if not ray.is_initialized():
         start_ray()
@@ -57,8 +58,9 @@ def require_ray() -> None:
 def shadowing_module() -> str | None:
     """The file or folder that `import model` or `import pipeline` would find in a worker in place of ours, or None.
 
-    A worker's path begins with the current folder and the folder of the driver's script, which Ray inserts after the
-    worker has started; a `PYTHONPATH` that begins with our own folder would come behind them.
+    A worker's path begins with the current folder and the folder of the driver's script, which Ray
+    inserts after the worker has started; a `PYTHONPATH` that begins with our own folder would come
+    behind them.
     """
     script = os.path.dirname(os.path.realpath(sys.argv[0])) if sys.argv else ""
     folders = [os.getcwd(), *([script] if script in sys.path else []), *sys.path]
@@ -74,7 +76,8 @@ def _own_packages_first(root: str) -> Callable[[], None]:
     """What imports maepress's own packages in a worker before it gets its first task.
 
     Returns:
-        A function without globals: Ray sends it by value, so that no worker needs our packages to unpickle it.
+        A function without globals: Ray sends it by value, so that no worker needs our packages to
+        unpickle it.
     """
 
     def import_own_packages() -> None:
@@ -82,7 +85,8 @@ def _own_packages_first(root: str) -> Callable[[], None]:
         import os
         import sys
 
-        # On another machine maepress may be installed elsewhere; the driver's folders are not on the path yet.
+        # On another machine maepress may be installed elsewhere; the driver's folders are not on
+        # the path yet.
         for folder in (root, *sys.path):
             if all(os.path.isfile(os.path.join(folder, name, "__init__.py")) for name in ("maepress", "pipeline")):
                 sys.path.insert(0, folder)

@@ -1,4 +1,7 @@
-"""Types of settings that are texts with a grammar, such as "1:8": stored as text, refused if they do not parse."""
+"""Types of settings that are texts with a grammar, such as "1:8".
+
+Stored as text, refused if they do not parse.
+"""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -7,7 +10,7 @@ from pydantic import AfterValidator
 
 
 def checked_by(parse: Callable[[str], object]) -> AfterValidator:
-    """A validator for a settings field that refuses each text for which `parse` raises a ValueError."""
+    """A validator that refuses each text for which `parse` raises a ValueError."""
 
     def checked(text: str) -> str:
         parse(text)
@@ -17,7 +20,9 @@ def checked_by(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def parse_range(text: str) -> tuple[int, int] | None:
-    """The smallest and largest number of actors in "MIN:MAX"; None for an empty text (as many as fit).
+    """The smallest and largest number of actors in "MIN:MAX".
+
+    None for an empty text (as many as fit).
 
     Raises:
         ValueError: for anything else.

@@ -1,8 +1,8 @@
 """The bit depth stored in a file, where Pillow silently decodes to 8 bits per channel.
 
-Pillow reduces 16-bit RGB (PNG, TIFF, PPM, JPEG 2000) and 10 or 12-bit AVIF to 8 bits when it decodes. Such files are
-kept as their original bytes instead, so the reader checks here first. Grey of 16 bits needs no check: Pillow's mode
-("I;16") shows it.
+Pillow reduces 16-bit RGB (PNG, TIFF, PPM, JPEG 2000) and 10 or 12-bit AVIF to 8 bits when it
+decodes. Such files are kept as their original bytes instead, so the reader checks here first. Grey
+of 16 bits needs no check: Pillow's mode ("I;16") shows it.
 """
 
 import re
@@ -10,10 +10,12 @@ import re
 from PIL import Image
 
 _DEEP_RAW_MODE = re.compile(r"^(L|LA|RGB|RGBA|RGBX|RGBa|CMYK|I);(16|32)")
-"""Pillow's raw modes of more than 8 bits per channel. ("BGR;16" of a BMP is 16 bits per *pixel*.)"""
+"""Pillow's raw modes of more than 8 bits per channel. ("BGR;16" of a BMP is 16 bits per
+*pixel*.)"""
 
 _CODESTREAM_SIZE = b"\xff\x4f\xff\x51"
-"""Start of a JPEG 2000 codestream: SOC, then the SIZ marker, whose 41st byte is the first component's depth minus 1."""
+"""Start of a JPEG 2000 codestream: SOC, then the SIZ marker, whose 41st byte is the first
+component's depth minus 1."""
 
 _HIGH_BIT_DEPTH = 0x40
 """The flag in the third byte of AVIF's `av1C` box."""

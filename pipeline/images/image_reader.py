@@ -1,4 +1,4 @@
-"""Reading image files: from bytes to a picture for the codec, to RGB pixels for learning, or to a reason why not.
+"""Reading image files: a picture for the codec, RGB pixels for learning, or a reason why not.
 
     outcome = read(source)
     Reading with a picture      8-bit grey or RGB, alpha split off, ICC, EXIF and XMP beside it
@@ -6,11 +6,13 @@
                                 bytes
     Rejected                    not an image, damaged or truncated; `reason` goes into the rejections table
 
-Use it through `pipeline.images.sandbox` for files that you did not make yourself: the decoders are written in C.
+Use it through `pipeline.images.sandbox` for files that you did not make yourself: the decoders are
+written in C.
 
-Every picture holds the file's own pixels. EXIF orientation is stored, not applied (except in TIFF, which Pillow always
-turns upright); a palette is replaced by its colours; grey stays one channel. Alpha is kept even where all of it is
-opaque: an RGBA file must come back as RGBA, and a constant plane costs a few bytes.
+Every picture holds the file's own pixels. EXIF orientation is stored, not applied (except in TIFF,
+which Pillow always turns upright); a palette is replaced by its colours; grey stays one channel.
+Alpha is kept even where all of it is opaque: an RGBA file must come back as RGBA, and a constant
+plane costs a few bytes.
 """
 
 import io
@@ -33,18 +35,19 @@ MAX_PIXELS = 64_000_000
 _DECODED = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 )
-"""Formats whose pixels are read. Other formats of Pillow's are kept as they are: some are containers of several images
-(ICO, PSD), some start other programs when they are loaded (EPS)."""
+"""Formats whose pixels are read. Other formats of Pillow's are kept as they are: some are
+containers of several images (ICO, PSD), some start other programs when they are loaded (EPS)."""
 
 _DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-"""TIFF tags that describe the photograph: description, make, model, software, date, artist, copyright. The others
-describe the layout of the file."""
+"""TIFF tags that describe the photograph: description, make, model, software, date, artist,
+copyright. The others describe the layout of the file."""
 
 _EXIF_DIRECTORIES = (0x8769, 0x8825)
 """The EXIF and GPS directories of a TIFF file."""
 
 _PILLOW_SETTINGS = threading.Lock()
-"""Held while a file is read: Pillow's pixel limit and Python's warning filters belong to the whole process."""
+"""Held while a file is read: Pillow's pixel limit and Python's warning filters belong to the whole
+process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Reading:
         width: in pixels, as decoded (as in the header, if it was not decoded).
         height: in pixels.
         picture: for the codec, or None when the source is kept as it is.
-        keep: why the source is kept as it is, one of a few fixed texts; None when there is a picture.
+        keep: why the source is kept as it is, one of a few fixed texts; None when there is a
+            picture.
     """
 
     source_format: str
@@ -84,16 +88,17 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
 
     Args:
         source: the whole file.
-        max_pixels: larger images are kept as originals. Their header alone decides, so a header that claims a huge
-            image costs nothing.
+        max_pixels: larger images are kept as originals. Their header alone decides, so a header
+            that claims a huge image costs nothing.
 
     Returns:
         A Reading or a Rejected; no content of `source` makes this function raise.
     """
     if not source:
         return Rejected("read", "empty file")
-    # Pillow's parsers raise almost anything on a damaged file (OSError, SyntaxError, struct.error, IndexError ...), so
-    # the class carries no information. The reason goes into the rejections table.
+    # Pillow's parsers raise almost anything on a damaged file (OSError, SyntaxError, struct.error,
+    # IndexError ...), so the class carries no information. The reason goes into the rejections
+    # table.
     try:
         with _pillow_settings():
             return _read(source, max_pixels)
@@ -102,9 +107,10 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
 
 
 def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | Rejected:
-    """Decode one source as 8-bit RGB, for learning: without alpha and metadata, other colour modes converted.
+    """Decode one source as 8-bit RGB, for learning, without alpha and metadata.
 
-    Files that `read` keeps for their mode, bit depth or number of frames are converted, too (the first frame).
+    Files that `read` keeps for their mode, bit depth or number of frames are converted, too (the
+    first frame).
 
     Args:
         source: the whole file.
@@ -176,7 +182,7 @@ def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | 
 
 
 def _without_palette(image: Image.Image) -> Image.Image | None:
-    """The image as L, LA, RGB or RGBA without any loss; None for a mode that none of these can hold."""
+    """The image as L, LA, RGB or RGBA without any loss, or None if none of these can hold it."""
     transparent = "transparency" in image.info
     match image.mode:
         case "1":
@@ -204,7 +210,7 @@ def _planes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
 
 
 def _tiff_exif(image: Image.Image) -> bytes:
-    """An EXIF block of a TIFF's descriptive tags; without the orientation, which Pillow has applied."""
+    """An EXIF block of a TIFF's descriptive tags, without the orientation: Pillow has applied it."""
     tags, block = image.getexif(), Image.Exif()
     for tag in _DESCRIPTIVE_TAGS:
         if tag in tags:

@@ -1,6 +1,8 @@
-"""Writing pictures as image files: PNG, WebP (in its lossless mode) and TIFF without loss, JPEG with a little.
+"""Writing pictures as image files.
 
-JPEG is written at quality 95 without chroma subsampling. It cannot hold alpha: a picture with alpha becomes a PNG.
+PNG, WebP (in its lossless mode) and TIFF are written without loss.
+JPEG is written at quality 95 without chroma subsampling. It cannot hold alpha: a picture with alpha
+becomes a PNG.
 """
 
 import io
@@ -35,7 +37,10 @@ def format_of(name: str) -> Format | None:
 
 
 def format_for(picture: Picture, wanted: Format) -> Format:
-    """The wanted format, or "png" if that cannot hold the picture (alpha in a JPEG, sides too long)."""
+    """The wanted format, or "png" if that cannot hold the picture.
+
+    Alpha in a JPEG, sides too long.
+    """
     longest = max(picture.width, picture.height)
     if wanted == "jpeg" and (picture.alpha is not None or longest > _MAX_JPEG_SIDE):
         return "png"
@@ -50,7 +55,8 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
         wanted: a format that can hold it; see `format_for`.
 
     Raises:
-        ValueError: when the format cannot hold the picture or its metadata (an EXIF block above 64 KiB in a JPEG).
+        ValueError: when the format cannot hold the picture or its metadata (an EXIF block above 64
+            KiB in a JPEG).
     """
     image = to_image(picture)
     options: dict[str, Any] = {}

@@ -3,9 +3,9 @@
     jxl = to_jxl(jpeg)          # None where JPEG XL cannot carry the file
     to_jpeg(jxl) == jpeg        # checked each time before `to_jxl` answers
 
-JPEG XL codes a JPEG's quantised coefficients with a better entropy coder, and stores the rest of the
-file (order of markers, metadata, padding bits) beside them. Files that it cannot carry (truncated
-ones, four colours, arithmetic coding) are not transcoded.
+JPEG XL codes a JPEG's quantised coefficients with a better entropy coder, and stores the rest of
+the file (order of markers, metadata, padding bits) beside them. Files that it cannot carry
+(truncated ones, four colours, arithmetic coding) are not transcoded.
 
 imagecodecs is imported when it is first needed, so that other processes start without it.
 """
@@ -19,7 +19,7 @@ JPEG_START = b"\xff\xd8\xff"
 
 
 def to_jxl(jpeg: bytes) -> bytes | None:
-    """A JPEG XL file from which `to_jpeg` makes exactly these bytes again, or None when there is none.
+    """A JPEG XL file that `to_jpeg` converts back to exactly these bytes, or None.
 
     Raises:
         MaepressError: when imagecodecs is not installed.
@@ -34,10 +34,10 @@ def to_jxl(jpeg: bytes) -> bytes | None:
 
 
 def to_jpeg(jxl: bytes) -> bytes:
-    """The JPEG that a transcode was made of.
+    """The JPEG from which a transcode was made.
 
     Raises:
-        DamagedPayload: when the bytes are no such transcode.
+        DamagedPayload: when the bytes are not such a transcode.
         MaepressError: when imagecodecs is not installed.
     """
     codecs = _imagecodecs()

@@ -1,17 +1,20 @@
-"""Decoding untrusted bytes in a child process: a hang, a crash or a memory bomb in a decoder ends as one error.
+"""Decoding untrusted bytes in a child process.
+
+A hang, a crash or a memory bomb in a decoder ends as one error.
 
     sandbox = shared(Limits(seconds=60, memory=2 << 30))
     picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
     pixels = sandbox.read_rgb(source, max_pixels=64_000_000)   # same result as pipeline.images.image_reader.read_rgb
     jxl = sandbox.to_jxl(jpeg)                                 # same result as pipeline.images.jpeg_xl.to_jxl
 
-A process has one child per set of limits. It is started when first needed and restarted when it dies. Requests and
-answers go through pipes, pixels through shared memory. A decoder written in C cannot be stopped from within its
-process (signal handlers wait for it, threads cannot be ended), and a crash ends the whole process; so decoders run in
-a process of their own. This does not protect against code that takes over the child: it has its parent's rights.
+A process has one child per set of limits. It is started when first needed and restarted when it
+dies. Requests and answers go through pipes, pixels through shared memory. A decoder written in C
+cannot be stopped from within its process (signal handlers wait for it, threads cannot be ended),
+and a crash ends the whole process; so decoders run in a process of their own. This does not protect
+against code that takes over the child: it has its parent's rights.
 
-Why not `multiprocessing` or `concurrent.futures`: their children import the parent's main module (here Ray's), the
-death of one child breaks the whole pool, and running work has no time limit.
+Why not `multiprocessing` or `concurrent.futures`: their children import the parent's main module
+(here Ray's), the death of one child breaks the whole pool, and running work has no time limit.
 """
 
 import fcntl
@@ -40,15 +43,16 @@ from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.shared_buffer import SharedBuffer
 
 _START_SECONDS = 120.0
-"""Longest start of a child. It takes a third of a second on an idle machine, and does not count for any request."""
+"""Longest start of a child. It takes a third of a second on an idle machine, and does not count for
+any request."""
 _PIPE_BYTES = 1 << 20
 """Size of each pipe's buffer, so that a source passes with few system calls."""
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Reuse one picture's memory for the next: with glibc's defaults each picture's pages are returned to the kernel and
-    # faulted in again, which took a third of the child's time.
+    # Reuse one picture's memory for the next: with glibc's defaults each picture's pages are
+    # returned to the kernel and faulted in again, which took a third of the child's time.
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
@@ -60,7 +64,8 @@ del sys.path[0]
 from pipeline.images.sandbox_child import main
 main(*map(int, sys.argv[1:]))
 """
-"""What the child runs: its own `model` and `pipeline`, although others may come first on its parent's path."""
+"""What the child runs: its own `model` and `pipeline`, although others may come first on its
+parent's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ class Limits:
 
     @classmethod
     def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
-        """Limits that no valid image of these sizes reaches: memory for several copies of its planes and its file."""
+        """Limits that no valid image of these sizes reaches.
+
+        They allow memory for several copies of its planes and its file.
+        """
         return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
 
 
@@ -92,7 +100,8 @@ READING = Limits.for_images(seconds=60.0, max_pixels=READABLE_PIXELS, max_bytes=
 """Limits for reading an image outside an encode."""
 
 TRANSCODING = Limits(seconds=600, memory=8 << 30)
-"""Limits for restoring a JPEG from its transcode; the JPEG was within the limits of the run that made it."""
+"""Limits for restoring a JPEG from its transcode; the JPEG was within the limits of the run that
+made it."""
 
 
 class _Stopped(Exception):
@@ -100,11 +109,17 @@ class _Stopped(Exception):
 
 
 class _Died(_Stopped):
-    """The child ended by itself; the request may not be the cause (the machine may be short of memory)."""
+    """The child ended by itself.
+
+    The request may not be the cause (the machine may be short of memory).
+    """
 
 
 class Sandbox:
-    """A child process and the requests to it. Threads may share it; their requests wait for each other."""
+    """A child process and the requests to it.
+
+    Threads may share it; their requests wait for each other.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -113,7 +128,10 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
-        """The result of `pipeline.images.image_reader.read`; a Rejected when the child gives no answer."""
+        """The result of `pipeline.images.image_reader.read`.
+
+        It is a Rejected when the child gives no answer.
+        """
         if not source:
             return Rejected("read", "empty file")
         try:
@@ -134,7 +152,10 @@ class Sandbox:
         return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
 
     def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
-        """The result of `pipeline.images.image_reader.read_rgb`; a Rejected when the child gives no answer."""
+        """The result of `pipeline.images.image_reader.read_rgb`.
+
+        It is a Rejected when the child gives no answer.
+        """
         try:
             head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
         except _Stopped as e:
@@ -175,7 +196,10 @@ class Sandbox:
         return bytes(blobs[0])
 
     def processor_seconds(self) -> float:
-        """CPU time of this process and of its children, ended ones included; meant for differences."""
+        """CPU time in seconds of this process and of its children, ended ones included.
+
+        Only differences of two calls are meaningful.
+        """
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # os.times() counts in hundredths of a second
         own = time.process_time() + ended.ru_utime + ended.ru_stime
         with self._lock:
@@ -188,7 +212,10 @@ class Sandbox:
             self._kill()
 
     def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
-        """The answer to a request. It is repeated once if the child died: the machine may have been the cause."""
+        """The answer to a request.
+
+        It is repeated once if the child died: the machine may have been the cause.
+        """
         with self._lock:
             try:
                 return self._ask_once(head, source)
@@ -290,7 +317,10 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
 
 
 def shared(limits: Limits) -> Sandbox:
-    """This process's sandbox with these limits. A forked process gets its own, as a child must have one parent."""
+    """This process's sandbox with these limits.
+
+    A forked process gets its own, as a child must have one parent.
+    """
     return _sandbox(os.getpid(), limits)
 
 

@@ -1,4 +1,6 @@
-"""The child process of `pipeline.images.sandbox`: requests on standard input, answers on standard output.
+"""The child process of `pipeline.images.sandbox`.
+
+It reads requests from standard input and writes answers to standard output.
 
 It ends when its standard input ends.
 
@@ -82,7 +84,8 @@ def main(seconds: int, memory: int, descriptor: int) -> None:
     """Serve until standard input ends.
 
     Args:
-        seconds: CPU time per request. The kernel ends a child that takes more, even if its parent is gone.
+        seconds: CPU time per request. The kernel ends a child that takes more, even if its parent
+            is gone.
         memory: bytes by which the child's address space may grow.
         descriptor: file descriptor of the buffer for planes.
     """

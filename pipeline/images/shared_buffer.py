@@ -1,6 +1,7 @@
-"""Memory shared by a process and its child, for data too large for a pipe: an anonymous file in memory (memfd).
+"""Memory shared by a process and its child, for data too large for a pipe.
 
-One side puts data and sends its size through a pipe; the other side then takes the data. They take turns.
+It is an anonymous file in memory (memfd). One side puts data and sends its size through a pipe; the
+other side then takes the data. They take turns.
 """
 
 import mmap
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEPT_BYTES = 32 << 20
-"""Size that stays allocated between uses; memory beyond it is freed as soon as the content is taken."""
+"""Size that stays allocated between uses; memory beyond it is freed as soon as the content is
+taken."""
 
 
 class SharedBuffer:
@@ -30,7 +32,10 @@ class SharedBuffer:
         self._map(data.size)[: data.size] = data.reshape(-1)
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """A copy of the first `size` bytes, uint8 `[size]`; the buffer's content is undefined afterwards."""
+        """A copy of the first `size` bytes, uint8 `[size]`.
+
+        The buffer's content is undefined afterwards.
+        """
         taken = self._map(size)[:size].copy()
         if self._view.size > KEPT_BYTES:
             self._view = np.empty(0, np.uint8)

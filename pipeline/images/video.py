@@ -1,8 +1,9 @@
 """Frames of videos: choosing them, their keys, reading their pixels, and writing frames as an MP4.
 
-A frame's key is its video's key, a slash, and its time: `clips/a.mp4/00001.480s.ppm`. Times have a fixed width, so
-they sort in order, and SQL can extract them (`regexp_extract(key, '([0-9.]+)s.ppm', 1)`). A frame's bytes are a PPM
-file, so every reader of images can read frames, and their size follows from the video's width and height alone.
+A frame's key is its video's key, a slash, and its time: `clips/a.mp4/00001.480s.ppm`. Times have a
+fixed width, so they sort in order, and SQL can extract them (`regexp_extract(key, '([0-9.]+)s.ppm',
+1)`). A frame's bytes are a PPM file, so every reader of images can read frames, and their size
+follows from the video's width and height alone.
 
 Needs PyAV (the extra `video`).
 """
@@ -22,7 +23,8 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 """Suffixes of files that are videos."""
 SCENES = "scenes"
 CHANGE = 28.0
-"""A new scene begins where two neighbouring frames, as small grey pictures, differ by this many levels on average."""
+"""A new scene begins where two neighbouring frames, as small grey pictures, differ by this many
+levels on average."""
 SMALL = (32, 18)
 """Size of these pictures in pixels."""
 MILLISECOND = Fraction(1, 1000)
@@ -60,7 +62,9 @@ def parse_key(key: str) -> tuple[str, float] | None:
 
 
 def parse_choice(text: str) -> int | str:
-    """The choice of frames after `#frames=`: N for every Nth frame, or "scenes" for the first frame of each scene.
+    """The choice of frames after `#frames=`.
+
+    It is N for every Nth frame, or "scenes" for the first frame of each scene.
 
     Raises:
         MaepressError: for anything else.
@@ -73,7 +77,9 @@ def parse_choice(text: str) -> int | str:
 
 
 def read_clip(file: BinaryIO, choice: int | str) -> Clip:
-    """The chosen frames of a video. The whole video is read, but decoded only when the choice is scenes.
+    """The chosen frames of a video.
+
+    The whole video is read, but decoded only when the choice is scenes.
 
     Args:
         file: the video.
@@ -129,11 +135,12 @@ def read_frames(file: BinaryIO, times: Sequence[float]) -> Iterator[tuple[float,
 
 
 def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> int:
-    """Write an MP4 of frames at their times, in H.264 (in MPEG-4 where FFmpeg was built without it).
+    """Write an MP4 of frames at their times, in H.264, or in MPEG-4 if FFmpeg lacks it.
 
     Args:
         file: written to; must be seekable.
-        frames: times in seconds, rising, and RGB pictures of one size; a last odd row or column is cropped.
+        frames: times in seconds, rising, and RGB pictures of one size; a last odd row or column is
+            cropped.
 
     Returns:
         The number of frames.
@@ -162,7 +169,7 @@ def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> in
 
 
 def _times(container: Any, stream: Any) -> Iterator[float]:
-    """The time at which each frame is shown, from the packets: an MP4's index has only the times of decoding."""
+    """When each frame is shown, from the packets: an MP4's index has only the times of decoding."""
     for packet in container.demux(stream):
         if packet.pts is not None:
             yield _seconds(packet.pts, packet.time_base)

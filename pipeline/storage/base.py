@@ -1,7 +1,11 @@
-"""The interface of every store: keys in byte order, bytes with their own etag, writes that are whole or absent.
+"""The interface of every store.
 
-A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` chooses the class for a URL: `LocalStore`
-(plain paths and file://), `S3Store` (s3://) or `FsspecStore` (every other scheme of fsspec: gs://, memory:// ...).
+It lists keys in byte order, reads bytes with their own etag, and writes objects that are whole or
+absent.
+
+A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` chooses the class for a
+URL: `LocalStore` (plain paths and file://), `S3Store` (s3://) or `FsspecStore` (every other scheme
+of fsspec: gs://, memory:// ...).
 """
 
 from abc import ABC, abstractmethod
@@ -23,10 +27,11 @@ class Entry:
     """One object of a listing.
 
     Attributes:
-        key: path below the store's root, with "/" between parts. S3 allows keys that no file system does (`//`, `..`):
-            see `pipeline.storage.keys`.
+        key: path below the store's root, with "/" between parts. S3 allows keys that no file system
+            does (`//`, `..`): see `pipeline.storage.keys`.
         size: in bytes.
-        etag: changes when the content changes. The object store's own, or "SIZE-MTIME_NS" for a local file.
+        etag: changes when the content changes. The object store's own, or "SIZE-MTIME_NS" for a
+            local file.
     """
 
     key: str
@@ -36,7 +41,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes, and the etag of exactly these bytes (an earlier listing may have had another)."""
+    """An object's bytes, and the etag of exactly these bytes.
+
+    An earlier listing may have had another.
+    """
 
     key: str
     data: bytes
@@ -55,8 +63,8 @@ class FetchFailed:
     Attributes:
         key: of the object.
         reason: one line for the rejections table, without credentials.
-        transient: True when the cause was the store (unreachable, overloaded) and not the object. The next run should
-            try such a key again.
+        transient: True when the cause was the store (unreachable, overloaded) and not the object.
+            The next run should try such a key again.
     """
 
     key: str
@@ -82,7 +90,8 @@ class Unfinished:
 class Store(ABC):
     """A folder or bucket prefix.
 
-    A store is pickled as little more than its URL; connections are opened in the process that uses it.
+    A store is pickled as little more than its URL; connections are opened in the process that uses
+    it.
     """
 
     def __init__(self, url: str) -> None:
@@ -94,7 +103,9 @@ class Store(ABC):
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """Every object below the root in byte order of the keys, streamed: memory does not grow with their number.
+        """Every object below the root in byte order of the keys, streamed.
+
+        Memory does not grow with their number.
 
         Raises:
             StorageError: when the root is missing, forbidden or unreachable.
@@ -108,7 +119,8 @@ class Store(ABC):
 
         Args:
             keys: of the objects.
-            max_bytes: larger objects are not read, judged by their size now and not by a listing; None for no limit.
+            max_bytes: larger objects are not read, judged by their size now and not by a listing;
+                None for no limit.
         """
 
     @abstractmethod
@@ -148,7 +160,7 @@ class Store(ABC):
         return self.url
 
     def local_path(self) -> Path | None:
-        """The folder that the store is, absolute; None for a store that is not a folder of this machine."""
+        """The store's folder, absolute, or None if it is not a folder of this machine."""
         return None
 
     def root_exists(self) -> bool:
@@ -160,7 +172,9 @@ class Store(ABC):
         return None
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """Unfinished writes below the root; none for stores that do not have them or cannot list them.
+        """Unfinished writes below the root.
+
+        The iterator is empty for stores that have no such thing or cannot list them.
 
         Raises:
             StorageError: when listing them is not allowed.
@@ -185,7 +199,9 @@ class Store(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Check that the root can be written: create a missing local folder, write and remove a small object.
+        """Check that the root can be written.
+
+        This creates a missing local folder, and writes and removes a small object.
 
         Raises:
             StorageError: when the root cannot be written.

@@ -1,6 +1,7 @@
 """Stores of every other scheme of fsspec: gs://, az://, memory:// ...
 
-They are listed folder by folder with `ls`, several folders at once; memory holds the names of these.
+They are listed folder by folder with `ls`, several folders at once; memory holds the names of
+these.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ _READERS = 16
 class FsspecStore(Store):
     """A store that fsspec opens, `SCHEME://...`.
 
-    An etag is the service's own, or a hash of the object's size and time where the service has none.
+    An etag is the service's own, or a hash of the object's size and time where the service has
+    none.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,7 +1,7 @@
 """Checks of object keys that become file names: never outside the destination, never too long.
 
-S3 accepts any UTF-8 string of up to 1,024 bytes as a key, so `../../etc/passwd`, `/etc/passwd`, `a//b` and `.` are all
-possible, and other stores allow longer keys.
+S3 accepts any UTF-8 string of up to 1,024 bytes as a key, so `../../etc/passwd`, `/etc/passwd`,
+`a//b` and `.` are all possible, and other stores allow longer keys.
 """
 
 from pipeline.storage.base import StorageError

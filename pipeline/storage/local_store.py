@@ -1,7 +1,7 @@
 """Folders of the local (or mounted) file system.
 
-Symbolic links are followed, except one that leads to a folder above itself. Sockets, pipes and devices are left out:
-reading one may never end.
+Symbolic links are followed, except one that leads to a folder above itself. Sockets, pipes and
+devices are left out: reading one may never end.
 """
 
 import contextlib
@@ -197,7 +197,10 @@ def _etag(facts: os.stat_result) -> str:
 
 
 def _unique(files: list[Entry]) -> list[Entry]:
-    """The files without duplicate keys: two names that are not UTF-8 may become the same key, and one is enough."""
+    """The files without duplicate keys.
+
+    Two names that are not UTF-8 may become the same key, and one is enough.
+    """
     return list({entry.key: entry for entry in files}.values())
 
 

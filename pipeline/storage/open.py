@@ -6,9 +6,9 @@
     clips = open_source("s3://clips#frames=30")      # every 30th frame of each video
     target = open_target("/backup/photos")           # created when missing, writable
 
-Credentials and the endpoint come from the environment and the files that each service's own tools use
-(AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws; GOOGLE_APPLICATION_CREDENTIALS).
-They never appear in a URL, row, log or error.
+Credentials and the endpoint come from the environment and the files that each service's own tools
+use (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws;
+GOOGLE_APPLICATION_CREDENTIALS). They never appear in a URL, row, log or error.
 """
 
 import os
@@ -36,7 +36,9 @@ __all__ = [
 
 
 def open_store(url: str | os.PathLike[str]) -> Store:
-    """The store at a URL (`s3://bucket/prefix`, `gs://...`, `file:///path`, a plain path); nothing is contacted yet.
+    """The store at a URL (`s3://bucket/prefix`, `gs://...`, `file:///path`, a plain path).
+
+    Nothing is contacted yet.
 
     Raises:
         StorageError: for an unknown scheme or a URL without a bucket.
@@ -45,7 +47,8 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if "://" not in text:
         return LocalStore(text)
     parts = urlsplit(text, allow_fragments=False)
-    # A secret key may contain a "/", where the parser ends the host: look for a port that is not a number, too.
+    # A secret key may contain a "/", where the parser ends the host: look for a port that is not a
+    # number, too.
     if "@" in parts.netloc or re.search(r":(?!\d*$)", parts.netloc):
         raise StorageError(
             f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
@@ -60,7 +63,8 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 def open_source(url: str | os.PathLike[str]) -> Store:
     """A store to read from, checked: it exists, can be read and holds at least one object.
 
-    With `#frames=30` or `#frames=scenes` after the URL, videos are treated as folders of their frames.
+    With `#frames=30` or `#frames=scenes` after the URL, videos are treated as folders of their
+    frames.
 
     Raises:
         StorageError: within seconds, in one line that names the failed check.
@@ -88,9 +92,10 @@ def open_target(url: str | os.PathLike[str]) -> Store:
 
 
 def storage_options(url: str) -> dict[str, str]:
-    """Options for `deltalake`'s object store, in addition to the environment variables, which it reads by itself.
+    """Options for `deltalake`'s object store, beside the environment variables that it reads itself.
 
-    Plain http is allowed only when the endpoint's URL is http. Races between writers are decided by conditional puts.
+    Plain http is allowed only when the endpoint's URL is http. Races between writers are decided by
+    conditional puts.
 
     Args:
         url: of the table; other schemes than s3:// need no options.

@@ -1,11 +1,13 @@
 """Listing in key order, whatever order a store lists in.
 
-Planning merges the listing with the archive, so both must be in byte order of the whole key (which is also Python's
-order of `str`). A tree walk has another order: it visits folder `a` before file `a-b`, but the key `a/x` sorts after
-`a-b`, because "-" sorts before "/". Amazon S3 and MinIO list whole keys in byte order; file systems, and S3 servers
-built on one (SeaweedFS), list in tree order. Two functions handle both:
+Planning merges the listing with the archive, so both must be in byte order of the whole key (which
+is also Python's order of `str`). A tree walk has another order: it visits folder `a` before file
+`a-b`, but the key `a/x` sorts after `a-b`, because "-" sorts before "/". Amazon S3 and MinIO list
+whole keys in byte order; file systems, and S3 servers built on one (SeaweedFS), list in tree order.
+Two functions handle both:
 
-- `walk` lists folder by folder and sorts a folder `a` as `a/`; it holds one page per level of depth.
+- `walk` lists folder by folder and sorts a folder `a` as `a/`; it holds one page per level of
+  depth.
 - `check_order` passes a sorted stream on and refuses any other.
 """
 
@@ -25,8 +27,8 @@ class Page:
     """A part of one folder's listing.
 
     Attributes:
-        files: objects of this folder, with their whole keys; may include all objects of a sub-folder, which then is not
-            in `folders`.
+        files: objects of this folder, with their whole keys; may include all objects of a
+            sub-folder, which then is not in `folders`.
         folders: prefixes of its sub-folders: whole keys that end with "/".
     """
 
@@ -40,11 +42,12 @@ def walk(
     """Every entry below a prefix in byte order.
 
     Args:
-        pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow each other in byte
-            order of the names, with or without the "/" of folders; the order inside a page does not matter.
+        pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow
+            each other in byte order of the names, with or without the "/" of folders; the order
+            inside a page does not matter.
         prefix: of the folder to begin with.
-        expect: called with the next AHEAD folders of every level some time before they are listed, at most once per
-            folder.
+        expect: called with the next AHEAD folders of every level some time before they are listed,
+            at most once per folder.
 
     Yields:
         Entries in strictly rising order of key.
@@ -60,8 +63,8 @@ def walk(
             for folder in page.folders:
                 heapq.heappush(held, (folder, next(numbers), None))
             upcoming.add(page.folders)
-            # Later pages have names above every name of this page. But a folder's key may be above a later name (`a/`
-            # above `a-b`): hold it.
+            # Later pages have names above every name of this page. But a folder's key may be above
+            # a later name (`a/` above `a-b`): hold it.
             bound = max((key if found else key.removesuffix("/") for key, _, found in held), default="")
         while held and (bound is None or held[0][0] <= bound):
             key, _, found = heapq.heappop(held)
@@ -104,7 +107,8 @@ def check_order(entries: Iterable[Entry], url: str) -> Iterator[Entry]:
     """The same entries, checked while they pass.
 
     Raises:
-        StorageError: at the first key that is not above the one before it; planning from such a list would lose keys.
+        StorageError: at the first key that is not above the one before it; planning from such a
+            list would lose keys.
     """
     last = None
     for entry in entries:

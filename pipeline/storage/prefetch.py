@@ -3,13 +3,14 @@
     read, in key order:      a/ ...   b/ ...   c/ ...   d/ ...
     requested meanwhile:              b/       c/       d/        some pages of each
 
-An object store answers a listing after 50 to 100 ms, however short the answer is: at one request at a time, a million
-folders take a day. Here the next pages of the current folder and the first pages of the following folders are
-requested in advance. The result is that of a walk without prefetching, in the same order.
+An object store answers a listing after 50 to 100 ms, however short the answer is: at one request at
+a time, a million folders take a day. Here the next pages of the current folder and the first pages
+of the following folders are requested in advance. The result is that of a walk without prefetching,
+in the same order.
 
-Memory is bounded by the number of pages requested in advance. With too many folders, the furthest ones are dropped and
-requested again when they are reached. (A walk announces folders on each of its levels; those of the deepest level come
-first.)
+Memory is bounded by the number of pages requested in advance. With too many folders, the furthest
+ones are dropped and requested again when they are reached. (A walk announces folders on each of its
+levels; those of the deepest level come first.)
 """
 
 import threading
@@ -25,7 +26,8 @@ REQUESTS = 16
 """Requests in flight at once."""
 
 FOLDERS, PAGES = 32, 4
-"""Folders requested in advance, and pages of each, at most: 128,000 keys, about 40 MB, when all pages are full."""
+"""Folders requested in advance, and pages of each, at most: 128,000 keys, about 40 MB, when all
+pages are full."""
 
 
 class FolderPrefetch:
@@ -36,7 +38,11 @@ class FolderPrefetch:
     """
 
     def __init__(self, pages: Callable[[str], Iterable[Page]]) -> None:
-        """Args: pages: lists one folder (see `pipeline.storage.ordered_walk.walk`); called in threads."""
+        """No folder is listed yet.
+
+        Args:
+            pages: lists one folder (see `pipeline.storage.ordered_walk.walk`); called in threads.
+        """
         self._pages = pages
         self._pool = ThreadPoolExecutor(REQUESTS, "maepress-listing")
         self._begun: dict[str, _Stream] = {}
@@ -76,7 +82,7 @@ class FolderPrefetch:
 
 
 class _Stream:
-    """The pages of one folder, read by a pool's threads one after the other, up to PAGES in advance."""
+    """The pages of one folder, read one after the other by a pool's threads, PAGES in advance."""
 
     def __init__(self, pages: Iterator[Page], pool: ThreadPoolExecutor) -> None:
         self._pages, self._pool = pages, pool

@@ -1,7 +1,7 @@
 """Retries of calls that may succeed later.
 
-The limit of the random wait doubles before each attempt (exponential backoff with full jitter), so that a thousand
-workers do not retry at the same moment.
+The limit of the random wait doubles before each attempt (exponential backoff with full jitter), so
+that a thousand workers do not retry at the same moment.
 """
 
 import asyncio
@@ -46,7 +46,9 @@ async def with_retries(
 
 
 def retried(call: Callable[[], T], transient: type[Exception], attempts: int = ATTEMPTS) -> T:
-    """The result of `call`, called again after errors of one class; blocks the thread while it waits.
+    """The result of `call`, called again after errors of one class.
+
+    Blocks the thread while it waits.
 
     For libraries that retry most errors by themselves.
 

@@ -1,7 +1,7 @@
 """Listing a server that sorts whole keys: several ranges of keys at once, with few requests.
 
-Flat pages (without a delimiter) hold a thousand keys each, the fewest requests possible, but each page must wait for
-the one before it. So a listing is divided at folders:
+Flat pages (without a delimiter) hold a thousand keys each, the fewest requests possible, but each
+page must wait for the one before it. So a listing is divided at folders:
 
     a folder of one page           not divided
     sub-folders that fill pages    each is listed by itself, and divided in the same way
@@ -47,7 +47,10 @@ class Request(NamedTuple):
 
 
 class _Range(str):
-    """A range of neighbouring folders, as the name of the first one; only FlatListing sees more than a folder name."""
+    """A range of neighbouring folders; as a string, the name of the first one.
+
+    Only FlatListing uses its attributes: to a walk it is the name of a folder.
+    """
 
     prefix: str
     after: str
@@ -70,7 +73,12 @@ class FlatListing:
     """
 
     def __init__(self, page: Callable[[Request], tuple[Page, str | None]], url: str) -> None:
-        """Args: page: requests a page, returns it and the next one's token. url: of the store, for messages."""
+        """No request is made yet.
+
+        Args:
+            page: requests a page; returns it and the token of the next one.
+            url: of the store, for messages.
+        """
         self._ask, self._url = page, url
 
     def __call__(self, name: str) -> Iterator[Page]:

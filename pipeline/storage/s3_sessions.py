@@ -1,8 +1,10 @@
-"""Connections to S3: one s3fs file system per process and set of credentials, shared by all stores of the process.
+"""Connections to S3.
 
-A store is pickled to many short tasks, and opening a connection takes longer than a small task. So connections belong
-to the process, not to the store: `S3Sessions` holds them, and its pickle stands for "the connections of whatever
-process reads this".
+One s3fs file system per process and set of credentials, shared by all stores of the process.
+
+A store is pickled to many short tasks, and opening a connection takes longer than a small task. So
+connections belong to the process, not to the store: `S3Sessions` holds them, and its pickle stands
+for "the connections of whatever process reads this".
 """
 
 import os
@@ -18,7 +20,8 @@ CONCURRENCY = 32
 """Requests in flight for one `fetch`."""
 
 FILE_ATTEMPTS = 11
-"""Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times longer each time."""
+"""Attempts at each request of a streamed file; s3fs waits 0.1 s before the second, and 1.7 times
+longer each time."""
 
 _MOST_SESSIONS = 4
 
@@ -46,7 +49,8 @@ class S3Sessions:
 
     def current(self) -> Any:
         """The s3fs file system for this process and its environment variables as they are now."""
-        # A forked process must not use its parent's sockets, and the variables may change (in notebooks, in tests).
+        # A forked process must not use its parent's sockets, and the variables may change (in
+        # notebooks, in tests).
         key = (os.getpid(), tuple(os.environ.get(name) for name in _ENVIRONMENT))
         found = self._open.get(key) or _connect()  # not under the lock, which a fork would copy as held
         with self._lock:
@@ -65,16 +69,16 @@ def _of_this_process() -> S3Sessions:
 
 
 def _connect() -> Any:
-    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries turn seconds into
-    # minutes.
+    # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries turn
+    # seconds into minutes.
     settings = {
         "connect_timeout": 10,
         "read_timeout": 60,
         "retries": {"total_max_attempts": 1},
         "max_pool_connections": 2 * CONCURRENCY,
     }
-    # s3fs treats an InternalError and a refused connection as final. Add only these two: errors that s3fs has
-    # translated have been retried already.
+    # s3fs treats an InternalError and a refused connection as final. Add only these two: errors
+    # that s3fs has translated have been retried already.
     s3fs.core.set_custom_error_handler(
         lambda e: isinstance(e, (ClientError, EndpointConnectionError)) and is_transient(e)
     )

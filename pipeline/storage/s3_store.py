@@ -1,7 +1,8 @@
 """Buckets of Amazon S3 and of servers with the same protocol.
 
-Whole objects are listed, read and written with the plain S3 client: only it gives the etag of the bytes read, the
-declared length, and the server's own error codes. Large files are streamed through s3fs, which shares the client.
+Whole objects are listed, read and written with the plain S3 client: only it gives the etag of the
+bytes read, the declared length, and the server's own error codes. Large files are streamed through
+s3fs, which shares the client.
 """
 
 import asyncio
@@ -39,7 +40,8 @@ class S3Store(Store):
 
         Args:
             url: `s3://bucket` or `s3://bucket/prefix`.
-            sessions: connections to use; in another process, a copy of this store uses the connections of that process.
+            sessions: connections to use; in another process, a copy of this store uses the
+                connections of that process.
 
         Raises:
             StorageError: when the bucket's name is missing.
@@ -66,7 +68,9 @@ class S3Store(Store):
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
 
     def entries_flat(self) -> Iterator[Entry]:
-        """The listing in the server's own order: few requests, a thousand keys each, several ranges at once.
+        """The listing in the server's own order.
+
+        Few requests, a thousand keys each, several ranges at once.
 
         Raises:
             StorageError: at the first key out of order.
@@ -74,7 +78,10 @@ class S3Store(Store):
         return list_in_order(FlatListing(self._page, self.url), self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
-        """The listing folder by folder; in key order whether the server sorts whole keys or path parts."""
+        """The listing folder by folder.
+
+        In key order whether the server sorts whole keys or path parts.
+        """
         return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
@@ -119,7 +126,10 @@ class S3Store(Store):
         return fsspec.asyn.sync(self._sessions.current().loop, self._exists, key) is True
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """See Store: multipart uploads. Their parts cost storage until the upload is completed or aborted."""
+        """See Store: multipart uploads.
+
+        Their parts cost storage until the upload is completed or aborted.
+        """
         more: dict[str, Any] = {}
         start = len(self.prefix)
         while True:

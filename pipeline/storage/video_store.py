@@ -1,6 +1,9 @@
-"""A read-only view of another store with videos as folders of their frames: `s3://bucket/clips#frames=30`.
+"""A read-only view of another store with videos as folders of their frames.
 
-Every job that reads images can read frames: encode, sync, train, verify, estimate. Other objects are passed through.
+`s3://bucket/clips#frames=30`.
+
+Every job that reads images can read frames: encode, sync, train, verify, estimate. Other objects
+are passed through.
 """
 
 import io
@@ -22,10 +25,12 @@ MAX_BYTES = 2 << 30
 
 
 class VideoCache:
-    """Keeps the bytes of the last video for a minute: a worker's next task mostly reads frames of the same video.
+    """Keeps the bytes of the last video for a minute.
 
-    It belongs to a process, since a store is unpickled for each task of a worker. Its pickle stands for the cache of
-    the process that unpickles it.
+    A worker's next task mostly reads frames of the same video.
+
+    It belongs to a process, since a store is unpickled for each task of a worker. Its pickle stands
+    for the cache of the process that unpickles it.
     """
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +43,10 @@ class VideoCache:
         return _cache_of_this_process, ()
 
     def fetch(self, store: Store, key: str) -> Fetched | FetchFailed:
-        """A video's bytes; read again unless it was the last video read, less than `seconds` ago."""
+        """A video's bytes.
+
+        Read again unless it was the last video read, less than `seconds` ago.
+        """
         with self._lock:
             last = self._last
         if last is not None and last[0] == (store.absolute_url, key) and self._clock() - last[1] < self._seconds:
@@ -69,8 +77,8 @@ class VideoStore(Store):
         Args:
             inner: the store of the videos.
             choice: which frames, as returned by `video.parse_choice`.
-            cache: keeps a video's bytes between two fetches; in another process, a copy of this store uses the cache of
-                that process.
+            cache: keeps a video's bytes between two fetches; in another process, a copy of this
+                store uses the cache of that process.
         """
         super().__init__(f"{inner.url}{MARK}{choice}")
         self.inner, self._choice, self._cache = inner, choice, cache
@@ -85,14 +93,20 @@ class VideoStore(Store):
         return self.inner.root_exists()
 
     def problem_with_key(self, key: str) -> str | None:
-        """See Store. A frame's key begins with the key of its video, which is the object of the inner store."""
+        """See Store.
+
+        A frame's key begins with the key of its video, which is the object of the inner store.
+        """
         parsed = video.parse_key(key)
         return self.inner.problem_with_key(parsed[0] if parsed else key)
 
     def entries(self) -> Iterator[Entry]:
-        """See Store. A video that cannot be read is listed as itself, so that it becomes a rejection.
+        """See Store.
 
-        `a.mp4.jpg` sorts before `a.mp4/...`, although `a.mp4` sorts before both: frames are held back until their turn.
+        A video that cannot be read is listed as itself, so that it becomes a rejection.
+
+        `a.mp4.jpg` sorts before `a.mp4/...`, although `a.mp4` sorts before both: frames are held
+        back until their turn.
         """
         waiting: list[Entry] = []
         for entry in self.inner.entries():
