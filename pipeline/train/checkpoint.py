@@ -1,4 +1,4 @@
-"""What a training run needs to go on: weights, their moving average, moments, counters. No pickle."""
+"""Checkpoints of a training run: weights, their moving average, moments and counters, without pickle."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,11 +15,11 @@ STATE, COUNTERS, MOMENTS = "state.safetensors", "counters.json", "moments-{}.saf
 
 @dataclass(slots=True)
 class Counters:
-    """How far the run is.
+    """Progress of a run.
 
     Attributes:
-        step: optimiser steps done.
-        seconds: training time, over all starts of the run.
+        step: number of optimiser steps done.
+        seconds: training time over all starts of the run.
         best: lowest validation loss so far.
     """
 
@@ -29,7 +29,7 @@ class Counters:
 
 
 def save_state(folder: Path, network: nn.Module, average: nn.Module, counters: Counters) -> None:
-    """Write weights, average and counters into a local folder that nobody reads yet: rank 0's part of a checkpoint."""
+    """Write rank 0's part of a checkpoint into a local folder: weights, average and counters."""
     _save(
         {f"weight.{k}": v for k, v in network.state_dict().items()}
         | {f"average.{k}": v for k, v in average.state_dict().items()},
@@ -39,7 +39,7 @@ def save_state(folder: Path, network: nn.Module, average: nn.Module, counters: C
 
 
 def save_moments(folder: Path, rank: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the optimiser's state of the parameters that are this rank's: every rank's part of a checkpoint."""
+    """Write each rank's part of a checkpoint: the optimiser's state of the parameters that this rank owns."""
     _save(
         {
             f"{part}.{name}": value
@@ -51,7 +51,7 @@ def save_moments(folder: Path, rank: int, network: nn.Module, optimizer: torch.o
 
 
 def load_state(folder: Path, network: nn.Module, average: nn.Module, optimizer: Soap) -> Counters:
-    """Put a saved state back into the same kind of network and optimiser; the number of ranks may be another."""
+    """Load a checkpoint into the same kind of network and optimiser; the number of ranks may differ."""
     tensors = load_file(folder / STATE)
     network.load_state_dict(_under("weight.", tensors))
     average.load_state_dict(_under("average.", tensors))
@@ -61,7 +61,7 @@ def load_state(folder: Path, network: nn.Module, average: nn.Module, optimizer: 
     for name, parameter in network.named_parameters():
         state = {part: moments[f"{part}.{name}"] for part in PARTS if f"{part}.{name}" in moments}
         if state and optimizer.owns(parameter):
-            # The step is read by the host at every step: it stays there.
+            # The host reads `step` at every step, so it stays on the host.
             optimizer.state[parameter] = {
                 k: v.clone() if k == "step" else v.to(parameter.device, copy=True) for k, v in state.items()
             }

@@ -1,7 +1,7 @@
-"""Training crops: random pieces of an archive's images, at random scales, from bounded pools of decoded images.
+"""Training crops: random rectangles of images, at random scales, from bounded pools of decoded images.
 
-Every place in the batch has a pool of its own, with random numbers of its own, and every rank has some of the places.
-So a batch holds the same crops whatever the number of ranks.
+Each batch slot has its own pool with its own random numbers, and each rank has some of the slots. So a batch holds the
+same crops for any number of ranks.
 """
 
 import logging
@@ -18,21 +18,20 @@ from pipeline.images.decode_rgb import decode_rgb
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-"""Files that are images to learn from."""
+"""Suffixes of files to learn from."""
 POOL_BYTES = 2 << 30
-"""Decoded images that all workers together keep."""
+"""Bytes of decoded images that all workers together keep."""
 CROPS_AN_IMAGE = 16
-"""Crops drawn before one more image is read (into the pool, or in place of another once that is full)."""
+"""Crops drawn per image read; the new image replaces another once the pool is full."""
 FIRST_IMAGES = 2
-"""Images that each place reads before its first crop is drawn."""
+"""Images that each slot reads before its first crop is drawn."""
 GRID = 16
-"""Crops that are not shrunk begin at multiples of it: the grid of JPEG's blocks, 4:2:0 or not.
+"""Crops at scale 1 start at multiples of it: the block grid of JPEG, 4:2:0 or not.
 
-The codec meets an archive's JPEGs on that grid, whose pixels show what was rounded away within a block, and which
-crops from anywhere would hide.
+The codec compresses whole JPEGs, aligned to that grid; crops at other offsets would not teach it their block structure.
 """
 FEW_IMAGES = 8
-"""Places have images of their own where there are so many for each; else each has all, so that none comes too often."""
+"""Images per slot from which on each slot has its own images; with fewer, each has all, so that none repeats often."""
 
 
 class CropPool:
@@ -52,13 +51,13 @@ class CropPool:
         """Nothing is read before the first crop.
 
         Args:
-            keys: this pool's images.
+            keys: keys of this pool's images.
             fetch: reads the bytes of a key.
             crop: side of a crop in pixels.
             scales: smallest and largest factor by which images are shrunk (JPEG artefacts shrink away below 0.85).
-            seed: of this pool's own random numbers.
-            pool_bytes: most bytes of decoded pixels to keep.
-            others: images to go on with when not one of `keys` is usable.
+            seed: seed of this pool's random numbers.
+            pool_bytes: largest number of bytes of decoded pixels to keep.
+            others: keys to use if none of `keys` is usable.
         """
         self._keys, self._fetch, self._crop, self._scales, self._limit = list(keys), fetch, crop, scales, pool_bytes
         self._others = list(others)
@@ -73,7 +72,7 @@ class CropPool:
             yield from (self._keys[i] for i in self._rng.permutation(len(self._keys)))
 
     def _read_one(self) -> None:
-        """Add an image; once the pool is full, in exchange for another; once it holds every image, do nothing."""
+        """Add an image, replacing another if the pool is full; do nothing if it holds every image."""
         if len(self._pool) == len(self._keys):
             return
         if self._bytes >= self._limit:
@@ -113,7 +112,7 @@ class CropPool:
         """A crop, uint8 `[crop, crop, 3]`.
 
         Raises:
-            MaepressError: when not one image is usable.
+            MaepressError: if no image is usable.
         """
         self._credit += 1
         while self._credit >= CROPS_AN_IMAGE:
@@ -145,11 +144,11 @@ class Crops:
         Args:
             keys: all images to learn from.
             fetch: reads the bytes of a key.
-            batch: crops of a whole batch.
-            places: this rank's of them.
+            batch: number of crops in a whole batch.
+            places: this rank's slots of the batch.
             crop: side of a crop in pixels.
             scales: smallest and largest factor by which images are shrunk.
-            seed: of the run, and where it goes on: a run must not see the same crops again.
+            seed: seed of the run and step from which it resumes: a resumed run must not repeat crops.
         """
         own = len(keys) >= FEW_IMAGES * batch
         self._pools = [
@@ -175,7 +174,7 @@ class Crops:
 
 
 def _on_grid(image: Image.Image, x: float, y: float, width: int, height: int) -> Image.Image:
-    """So much of the image as it is, from the point of the grid above and left of (x, y)."""
+    """Crop without resampling, from the grid point at or above and left of (x, y)."""
     left, top = (int(n) // GRID * GRID for n in (x, y))
     return image.crop((left, top, left + width, top + height))
 

@@ -1,4 +1,4 @@
-"""What learns: the network, its moving average, the optimiser, and how far they are. One step at a time, no Ray.
+"""The training step: network, moving average, optimiser and counters, without Ray.
 
     crops --Network--> lambda * distortion + rate --gradients, clipped--> SOAP --> weights --> moving average
 
@@ -19,23 +19,23 @@ from model.network.loss import Distortion, Loss, hide_patches, rate_distortion
 from model.network.network import Network, TrainingOutput
 from pipeline.train.checkpoint import Counters, load_state, save_moments, save_state
 from pipeline.train.soap import Soap
-from pipeline.train.step_randomness import draw
+from pipeline.train.step_randomness import draw_step
 
 AVERAGE = 0.999
-"""Decay a step of the moving average of the weights, which is what validation measures and the model keeps."""
+"""Decay per step of the weights' moving average, which validation measures and the model keeps."""
 WARM_UP = 30
-"""Steps over which the learning rate rises from nothing: a little more than the optimiser's averages look back."""
+"""Steps over which the learning rate rises from 0, a little more than the span of the optimiser's averages."""
 LARGEST_GRADIENT = 1.0
-"""Norm of all gradients together to which larger ones are clipped."""
+"""Norm to which larger gradients are clipped, over all parameters."""
 
 
 def learning_rate(peak: float, decay_share: float, step: int, progress: float) -> float:
-    """A warm-up, a plateau, a cosine fall to 2 % of the peak over the last `decay_share` of the run.
+    """Learning rate: warm-up, plateau, and cosine decay to 2 % of the peak over the last `decay_share` of the run.
 
     Args:
         peak: learning rate of the plateau.
-        decay_share: share of the run, above 0 to 1.
-        step: steps done.
+        decay_share: share of the run with decay, above 0, at most 1.
+        step: number of steps done.
         progress: share of the run that is done, 0..1.
     """
     fall = max(0.0, (min(progress, 1.0) - (1 - decay_share)) / decay_share)
@@ -43,7 +43,7 @@ def learning_rate(peak: float, decay_share: float, step: int, progress: float) -
 
 
 class Learner:
-    """Life of it: made from a network, perhaps `load`ed; then `step` after `step`, and a `save` now and then.
+    """Life of a learner: made from a network, perhaps `load`ed; then `step` after `step`, and `save` now and then.
 
     Attributes:
         average: the moving average of the weights: the network to validate and to keep.
@@ -62,16 +62,16 @@ class Learner:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """Take over a network that is on its device already.
+        """Start from a network that is on its device already.
 
         Args:
             network: the weights to start from.
             peak: learning rate of the plateau.
-            decay_share: last share of the run over which the rate falls.
-            distortion: what fidelity means.
+            decay_share: last share of the run over which the rate decays.
+            distortion: measure of distortion.
             hide: share of patches to hide from the encoder.
-            seed: of qualities, noise and hidden patches.
-            rank: of this process; it updates its share of the weights.
+            seed: seed of qualities, noise and hidden patches.
+            rank: rank of this process, which updates its share of the weights.
             world: number of ranks.
         """
         set_compute_dtype(network, best_dtype(next(network.parameters()).device))
@@ -91,12 +91,12 @@ class Learner:
             progress: share of the run that is done, 0..1.
 
         Returns:
-            the losses a crop, and the learning rate of the step.
+            the losses per crop, and the learning rate of the step.
         """
         rate = learning_rate(self._peak, self._decay_share, self.counters.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        drawn = draw(
+        drawn = draw_step(
             self._seed,
             self.counters.step,
             image,
@@ -110,7 +110,7 @@ class Learner:
         loss = rate_distortion(estimate, image, drawn.quality, self._distortion)
         loss.total.mean().backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        if torch.isfinite(norm):  # the same on every rank; one spoiled batch must not spoil the weights
+        if torch.isfinite(norm):  # the same on every rank; one bad batch must not corrupt the weights
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.counters.step += 1
@@ -119,11 +119,11 @@ class Learner:
         return loss, rate
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of a checkpoint into a local folder that nobody reads yet."""
+        """Write this rank's part of a checkpoint into a local folder."""
         save_moments(folder, self._rank, self.network, self.optimizer)
         if self._rank == 0:
             save_state(folder, self.network, self.average, self.counters)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint of the same kind of network, whatever the number of ranks that wrote it."""
+        """Resume from a checkpoint of the same kind of network, written by any number of ranks."""
         self.counters = load_state(folder, self.network, self.average, self.optimizer)

@@ -1,4 +1,4 @@
-"""Progress of a training run, from rank 0, wherever it runs, to the driver's terminal."""
+"""Relays progress messages of a training run from rank 0, on whatever node, to the driver."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,11 +9,11 @@ import ray
 from pipeline.execution.actor_polling import polling
 
 PERIOD = 2.0
-"""Seconds between two looks at the board."""
+"""Seconds between two reads of the board."""
 
 
 class _Board:
-    """Holds the lines that nobody has read yet, the latest hundred."""
+    """Holds the latest hundred unread lines."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -23,18 +23,18 @@ class _Board:
         self._lines = [*self._lines[-99:], line]
 
     def read(self) -> list[str]:
-        """Take the lines off the board."""
+        """Return the lines and remove them."""
         lines, self._lines = self._lines, []
         return lines
 
 
 def new_board() -> Any:
-    """An actor that holds lines; `write` and `read` are its methods."""
+    """An actor that holds lines, with the methods `write` and `read`."""
     return ray.remote(num_cpus=0)(_Board).remote()
 
 
 def relayed(board: Any, notify: Callable[[str], None]) -> AbstractContextManager[None]:
-    """While the block runs, and once at its end, pass the board's lines on to `notify`."""
+    """Context manager that passes the board's lines on to `notify`, repeatedly and once at its end."""
 
     def notify_all(lines: list[str]) -> None:
         for line in lines:

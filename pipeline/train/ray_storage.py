@@ -1,4 +1,4 @@
-"""Places that Ray writes to by itself, given as URLs: runs of training, trials of tuning."""
+"""Storage that Ray writes to itself, given as a URL: runs of training, trials of tuning."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def ray_storage(url: str) -> dict[str, Any]:
 
 
 def remove(url: str) -> None:
-    """Remove a file, or a folder with all that is in it; absent is fine."""
+    """Remove a file, or a folder with its content; does nothing if it is absent."""
     filesystem, root = fsspec.core.url_to_fs(url)
     if filesystem.exists(root):
         filesystem.rm(root, recursive=True)

@@ -1,4 +1,4 @@
-"""Rank 0's books: TensorBoard logs, a JSON line a validation, the best model so far, lines for the driver."""
+"""Records of rank 0: TensorBoard logs, a JSON line per validation, the best model so far, lines for the driver."""
 
 import json
 import tempfile
@@ -31,7 +31,7 @@ class Recorder:
         self._board = board
         goes_on = counters.step > 0 and self._store.exists(HISTORY)
         lines = self._store.get(HISTORY).decode().splitlines() if goes_on else []
-        # A run that died may have got further than the checkpoint that this one goes on from.
+        # A run that died may have got further than the checkpoint from which this one resumes.
         self._lines = [line for line in lines if json.loads(line)["step"] <= counters.step]
 
     def stepped(self, loss: Loss, rate: float, counters: Counters) -> None:

@@ -1,9 +1,9 @@
-"""Training: Ray Train starts the workers, each is one rank of a DDP group, rank 0 keeps the best model.
+"""Training: Ray Train starts the workers, each is one rank of a DDP group, and rank 0 keeps the best model.
 
-    images --Crops, dealt over the ranks--> crops --Network under DDP--> lambda * distortion + rate
+    images --Crops, split over the ranks--> crops --Network under DDP--> lambda * distortion + rate
            --SOAP--> weights --moving average--> validation --> best model
 
-This module is the driver's side; `pipeline.train.worker` is what a rank does.
+This module runs in the driver; `pipeline.train.worker` runs in each rank.
 """
 
 import json
@@ -33,12 +33,12 @@ __all__ = ["TrainResult", "TrainSettings", "train"]
 logger = logging.getLogger(__name__)
 RUN = "run"
 MS_SSIM_SIDE = 192
-"""Smallest multiple of 64 that MS-SSIM's five scales fit into."""
+"""Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A run's outcome; rows of `validation` have step, minutes, loss, and bits a pixel and PSNR at five qualities."""
+    """Result of a run; rows of `validation` have step, minutes, loss, and bits per pixel and PSNR at five qualities."""
 
     out: str
     fingerprint: str
@@ -51,25 +51,25 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     """Train (or adapt) a model and leave the best one, by validation loss, at `settings.out`.
 
     Args:
-        settings: what to do. Without a limit it goes on until it is interrupted.
-        notify: gets a line of progress about every ten seconds.
+        settings: settings of the run. Without a limit it goes on until it is interrupted.
+        notify: called with a line of text about the progress, every ten seconds or so.
 
     Raises:
-        MaepressError: without usable images, or when training fails for good.
+        MaepressError: for contradictory settings, without usable images, or when training fails for good.
     """
     if settings.min_scale > settings.max_scale:
         raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
     if settings.batch % settings.workers:
         fits = max(1, settings.batch // settings.workers) * settings.workers
         raise MaepressError(
-            f"--batch {settings.batch} cannot be dealt evenly to {settings.workers} workers: give --batch {fits}"
+            f"--batch {settings.batch} cannot be split evenly over {settings.workers} workers: give --batch {fits}"
         )
     if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
         raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
     if settings.width and settings.init not in ("scratch", "random"):
         raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
     if settings.init not in ("base", "scratch", "random"):
-        local_model(settings.init)  # a mistake in it is better met here than in every worker
+        local_model(settings.init)  # so that a wrong name fails here, not in every worker
     train_keys, held_out = split(image_keys(settings), settings.validation_share)
     out = open_target(settings.out)
     if not settings.resume:
@@ -102,7 +102,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
             trainer.fit()
         except TrainingFailedError as e:
             raise MaepressError(
-                f"training did not end well ({_cause(e)}): the same command goes on from its last checkpoint"
+                f"training failed ({_cause(e)}): the same command resumes from the last checkpoint"
             ) from e
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
     fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
@@ -110,7 +110,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
 
 
 def _for_workers(settings: TrainSettings) -> TrainSettings:
-    """The settings with local paths made absolute: Ray Train's workers have a working directory of their own."""
+    """The settings with absolute local paths: Ray Train's workers have a working directory of their own."""
 
     def absolute(url: str) -> str:
         return url if "://" in url or url in ("base", "scratch", "random") else os.path.abspath(os.path.expanduser(url))

@@ -1,4 +1,4 @@
-"""What to train on, how long, and how."""
+"""Settings of a training run."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,26 +25,24 @@ class TrainSettings(BaseModel):
         description="with scratch or random: channels at an eighth of the image's sides; 2.5 times as many latents",
     )
     workers: int = Field(2, ge=1, description="DDP workers")
-    gpus_per_worker: float = Field(0.0, ge=0, description="GPUs a worker; 0 trains on the CPU")
-    max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
-    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes of training")
-    batch: int = Field(32, ge=1, description="crops a step, over all workers")
+    gpus_per_worker: float = Field(0.0, ge=0, description="GPUs per worker; 0 trains on the CPU")
+    max_steps: int | None = Field(None, ge=1, description="number of steps to stop after")
+    max_minutes: float | None = Field(None, gt=0, description="minutes of training to stop after")
+    batch: int = Field(32, ge=1, description="crops per step, over all workers")
     crop: int = Field(128, ge=64, multiple_of=64, description="side of a training crop in pixels")
     min_scale: float = Field(
         1.0, gt=0, le=1, description="least factor by which images are shrunk (0.5 hides JPEG artefacts)"
     )
     max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
     learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of SOAP")
-    decay_share: float = Field(
-        0.6, gt=0, le=1, description="last share of the run over which the rate falls to nearly zero"
-    )
+    decay_share: float = Field(0.6, gt=0, le=1, description="last share of the run, over which the rate decays to 2 %")
     distortion: Distortion = Field(
-        "mse", description="what fidelity means: mse, l2, bce (images of two levels) or ms-ssim"
+        "mse", description="distortion to minimise: mse, l2, bce (images of two levels) or ms-ssim"
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of patches hidden from the encoder (masked training)")
     validation_share: float = Field(0.05, gt=0, lt=1, description="share of images held out for validation")
     validate_minutes: float = Field(4.0, gt=0, description="minutes between validations and checkpoints")
-    max_images: int = Field(100_000, ge=2, description="most images to learn from; of a larger archive a random sample")
-    max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
-    seed: int = Field(0, description="of crops and qualities")
-    resume: bool = Field(True, description="go on where an earlier run with the same `out` stopped")
+    max_images: int = Field(100_000, ge=2, description="images to learn from at most; of more, a random sample")
+    max_failures: int = Field(3, ge=0, description="how often to restart after a worker died")
+    seed: int = Field(0, description="seed of crops and qualities")
+    resume: bool = Field(True, description="resume an earlier run with the same `out`")

@@ -1,4 +1,4 @@
-"""SOAP, one-sided and dealt over the ranks: Adam in the eigenbasis of the gradients' covariance.
+"""SOAP, one-sided and distributed over the ranks: Adam in the eigenbasis of the gradients' covariance.
 
 Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024. For each matrix `W [m, n]` with gradient `G`:
 
@@ -6,10 +6,10 @@ Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024. For eac
     its eigenbasis                   Q, by one power iteration and a QR every `EVERY` steps
     Adam on Q^T G, and back          W <- W - rate * Q (first moment / sqrt(second moment))
 
-Everything that is no matrix of some size (biases, depthwise kernels, rows by quality) gets plain Adam.
+Parameters other than large matrices (biases, depthwise kernels, rows by quality) get plain Adam.
 
-Preconditioning the smaller side alone costs a third of both. Under DDP each rank updates its share of the matrices
-and all exchange the results, so that the cost a step falls with their number.
+Preconditioning only the smaller side costs a third of preconditioning both. Under DDP each rank updates its share of
+the matrices and all exchange the results, so that the cost per step falls with the number of ranks.
 """
 
 import math
@@ -21,11 +21,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 LEAST_SIDE = 32
-"""Matrices with a smaller side than this gain nothing from a basis of their own."""
+"""Matrices with a smaller side below this gain nothing from an eigenbasis."""
 EVERY = 10
 """Steps between two updates of the eigenbases (the paper's choice)."""
 PARTS = ("step", "exp_avg", "exp_avg_sq", "covariance", "basis")
-"""What the optimiser may keep of a parameter."""
+"""Names in the optimiser's state of a parameter."""
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -33,8 +33,8 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.ndim == 2 and min(parameter.shape) >= LEAST_SIDE
 
 
-def dealt(parameters: Sequence[Tensor], ranks: int) -> list[int]:
-    """The rank that updates each parameter: the dearest first, each to the rank that has least to do."""
+def owners(parameters: Sequence[Tensor], ranks: int) -> list[int]:
+    """The rank that updates each parameter: the most expensive first, each to the rank with the least work."""
     load = [0] * ranks
     owner = [0] * len(parameters)
     for i in sorted(range(len(parameters)), key=lambda i: -_cost(parameters[i])):
@@ -44,22 +44,22 @@ def dealt(parameters: Sequence[Tensor], ranks: int) -> list[int]:
 
 
 def _cost(parameter: Tensor) -> int:
-    """Multiply-adds of an update, about."""
+    """Approximate multiply-adds of an update."""
     return parameter.numel() * (min(parameter.shape) if is_matrix(parameter) else 1)
 
 
 class Soap(torch.optim.Optimizer):
-    """Takes a step only for the parameters that are this rank's; the others arrive from their ranks.
+    """Updates only the parameters that this rank owns; the others arrive from their ranks.
 
     State of a matrix: `step`, `covariance` and `basis` `[s, s]`, `exp_avg` and `exp_avg_sq` `[s, l]` (smaller side
     first; the second moment lives in the eigenbasis). State of anything else: `step`, `exp_avg`, `exp_avg_sq`.
 
     Args:
         parameters: all of the network's, in the same order on every rank.
-        lr: learning rate; Adam's serve.
-        betas: decay a step of the first moment, and of the second moment and the covariance.
-        eps: added to the root of the second moment.
-        rank: of this process.
+        lr: learning rate; values that suit Adam suit SOAP.
+        betas: decay per step of the first moment, and of the second moment and the covariance.
+        eps: added to the square root of the second moment.
+        rank: rank of this process.
         world: number of ranks; with more than one, a process group must exist.
     """
 
@@ -75,7 +75,7 @@ class Soap(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
         everything = [p for group in self.param_groups for p in group["params"]]
-        self._owner: dict[Tensor, int] = dict(zip(everything, dealt(everything, world), strict=True))
+        self._owner: dict[Tensor, int] = dict(zip(everything, owners(everything, world), strict=True))
         self._rank, self._world = rank, world
 
     def owns(self, parameter: Tensor) -> bool:
@@ -83,7 +83,7 @@ class Soap(torch.optim.Optimizer):
         return self._owner[parameter] == self._rank
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # a closure would be called in vain
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # a closure would be of no use
         """One step from the gradients, which must be the same on every rank (as DDP leaves them)."""
         for group in self.param_groups:
             mine = [p for p in group["params"] if self.owns(p) and p.grad is not None]
@@ -94,7 +94,7 @@ class Soap(torch.optim.Optimizer):
                 self._exchange(group["params"])
 
     def _exchange(self, parameters: list[nn.Parameter]) -> None:
-        """Every rank's results to every rank: one buffer, zero where it is another's turn, added up."""
+        """Send all results to all ranks: the sum of buffers that are zero where another rank owns the values."""
         flat = torch.cat([p.flatten() if self.owns(p) else torch.zeros_like(p).flatten() for p in parameters])
         dist.all_reduce(flat)
         for parameter, values in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
@@ -117,7 +117,7 @@ def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, 
     assert p.grad is not None
     tall = p.shape[0] > p.shape[1]
     gradient = p.grad.T if tall else p.grad
-    if not state:  # the first gradient gives a basis and is then let go, as in the paper
+    if not state:  # the first gradient gives a basis and no update, as in the paper
         covariance = gradient @ gradient.T
         basis = _first_basis(covariance)
         zero = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
@@ -135,10 +135,10 @@ def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, 
 
 
 def _first_basis(covariance: Tensor) -> Tensor:
-    """Eigenvectors, largest eigenvalue first; the identity where there is nothing to tell them by.
+    """Eigenvectors, largest eigenvalue first; the identity if they cannot be computed.
 
-    A first gradient may be nearly nothing, or of very low rank: then LAPACK's solver does not always converge. `_turn`
-    finds the way from any orthonormal basis.
+    A first gradient may be nearly zero, or of very low rank: then LAPACK's solver does not always converge. `_turn`
+    converges from any orthonormal basis.
     """
     matrix = covariance.double()
     scale = matrix.diagonal().mean()
@@ -153,7 +153,7 @@ def _first_basis(covariance: Tensor) -> Tensor:
 
 
 def _turn(state: dict[str, Tensor]) -> None:
-    """One power iteration towards the covariance's eigenbasis, largest first; the second moment follows the order."""
+    """One power iteration towards the covariance's eigenbasis, largest first; reorders the second moment, too."""
     product = state["covariance"] @ state["basis"]
     order = (state["basis"] * product).sum(0).argsort(descending=True)
     state["exp_avg_sq"] = state["exp_avg_sq"][order]
@@ -161,5 +161,5 @@ def _turn(state: dict[str, Tensor]) -> None:
 
 
 def _rate(lr: float, betas: tuple[float, float], step: int) -> float:
-    """The learning rate with Adam's correction of both moments' start at zero."""
+    """The learning rate with Adam's bias correction of both moments."""
     return lr * math.sqrt(1 - betas[1] ** step) / (1 - betas[0] ** step)

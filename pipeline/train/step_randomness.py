@@ -1,7 +1,7 @@
-"""What a training step draws at random beside its crops: by place in the batch, whatever rank works on that place.
+"""Random numbers of a training step beside its crops: qualities, noise and hidden patches, by batch slot.
 
-Every rank draws the whole batch's numbers from the same seed, which is thousands of small ones, and takes its share. So
-a run does the same with one worker and with eight, and goes on after a restart as if nothing had happened.
+Every rank draws the numbers of the whole batch from the same seed, only some thousands, and takes its share. So a run
+is the same with one worker and with eight, and a restart does not change it.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from model.network.loss import MASK_PATCH
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Draws:
-    """Of a rank's share of a batch.
+    """Random numbers of a rank's share of a batch.
 
     Attributes:
-        quality: of each crop, int64 `[B]`.
-        noise: what stands for the rounding of z, float32 `[B, H/64, W/64, Z]` in -0.5..0.5.
+        quality: quality of each crop, int64 `[B]`.
+        noise: noise in place of the rounding of z, float32 `[B, H/64, W/64, Z]` in -0.5..0.5.
         hidden: patches to hide, bool `[B, H/16, W/16]`.
     """
 
@@ -29,20 +29,19 @@ class Draws:
     hidden: Tensor
 
 
-def draw(seed: int, step: int, image: Tensor, *, rank: int, world: int, channels: int, hide: float) -> Draws:
-    """The numbers of one step.
+def draw_step(seed: int, step: int, image: Tensor, *, rank: int, world: int, channels: int, hide: float) -> Draws:
+    """Draw the numbers of one step.
 
-    Qualities are spread evenly over the batch, one at random in each of as many equal ranges as there are crops, dealt
-    at random: losses differ far more between qualities than between crops, and any one gradient would lean to those
-    that it happens to hold.
+    Qualities are stratified over the batch: one at random in each of as many equal ranges as there are crops, in random
+    order. Losses differ far more between qualities than between crops, so unstratified gradients would be noisier.
 
     Args:
-        seed: of the run.
-        step: steps done.
+        seed: seed of the run.
+        step: number of steps done.
         image: this rank's share of the crops, `[B, H, W, 3]`; all ranks' are equal in number.
-        rank: of this process; its share are the places from `rank * B`.
+        rank: rank of this process; its share are the batch slots from `rank * B`.
         world: number of ranks.
-        channels: of z.
+        channels: number of channels of z.
         hide: share of patches to hide, 0..1.
     """
     count, height, width, _ = image.shape

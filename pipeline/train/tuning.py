@@ -1,11 +1,11 @@
-"""Tuning: which settings a training learns best with, found by many short ones of which most are stopped early.
+"""Tuning: finds training settings by random search over short trainings, most of which are stopped early.
 
-    settings drawn at random --train, a trial each--> validation loss --ASHA ends the worse two of three--> best.yaml
+    random settings --train, one trial each--> validation loss --ASHA stops the worse two of three--> best.yaml
 
-Trials have equal minutes, not equal steps: what learns more a step but is slower may well be worse. Each sees its
-learning rate fall over its own length, so that a trial is a small training from beginning to end. Asynchronous
-successive halving: Li et al., "A system for massively parallel hyperparameter tuning", 2020. Ray Tune runs as many
-trials at once as there are cores (or GPUs).
+Trials have equal minutes, not equal steps: settings that learn more per step may be slower. The
+learning rate decays over the length of a trial, so that each is a complete, small training.
+Asynchronous successive halving: Li et al., "A system for massively parallel hyperparameter tuning",
+2020. Ray Tune runs as many trials at once as there are cores (or GPUs).
 """
 
 import csv
@@ -33,25 +33,25 @@ from pipeline.train.tuning_settings import TuneSettings, bounds, choices
 from pipeline.train.validation import Validation
 from pipeline.train.worker import start_network
 
-__all__ = ["Trial", "TuneResult", "TuneSettings", "tune_training"]
+__all__ = ["TuneResult", "TuneSettings", "TuningTrial", "tune_training"]
 
 REPORTS = 9
-"""Validations of a trial, evenly over its minutes; ASHA looks at the first, the third and the last."""
+"""Validations of a trial, evenly over its minutes; ASHA compares at the first, the third and the last."""
 SURVIVORS = 3
-"""One in so many trials goes on after each look."""
+"""One in this number of trials continues after each comparison."""
 TABLE, BEST, LOGS = "trials.csv", "best.yaml", "trials"
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """Settings that were tried, and what came of them.
+class TuningTrial:
+    """Settings that were tried, and their result.
 
     Attributes:
-        drawn: the settings that trials differ in.
-        loss: validation loss when it ended.
-        minutes: how long it trained.
-        steps: how many steps that were.
-        ended_early: whether others were so much better that it was not worth going on.
+        drawn: the settings in which trials differ.
+        loss: last validation loss.
+        minutes: minutes of training.
+        steps: number of steps.
+        ended_early: whether it was stopped because others were better.
     """
 
     drawn: dict[str, float]
@@ -63,35 +63,35 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """All trials, those that came to their end first, better ones before; the best one's settings by name."""
+    """All trials, complete ones first, then by loss; and the best trial's settings by name."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[TuningTrial, ...]
     best: dict[str, Any]
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it."""
+        """The fields as JSON values."""
         return {"trials": [asdict(trial) for trial in self.trials], "best": self.best}
 
 
 def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> TuneResult:
     """Try settings, and write the table of trials and the best configuration to `settings.out`.
 
-    Uses the Ray that is connected, or starts one.
+    Uses the connected Ray cluster, or starts Ray.
 
     Args:
-        settings: where to look.
-        notify: gets a line for each validation of each trial.
+        settings: ranges of the settings to try, and the length of a trial.
+        notify: called with a line of text for each validation of each trial.
 
     Raises:
-        MaepressError: without usable images, or when no trial came to its end.
+        MaepressError: without usable images, or if no trial completed.
     """
     out = open_target(settings.out)
     base = _common(settings)
     keys = split(image_keys(base), base.validation_share)
-    start_network(base)  # a mistake in `init` is better met here than in every trial
+    start_network(base)  # so that a wrong `init` fails here, not in every trial
     trials = sorted(_run(settings, base, keys, notify), key=lambda trial: (trial.ended_early, trial.loss))
     if not trials or trials[0].ended_early:
-        raise MaepressError(f"no trial came to its end: see {settings.out}/{LOGS} for what they died of")
+        raise MaepressError(f"no trial completed: see {settings.out}/{LOGS} for the errors")
     best = {name: int(v) if float(v).is_integer() else v for name, v in trials[0].drawn.items()}
     chosen = base.model_dump(include={"images", "init", "min_scale", "max_scale"}) | best
     head = f"# Best of {len(trials)} trials of {settings.minutes:g} minutes: validation loss {trials[0].loss:.4f}.\n"
@@ -101,7 +101,7 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
 
 
 def _common(settings: TuneSettings) -> TrainSettings:
-    """What all trials have in common."""
+    """The settings that all trials share."""
     names = {"images", "out", "init", "min_scale", "max_scale", "max_images", "seed"}
     return TrainSettings(**settings.model_dump(include=names), workers=1)
 
@@ -114,7 +114,7 @@ def _space(settings: TuneSettings) -> dict[str, Any]:
 
 def _run(
     settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], notify: Callable[[str], None]
-) -> list[Trial]:
+) -> list[TuningTrial]:
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
     results = tune.Tuner(
         tune.with_resources(
@@ -136,7 +136,7 @@ def _run(
         ),
     ).fit()
     return [
-        Trial(
+        TuningTrial(
             dict(result.config),
             result.metrics["loss"],
             result.metrics["minutes"],
@@ -149,7 +149,7 @@ def _run(
 
 
 class _Notifier(tune.Callback):
-    """A line for each validation."""
+    """Calls `notify` with a line for each validation."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self._notify = notify
@@ -162,7 +162,7 @@ class _Notifier(tune.Callback):
 
 
 def _loggers(settings: TuneSettings) -> Sequence[tune.Callback]:
-    """What Ray Tune does not add by itself."""
+    """Loggers that Ray Tune does not add by default."""
     if settings.log == "tensorboard":
         return ()
     try:
@@ -206,7 +206,7 @@ def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], 
         tune.report(metrics | {"minutes": spent * minutes, "steps": learner.counters.step})
 
 
-def _table(trials: Sequence[Trial]) -> str:
+def _table(trials: Sequence[TuningTrial]) -> str:
     file = io.StringIO()
     rows = [trial.drawn | {k: v for k, v in asdict(trial).items() if k != "drawn"} for trial in trials]
     writer = csv.DictWriter(file, list(rows[0]))

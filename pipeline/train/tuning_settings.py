@@ -1,4 +1,4 @@
-"""What a tuning can be told."""
+"""Settings of a tuning."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pipeline.execution.setting_types import checked_by
 
 
 def choices(text: str) -> tuple[int, ...]:
-    """Whole numbers of "8,16,32"; none of an empty text.
+    """Parse whole numbers, as in "8,16,32"; an empty text has none.
 
     Raises:
         ValueError: for anything else.
@@ -20,7 +20,7 @@ def choices(text: str) -> tuple[int, ...]:
 
 
 def sides(text: str) -> tuple[int, ...]:
-    """The same, all multiples of 64.
+    """Parse whole numbers that are multiples of 64.
 
     Raises:
         ValueError: for anything else.
@@ -32,7 +32,7 @@ def sides(text: str) -> tuple[int, ...]:
 
 
 def bounds(text: str) -> tuple[float, float]:
-    """Two numbers of "LOW:HIGH", above 0 and rising or equal.
+    """Parse "LOW:HIGH" with 0 < LOW <= HIGH.
 
     Raises:
         ValueError: for anything else.
@@ -52,24 +52,24 @@ Bounds = Annotated[str, checked_by(bounds)]
 
 
 class TuneSettings(BaseModel):
-    """Where to look for better settings of a training, and for how long."""
+    """Ranges of the training settings to try, and the length of a trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="folder for the table of trials, their logs and the best configuration")
     init: str = Field("base", description="start from: base (the shipped model), scratch (a DCT codec), or a model")
-    trials: int = Field(12, ge=1, description="settings to try, drawn at random")
+    trials: int = Field(12, ge=1, description="number of random settings to try")
     minutes: float = Field(2.0, gt=0, description="minutes that a trial trains if it is not stopped early")
     learning_rate: Bounds = Field("0.0003:0.003", description="learning rates, drawn evenly on a log scale")
-    batch: Choices = Field("16,32", min_length=1, description="crops a step, one of these")
+    batch: Choices = Field("16,32", min_length=1, description="crops per step, one of these")
     crop: Sides = Field("128,192", min_length=1, description="side of a crop in pixels, one of these multiples of 64")
     width: Choices = Field("", description="with scratch: channels at an eighth of the image's sides, one of these")
     min_scale: float = Field(1.0, gt=0, le=1, description="least factor by which images are shrunk")
     max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
-    max_images: int = Field(2000, ge=2, description="most images to learn from")
-    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial holds; 0 gives it a CPU core")
+    max_images: int = Field(2000, ge=2, description="images to learn from at most")
+    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs per trial; 0 gives it a CPU core")
     log: Literal["tensorboard", "wandb"] = Field(
-        "tensorboard", description="where curves go beside the table; wandb needs that package and an account"
+        "tensorboard", description="logger of the curves, beside the table; wandb needs that package and an account"
     )
-    seed: int = Field(0, description="of the settings that are tried, of crops and qualities")
+    seed: int = Field(0, description="seed of the settings to try, of crops and qualities")

@@ -1,4 +1,4 @@
-"""Validation: what the codec would do to images it never trained on, at five qualities, with real rounding."""
+"""Validation: rate and distortion on held-out images at five qualities, with real rounding."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ SIDE = 256
 
 
 class Validation:
-    """Centre crops of held-out images, dealt over the ranks; `measure` gives every rank the same answer."""
+    """Centre crops of held-out images, distributed over the ranks; `measure` returns the same on every rank."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Validation:
         """Read this rank's share of the first `MAX_IMAGES` keys.
 
         Args:
-            keys: the held-out images.
+            keys: keys of the held-out images.
             fetch: reads the bytes of a key.
-            rank: of this process.
+            rank: rank of this process.
             world: number of ranks.
-            device: where the network is.
+            device: device of the network.
             scale: factor by which the images are shrunk, as in training.
         """
         images = (decode_rgb(fetch(key)) for key in sorted(keys)[:MAX_IMAGES][rank::world])
@@ -47,10 +47,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: Network) -> dict[str, float]:
-        """What the network does to all ranks' crops.
+        """Measure the network on the crops of all ranks.
 
         Returns:
-            `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits a pixel, y and z) and
+            `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits per pixel, y and z) and
             `psnr/Q` (dB, mean over images).
         """
         sums = torch.zeros(len(VALIDATION_QUALITIES), 3, dtype=torch.float64)
@@ -70,7 +70,7 @@ class Validation:
 
     @staticmethod
     def _one(network: Network, image: Tensor, quality: Tensor) -> Tensor:
-        """Loss, bits a pixel and PSNR of one image, float64 `[3]`."""
+        """Loss, bits per pixel and PSNR of one image, float64 `[3]`."""
         coded = network.analyse(image, quality)
         bits = network.prior.bits(coded.symbols.to(torch.float32), coded.indices.to(torch.float32)).sum()
         bits = bits + network.hyper_prior(coded.z.to(torch.float32), quality).sum()

@@ -1,4 +1,4 @@
-"""What one rank of a training run does."""
+"""One rank of a training run, a Ray Train worker."""
 
 import os
 import tempfile
@@ -51,12 +51,12 @@ def _config(width: int | None) -> CodecConfig:
 
 
 def work(config: dict[str, Any]) -> None:
-    """Entry of Ray Train: one rank, from the last checkpoint (if any) to the end of the run."""
+    """Entry point of a Ray Train worker: one rank, from the last checkpoint (if any) to the end of the run."""
     Rank(config).run()
 
 
 class Rank:
-    """One rank: its share of every batch, its share of the validation images; rank 0 keeps the books too."""
+    """One rank: trains on its share of every batch and validates on its share of the images; rank 0 also records."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.settings = settings = TrainSettings(**config["settings"])
@@ -76,7 +76,7 @@ class Rank:
             world=self.world,
         )
         if (previous := ray.train.get_checkpoint()) is not None:
-            # A copy of its own for every rank: `as_directory` shares one, which another rank may be writing still.
+            # Each rank makes its own copy: `as_directory` shares one, which another rank may still be writing.
             with tempfile.TemporaryDirectory() as folder:
                 previous.to_directory(folder)
                 self.learner.load(Path(folder))
@@ -101,7 +101,7 @@ class Rank:
         self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
 
     def run(self) -> None:
-        """Steps, with a validation and a checkpoint at the start, every few minutes and at the end."""
+        """Train, with a validation and a checkpoint at the start, every few minutes and at the end."""
         before, started = self.counters.seconds, time.monotonic()
         pause = 60 * self.settings.validate_minutes
         next_validation = 0.0 if self.counters.step == 0 else before + pause
@@ -118,8 +118,8 @@ class Rank:
     def _agreed(self, next_validation: float) -> tuple[float, bool]:
         """Share of the run that is done, and whether to validate now: rank 0's clock decides for all.
 
-        Were each rank to look at its own, one would validate while another still takes a step, and their collective
-        operations would no longer match.
+        If each rank used its own clock, one might validate while another takes a step, and their collective operations
+        would not match.
         """
         by_steps = self.counters.step / self.settings.max_steps if self.settings.max_steps else 0.0
         by_time = self.counters.seconds / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0

@@ -15,7 +15,7 @@ from model.core.config import QUALITIES
 from model.network.network import Network
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
-from pipeline.train.step_randomness import draw
+from pipeline.train.step_randomness import draw_step
 from tests.conftest import TINY, photo_like
 
 BATCH, STEPS = 4, 6
@@ -66,7 +66,8 @@ def test_four_ranks_learn_what_one_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 3, 16, 64, 100])
 def test_a_batchs_qualities_are_spread_evenly_and_each_may_come_anywhere(count: int) -> None:
     image, bounds = torch.zeros(count, 64, 64, 3), torch.arange(count + 1) * QUALITIES / count
-    drawn = torch.stack([draw(5, step, image, rank=0, world=1, channels=6, hide=0.0).quality for step in range(600)])
+    steps = (draw_step(5, step, image, rank=0, world=1, channels=6, hide=0.0) for step in range(600))
+    drawn = torch.stack([numbers.quality for numbers in steps])
     ranked = drawn.sort(1).values
     assert (ranked >= bounds[:-1].floor()).all() and (ranked < bounds[1:].ceil()).all()
     assert (torch.bincount(drawn[:, 0], minlength=QUALITIES) > 0).all(), "600 draws of the first crop"
@@ -74,11 +75,11 @@ def test_a_batchs_qualities_are_spread_evenly_and_each_may_come_anywhere(count: 
 
 def test_a_rank_draws_its_share_of_the_batch_and_every_step_anew() -> None:
     image = torch.zeros(8, 128, 64, 3)
-    whole = draw(5, 3, image, rank=0, world=1, channels=6, hide=0.3)
+    whole = draw_step(5, 3, image, rank=0, world=1, channels=6, hide=0.3)
     for rank in range(2):
-        part = draw(5, 3, image[:4], rank=rank, world=2, channels=6, hide=0.3)
+        part = draw_step(5, 3, image[:4], rank=rank, world=2, channels=6, hide=0.3)
         for name in ("quality", "noise", "hidden"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[4 * rank : 4 * rank + 4])
     assert whole.noise.shape == (8, 2, 1, 6) and -0.5 <= float(whole.noise.min()) < float(whole.noise.max()) < 0.5
-    assert not torch.equal(draw(5, 4, image, rank=0, world=1, channels=6, hide=0.3).noise, whole.noise)
-    assert not torch.equal(draw(6, 3, image, rank=0, world=1, channels=6, hide=0.3).noise, whole.noise)
+    assert not torch.equal(draw_step(5, 4, image, rank=0, world=1, channels=6, hide=0.3).noise, whole.noise)
+    assert not torch.equal(draw_step(6, 3, image, rank=0, world=1, channels=6, hide=0.3).noise, whole.noise)

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from pipeline.train.checkpoint import Counters, load_state, save_moments, save_state
-from pipeline.train.soap import LEAST_SIDE, Soap, dealt, is_matrix
+from pipeline.train.soap import LEAST_SIDE, Soap, is_matrix, owners
 
 SIDE = 48
 
@@ -59,17 +59,17 @@ def test_every_parameter_belongs_to_one_rank_and_the_load_is_even() -> None:
     shapes = [(256, 128)] * 8 + [(320, 640), (320, 320), (320,), (9, 320), (128, 1, 3, 3)] * 2
     parameters = [torch.zeros(shape) for shape in shapes]
     for ranks in (1, 2, 3):
-        owners = dealt(parameters, ranks)
-        assert set(owners) == set(range(ranks)) and len(owners) == len(parameters)
+        owner = owners(parameters, ranks)
+        assert set(owner) == set(range(ranks)) and len(owner) == len(parameters)
         matrices = [p for p in parameters if is_matrix(p)]
         cost = [
-            sum(p.numel() * min(p.shape) for p in matrices if owners[_place(parameters, p)] == r) for r in range(ranks)
+            sum(p.numel() * min(p.shape) for p in matrices if owner[_index(parameters, p)] == r) for r in range(ranks)
         ]
         assert max(cost) < 1.5 * min(cost)
     assert not is_matrix(torch.zeros(LEAST_SIDE - 1, 500))
 
 
-def _place(tensors: list[Tensor], wanted: Tensor) -> int:
+def _index(tensors: list[Tensor], wanted: Tensor) -> int:
     return next(i for i, t in enumerate(tensors) if t is wanted)
 
 
