@@ -29,7 +29,6 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 CODE = re.compile(r"`([^`\n]+)`")
 OURS = ("maepress", "jobs", "pipeline", "model", "tests", "bench")
 NAMED_FILE = re.compile(rf"(?:{'|'.join(OURS)}|docs|deploy|\.ci)/[\w./-]+(?:::\w+)?")
-NOT_WRAPPED_YET = ("docs/learning.md", "docs/training.md")
 ANY_JOB = ("JOB", "COMMAND")
 """Words that stand for a job, as in `maepress JOB --help`."""
 
@@ -116,8 +115,6 @@ def test_every_decision_is_in_the_index_once_and_says_what_a_decision_says() -> 
 
 @each_page
 def test_lines_of_prose_wrap_at_100_characters(page: Path) -> None:
-    if page.relative_to(ROOT).as_posix() in NOT_WRAPPED_YET:
-        pytest.skip("not wrapped yet")
     text = re.sub(r"^(```|:::).*?^\1$", "", read(page), flags=re.M | re.S)
     long = [
         line
