@@ -5,9 +5,7 @@ user can mend, said in one line. 130: interrupted.
 """
 
 import argparse
-import importlib
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -126,7 +124,7 @@ def guard(action: Callable[[], int]) -> int:
 
 
 def users_mistake(error: BaseException) -> MaepressError | None:
-    """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once a layer it passed."""
+    """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once per layer it passed."""
     seen: list[BaseException] = []
     queue: list[BaseException | None] = [error]
     while queue:
@@ -138,14 +136,4 @@ def users_mistake(error: BaseException) -> MaepressError | None:
         if isinstance(e, MaepressError) and not isinstance(inner, BaseException):
             return e
         queue += [inner if isinstance(inner, BaseException) else None, e.__cause__, e.__context__]
-    return next((found for e in seen if (found := _mistake_in_text(str(e))) is not None), None)
-
-
-def _mistake_in_text(text: str) -> MaepressError | None:
-    """What a `MaepressError` said, from a traceback: Ray Data's wrapper loses its cause between processes."""
-    raised = re.findall(r"^((?:model|pipeline)\.[\w.]+)\.(\w+): (.+)$", text, re.MULTILINE)
-    for module, name, message in raised:
-        kind = getattr(importlib.import_module(module), name, None)
-        if isinstance(kind, type) and issubclass(kind, MaepressError):
-            return MaepressError(message)
     return None

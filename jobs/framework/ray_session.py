@@ -89,11 +89,16 @@ def require_answer(address: str, complaint: str, remedy: str) -> None:
 
 
 def quiet_data() -> None:
-    """Turn off Ray Data's own progress display: maepress has one that counts images instead of blocks."""
+    """Turn off Ray Data's progress display and error log.
+
+    maepress has a progress display of its own, which counts images instead of blocks, and prints each error itself.
+    """
     from ray.data import DataContext
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)

@@ -2,7 +2,20 @@
 
 
 class MaepressError(Exception):
-    """Base of every error that a user can cause. Its text is one line, printed unchanged."""
+    """Base of every error that a user can cause. Its text is one line, printed unchanged.
+
+    The text does not depend on `args`, to which Ray Data appends advice on retries.
+
+    Attributes:
+        message: the line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class DamagedPayload(MaepressError):

@@ -24,6 +24,7 @@ from pipeline.dataset.row_groups import Span, Wanted, read_spans
 from pipeline.dataset.samples import Content, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Sample, sample_of
 from pipeline.execution import ray_flow
+from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import pack, unpack
 from pipeline.execution.setting_types import parse_range
@@ -80,6 +81,7 @@ def _read(table: pa.Table, archive: Archive, wanted: Wanted, columns: Sequence[s
         yield from read_spans(archive.images, unpack(cell), wanted, columns)
 
 
+@raise_in_first_call
 class _Decoder:
     """An actor with the archive's models; turns tables of rows into columns of samples."""
 

@@ -36,6 +36,7 @@ from pipeline.archive.shard_reader import scan_shard
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import VideoResult, write_videos
 from pipeline.execution import ray_flow
+from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
@@ -168,6 +169,7 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
             yield item_rows(_Outcome(f"shard {path}", reason=str(e)))
 
 
+@raise_in_first_call
 class _Decoder:
     """An actor with the archive's models.
 

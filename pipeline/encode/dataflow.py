@@ -26,6 +26,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.encode import ray_tasks, stages, wire
 from pipeline.encode.settings import EncodeSettings
+from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import Streams, own_device
 from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import plan_resources
@@ -150,10 +151,12 @@ def _context() -> DataContext:
     context.target_max_block_size = None  # a row is a piece, whose size the plan has chosen: never split
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else the driver gets a wrapper without the error's class
     context.issue_detectors_config.detectors = []  # they print advice into the progress display
     return context
 
 
+@raise_in_first_call
 class _Encoder:
     """The actor of the stage `analyse`, with a model."""
 

@@ -34,6 +34,7 @@ def context() -> DataContext:
     made.target_max_block_size = BLOCK_BYTES
     made.enable_progress_bars = False
     made.print_on_execution_start = False
+    made.raise_original_map_exception = True  # else the driver gets a wrapper without the error's class
     made.execution_no_progress_timeout_s = -1  # wait for a machine without a time limit
     return made
 

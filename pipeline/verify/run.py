@@ -27,6 +27,7 @@ from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.archive.shards import Shard
 from pipeline.execution import ray_flow
+from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
@@ -207,6 +208,7 @@ def _check(
             yield item_rows(_Finding(f"shard {path}", problem=str(e)))
 
 
+@raise_in_first_call
 class _SampleDecoder:
     """An actor with the archive's models: turns rows into findings, and passes findings on."""
 

@@ -1,6 +1,7 @@
 """Exit statuses and the one line that explains a mistake."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 import ray
 from pydantic import BaseModel, ConfigDict, Field
 
+import maepress
 from jobs.framework.job import DONE, FAILED, INTERRUPTED, MISTAKE, Job, guard, users_mistake
 from jobs.framework.output import Output
 from jobs.framework.ray_session import ray_session
-from model.core.errors import DamagedPayload, MaepressError
+from model.core.errors import DamagedPayload, MaepressError, WrongModel
+from pipeline.execution.actor_errors import raise_in_first_call
 
 
 class Settings(BaseModel):
@@ -96,8 +99,37 @@ def test_the_mistake_is_found_inside_what_ray_wraps_around_it(ray_here: None) ->
 
     with pytest.raises(Exception) as in_data:
         ray.data.range(1).map_batches(stage).materialize()
-    assert str(users_mistake(in_data.value)) == "payload 8 is damaged"
+    found = users_mistake(in_data.value)
+    assert type(found) is DamagedPayload
+    assert str(found) == "payload 8 is damaged"
     assert users_mistake(ValueError("x")) is None
+
+
+def test_the_mistake_is_found_behind_an_actor_that_could_not_be_constructed(ray_here: None) -> None:
+    @raise_in_first_call
+    class Stage:
+        def __init__(self, model: str) -> None:
+            raise WrongModel(f"{model} is another model\nModuleNotFoundError: not what happened")
+
+        def __call__(self, batch: dict[str, object]) -> dict[str, object]:
+            return batch
+
+    with pytest.raises(Exception) as raised:
+        ray.data.range(1).map_batches(Stage, fn_constructor_args=("base",), concurrency=1).materialize()
+    found = users_mistake(raised.value)
+    assert type(found) is WrongModel
+    assert str(found) == "base is another model\nModuleNotFoundError: not what happened"
+
+
+def test_every_error_of_ours_keeps_its_class_and_its_text_between_processes() -> None:
+    for name in maepress.__all__:
+        kind = getattr(maepress, name)
+        if isinstance(kind, type) and issubclass(kind, MaepressError):
+            error = kind("the archive has no image 'a'")
+            error.args = ("what a library made of it",)
+            copy = pickle.loads(pickle.dumps(error))
+            assert type(copy) is kind
+            assert str(copy) == "the archive has no image 'a'"
 
 
 def test_a_session_uses_a_connection_that_exists_and_leaves_it(ray_here: None) -> None:
