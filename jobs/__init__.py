@@ -1,1 +1,1 @@
-"""What a person or a scheduler starts: one module a job, each `maepress NAME` and `python -m jobs.NAME`."""
+"""The command line, the web pages and the demo: what a person or a scheduler starts."""

@@ -1,4 +1,4 @@
-"""`maepress`: what its first argument names."""
+"""The command line `maepress`: finds the job that its first argument names and runs it."""
 
 import sys
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from jobs.framework.job import guard
 from jobs.framework.registry import NAMES, load
 from model.core.errors import MaepressError
 
-HEAD = """maepress learns an image codec from an archive's own images and presses the archive with it.
+HEAD = """maepress learns an image codec from your own images and compresses them into an archive.
 
-usage: maepress JOB ... [options]        (maepress JOB --help says more)
+usage: maepress JOB ... [options]        (maepress JOB --help describes it)
 
 jobs:
 """
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; the process's own when None.
 
     Returns:
-        The exit status (`jobs.framework.job` says what each means).
+        The exit status, as `jobs.framework.job` defines it.
     """
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help", "help"):

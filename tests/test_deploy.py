@@ -173,3 +173,9 @@ def test_the_image_copies_files_that_exist() -> None:
         if line.startswith("COPY"):
             *sources, _ = line.split()[2:]
             assert all((ROOT / source).exists() for source in sources), line
+
+
+def test_the_image_has_every_package_of_ours() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    for name in ("maepress", "jobs", "pipeline", "model"):
+        assert f" {name} ./{name}\n" in text

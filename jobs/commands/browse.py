@@ -11,16 +11,21 @@ from model.core.errors import MaepressError
 
 
 class BrowseSettings(BaseModel):
-    """Which archive, where the page is served, and how much of the machine it may take."""
+    """Settings of `maepress browse`: archive, address, and limits on decoding and memory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
-    source: str = Field("", description="where the images came from, to be shown beside; empty: not at hand")
-    host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own opens the archive")
-    port: int = Field(8757, ge=0, le=65535, description="port to listen on; 0: any that is free")
-    workers: int | None = Field(None, ge=1, le=256, description="images decoded at once; one a core if not given")
-    cache_mib: int = Field(256, ge=1, le=1 << 20, description="MiB of decoded images, as files, kept in memory")
+    source: str = Field(
+        "", description="folder or bucket that the images came from, shown beside them; empty: not shown"
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="address to listen on; others than loopback let everybody who reaches it read the archive",
+    )
+    port: int = Field(8757, ge=0, le=65535, description="port to listen on; 0: any free port")
+    workers: int | None = Field(None, ge=1, le=256, description="images decoded at once; one per core if not given")
+    cache_mib: int = Field(256, ge=1, le=1 << 20, description="MiB of memory for decoded images, as files")
 
 
 def _run(settings: BrowseSettings, output: Output) -> int:
@@ -42,10 +47,10 @@ def _run(settings: BrowseSettings, output: Output) -> int:
     )
     listener = _listen(settings.host, settings.port)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
-    output.line(f"http://{name}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
+    output.line(f"http://{name}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     sys.stdout.flush()
     if not here:
-        output.progress("whoever reaches this address can read the archive: there is no password")
+        output.progress("everybody who reaches this address can read the archive: there is no password")
     config = uvicorn.Config(app, log_level="warning", server_header=False, access_log=False)
     try:
         uvicorn.Server(config).run([listener])
@@ -64,10 +69,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 JOB = Job(
     name="browse",
-    summary="a web page over an archive: search, thumbnails, original beside pressed",
-    about="Serves a page over an archive until it is interrupted: totals and savings by folder, search, thumbnails "
-    "decoded on demand, each image large with its facts and, with --source, under a slider with its source. "
-    "Nothing is written. GET /image/KEY?format=webp&width=640 is a stable address of an image.",
+    summary="serve a web page over an archive: search, thumbnails, source beside compressed image",
+    about="Serves a page over an archive until it is interrupted: totals and savings per folder, search, thumbnails "
+    "decoded on demand, and each image at full size with its data and, with --source, a slider over its "
+    "source. Nothing is written. GET /image/KEY?format=webp&width=640 is a stable address of an image.",
     example="maepress browse s3://archive/photos --source s3://photos",
     settings=lambda: BrowseSettings,
     run=_run,

@@ -28,16 +28,16 @@ def _run(settings: "CompactSettings", output: Output) -> int:
         ("written", size(result.bytes_written)),
     ]
     if result.gave_way:
-        rows.append(("left for another job's change", f"{result.gave_way:,}"))
+        rows.append(("skipped because another job changed them", f"{result.gave_way:,}"))
     output.table("", rows)
     return DONE
 
 
 JOB: "Job[CompactSettings]" = Job(
     name="compact",
-    summary="join small shards; nothing is pressed again",
-    about="Joins small neighbouring shards, in bounded memory and copy on write: readers see the old ones or the "
-    "new one. A vacuum removes the old ones later.",
+    summary="join small shards; nothing is compressed again",
+    about="Joins small neighbouring shards in bounded memory. Readers see the old shards or the new one; a later "
+    "vacuum removes the old ones.",
     example="maepress compact s3://archive/photos --shard-mib 128",
     settings=_settings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress compress`: press one image into a `.mae` file."""
+"""`maepress compress`: compress one image into a `.mae` file."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class CompressSettings(TargetSettings):
-    """Which image, into which file, with which model, how closely."""
+    """Settings of `maepress compress`: image, file, model and target."""
 
-    image: str = Field(description="the image to press")
+    image: str = Field(description="the image to compress")
     out: str = Field(description="the file to write")
     model: str = Field("base", description="base (the shipped model), or the folder of another")
 
@@ -35,14 +35,14 @@ def _run(settings: CompressSettings, output: Output) -> int:
     if isinstance(reading, Rejected):
         raise MaepressError(f"{settings.image} is no readable image: {reading.reason}")
     if reading.picture is None:
-        raise UnsupportedImage(f"{settings.image} is of a kind that is kept as it is, not pressed: {reading.keep}")
+        raise UnsupportedImage(f"{settings.image} is of a kind that maepress does not compress: {reading.keep}")
     codec = Codec.load(local_model(settings.model))
     picture = reading.picture
     (latents,) = codec.analyse([picture], settings.target())
     if not latents.met:
         raise MaepressError(
-            f"{settings.image} cannot be pressed to {settings.target().described()} by this model: "
-            f"{_reached(latents)} is the nearest it comes"
+            f"{settings.image} cannot be compressed to {settings.target().described()} by this model: "
+            f"the nearest result is {_reached(latents)}"
         )
     payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)
     write_file(settings.out, payload)
@@ -53,16 +53,16 @@ def _run(settings: CompressSettings, output: Output) -> int:
 
 
 def _reached(latents: "Latents") -> str:
-    """What was measured of a pressed picture, in words."""
+    """The quality and the measured fidelity of a compressed picture, as text."""
     words = f"quality {latents.header.fine_quality:g}, {latents.psnr:.2f} dB"
     return words if latents.ms_ssim is None else f"{words}, MS-SSIM {latents.ms_ssim:.4f}"
 
 
 JOB = Job(
     name="compress",
-    summary="press one image into a file",
-    about="Presses one 8-bit image (JPEG, PNG, WebP ...) into a .mae file, with its ICC profile, EXIF and XMP. "
-    "Decoding it needs the same model.",
+    summary="compress one image into a file",
+    about="Compresses one 8-bit image (JPEG, PNG, WebP ...) into a .mae file, with its ICC profile, EXIF and XMP. "
+    "Decoding the file needs the same model.",
     example="maepress compress photo.jpg photo.mae --quality 45",
     settings=lambda: CompressSettings,
     run=_run,

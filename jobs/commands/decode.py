@@ -1,4 +1,4 @@
-"""`maepress decode`: give an archive's images back as files."""
+"""`maepress decode`: write an archive's images to files."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -29,8 +29,8 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
     rows: list[tuple[str, str | int]] = [
         ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
         ("decoded", result.latents),
-        ("back from JPEG XL", result.transcoded),
-        ("given back as they were", result.originals),
+        ("JPEGs from JPEG XL", result.transcoded),
+        ("written unchanged", result.originals),
         ("failed", result.failed),
         ("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"),
     ]
@@ -42,9 +42,9 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
 
 JOB: "Job[DecodeSettings]" = Job(
     name="decode",
-    summary="give an archive's images back as files",
-    about="Writes an archive's images to a folder or bucket: pressed ones decoded, the others byte for byte as they "
-    "were. An image that cannot be decoded is named, the rest goes on, and the exit status is 1.",
+    summary="write an archive's images to files",
+    about="Writes an archive's images to a folder or bucket: compressed ones decoded, the others byte for byte as "
+    "their sources. An image that cannot be decoded is reported, the others are written, and the exit status is 1.",
     example="maepress decode s3://archive/photos restored --keys '2024/*' --format png",
     settings=_settings,
     run=_run,

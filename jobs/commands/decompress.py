@@ -1,4 +1,4 @@
-"""`maepress decompress`: a `.mae` file back to an image."""
+"""`maepress decompress`: decode one `.mae` file to an image."""
 
 import sys
 
@@ -11,13 +11,13 @@ from model.core.errors import MaepressError
 
 
 class DecompressSettings(BaseModel):
-    """Which file, into which image, with which model."""
+    """Settings of `maepress decompress`: file, image and model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(description="the .mae file")
-    out: str = Field(description="the image to write; its suffix says the format (.png, .jpg, .webp, .tif)")
-    model: str = Field("base", description="the model that pressed it: base (the shipped one), or another's folder")
+    out: str = Field(description="the image to write; its suffix selects the format (.png, .jpg, .webp, .tif)")
+    model: str = Field("base", description="the model that compressed it: base (the shipped model) or a model's folder")
 
 
 def _run(settings: DecompressSettings, output: Output) -> int:
@@ -28,7 +28,9 @@ def _run(settings: DecompressSettings, output: Output) -> int:
 
     wanted = format_of(settings.out)
     if wanted is None:
-        raise MaepressError(f"{settings.out} does not say its format: end it with {', '.join(SUFFIXES.values())}")
+        raise MaepressError(
+            f"{settings.out} has no suffix of an image format: end it with {', '.join(SUFFIXES.values())}"
+        )
     payload = read_file(settings.file)
     codec = Codec.load(local_model(settings.model))
     try:
@@ -44,9 +46,9 @@ def _run(settings: DecompressSettings, output: Output) -> int:
 
 JOB = Job(
     name="decompress",
-    summary="turn a pressed file back into an image",
-    about="Turns a .mae file back into an image, with the ICC profile, EXIF and XMP of its source. "
-    "It needs the model that pressed the file.",
+    summary="decode one .mae file to an image",
+    about="Decodes a .mae file to an image, with the ICC profile, EXIF and XMP of its source. "
+    "It needs the model that compressed the file.",
     example="maepress decompress photo.mae photo.png",
     settings=lambda: DecompressSettings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress encode`: press a folder or bucket of images into an archive."""
+"""`maepress encode`: encode a folder or bucket of images into an archive."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -31,13 +31,13 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
 
 
 def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
-    """The result in words; what did not happen is left out."""
+    """Rows of a table with the result; counts of zero are left out."""
     from pipeline.monitoring.formatting import duration, size
 
     counts: list[tuple[str, int]] = [
-        ("pressed", result.latents),
+        ("compressed", result.latents),
         ("kept as JPEG XL", result.transcoded),
-        ("kept as they are", result.originals),
+        ("kept unchanged", result.originals),
         ("rejected", result.rejected),
         ("unchanged", result.unchanged),
         ("rejected before", result.rejected_before),
@@ -56,9 +56,9 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
 
 JOB: "Job[EncodeSettings]" = Job(
     name="encode",
-    summary="press what is new or changed into an archive",
-    about="Presses a folder or bucket of images into an archive, and makes the archive when there is none. It commits "
-    "as it goes: after any interruption the same command continues. Later it presses only what is new or has changed.",
+    summary="encode new and changed images into an archive",
+    about="Encodes a folder or bucket of images into an archive, and creates the archive if there is none. It commits "
+    "while it runs: after an interruption, the same command continues. Later runs encode only new and changed images.",
     example="maepress encode s3://photos/2024 s3://archive/photos --model models/photos --quality 45",
     settings=_settings,
     run=_run,

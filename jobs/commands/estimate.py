@@ -1,4 +1,4 @@
-"""`maepress estimate`: what pressing a source would save, take and cost."""
+"""`maepress estimate`: predict what encoding a source would save and cost, and how long it would take."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ def _run(settings: "EstimateSettings", output: Output) -> int:
 
     found = estimate(settings, notify=output.progress)
     output.result(found.to_dict())
-    output.table(f"{found.source}, pressed to {found.target}", _rows(found), ("", "estimate", "95 % interval"))
+    output.table(f"{found.source}, encoded to {found.target}", _rows(found), ("", "estimate", "95 % interval"))
     return DONE
 
 
@@ -45,7 +45,7 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
     shares = ", ".join(f"{status} {share:.0%}" for status, share in found.shares.items() if share)
     rows: list[tuple[Cell, ...]] = [
         ("source", f"{size(found.source_bytes)}, {found.objects:,} objects", None),
-        ("pressed for this", f"{found.sampled:,}", "everything" if found.census else None),
+        ("images encoded for this", f"{found.sampled:,}", "all of them" if found.census else None),
         ("bytes by outcome", shares, None),
         ("archive", *of_bytes(found.stored_bytes)),
         *((f"as {name}, same PSNR", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
@@ -53,8 +53,8 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
         ("work", *of_numbers(found.core_hours, "core-hours")),
         (f"time on {found.machine}", *of_hours(found.hours)),
         ("cost, once", *of_numbers(found.cost, "dollars")),
-        (f"{found.storage}, a month", f"{found.month_now:,.3g} dollars now", None),
-        ("saved a month", *of_numbers(found.month_saved, "dollars")),
+        (f"{found.storage}, per month", f"{found.month_now:,.3g} dollars now", None),
+        ("saved per month", *of_numbers(found.month_saved, "dollars")),
     ]
     if found.pays_back_months is not None:
         rows.append(("pays back after", f"{found.pays_back_months:,.2g} months", None))
@@ -63,9 +63,9 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[EstimateSettings]" = Job(
     name="estimate",
-    summary="what pressing a source would save, take and cost, from a sample",
-    about="Presses a sample drawn over the whole key range and predicts size, saving, time and cost for all of it, "
-    "each with a 95 % interval, beside leaving it as it is, WebP and AVIF. Nothing is written, no cluster is needed.",
+    summary="predict savings, time and cost of encoding a source, from a sample",
+    about="Encodes a sample from the whole key range and predicts size, saving, time and cost for the whole source, "
+    "each with a 95 % interval, compared with no encoding, WebP and AVIF. Nothing is written, no cluster is needed.",
     example="maepress estimate s3://photos/2024 --min-psnr 38 --machine c7i.4xlarge-spot --machines 8",
     settings=_settings,
     run=_run,

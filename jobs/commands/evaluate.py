@@ -1,4 +1,4 @@
-"""`maepress evaluate`: a model beside JPEG, WebP, AVIF and JPEG XL on given images, as a report."""
+"""`maepress evaluate`: compare a model with JPEG, WebP, AVIF and JPEG XL on given images, as a report."""
 
 import json
 import sys
@@ -23,13 +23,13 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
     from pipeline.evaluate.run import evaluate
     from pipeline.storage.open import open_target
 
-    out = open_target(settings.out)  # before the work, so that a full disk is not what an hour ends with
+    out = open_target(settings.out)  # before an hour of work, as it may not be writable
     found = evaluate(settings, notify=output.progress)
     result = found.to_dict()
     out.put("report.json", (json.dumps(result, indent=1) + "\n").encode())
     out.put("points.csv", found.points_csv().encode())
     out.put("floors.csv", found.floors_csv().encode())
-    out.put("report.html", render(found).encode())  # last: whoever sees it finds the others
+    out.put("report.html", render(found).encode())  # last: the files that it names exist by then
     output.result({name: value for name, value in result.items() if name != "by_image"})
     output.table(f"model {found.fingerprint} on {len(found.measured)} images", _rows(found), _columns(found))
     output.line(f"\n{out.url}/report.html, with report.json, points.csv and floors.csv beside it")
@@ -56,10 +56,10 @@ def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[EvaluateSettings]" = Job(
     name="evaluate",
-    summary="measure a model against JPEG, WebP, AVIF and JPEG XL; an HTML report",
-    about="Measures rate, fidelity and speed of a model beside JPEG, WebP, AVIF and JPEG XL on the same images, and "
-    "writes one HTML page that needs nothing else, with plots, bytes saved, and the best and worst images under a "
-    "slider; the numbers are beside it as JSON and CSV.",
+    summary="compare a model with JPEG, WebP, AVIF and JPEG XL in an HTML report",
+    about="Measures rate, fidelity and speed of a model and of JPEG, WebP, AVIF and JPEG XL on the same images. "
+    "Writes one self-contained HTML page with plots, bytes saved, and a slider for the best and worst images, and the "
+    "numbers as JSON and CSV.",
     example="maepress evaluate photos --out report --model models/photos",
     settings=_settings,
     run=_run,

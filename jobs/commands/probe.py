@@ -1,4 +1,4 @@
-"""`maepress probe`: what can be told of images from their latents."""
+"""`maepress probe`: train a classifier on an archive's latents and test it on images held out."""
 
 import sys
 from collections.abc import Callable
@@ -23,9 +23,9 @@ def _run(settings: "ProbeSettings", output: Output) -> int:
 
     found = probe(settings, notify=output.progress)
     output.result(found.to_dict())
-    output.line(f"{found.learned:,} images learned from, {found.held_out:,} asked about")
+    output.line(f"{found.learned:,} training images, {found.held_out:,} test images")
     if found.without_label:
-        output.line(f"{found.without_label:,} images have no label by this rule and took no part")
+        output.line(f"{found.without_label:,} images have no label by this rule and were left out")
     outcomes = {f"from latents ({found.content})": found.latents}
     if found.pixels is not None:
         outcomes["from decoded pixels"] = found.pixels
@@ -37,23 +37,23 @@ def _run(settings: "ProbeSettings", output: Output) -> int:
 
 
 def _seconds(spent: float, processor: float) -> str:
-    return f"{spent:,.1f} s ({processor:,.1f} s of a core)"
+    return f"{spent:,.1f} s ({processor:,.1f} s of processor time)"
 
 
 _FACTS: "dict[str, Callable[[Outcome], str]]" = {
     "accuracy": lambda outcome: f"{outcome.report.accuracy:.1%}",
     "reading, once": lambda outcome: _seconds(outcome.read_seconds, outcome.read_cpu_seconds),
     "learning": lambda outcome: _seconds(outcome.learn_seconds, outcome.learn_cpu_seconds),
-    "multiply-adds an image": lambda outcome: f"{outcome.multiply_adds / 1e6:,.1f} M",
-    "numbers a position": lambda outcome: f"{outcome.numbers:,}",
+    "multiply-adds per image": lambda outcome: f"{outcome.multiply_adds / 1e6:,.1f} M",
+    "numbers per position": lambda outcome: f"{outcome.numbers:,}",
 }
 
 
 JOB: "Job[ProbeSettings]" = Job(
     name="probe",
-    summary="learn labels from latents, without decoding: precision, recall, f1 a class",
-    about="Trains a small head on the quantised latents of an archive's images and asks it about images held out, "
-    "beside the same head on decoded pixels at equal compute, with the time of both. Runs here, without a cluster.",
+    summary="classify images by their latents, without decoding: precision, recall, F1 per class",
+    about="Trains a small head on the quantised latents of an archive's images and tests it on images held out, "
+    "compared with the same head on decoded pixels at equal compute, with the time of both. Needs no cluster.",
     example="maepress probe s3://archive/photos --label-from-key '/(cat|dog)[^/]*$'",
     settings=_settings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress restore`: back to an older version."""
+"""`maepress restore`: make an older version of an archive the current one."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -22,15 +22,15 @@ def _run(settings: "RestoreSettings", output: Output) -> int:
     result = restore(settings)
     output.result(result.to_dict())
     content = f"{result.rows:,} images in {result.shards:,} shards"
-    output.line(f"version {result.version} is version {result.restored} again: {content}")
+    output.line(f"version {result.version} now equals version {result.restored}: {content}")
     return DONE
 
 
 JOB: "Job[RestoreSettings]" = Job(
     name="restore",
-    summary="go back to an older version, rows and rejections alike",
-    about="Makes an older version of an archive the current one. Nothing is lost: what came after stays in the "
-    "history, and a restore can be undone by another. A later encode or sync presses again what that version lacks.",
+    summary="go back to an older version of rows and rejections",
+    about="Makes an older version of an archive the current one. Nothing is lost: later versions stay in the "
+    "history, and another restore undoes this one. A later encode or sync adds what the restored version lacks.",
     example="maepress restore s3://archive/photos 41",
     settings=_settings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress status`: what an archive holds."""
+"""`maepress status`: count what an archive holds."""
 
 import sys
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def _run(settings: "StatusSettings", output: Output) -> int:
 
 
 def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """A run's summary as a row of a table; one that failed has its error where the counts would be."""
+    """A run's record as a row of a table; a failed run has its error in place of the byte counts."""
     from pipeline.monitoring.formatting import duration, size
 
     head = (run["run"], run["job"], run["outcome"], duration(run["seconds"]))
@@ -57,14 +57,14 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
-    """The counts in words; what there is none of is left out."""
+    """Rows of a table with the totals; counts of zero are left out."""
     from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, Cell]] = [
         ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),
-        ("pressed", found.latents),
+        ("compressed", found.latents),
         ("kept as JPEG XL", found.transcoded),
-        ("kept as they are", found.originals),
+        ("kept unchanged", found.originals),
         ("rejected", found.rejected),
         ("source", size(found.source_bytes)),
     ]
@@ -85,7 +85,7 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
 JOB: "Job[StatusSettings]" = Job(
     name="status",
     summary="show counts, bytes, ratio, quality, models, rejections, versions",
-    about="Shows what an archive holds, from its tables alone: no payload is read.",
+    about="Shows what an archive holds. It reads the tables only, no payloads.",
     example="maepress status s3://archive/photos --json",
     settings=_settings,
     run=_run,

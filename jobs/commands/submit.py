@@ -1,4 +1,4 @@
-"""`maepress submit`: any other job, on a cluster."""
+"""`maepress submit`: run any other job on a cluster."""
 
 import argparse
 import os
@@ -17,15 +17,15 @@ from jobs.framework.settings import resolve
 from model.core.errors import MaepressError
 
 _WRITTEN = ("archive", "dest", "out")
-"""Settings that say where a job writes."""
+"""Settings that name where a job writes."""
 
 
 class SubmitSettings(BaseModel):
-    """Which job, on which cluster."""
+    """Settings of `maepress submit`: job, cluster and name of the submission."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    job: str = Field(description="the job with its arguments, behind --, as it would be typed on the cluster")
+    job: str = Field(description="the job with its arguments, after --, as you would type it on the cluster")
     address: str = Field(
         "", description="the cluster's job server, http://HOST:8265; empty: RAY_ADDRESS, or this machine's"
     )
@@ -34,19 +34,19 @@ class SubmitSettings(BaseModel):
         "",
         pattern=r"^[A-Za-z0-9_.-]*$",
         max_length=200,
-        description="what the submission is called; empty: job, date and a hash of its arguments and configuration, so "
-        "that the same job is submitted once a day (UTC) and followed when it is there already",
+        description="name of the submission; empty: job, date and a hash of its arguments and configuration, so that "
+        "the same job is submitted once per day (UTC) and followed if it was submitted before",
     )
     requirements: str = Field(
-        "", description="a requirements file that each machine installs first; empty where the machines have them"
+        "", description="a requirements file that each machine installs first; empty if the machines have them"
     )
 
 
 class _WordsBehindDashes(Parser):
-    """`[options] -- JOB ...`: what is behind the dashes becomes one argument, quoted so that it comes apart again."""
+    """Parses `[options] -- JOB ...`: the words after the dashes become one argument, quoted for `shlex.split`."""
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """As the parent's."""
+        """Parse the arguments; see `Parser.parse`."""
         words = list(argv)
         if "--" in words:
             at = words.index("--")
@@ -62,12 +62,14 @@ def _run(settings: SubmitSettings, output: Output) -> int:
     runtime = environment(os.environ, settings.requirements)
     name = settings.submission_id or submission_id_of(words, config, runtime["env_vars"], datetime.now(UTC).date())
     cluster = Cluster(settings.address)
-    fresh = cluster.submit(f"python -m jobs {shlex.join(words)}", name, runtime)
+    fresh = cluster.submit(f"python -m maepress {shlex.join(words)}", name, runtime)
     if fresh:
         output.progress(f"submitted {name} to {cluster.address}")
     else:
         state = cluster.status(name)
-        output.progress(f"{name} is there already ({state}) and is not submitted again; --submission-id NAME does")
+        output.progress(
+            f"{name} was submitted before ({state}) and is followed; to submit it again, give --submission-id NAME"
+        )
     if not settings.wait:
         output.result({"submission_id": name, "submitted": fresh, "status": cluster.status(name)})
         output.line(name)
@@ -76,20 +78,23 @@ def _run(settings: SubmitSettings, output: Output) -> int:
     try:
         ended = cluster.follow(name, lambda text: print(text, end="", file=stream, flush=True))
     except KeyboardInterrupt:
-        output.progress(f"{name} goes on; the same command follows it again, `ray job stop {name}` stops it")
+        output.progress(f"{name} continues; the same command follows it again, `ray job stop {name}` stops it")
         return INTERRUPTED
     output.result({"submission_id": name, "submitted": fresh, "status": ended.status, "exit_status": ended.exit_status})
     output.progress(f"{name}: {ended.status.lower()}, exit status {ended.exit_status}")
-    if ended.message and ended.exit_status and "exit code" not in ended.message:  # it never came to run
+    if ended.message and ended.exit_status and "exit code" not in ended.message:  # it never started
         output.progress(ended.message)
     return ended.exit_status
 
 
 def _checked(words: Sequence[str]) -> str | None:
-    """Refuse here what the cluster would refuse minutes later; returns the job's configuration file.
+    """Check the job here, as the cluster would refuse it only minutes later.
+
+    Returns:
+        The job's configuration file, if it has one.
 
     Raises:
-        MaepressError: for an unknown job, wrong arguments, and places that the cluster cannot have.
+        MaepressError: for an unknown job, wrong arguments, and local paths that the cluster does not share.
     """
     from jobs.framework.registry import NAMES, load
 
@@ -102,7 +107,9 @@ def _checked(words: Sequence[str]) -> str | None:
     for name in ("json", "quiet"):
         flags.pop(name, None)
     if config is not None and (os.path.isabs(config) or ".." in Path(config).parts):
-        raise MaepressError(f"{config} must lie in this folder, which is what the cluster gets, and be named from here")
+        raise MaepressError(
+            f"{config} must lie in this folder, which is sent to the cluster, and be given as a relative path"
+        )
     kind: type[BaseModel] = job.settings()  # type: ignore[assignment]  # each job has its own settings class
     settings = resolve(kind, flags, positionals=job.positionals, config=config)
     for name in _WRITTEN:
@@ -118,10 +125,10 @@ def _checked(words: Sequence[str]) -> str | None:
 JOB: "Job[SubmitSettings]" = Job(
     name="submit",
     summary="run any of these jobs on a cluster",
-    about="Sends a job to a Ray cluster: packs this folder (without what Git ignores, .git, .venv and build), passes "
-    "the MAEPRESS_* variables, shows the job's logs and ends with its exit status. A connection that breaks is made "
-    "anew; a job that was submitted today already is followed instead of being submitted again. Credentials do not "
-    "travel: the cluster's machines have their own.",
+    about="Sends a job to a Ray cluster: packs this folder (without .git, .venv, build and files that Git ignores), "
+    "passes the MAEPRESS_* variables, shows the job's logs and ends with its exit status. It reconnects when the "
+    "connection breaks. A job that was submitted before on the same day is followed, not submitted again. Credentials "
+    "are not sent: the cluster's machines have their own.",
     example="maepress submit --address http://127.0.0.1:8265 -- sync nightly.yaml",
     settings=lambda: SubmitSettings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress sync`: the nightly job."""
+"""`maepress sync`: make an archive match its source; the nightly job."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ def _run(settings: "SyncSettings", output: Output) -> int:
     open_source(settings.source)  # before Ray starts, so that a mistyped place is answered at once
     if settings.dry_run:
         result = sync(settings, quiet=output.quiet)
-        output.table("this would be done", _plan_in_words(result.plan), ("", "images", "bytes"))
+        output.table("planned", _plan_in_words(result.plan), ("", "images", "bytes"))
     else:
         with ray_session():
             result = sync(settings, quiet=output.quiet)
@@ -45,17 +45,17 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
     from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, int, int | None]] = [
-        ("press what is new", plan.new, plan.new_bytes),
-        ("press what changed", plan.changed, plan.changed_bytes),
-        ("press again", plan.stale, plan.stale_bytes),
+        ("encode new images", plan.new, plan.new_bytes),
+        ("encode changed images", plan.changed, plan.changed_bytes),
+        ("encode again", plan.stale, plan.stale_bytes),
         ("retire", plan.retire, plan.gone_bytes if plan.retire else 0),
-        ("leave as it is", plan.unchanged, None),
-        ("press again another time", plan.stale_left, None),
-        ("keep although gone", plan.withheld, plan.gone_bytes),
-        ("leave as refused before", plan.rejected, None),
+        ("unchanged", plan.unchanged, None),
+        ("encode again in a later run", plan.stale_left, None),
+        ("keep although the source is gone", plan.withheld, plan.gone_bytes),
+        ("rejected before", plan.rejected, None),
         ("shards to write", plan.units, None),
     ]
-    always = 4  # the first four say what would be done, also where that is nothing
+    always = 4  # the first four are shown even if they are zero
     return [
         (name, count, None if bytes_ is None else size(bytes_))
         for i, (name, count, bytes_) in enumerate(rows)
@@ -65,10 +65,10 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[SyncSettings]" = Job(
     name="sync",
-    summary="the nightly job: press what is new or changed, retire what is gone, renew",
-    about="Makes an archive the image of its source: presses what is new or changed, retires rows whose source is gone "
-    "(unless these are suspiciously many), and presses again what another model or target pressed, if asked to. CONFIG "
-    "holds the settings by their names, at least source and archive. The exit status is 1 when rows were not retired.",
+    summary="the nightly job: encode new and changed images, retire rows whose source is gone",
+    about="Makes an archive match its source: encodes new and changed images, retires rows whose source is gone "
+    "(unless these are suspiciously many), and, with --repress, encodes again what was encoded with another model or "
+    "target. CONFIG holds the settings by name, at least source and archive. The exit status is 1 when rows were not retired.",
     example="maepress sync nightly.yaml --dry-run",
     settings=_settings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress train`: learn a codec from images."""
+"""`maepress train`: train a codec on images."""
 
 import sys
 from dataclasses import asdict
@@ -43,9 +43,9 @@ def _run(settings: "TrainSettings", output: Output) -> int:
 
 JOB: "Job[TrainSettings]" = Job(
     name="train",
-    summary="learn a codec from images, or adapt one to them",
-    about="Learns a codec from a folder or bucket of images with any number of DDP workers. Without a limit it goes "
-    "on until it is interrupted; the same command continues where it stopped. MODEL holds the best one by validation.",
+    summary="train a codec on images, or adapt one to them",
+    about="Trains a codec on a folder or bucket of images with any number of DDP workers. Without a limit it runs "
+    "until it is interrupted; the same command continues where it stopped. MODEL is the best model by validation loss.",
     example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",
     settings=_settings,
     run=_run,

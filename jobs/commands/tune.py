@@ -1,4 +1,4 @@
-"""`maepress tune`: find the settings that a training learns best with."""
+"""`maepress tune`: search for the best training settings."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -37,9 +37,9 @@ def _run(settings: "TuneSettings", output: Output) -> int:
 
 JOB: "Job[TuneSettings]" = Job(
     name="tune",
-    summary="find the settings that a training learns best with",
-    about="Trains many times for some minutes, each with settings drawn at random; those that fall behind are stopped "
-    "early. Writes the table of trials, their curves, and the best settings as a file that train takes.",
+    summary="search for the best training settings",
+    about="Runs many short trainings with random settings and stops the worst ones early. Writes the table of trials, "
+    "their curves, and the best settings as a configuration file for train.",
     example="maepress tune s3://photos/2024 --out tuning --trials 12 --minutes 5",
     settings=_settings,
     run=_run,

@@ -1,4 +1,4 @@
-"""`maepress vacuum`: remove files that nothing needs any more."""
+"""`maepress vacuum`: remove files that are no longer needed."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
         ("unfinished files and uploads", f"{result.unfinished:,}"),
     ]
     if result.spared_for:
-        rows.append(("files spared for running jobs", ", ".join(result.spared_for)))
+        rows.append(("files kept for running jobs", ", ".join(result.spared_for)))
     output.table("would be removed" if settings.dry_run else "removed", rows)
     return DONE
 
@@ -38,8 +38,8 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
 JOB: "Job[VacuumSettings]" = Job(
     name="vacuum",
     summary="remove files that no recent version and no running job needs",
-    about="Removes shards that were replaced long ago, and what killed runs have left. Versions older than the given "
-    "hours cannot be restored afterwards. Safe beside running jobs.",
+    about="Removes shards that were replaced long ago, and files that killed runs left. Versions older than the given "
+    "hours cannot be restored afterwards. Safe while other jobs run.",
     example="maepress vacuum s3://archive/photos --hours 72 --dry-run",
     settings=_settings,
     run=_run,

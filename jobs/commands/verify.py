@@ -1,4 +1,4 @@
-"""`maepress verify`: check that an archive still gives everything back."""
+"""`maepress verify`: check an archive's payloads, and decode a sample of them."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("bytes", size(result.payload_bytes)),
         ("decoded", result.decoded),
         ("compared with their source", result.compared),
-        ("source gone or changed since", result.changed),
+        ("source gone or changed", result.changed),
         ("problems", result.failed),
         ("time", duration(result.seconds)),
     ]
@@ -44,8 +44,8 @@ def _run(settings: "VerifySettings", output: Output) -> int:
 JOB: "Job[VerifySettings]" = Job(
     name="verify",
     summary="check every payload, and decode a sample to its recorded PSNR",
-    about="Reads every payload of an archive and checks it (checksum, header, hash of what is kept as it is), and "
-    "decodes a sample. With --source, its PSNR is measured again. The exit status is 1 when anything does not hold.",
+    about="Reads and checks every payload of an archive (checksum, header, hash of unchanged sources), and decodes a "
+    "sample. With --source, the sample's PSNR is measured again. The exit status is 1 if any check fails.",
     example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
     settings=_settings,
     run=_run,

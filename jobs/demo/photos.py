@@ -1,9 +1,9 @@
-"""The demo's archive: photographs from scikit-image's and scikit-learn's wheels, cut and scaled into some 220 files.
+"""The demo's images: photographs from the wheels of scikit-image and scikit-learn, cut and scaled into about 220 files.
 
-    python -m jobs.demo.photos FOLDER --count 40    # some of them, spread over all subjects, for the tutorial
+    python -m jobs.demo.photos FOLDER --count 40    # some of them, from all subjects, for the tutorial
 
-The same files come out every time: a photograph's name seeds its cuts. Beside the photographs there are the files that
-a real bucket has too: a scan in 16 bits, a CMYK print file, one upload that broke off.
+The files are the same every time: a photograph's name seeds its crops. There are also files that a real bucket has: a
+16-bit scan, a CMYK print file, an upload that broke off.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SUBJECTS: dict[str, tuple[Path, ...]] = {
     ),
 }
 CUTS = 12
-"""Files made of each photograph."""
+"""Files per photograph."""
 SMALLEST, LARGEST = 160, 640
 """Shortest and longest side of a file in pixels."""
 FORMATS = ("jpeg-95", "jpeg-90", "png", "jpeg-85", "webp-90", "jpeg-75")
@@ -55,7 +55,7 @@ class DemoFile:
 
 
 def demo_files() -> Iterator[DemoFile]:
-    """Every file of the demo's archive, in nested prefixes, always the same."""
+    """All files of the demo, under nested prefixes, the same every time."""
     for subject, paths in SUBJECTS.items():
         for path in paths:
             with Image.open(path) as photo:
@@ -65,13 +65,13 @@ def demo_files() -> Iterator[DemoFile]:
 
 
 def _cuts(subject: str, name: str, photo: Image.Image) -> Iterator[DemoFile]:
-    """Random pieces of a photograph at random sizes, in the formats in turn."""
+    """Random crops of a photograph at random sizes, in each of the formats in turn."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     for n in range(CUTS):
         width, height = (int(side * rng.uniform(0.6, 1.0)) for side in photo.size)
         left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
         piece = photo.crop((left, top, left + width, top + height))
-        # Scaled down by a fifth at least, so that the source's own compression does not decide what can be pressed.
+        # Scaled down by at least a fifth, so that compression artefacts of the photograph do not limit the gain.
         scale = min(0.8, LARGEST / max(piece.size)) * rng.uniform(0.7, 1.0)
         scale = max(scale, min(1.0, SMALLEST / min(piece.size)))
         piece = piece.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
@@ -93,7 +93,7 @@ def _encode(image: Image.Image, kind: str) -> bytes:
 
 
 def _awkward() -> Iterator[DemoFile]:
-    """What a real bucket has beside plain photographs."""
+    """Other files that a real bucket has."""
     with Image.open(SKIMAGE / "coffee.png") as file:
         coffee = file.convert("RGB").resize((420, 280))
     with Image.open(SKIMAGE / "astronaut.png") as file:
@@ -114,9 +114,11 @@ def _awkward() -> Iterator[DemoFile]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write some of the files to a folder."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.demo.photos", description="photographs to try maepress on")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.demo.photos", description="write photographs to try maepress with"
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=40, help="about so many")
+    parser.add_argument("--count", type=int, default=40, help="number of photographs, roughly")
     options = parser.parse_args(argv)
     photos = [file for file in demo_files() if not file.key.startswith("mixed/")]
     for file in photos[:: max(1, len(photos) // options.count)]:

@@ -1,4 +1,4 @@
-"""The demo's last table: what came out of it, in words that need no manual."""
+"""The demo's last table: its results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from pipeline.monitoring.formatting import duration, size
 
 
 def report(
-    pressed: Mapping[str, Any],
+    encoded: Mapping[str, Any],
     verified: Mapping[str, Any],
     restored: Mapping[str, Any],
     status: Mapping[str, Any],
@@ -18,31 +18,31 @@ def report(
     """Print the table.
 
     Args:
-        pressed: result of `maepress encode --json`.
+        encoded: result of `maepress encode --json`.
         verified: of `verify`.
         restored: of `decode`.
         status: of `status`.
-        seconds: that all of it took.
+        seconds: duration of the demo.
     """
     psnr = status["psnr"]
-    fidelity = "nothing was pressed"
+    fidelity = "nothing was compressed"
     if psnr["mean"] is not None:
         fidelity = f"{psnr['mean']:.1f} dB PSNR on average, {psnr['least']:.1f} dB at worst"
     rows = [
         ("objects", f"{status['rows'] + status['rejected']} in the source, {status['rows']} in the archive"),
-        ("  pressed", f"{status['latents']}, coded by the model"),
+        ("  compressed", f"{status['latents']}, by the model"),
         (
             "  kept",
-            f"{status['originals'] + status['transcoded']}, without loss: of another kind, or no gain in pressing",
+            f"{status['originals'] + status['transcoded']}, lossless: of another kind, or not smaller when compressed",
         ),
-        ("  rejected", f"{status['rejected']}, unreadable: `maepress status` says why"),
+        ("  rejected", f"{status['rejected']}, unreadable: `maepress status` names the reasons"),
         ("source", size(status["source_bytes"])),
-        ("pressed", size(status["payload_bytes"])),
+        ("archive", size(status["payload_bytes"])),
         ("ratio", f"{status['source_bytes'] / status['payload_bytes']:.1f} times smaller"),
         ("fidelity", fidelity),
-        ("speed", f"{pressed['megapixels_per_second']:.2f} MP/s, all stages together"),
+        ("speed", f"{encoded['megapixels_per_second']:.2f} MP/s, all stages together"),
         ("verified", f"{verified['rows']} payloads read, {verified['decoded']} decoded, {verified['failed']} problems"),
         ("restored", f"{restored['written']} files, {restored['failed']} failed"),
         ("time", duration(seconds)),
     ]
-    Output().table("\nwhat came out of it", rows)
+    Output().table("\nresults", rows)

@@ -158,7 +158,7 @@ def _binary() -> str:
 
 
 def _free_ports(count: int) -> tuple[int, ...]:
-    """Ports that are free now and whose gRPC twin (SeaweedFS adds 10000) is free too."""
+    """Free ports whose gRPC counterparts (SeaweedFS adds 10000) are free as well."""
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
@@ -177,7 +177,7 @@ def _free_ports(count: int) -> tuple[int, ...]:
 
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until a write and a read work: the gateway answers before the volumes behind it do."""
+    """Wait until a write and a read work: the gateway answers before the volumes behind it do."""
     deadline = time.monotonic() + READY_SECONDS
     client = server.client()
     # Which of the two errors comes depends on what the gateway knows of the filer yet.

@@ -1,8 +1,8 @@
 """A command line from a settings class: every field becomes a flag or a positional argument.
 
-Nothing is validated here. Every value stays a string until `jobs.framework.settings` has merged it
-with the configuration file and the environment and given all of them to the settings class at once,
-so that a mistake reads the same wherever it was made.
+Nothing is validated here. Every value stays a string until `jobs.framework.settings` has merged it with the
+configuration file and the environment, and the settings class checks all values at once. So an error has the same text
+wherever the value came from.
 """
 
 import argparse
@@ -22,17 +22,17 @@ HELP_WIDTH = 110
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose every complaint is one `MaepressError`, without the usage in front of it."""
+    """An argument parser that raises one `MaepressError` per mistake and prints no usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
+        """Raise the error; argparse would print the usage and exit."""
         raise MaepressError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments; an unknown flag is answered with the nearest known one.
+        """Parse the arguments; the error for an unknown flag suggests the nearest known one.
 
         Raises:
-            MaepressError: for unknown flags, surplus arguments and flags without their value.
+            MaepressError: for unknown flags, surplus arguments and flags without a value.
         """
         values, unknown = self.parse_known_args(argv)
         if unknown:
@@ -61,27 +61,27 @@ def add_fields(
     """Add an argument for each field of the settings class.
 
     Args:
-        parser: where they go. A value that was not given does not appear in the parsed namespace at all.
+        parser: gets the arguments. A value that was not given is absent from the parsed namespace.
         settings: the class; field names become `--kebab-case`, descriptions become help.
-        positionals: fields given by position; never required here, since a file or the environment may give them.
-        metavars: what stands for the value in the help of some fields, where the type alone says too little.
+        positionals: fields given by position; never required here, as a file or the environment may give them.
+        metavars: placeholder of the value in the help, for fields whose type is not clear enough.
     """
-    where, what = parser.add_argument_group("arguments"), parser.add_argument_group("options")
+    arguments, options = parser.add_argument_group("arguments"), parser.add_argument_group("options")
     for name in positionals:
         field = settings.model_fields[name]
-        where.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=name.upper(), help=_describe(field))
+        arguments.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=name.upper(), help=_describe(field))
     for name, field in settings.model_fields.items():
         if name in positionals:
             continue
         flag, kind = f"--{name.replace('_', '-')}", core_type(field)
         if kind is bool:
-            what.add_argument(
+            options.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_describe(field)
             )
             continue
         choices = "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else None
         metavar = metavars.get(name) or choices or METAVARS.get(kind, "TEXT")
-        what.add_argument(flag, default=argparse.SUPPRESS, metavar=metavar, help=_describe(field))
+        options.add_argument(flag, default=argparse.SUPPRESS, metavar=metavar, help=_describe(field))
 
 
 def _describe(field: FieldInfo) -> str:
@@ -95,7 +95,7 @@ def _describe(field: FieldInfo) -> str:
 
 
 def _range(field: FieldInfo) -> str:
-    """The limits of a number in words, such as "0 to 63" or "above 0"."""
+    """The range of a number as text, such as "0 to 63" or "above 0"."""
     bounds: dict[type[Any], object] = {}
     for limit in field.metadata:
         for kind, value in (

@@ -1,7 +1,7 @@
-"""What every job shares: its command line, its settings, its exit status.
+"""What every job shares: command line, settings and exit status.
 
-Exit status 0: done. 1: done, but something in the archive failed (damaged payloads, wrong PSNR). 2: a mistake that the
-user can mend, said in one line. 130: interrupted.
+Exit status 0: done. 1: done, but a check of the archive failed (damaged payloads, wrong PSNR). 2: an error that the
+user can correct, reported in one line. 130: interrupted.
 """
 
 import argparse
@@ -26,21 +26,21 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Settings]):
-    """A job as the command line knows it.
+    """A job of the command line.
 
     Attributes:
         name: the word after `maepress`.
         summary: one line for the list of jobs.
-        about: a paragraph for the job's own help.
+        about: a paragraph for the job's help.
         example: one command that works.
-        settings: returns the settings class; a function, because importing it brings torch and Ray along.
+        settings: returns the settings class; a function, because importing the class may import torch and Ray.
         run: does the work; returns the exit status.
         positionals: settings given by position, in order.
-        metavars: what stands for the value of some settings in the help.
+        metavars: placeholders of some settings' values in the help.
         has_json: whether the job's result can be printed as JSON.
         by_config: whether the configuration file is given by position instead of by `--config`.
-        parse_with: the class of its command line's parser.
-        usage: the line that the help begins with; None for the positionals followed by the options.
+        parse_with: class of the argument parser.
+        usage: first line of the help; None: the positionals, then the options.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Job(Generic[Settings]):
         return ("config", *self.positionals) if self.by_config else self.positionals
 
     def main(self, argv: Sequence[str] | None = None) -> int:
-        """Parse, run, and turn mistakes into one line and an exit status.
+        """Parse the arguments and run the job; a user's mistake becomes one line and an exit status.
 
         Args:
             argv: arguments after the job's name; the process's own when None.
@@ -105,14 +105,20 @@ class Job(Generic[Settings]):
 
 
 def guard(action: Callable[[], int]) -> int:
-    """Run something and answer the user's mistakes with one line, interruption and a closed pipe with none."""
+    """Run a function; print one line for a user's mistake or an interruption, nothing for a closed pipe.
+
+    Returns:
+        The exit status.
+    """
     try:
         return action()
     except KeyboardInterrupt:
-        print("maepress: interrupted; the same command goes on from what is committed, if anything is", file=sys.stderr)
+        print(
+            "maepress: interrupted; the same command continues from the last commit, if there is one", file=sys.stderr
+        )
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output left (`| head`); without this, Python complains once more when it flushes on exit.
+        # The reader of our output has gone (`| head`). Without this, Python reports it again when it flushes on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as e:

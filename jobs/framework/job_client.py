@@ -1,6 +1,6 @@
-"""A job on a cluster, through the Ray Jobs API: sent once, its logs followed to the end, over broken connections too.
+"""A job on a cluster, through the Ray Jobs API: submitted once, its logs followed to the end, with reconnection.
 
-this folder, MAEPRESS_* --package--> job server --starts--> python -m jobs JOB ...   (on the head, in a copy of it)
+this folder, MAEPRESS_* --package--> job server --starts--> python -m maepress JOB ...   (on the head, in a copy of it)
                         <--logs, exit status--
 """
 
@@ -23,15 +23,15 @@ from model.core.errors import MaepressError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 EXCLUDED = (".?*", "build", "demo", "runs", "**/__pycache__", "*.egg-info")
-"""What of the folder stays here (Git's own list of ignored files holds beside it): histories, environments, caches.
-Not ".*", which would take the folder itself for hidden, as its name seen from inside is "."."""
+"""Parts of the folder that are not sent, besides the files that Git ignores: histories, environments, caches.
+Not ".*": that would match the folder itself, whose name is "." here."""
 PASSED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""Variables that travel beside MAEPRESS_*. Credentials never do: whoever may see a job may see its environment."""
+"""Variables that are sent besides MAEPRESS_*. Never credentials: everybody who can see a job sees its environment."""
 PATIENCE_SECONDS = 600.0
-"""How long a cluster may be out of reach before following its job is given up."""
+"""Time without contact to the cluster after which following a job ends."""
 _RETRY_SECONDS = 2.0
 _SILENCE_SECONDS = 120.0
-"""Silence after which a connection is made anew: a router in between may have forgotten it without a word."""
+"""Silence after which the client reconnects: a router may drop an idle connection without notice."""
 _REMEDY = "give --address http://HOST:8265 of a cluster that runs"
 _TOKEN_REMEDY = "RAY_AUTH_TOKEN or ~/.ray/auth_token must hold the cluster's (`ray get-auth-token` there shows it)"
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -39,7 +39,13 @@ _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a job ended: Ray's word for it, the exit status that stands for it here, Ray's message where it failed."""
+    """How a job ended.
+
+    Attributes:
+        status: Ray's name of the state.
+        exit_status: the exit status of `maepress submit`.
+        message: Ray's message, if the job failed.
+    """
 
     status: str
     exit_status: int
@@ -53,10 +59,10 @@ class Cluster:
         """Connect.
 
         Args:
-            address: http://HOST:8265; empty for what RAY_API_SERVER_ADDRESS or RAY_ADDRESS say, or this machine's.
+            address: http://HOST:8265; empty: from RAY_API_SERVER_ADDRESS or RAY_ADDRESS, else this machine's.
 
         Raises:
-            MaepressError: when nobody answers there, or our token is not the cluster's.
+            MaepressError: when no server answers, or it does not accept our token.
         """
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
@@ -64,11 +70,11 @@ class Cluster:
         self.address = address or _address_of_environment(os.environ)
         require_answer(self.address, f"no job server at {self.address}", _REMEDY)
         logging.getLogger("ray.dashboard.modules").setLevel(logging.ERROR)
-        with _without_variables(_ADDRESSES):  # they would go before an address that was given
+        with _without_variables(_ADDRESSES):  # they would take precedence over the given address
             try:
                 try:
                     self._client = JobSubmissionClient(self.address)
-                except AuthenticationError:  # a token goes only to who asks for one
+                except AuthenticationError:  # a token is sent only to a server that asks for one
                     headers = {"Authorization": f"Bearer {_token(os.environ, self.address)}"}
                     self._client = JobSubmissionClient(self.address, headers=headers)
             except AuthenticationError:
@@ -77,15 +83,18 @@ class Cluster:
                 raise MaepressError(f"no job server at {self.address} ({e}): {_REMEDY}") from None
 
     def submit(self, entrypoint: str, submission_id: str, environment: Mapping[str, Any]) -> bool:
-        """Send a job, once: False when there is one of that id already.
+        """Submit a job once.
 
         Args:
             entrypoint: the shell command.
             submission_id: unique on the cluster.
             environment: Ray's runtime environment.
 
+        Returns:
+            False if the cluster has a job with that id already.
+
         Raises:
-            MaepressError: when the cluster does not take it.
+            MaepressError: when the cluster refuses it.
         """
         try:
             self._client.submit_job(
@@ -95,24 +104,24 @@ class Cluster:
             if "already exists" in str(e):
                 return False
             reason = " ".join(str(e).split())
-            raise MaepressError(f"{self.address} does not take the job: {reason[:500]}") from None
+            raise MaepressError(f"{self.address} refuses the job: {reason[:500]}") from None
         return True
 
     def status(self, submission_id: str) -> str:
-        """Ray's word for where a job stands."""
+        """Ray's name of a job's state."""
         return str(self._client.get_job_info(submission_id).status.value)
 
     def follow(self, submission_id: str, show: Callable[[str], None]) -> Ended:
-        """Show a job's logs as they come, from their beginning, until it ends.
+        """Show a job's logs from their beginning until it ends.
 
-        A connection that breaks is made anew, and the logs go on where they stopped.
+        After a broken connection it reconnects, and the logs continue where they stopped.
 
         Args:
             submission_id: of the job.
-            show: is given text, lines or parts of them.
+            show: called with text: lines or parts of lines.
 
         Raises:
-            MaepressError: when the cluster is out of reach for too long; the job is none the worse for it.
+            MaepressError: when the cluster is out of reach for too long; the job itself continues.
         """
         return asyncio.run(self._follow(submission_id, show))
 
@@ -125,7 +134,7 @@ class Cluster:
             try:
                 seen = 0
                 async for text in _until_silent(self._client.tail_job_logs(submission_id)):
-                    if seen + len(text) > shown:  # a new connection tells everything from the beginning
+                    if seen + len(text) > shown:  # a new connection sends everything from the beginning
                         show(text[max(0, shown - seen) :])
                         shown, lost_since = seen + len(text), None
                     seen += len(text)
@@ -137,14 +146,13 @@ class Cluster:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > PATIENCE_SECONDS:
                     raise MaepressError(
-                        f"{self.address} is out of reach ({e}): the job goes on without us; "
-                        "the same command follows it again"
+                        f"{self.address} is out of reach ({e}): the job continues; the same command follows it again"
                     ) from None
             await asyncio.sleep(_RETRY_SECONDS)
 
 
 def environment(variables: Mapping[str, str], requirements: str) -> dict[str, Any]:
-    """The runtime environment: a copy of this folder, the settings' variables, packages where they are asked for.
+    """The runtime environment: a copy of this folder, the settings' variables and, on request, packages.
 
     Args:
         variables: of this process.
@@ -163,12 +171,12 @@ def environment(variables: Mapping[str, str], requirements: str) -> dict[str, An
 
 
 def submission_id_of(words: Sequence[str], config: str | None, variables: Mapping[str, str], day: date) -> str:
-    """What the same job is called all day: its name, the date, and a hash of all that it is told.
+    """A name that the same job has for a day: job, date, and a hash of arguments, configuration and variables.
 
     Args:
         words: the job and its arguments.
         config: its configuration file, None for none.
-        variables: what it gets of the environment.
+        variables: environment variables that it gets.
         day: the date.
     """
     told = hashlib.sha256(repr((list(words), sorted(variables.items()))).encode())
@@ -193,13 +201,13 @@ def _ended(info: Any) -> Ended:
 
 
 def _address_of_environment(variables: Mapping[str, str]) -> str:
-    """RAY_ADDRESS counts only where it is a job server's: it may name the cluster's inner port."""
+    """The first variable that holds a job server's URL. RAY_ADDRESS may also name the cluster's internal port."""
     given = (variables.get(name, "") for name in _ADDRESSES)
     return next((url for url in given if url.startswith(("http://", "https://"))), DEFAULT_ADDRESS)
 
 
 def _token(variables: Mapping[str, str], address: str) -> str:
-    """Our token, from where Ray's own tools take it.
+    """Our token, from the places that Ray's own tools use.
 
     Raises:
         MaepressError: when there is none.

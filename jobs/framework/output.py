@@ -1,4 +1,4 @@
-"""What a job prints: a small table for people, or JSON for scripts. Progress goes to standard error."""
+"""Output of jobs: a small table for people, or JSON for scripts. Progress goes to standard error."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ class Output:
     """Where a job's result goes.
 
     Attributes:
-        as_json: print `result` as JSON and no tables.
+        as_json: print the result as JSON and no tables.
         quiet: no progress on standard error.
     """
 
@@ -38,7 +38,7 @@ class Output:
         """
         if self.as_json:
             return
-        # A terminal's width counts only on a terminal; a file gets lines as long as they need to be.
+        # Lines are wrapped on a terminal only.
         console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
         table = Table(
             title=title or None,
@@ -67,7 +67,7 @@ class Output:
 
 
 def format_cell(cell: Cell) -> str:
-    """A cell as text: thousands apart, four digits of a fraction, a dash for nothing."""
+    """A cell as text: thousands separators, four significant digits of fractions, a dash for None."""
     if cell is None:
         return "-"
     if isinstance(cell, int):

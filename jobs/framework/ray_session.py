@@ -1,4 +1,4 @@
-"""Ray, started the same way by every job: the cluster that RAY_ADDRESS names, or this machine alone."""
+"""The Ray connection of every job: the cluster that RAY_ADDRESS names, or this machine alone."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ _REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """Connect to Ray for the duration of a `with` block; a connection that exists already is used and left as it is.
+    """Connect to Ray for a `with` block; an existing connection is used and stays open.
 
     Raises:
         MaepressError: when RAY_ADDRESS names a cluster that does not answer.
@@ -51,7 +51,7 @@ def _connect(address: str | None) -> None:
 
 
 def _start_here() -> None:
-    """Start Ray on this machine. It gives itself 30 seconds, which a busy machine may exceed: then again."""
+    """Start Ray on this machine; try again if it was not ready within its own limit of 30 seconds."""
     import ray
 
     from pipeline.execution.ray_init import start_ray
@@ -69,15 +69,15 @@ def _start_here() -> None:
 
 
 def require_answer(address: str, complaint: str, remedy: str) -> None:
-    """Refuse at once an address where nobody listens; Ray itself would try for minutes and then end the process.
+    """Refuse an address where no server listens; Ray itself would try for minutes and then end the process.
 
     Args:
-        address: HOST:PORT, with or without a scheme; other forms pass, as only Ray can judge them.
+        address: HOST:PORT, with or without a scheme; other forms are not checked.
         complaint: how the error begins.
         remedy: how it ends.
 
     Raises:
-        MaepressError: when nobody answers.
+        MaepressError: when no server answers.
     """
     host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
     if not (host and port.isdecimal()):

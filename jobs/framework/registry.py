@@ -1,4 +1,4 @@
-"""The list of jobs, and the way from a job's name to its module."""
+"""The list of jobs, and how a job's name leads to its module."""
 
 import importlib
 

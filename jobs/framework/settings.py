@@ -1,8 +1,8 @@
-"""Where a setting's value comes from: flags before the YAML file before the environment before the default.
+"""Settings from flags, a YAML file, environment variables and defaults, in this order of precedence.
 
 Why not pydantic-settings: it has the same layers, but its command line prints usages and tracebacks for mistakes, needs
-positional arguments to be declared in the settings class, and cannot say whether a bad value came from a flag, a line
-of the file or a variable.
+positional arguments to be declared in the settings class, and cannot report whether a bad value came from a flag, a
+line of the file or a variable.
 """
 
 import os
@@ -33,13 +33,13 @@ def resolve(
 
     Args:
         settings: the class to fill.
-        flags: what the command line gave, by field name.
+        flags: values from the command line, by field name.
         positionals: fields that are written without a flag (for messages only).
         config: path of a YAML file with a mapping of field names (`max-minutes` and `max_minutes` are the same).
         environ: variables; `MAEPRESS_MAX_MINUTES` sets `max_minutes`. Empty ones count as not set.
 
     Raises:
-        MaepressError: one line that names the value, where it came from and what is allowed.
+        MaepressError: one line that names the value, its origin and the allowed range.
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
@@ -85,13 +85,13 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
 
 
 def redact(text: str) -> str:
-    """The text with user names and passwords inside URLs taken out."""
-    # A secret key may hold a "/", so after a colon everything up to the "@" is taken for one.
+    """The text without the user names and passwords inside URLs."""
+    # A secret key may contain "/": after a colon, everything up to the "@" is removed.
     return re.sub(r"(\w://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)@", r"\1***@", text)
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str], positionals: tuple[str, ...]) -> str:
-    """One pydantic error as one line for the person who made it."""
+    """One pydantic error as one line for the user."""
     if not error["loc"]:
         return _reason(error)
     name = str(error["loc"][0])
@@ -102,7 +102,7 @@ def _explain(error: ErrorDetails, origins: Mapping[str, str], positionals: tuple
 
 
 def _reason(error: ErrorDetails) -> str:
-    """What is allowed, in plain words."""
+    """The allowed values, as text."""
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
@@ -131,5 +131,5 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def _number(value: float) -> str:
-    """A limit as people write it: 1 instead of 1.0."""
+    """A limit as text, without a needless fraction: 1, not 1.0."""
     return str(int(value)) if value == int(value) else str(value)

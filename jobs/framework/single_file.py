@@ -1,4 +1,4 @@
-"""One file by its path or URL, for the jobs that work on a single image."""
+"""Reads and writes one file by path or URL, for the jobs that work on a single image."""
 
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_store
@@ -15,7 +15,7 @@ def read_file(url: str) -> bytes:
 
 
 def write_file(url: str, data: bytes) -> None:
-    """Write one file or object; whoever reads it meanwhile sees the old bytes or all of the new ones.
+    """Write one file or object; a concurrent reader sees the old bytes or all of the new ones.
 
     Raises:
         StorageError: one line, when it cannot be written.

@@ -1,8 +1,8 @@
-"""One message of Ray's core that every actor pool of Ray Data causes, kept out of a user's terminal.
+"""Drops one message of Ray's core, which every actor pool of Ray Data causes, from standard error.
 
-Ray warns, as an error and from C++, that an actor cannot restart once the arguments of its constructor are lost
-with their node (ray issue 53727). Ray Data makes its actors so; here the arguments live with the driver, without which
-the job ends anyway. Python's logging does not see the message, and setting the core's log level prints one of its own.
+Ray's C++ code logs as an error that an actor cannot restart once the arguments of its constructor are lost with their
+node (Ray issue 53727). All actors of Ray Data are made so. Here the arguments live with the driver, and without the
+driver the job ends anyway. Python's logging does not see the message, and setting the core's log level prints another.
 """
 
 import os
@@ -16,9 +16,9 @@ UNWANTED = b"ray/issues/53727"
 
 @contextmanager
 def without_unwanted_lines() -> Iterator[None]:
-    """Drop unwanted lines that native code writes to standard error during a `with` block; all others pass.
+    """Drop unwanted lines that native code writes to standard error during a `with` block; pass all others.
 
-    Python's own `sys.stderr` goes straight to where it went, so that progress bars still see a terminal.
+    Python's own `sys.stderr` bypasses the filter, so that progress bars still see a terminal.
     """
     terminal = os.dup(2)
     source, sink = os.pipe()
@@ -26,7 +26,7 @@ def without_unwanted_lines() -> Iterator[None]:
     os.close(sink)
     before = sys.stderr
     sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=before.encoding, errors=before.errors)
-    # A daemon, never joined: processes that Ray starts inherit the pipe, and may keep it open after the block.
+    # A daemon, never joined: processes that Ray starts inherit the pipe and may keep it open after the block.
     threading.Thread(target=_filter, args=(source, terminal), daemon=True).start()
     try:
         yield

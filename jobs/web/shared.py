@@ -1,7 +1,7 @@
-"""What the report and the viewer share: how their pages are made, and how they look.
+"""What the report and the viewer share: templates, filters and files.
 
-No framework, nothing from outside: a page is a Jinja template with every value escaped, one style sheet and a few lines
-of script.
+No framework and no external files: a page is a Jinja template that escapes every value, one style sheet and a short
+script.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def templates(folder: Path) -> Environment:
-    """Templates of a folder, and those that all share. Every value is escaped; one that is missing is an error."""
+    """The templates of a folder and the shared ones. Every value is escaped; a missing value is an error."""
     made = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
@@ -30,15 +30,15 @@ def templates(folder: Path) -> Environment:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share, 0..1, in percent."""
+    """A share from 0 to 1 as a percentage."""
     return f"{100 * share:.{digits}f}{GAP}%"
 
 
 def signed(rate: float | None) -> str:
-    """A difference that is in percent already, with its sign; a dash for nothing."""
+    """A difference in percent with its sign; a dash for None."""
     return "\N{EN DASH}" if rate is None else f"{rate:+.1f}{GAP}%".replace("-", MINUS)
 
 
 def text_of(path: Path) -> str:
-    """A style sheet or script beside the code."""
+    """The text of a style sheet or script of this package."""
     return path.read_text(encoding="utf-8")

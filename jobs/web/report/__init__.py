@@ -1,1 +1,1 @@
-"""The report of an evaluation: one HTML page that needs nothing else, and the numbers as JSON and CSV."""
+"""The report of an evaluation: one self-contained HTML page."""

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: styles, script, plots and pictures inside it, nothing loaded from anywhere."""
+"""An evaluation as one HTML page with its styles, script, plots and pictures; it loads nothing."""
 
 import base64
 import hashlib
@@ -27,11 +27,11 @@ from pipeline.monitoring.formatting import duration
 HERE = Path(__file__).parent
 APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 MOST_ROWS = 300
-"""Images in the table; all of them are in the CSV files."""
+"""Largest number of images in the table; the CSV files have all."""
 
 
 def render(found: Evaluation) -> str:
-    """The page."""
+    """The page as HTML."""
     script = text_of(WEB / "compare.js") + text_of(HERE / "report.js")
     names = list(found.curves)
     return (
@@ -61,7 +61,7 @@ def render(found: Evaluation) -> str:
 
 
 def _summary(found: Evaluation) -> list[str]:
-    """Ours against each measured codec, in words."""
+    """Our size compared with each measured codec, as text."""
     rates = [(name.rsplit(" ", 1)[0], found.deltas[name].of_mean) for name in found.curves if name in found.deltas]
     return [
         f"{abs(rate):.0f}{GAP}% {'smaller' if rate < 0 else 'larger'} than {family}{APOSTROPHE}s"
@@ -70,7 +70,7 @@ def _summary(found: Evaluation) -> list[str]:
 
 
 def _marks(found: Evaluation) -> dict[str, str]:
-    """The CSS class of each codec's colour: c0 is ours, c1.. the measured ones, p0.. the published ones."""
+    """CSS class of each codec's colour: c0 ours, c1, c2 ... the measured ones, p0, p1 ... the published ones."""
     published = found.published.curves if found.published else {}
     return {name: f"c{i}" for i, name in enumerate(found.curves)} | {name: f"p{i}" for i, name in enumerate(published)}
 
@@ -91,7 +91,7 @@ def _plots(found: Evaluation) -> Iterator[Markup]:
 
 
 def _floors(found: Evaluation) -> Iterator[tuple[float, list[Floor], float]]:
-    """Each floor with its codecs, most saved first, and the largest share."""
+    """Each floor with its codecs, smallest total first, and the largest saved share."""
     for level in sorted({floor.floor for floor in found.floors}):
         group = sorted((f for f in found.floors if f.floor == level), key=lambda f: f.stored)
         yield level, group, max(f.saved for f in group)
@@ -99,7 +99,7 @@ def _floors(found: Evaluation) -> Iterator[tuple[float, list[Floor], float]]:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A view, ready for the page."""
+    """A view with its pictures as data URIs."""
 
     number: int
     view: View
@@ -119,7 +119,7 @@ def _view(view: View, number: int) -> _Shown:
 
 
 def _data_uri(pixels: Pixels) -> str:
-    """A lossless WebP: what is seen is what was decoded."""
+    """The pixels as a lossless WebP."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", lossless=True, method=3)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
@@ -138,7 +138,7 @@ def _speeds(found: Evaluation) -> Iterator[dict[str, Any]]:
 
 
 def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
-    """Every image: what the model made of it, and how it compares."""
+    """Every image with its point at the shown quality and its BD-rates."""
     for image in found.measured[:MOST_ROWS]:
         point = next(p for p in image.points[OURS] if p.quality == found.shown_quality)
         yield {"image": image, "point": point, "rates": _rates(image)}

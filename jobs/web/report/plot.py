@@ -1,4 +1,4 @@
-"""Rate-distortion curves as SVG that a page's style sheet colours: light or dark, narrow or wide."""
+"""Rate-distortion curves as SVG; the page's style sheet gives the colours."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 480, 372
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 44
 _RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
 _RANGE = (0.04, 8.0)
-"""Bits a pixel beyond which no archive is kept: what lies there is not drawn."""
+"""Range of bits per pixel that is drawn; no archive is kept outside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Line:
     Attributes:
         name: of the codec.
         mark: CSS class that colours it.
-        points: of (bits a pixel, fidelity).
-        measured: drawn whole and with its points; a published curve is broken.
+        points: pairs of (bits per pixel, fidelity).
+        measured: drawn solid; a published curve is dotted.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Line:
 
 
 def svg(lines: Sequence[Line], label: str, unit: str) -> Markup:
-    """Curves over a logarithmic rate; the first is drawn last, on top.
+    """Curves over a logarithmic rate axis; the first curve is on top.
 
     Args:
         lines: at least one with a point in the drawn range.
         label: of the vertical axis.
-        unit: behind a point's value.
+        unit: unit of a point's value.
     """
     lines = [Line(x.name, x.mark, _drawn(x.points), x.measured) for x in lines]
     rates = [rate for line in lines for rate, _ in line.points]
@@ -49,14 +49,14 @@ def svg(lines: Sequence[Line], label: str, unit: str) -> Markup:
     parts = [_grid(across, up, step, label)]
     parts += [_curve(line, across, up, unit) for line in reversed(lines)]
     head = (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)} over bits a pixel">'
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)} over bits per pixel">'
     )
     return Markup(head + "".join(parts) + "</svg>")
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From values to places."""
+    """Maps values to coordinates."""
 
     low: float
     high: float
@@ -73,7 +73,7 @@ def _drawn(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _step(span: float) -> float:
-    """A round distance of grid lines, some six of them."""
+    """A round distance between grid lines, for about six of them."""
     rough = max(span, 1e-6) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -91,7 +91,7 @@ def _grid(across: _Axis, up: _Axis, step: float, label: str) -> str:
             parts.append(f'<path class="grid" d="M{x} {_TOP}V{HEIGHT - _BOTTOM}"/>')
             parts.append(f'<text x="{x}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{rate:g}</text>')
     parts.append(f'<text class="axis" x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">')
-    parts.append("bits a pixel, whole file (log scale)</text>")
+    parts.append("bits per pixel, whole file (log scale)</text>")
     parts.append(f'<text class="axis" x="{_LEFT + 8}" y="{_TOP + 14}">{escape(label)}</text>')
     return "".join(parts)
 
@@ -103,6 +103,6 @@ def _curve(line: Line, across: _Axis, up: _Axis, unit: str) -> str:
     path = "M" + "L".join(f"{x} {y}" for x, y in places)
     parts = [f'<g class="curve {line.mark}{"" if line.measured else " published"}"><path d="{path}"/>']
     for (x, y), (rate, value) in zip(places, line.points, strict=True):
-        words = escape(f"{line.name}: {rate:.3f} bits a pixel, {value:.2f} {unit}")
+        words = escape(f"{line.name}: {rate:.3f} bits per pixel, {value:.2f} {unit}")
         parts.append(f'<circle cx="{x}" cy="{y}" r="2.6" data-words="{words}"><title>{words}</title></circle>')
     return "".join(parts) + "</g>"

@@ -44,7 +44,7 @@ function pick(number) {
 picks.forEach((button, i) => button.addEventListener("click", () => pick(i)));
 if (shown.length) pick(0);
 
-// What stands on the left: the original, or a JPEG of the same size. And pixel for pixel where the page is narrow.
+// Left picture: the original, or a JPEG of the same size. The zoom button shows pixels 1:1 on narrow pages.
 for (const figure of shown) {
   const under = figure.querySelector(".under"), tag = figure.querySelector(".tag.l");
   const sources = { original: under.src, jpeg: figure.querySelector(".jpeg").src };

@@ -1,13 +1,13 @@
 """The viewer as an ASGI app: pages, and images at stable addresses.
 
     GET /                totals, folders, a page of thumbnails    ?prefix= ?q= ?after=
-    GET /view/KEY        one image large, with its facts
+    GET /view/KEY        one image at full size, with its data
     GET /image/KEY       the image                                ?format=webp|png|jpeg|mae|source ?width= ?download=1
-    GET /original/KEY    its source, where that is at hand        ?format=webp|png|jpeg ?width=
-    GET /rejections      what was refused, and why                ?reason=
+    GET /original/KEY    its source, if there is one              ?format=webp|png|jpeg ?width=
+    GET /rejections      rejected objects with their reasons      ?reason=
 
-Any ASGI server runs it, Ray Serve too (`serve.ingress(app)`). Nothing but rows of the archive's tables is ever looked
-up by what a request says, so that no address leads to another file.
+Any ASGI server runs it, also Ray Serve (`serve.ingress(app)`). A request can only select rows of the archive's tables,
+so no address leads to another file.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from pipeline.storage.base import StorageError, Store
 
 HERE = Path(__file__).parent
 PAGE = 48
-"""Thumbnails a page."""
+"""Thumbnails per page."""
 THUMBNAIL, LARGE = 360, 1600
 """Widths in pixels."""
 _MOST_TEXT = 2048
@@ -57,17 +57,17 @@ def make_app(
     cache_bytes: int = 256 << 20,
     hosts: Collection[str] = (),
 ) -> Starlette:
-    """The app over one archive.
+    """The viewer of one archive, as an ASGI app.
 
     Args:
         archive: its URL.
-        source: where the images came from, to be shown beside.
-        workers: images that are decoded at once; as many as cores when None.
-        cache_bytes: of encoded images that are kept in memory.
-        hosts: names by which it may be asked for; none for any.
+        source: store that the images came from, shown beside them; None: not shown.
+        workers: images decoded at once; None: one per core.
+        cache_bytes: memory for images encoded for browsers.
+        hosts: accepted values of the Host header; empty: any.
 
     Raises:
-        MaepressError: in one line, when there is no archive.
+        MaepressError: when there is no archive.
     """
     catalogue = Catalogue(archive)
     studio = Studio(catalogue, source, workers or len(os.sched_getaffinity(0)), cache_bytes)
@@ -97,7 +97,7 @@ def make_app(
 
 
 class _Viewer:
-    """The handlers."""
+    """The request handlers."""
 
     def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool) -> None:
         self._catalogue, self._studio, self._has_source = catalogue, studio, has_source
@@ -150,7 +150,7 @@ class _Viewer:
     async def original(self, request: Request) -> Response:
         row = await self._facts(request)
         if not self._has_source:
-            raise HTTPException(404, "the source is not at hand: start with --source")
+            raise HTTPException(404, "there is no source here: start the viewer with --source")
         return await self._answer(request, row, _wanted(request, row, from_source=True))
 
     async def rejections(self, request: Request) -> Response:
@@ -174,16 +174,16 @@ class _Viewer:
         return Response(text, media_type=media, headers={"cache-control": "no-cache"})
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        """An answer that names what is wrong with a request: a page for pages, a line for images."""
+        """The answer to a bad request: a page for pages, a line of text for images."""
         assert isinstance(error, HTTPException)
-        return self._told(request, error.status_code, error.detail)
+        return self._error(request, error.status_code, error.detail)
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """An error that is written for the user."""
+        """The answer to a `MaepressError`, with its message."""
         status = 404 if isinstance(error, NotFound) else 415 if isinstance(error, NotShown) else 500
-        return self._told(request, 503 if isinstance(error, StorageError) else status, redact(str(error)))
+        return self._error(request, 503 if isinstance(error, StorageError) else status, redact(str(error)))
 
-    def _told(self, request: Request, status: int, text: str) -> Response:
+    def _error(self, request: Request, status: int, text: str) -> Response:
         if request.url.path.split("/")[1] in ("image", "original", "static"):
             return PlainTextResponse(text + "\n", status)
         return self._page("error.html.j2", status_code=status, message=text)
@@ -207,7 +207,7 @@ class _Viewer:
         return Response(made.data, media_type=made.media_type, headers=headers)
 
     async def _ask(self, question: Callable[..., Answer], *words: Any) -> Answer:
-        """Off the event loop, and not behind images that are being decoded."""
+        """Ask the catalogue in a thread of its own pool, so that the question waits for no image that is decoded."""
         return await asyncio.get_running_loop().run_in_executor(self._queries, question, *words)
 
     def _page(self, name: str, status_code: int = 200, **values: Any) -> Response:
@@ -223,7 +223,7 @@ def _text(request: Request, name: str) -> str:
 
 
 def _home(**parameters: str) -> str:
-    """The address of a folder, a search, a page of either."""
+    """The address of a folder, of a search, or of a page of these."""
     given = {name: value for name, value in parameters.items() if value}
     return f"/?{urlencode(given, quote_via=quote)}" if given else "/"
 
@@ -233,7 +233,7 @@ def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
     default = "webp" if row["status"] == LATENT or from_source else "source"
     kind = request.query_params.get("format", "webp" if "width" in request.query_params else default)
     if kind not in kinds:
-        raise HTTPException(400, f"format={kind[:40]} is not known: choose {', '.join(kinds)}")
+        raise HTTPException(400, f"format={kind[:40]} is unknown: choose {', '.join(kinds)}")
     width = request.query_params.get("width")
     if width is None:
         return Wanted(kind, None, from_source)
@@ -245,17 +245,17 @@ def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
 
 
 def _shows(row: Row) -> bool:
-    """Whether a row's image can be drawn: pressed, or kept for another reason than its kind."""
+    """Whether a row's image can be shown: compressed, or kept for another reason than its kind."""
     return row["status"] == LATENT or row["kept"] in (LARGER, MISSED)
 
 
 def _matches(given: str, tag: str) -> bool:
-    """Whether If-None-Match names a tag (RFC 9110: compared weakly)."""
+    """Whether If-None-Match contains a tag, by weak comparison (RFC 9110)."""
     return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
 
 
 def _attachment(row: Row, made: Rendition) -> str:
-    """Content-Disposition with the key's last part as a name (RFC 6266)."""
+    """Content-Disposition with the last part of the key as file name (RFC 6266)."""
     name = row["key"].rsplit("/", 1)[-1] or "image"
     stem = name.rpartition(".")[0] or name
     name = name if not made.suffix or name.lower().endswith(made.suffix) else stem + made.suffix

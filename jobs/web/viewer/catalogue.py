@@ -1,7 +1,7 @@
-"""What the pages ask of an archive's tables: totals, folders, pages of keys, one row.
+"""Queries of the viewer's pages on an archive's tables: totals, folders, pages of keys, one row.
 
-Questions go to the table's own query engine, over small columns alone, and answers are those of one version; whether
-there is a newer one is looked up every few seconds.
+The table's own query engine answers them from small columns. All answers come from one version; every few seconds the
+catalogue checks for a newer one.
 """
 
 import threading
@@ -34,13 +34,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Rows of a folder, or of all below a prefix.
+    """Totals of the rows in a folder, or below a prefix.
 
     Attributes:
-        name: what the prefix goes on with, "" for images right below it.
+        name: next part of the key after the prefix; "" for images directly below it.
         rows: number of images.
-        source_bytes: of their sources.
-        payload_bytes: of their payloads.
+        source_bytes: bytes of their sources.
+        payload_bytes: bytes of their payloads.
     """
 
     name: str
@@ -50,29 +50,29 @@ class Sums:
 
     @property
     def saved(self) -> float:
-        """Share of the source's bytes, 0..1; below 0 where payloads are larger."""
+        """Saved share of the source's bytes, at most 1; below 0 if the payloads are larger."""
         return 1 - self.payload_bytes / self.source_bytes if self.source_bytes else 0.0
 
 
 @dataclass(eq=False, slots=True)
 class _Snapshot:
-    """A version of the images table, and what was found out about it."""
+    """A version of the images table, with cached answers about it."""
 
     table: DeltaTable
     shards: list[Shard]
-    looked: float
+    checked: float
     folders: dict[str, list[Sums]] = field(default_factory=dict)
     facts: "OrderedDict[str, Row | None]" = field(default_factory=OrderedDict)
 
 
 class Catalogue:
-    """An archive, for reading. Threads may share it."""
+    """Answers queries about one archive. Threads may share it."""
 
     def __init__(self, url: str) -> None:
         """Open the archive.
 
         Raises:
-            MaepressError: in one line, when there is none.
+            MaepressError: when there is none.
         """
         self.archive = Archive.open(url)
         self._lock, self._counting = threading.Lock(), threading.Lock()
@@ -81,7 +81,7 @@ class Catalogue:
 
     def status(self) -> ArchiveStatus:
         """Totals of the whole archive, rejections included."""
-        # Counted once a version of both tables: a large archive takes its time.
+        # Counted once per version of both tables: counting a large archive takes long.
         now = (self._snapshot().table.version(), open_table(self.archive.rejections).version())
         with self._counting:
             if self._status is None or self._status[0] != now:
@@ -89,11 +89,11 @@ class Catalogue:
             return self._status[1]
 
     def rejections(self) -> dict[str, str]:
-        """Refused keys with "stage: reason"."""
+        """Rejected keys, each with "stage: reason"."""
         return open_rejections(self.archive)
 
     def folders(self, prefix: str) -> list[Sums]:
-        """What is right below a prefix, by name; at most `MOST_FOLDERS` and one more."""
+        """The folders directly below a prefix, by name; at most `MOST_FOLDERS` + 1."""
         now = self._snapshot()
         if prefix not in now.folders:
             rest = f"substr(key, {len(prefix) + 1})"
@@ -110,10 +110,10 @@ class Catalogue:
         """Rows in key order, without their payloads.
 
         Args:
-            prefix: that their keys begin with.
-            text: that their keys hold, whatever the case; empty for all.
-            after: only keys behind this one; empty for all.
-            count: at most so many.
+            prefix: start of their keys.
+            text: part of their keys, in any case; empty: all.
+            after: only keys after this one; empty: all.
+            count: largest number of rows.
         """
         where = [_below(prefix)]
         if text:
@@ -124,7 +124,7 @@ class Catalogue:
         return _select(self._snapshot(), sql)
 
     def facts(self, key: str) -> Row | None:
-        """A row without its payload, or None when there is no such key."""
+        """A row without its payload; None if there is no such key."""
         now = self._snapshot()
         with self._lock:
             if key in now.facts:
@@ -138,34 +138,34 @@ class Catalogue:
         return found
 
     def content(self, key: str) -> Row | None:
-        """A whole row."""
+        """A row with its payload; None if there is no such key."""
         return self.archive.row(key, (*_FACTS, *_CONTENT), self._snapshot().shards)
 
     def _snapshot(self) -> _Snapshot:
         with self._lock:
             now = self._now
-            if now is not None and time.monotonic() - now.looked < REFRESH_SECONDS:
+            if now is not None and time.monotonic() - now.checked < REFRESH_SECONDS:
                 return now
             table = self.archive.table()
             if now is None or table.version() != now.table.version():
                 now = self._now = _Snapshot(table, files_of(table), 0.0)
-            now.looked = time.monotonic()
+            now.checked = time.monotonic()
             return now
 
 
 def _select(now: _Snapshot, sql: str) -> list[Row]:
-    # A builder for each query: one cannot be shared between threads.
+    # One builder per query: threads cannot share it.
     return pa.table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
 
 
 def _below(prefix: str) -> str:
     if not prefix:
         return "true"
-    # The range lets the engine leave out files by their statistics.
+    # The range lets the engine skip files by their statistics.
     begins = f"starts_with(key, {_quoted(prefix)})"
     return f"key >= {_quoted(prefix)} AND key <= {_quoted(prefix + _LAST)} AND {begins}"
 
 
 def _quoted(text: str) -> str:
-    """A literal of standard SQL, in which a quote is doubled and nothing else means anything."""
+    """A string literal of standard SQL: only the quote is special, and is doubled."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""What every answer carries, and who is answered at all."""
+"""Security headers of every answer, and the check of the Host header."""
 
 from collections.abc import Collection
 
@@ -21,17 +21,17 @@ _ALWAYS = {
 
 
 class Guard:
-    """ASGI middleware: security headers on all answers; on loopback, only requests that mean this machine by name.
+    """ASGI middleware: adds security headers to all answers; on loopback, refuses requests with a foreign Host header.
 
-    Without the latter a web page elsewhere could read the archive through a name of its own that leads to 127.0.0.1.
+    Otherwise a web page of another site could read the archive through a host name that resolves to 127.0.0.1.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        """Args: hosts: names that are answered; none for all."""
+        """Args: hosts: accepted host names; empty: all."""
         self._app, self._hosts = app, frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Check a request and pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

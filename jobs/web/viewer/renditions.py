@@ -1,12 +1,12 @@
-"""Images of an archive as a browser can show them: decoded on demand, a few at a time, each once.
+"""Images of an archive in formats that browsers show: decoded on demand, each only once at a time.
 
-    asked for  --facts of the row-->  entity tag  --known to the browser?-->  304
+    request    --facts of the row-->  entity tag  --known to the browser?-->  304
                                                   --in the cache?-->          200
                                                   --being made?-->            wait for it
                                                   --otherwise-->              queue, decode, shrink, keep, 200
 
-The codec decodes whole images only, so a thumbnail costs what the image costs, once: that is what the cache is for.
-Threads decode as many images at once as there are cores; however many are asked for, the others wait in a queue.
+The codec decodes whole images only, so the first request for a thumbnail costs as much as the image; the cache serves
+the next ones. As many threads decode as there are cores; further requests wait in a queue.
 """
 
 import asyncio
@@ -30,17 +30,19 @@ from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.image_reader import MAX_PIXELS, Rejected
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
-from pipeline.images.sandbox import TRANSCODING, Limits, shared
+from pipeline.images.sandbox import TRANSCODING, Limits, Sandbox
 from pipeline.storage.base import FetchFailed, Store
 
 Kind = Literal["webp", "png", "jpeg", "mae", "source"]
 KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
 SMALLEST, LARGEST = 16, 4096
-"""Widths that may be asked for."""
+"""Smallest and largest width of a rendition."""
 _MEDIA = {"webp": "image/webp", "png": "image/png", "jpeg": "image/jpeg", "mae": "image/x-maepress"}
 _SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
 _MAX_SOURCE = 512 << 20
 _READING = Limits.for_images(60.0, MAX_PIXELS, _MAX_SOURCE)
+_MADE_BY = (version("maepress"), pillow_version)
+"""Versions that may change the bytes of a rendition."""
 
 
 class NotFound(MaepressError):
@@ -48,7 +50,7 @@ class NotFound(MaepressError):
 
 
 class NotShown(MaepressError):
-    """The archive has the image, but cannot give it in the form asked for."""
+    """The archive has the image, but not in the requested form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class Wanted:
     """A form of an image.
 
     Attributes:
-        kind: the file format; "source" is the source's own bytes, which only rows that keep them have.
-        width: pixels at most, upright; None for the image as it is, with its metadata.
-        from_source: of the source beside the archive instead of what the archive holds.
+        kind: the file format; "source": the source's own bytes, which only rows of unchanged sources have.
+        width: largest width in pixels, after EXIF rotation; None: the whole image with its metadata.
+        from_source: read the source store instead of the archive.
     """
 
     kind: Kind
@@ -68,12 +70,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """A whole file.
+    """A file made from an image.
 
     Attributes:
-        tag: its entity tag, of the row that it was made from.
-        data: its bytes.
-        media_type: as HTTP names it.
+        tag: entity tag, from the row that it was made from.
+        data: the file's bytes.
+        media_type: for the HTTP header.
         suffix: for a file name, with its dot.
     """
 
@@ -84,32 +86,37 @@ class Rendition:
 
 
 class Studio:
-    """Makes renditions."""
+    """Makes renditions in a pool of threads, and caches them."""
 
     def __init__(self, catalogue: Catalogue, source: Store | None, workers: int, cache_bytes: int) -> None:
-        """Nothing is decoded yet.
+        """Start the threads; nothing is decoded yet.
 
         Args:
             catalogue: the archive.
-            source: where its images came from, if that can be read.
-            workers: images that are decoded at once.
-            cache_bytes: of files that are kept.
+            source: store that its images came from, or None.
+            workers: images decoded at once.
+            cache_bytes: memory for files.
         """
         self._catalogue, self._source = catalogue, source
         self._decoder, self._opening = RowDecoder(catalogue.archive), threading.Lock()
         self._pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
+        self._readers, self._transcoders = _SandboxPerThread(_READING), _SandboxPerThread(TRANSCODING)
         self._cache = Cache(cache_bytes)
         self._making: dict[str, asyncio.Task[Rendition]] = {}
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Cancel the requests that wait, and end the decoders' processes."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._readers.close()
+        self._transcoders.close()
 
     async def get(self, row: Row, tag: str, wanted: Wanted) -> Rendition:
-        """The rendition of a row, made if need be; whoever asks for one that is being made gets the same.
+        """The rendition of a row, from the cache or made now; concurrent requests for it share the work.
 
         Raises:
-            MaepressError: in one line.
+            NotFound: when the row is gone.
+            NotShown: when the archive has no such form of the image.
+            MaepressError: when the image cannot be read or decoded.
         """
         found = self._cache.get(tag)
         if found is not None:
@@ -118,12 +125,12 @@ class Studio:
         if task is None:
             task = self._making[tag] = asyncio.ensure_future(self._make(row["key"], wanted))
             task.add_done_callback(lambda done: self._made(tag, done))
-        return await asyncio.shield(task)  # one who goes away must not take it from the others
+        return await asyncio.shield(task)  # a request that is cancelled must not cancel the others'
 
     def _made(self, tag: str, done: "asyncio.Task[Rendition]") -> None:
         del self._making[tag]
         if not done.cancelled():
-            done.exception()  # looked at, though everybody who asked may have gone
+            done.exception()  # retrieved, even if all requests for it have been cancelled
 
     async def _make(self, key: str, wanted: Wanted) -> Rendition:
         made = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, key, wanted)
@@ -134,23 +141,23 @@ class Studio:
         row = self._catalogue.content(key)
         if row is None:
             raise NotFound(f"the archive has no image {key!r}")
-        tag = tag_of(row, wanted)  # of what is read now: a commit may have come since it was asked for
+        tag = tag_of(row, wanted)  # of the row as read now: it may have changed since the request
         if wanted.from_source:
-            return _drawn(_read(self._source_bytes(row)), wanted, tag)
+            return _drawn(self._read(self._source_bytes(row)), wanted, tag)
         if wanted.kind == "mae":
             if row["status"] != LATENT:
-                raise NotShown(f"{key!r} was not pressed: ask for format=source")
+                raise NotShown(f"{key!r} is not compressed: ask for format=source")
             return Rendition(tag, mae_file(row), _MEDIA["mae"], ".mae")
         if row["status"] == LATENT:
             if wanted.kind == "source":
-                raise NotShown(f"{key!r} was pressed, its source's own bytes are not in the archive")
+                raise NotShown(f"{key!r} is compressed; its source's own bytes are not in the archive")
             return _drawn(self._decoded(row), wanted, tag)
-        data = shared(TRANSCODING).to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
+        data = self._transcoders.own().to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
         if wanted.kind == "source":
             name = row["source_format"]
             media = f"image/{name}" if name in _SOURCE_MEDIA else "application/octet-stream"
             return Rendition(tag, data, media, "")
-        return _drawn(_read(data), wanted, tag)
+        return _drawn(self._read(data), wanted, tag)
 
     def _decoded(self, row: Row) -> Picture:
         with self._opening:  # two threads must not load one model twice
@@ -160,41 +167,61 @@ class Studio:
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")
         return picture
 
+    def _read(self, data: bytes) -> Picture:
+        reading = self._readers.own().read(data, max_pixels=MAX_PIXELS)
+        if isinstance(reading, Rejected):
+            raise NotShown(f"the image cannot be decoded: {reading.reason}")
+        if reading.picture is None:
+            raise NotShown(f"the image is of a kind that is not decoded here: {reading.keep}; ask for format=source")
+        return reading.picture
+
     def _source_bytes(self, row: Row) -> bytes:
         if self._source is None:
-            raise NotShown("the source is not at hand: start with --source")
+            raise NotShown("there is no source here: start the viewer with --source")
         key = row["key"]
         if problem := self._source.problem_with_key(key):
-            raise NotShown(f"{key!r} cannot be a file below {self._source.url}: {problem}")
+            raise NotShown(f"{key!r} cannot be a file in {self._source.url}: {problem}")
         (got,) = self._source.fetch([key], _MAX_SOURCE)
         if isinstance(got, FetchFailed):
             raise NotShown(f"the source of {key!r} cannot be read: {got.reason}")
         if hashlib.sha256(got.data).hexdigest() != row["source_sha256"]:
-            raise NotShown(f"the source of {key!r} has changed since it was pressed")
+            raise NotShown(f"the source of {key!r} has changed since it was compressed")
         return got.data
 
 
+class _SandboxPerThread:
+    """A sandbox for each thread that asks, so that threads do not wait for each other's child processes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._local = limits, threading.local()
+        self._all: list[Sandbox] = []
+
+    def own(self) -> Sandbox:
+        """The calling thread's sandbox."""
+        sandbox: Sandbox | None = getattr(self._local, "sandbox", None)
+        if sandbox is None:
+            sandbox = self._local.sandbox = Sandbox(self._limits)
+            self._all.append(sandbox)
+        return sandbox
+
+    def close(self) -> None:
+        """End all child processes."""
+        for sandbox in self._all:
+            sandbox.close()
+
+
 def tag_of(row: Row, wanted: Wanted) -> str:
-    """A strong entity tag: the same only for the same bytes."""
+    """A strong entity tag: equal only if the bytes are equal."""
     made_of = (row["source_sha256"], row["status"], row["model"], row["quality"], row["payload_bytes"], row["etag"])
-    words = repr((made_of, wanted, version("maepress"), pillow_version))
+    words = repr((made_of, wanted, *_MADE_BY))
     return f'"{hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
 
 
-def _read(data: bytes) -> Picture:
-    reading = shared(_READING).read(data, max_pixels=MAX_PIXELS)
-    if isinstance(reading, Rejected):
-        raise NotShown(f"it cannot be decoded: {reading.reason}")
-    if reading.picture is None:
-        raise NotShown(f"it is kept as it is and not decoded here: {reading.keep}; ask for format=source")
-    return reading.picture
-
-
 def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
-    """A picture as a file: whole, with its metadata, or upright and no wider than asked for."""
+    """A picture as a file: whole with its metadata, or rotated upright and no wider than requested."""
     kind: Any = wanted.kind
     if kind not in ("webp", "png", "jpeg"):
-        raise NotShown(f"format={kind} is not for this image")
+        raise NotShown(f"format={kind} does not fit this image")
     if wanted.width is None:
         kind = format_for(picture, kind)
         return Rendition(tag, write_picture(picture, kind), _MEDIA[kind], SUFFIXES[kind])
@@ -221,22 +248,22 @@ def _upright(picture: Picture) -> Image.Image:
 
 
 class Cache:
-    """Files that were asked for last, up to a number of bytes. Used on the event loop alone."""
+    """The most recently requested files, up to a number of bytes. Used on the event loop only."""
 
     def __init__(self, most: int) -> None:
-        """Args: most: bytes."""
+        """Args: most: capacity in bytes."""
         self._most, self._bytes = most, 0
         self._files: OrderedDict[str, Rendition] = OrderedDict()
 
     def get(self, tag: str) -> Rendition | None:
-        """A file that is still there."""
+        """A cached file, or None."""
         found = self._files.get(tag)
         if found is not None:
             self._files.move_to_end(tag)
         return found
 
     def put(self, made: Rendition) -> None:
-        """Keep a file, and drop those asked for longest ago; one larger than a quarter of the cache is not kept."""
+        """Add a file, unless it takes over a quarter of the capacity, and drop the least recently requested ones."""
         if len(made.data) > self._most // 4 or made.tag in self._files:
             return
         self._files[made.tag] = made

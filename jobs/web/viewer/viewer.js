@@ -1,4 +1,4 @@
-// An image that cannot be drawn says so where it would stand.
+// Replace an image that cannot be shown by its message.
 for (const image of document.querySelectorAll("img")) {
   const missing = () => {
     const words = document.createElement("span");
@@ -9,5 +9,5 @@ for (const image of document.querySelectorAll("img")) {
   else image.addEventListener("error", missing);
 }
 
-// Never larger than its pixels.
+// Never show an image larger than its pixels.
 for (const stage of document.querySelectorAll("[data-natural]")) stage.style.setProperty("--natural", `${stage.dataset.natural}px`);

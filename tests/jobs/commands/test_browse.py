@@ -228,7 +228,7 @@ def test_pages_come_in_key_order_and_search_takes_any_text(served: Served) -> No
     assert "a/4.png" in inside and "a/3.png&#34;" not in inside and KEPT not in inside
     found = served.get("/?q=" + quote("ALERT(1)</script>'\"")).body.decode()
     assert link("view", EVIL).replace("&", "&amp;") in found and "a/0.png" not in found
-    assert "No key holds" in served.get("/?q=" + quote("' OR 1=1 --")).body.decode()
+    assert "No key contains" in served.get("/?q=" + quote("' OR 1=1 --")).body.decode()
 
 
 def test_rejections_are_listed_by_reason(served: Served) -> None:
@@ -282,7 +282,7 @@ def test_the_command_says_where_it_listens_and_ends_at_an_interrupt(served: Serv
     words = [sys.executable, "-m", "jobs", "browse", str(served.folder / "archive"), "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as viewer:
         assert viewer.stdout is not None
-        said = re.match(r"http://127\.0\.0\.1:(\d+)/  \(Ctrl-C ends it\)\n", viewer.stdout.readline())
+        said = re.match(r"http://127\.0\.0\.1:(\d+)/  \(Ctrl-C stops it\)\n", viewer.stdout.readline())
         assert said is not None
         assert Served(int(said[1]), served.folder).get("/").status == 200
         viewer.send_signal(signal.SIGINT)

@@ -5,7 +5,6 @@ After a change that is meant: `python -m tests.jobs.commands.test_command_line` 
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -75,10 +74,8 @@ def test_an_unknown_job_is_answered_in_one_line(capsys: pytest.CaptureFixture[st
 
 def test_the_overview_imports_neither_torch_nor_ray() -> None:
     script = "import sys; from jobs.cli import main; main(['--help']); print({'torch', 'ray'} & sys.modules.keys())"
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\nset()\n")
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("module", ["jobs", "jobs.commands.encode"])

@@ -81,7 +81,7 @@ def test_a_floor_that_the_model_does_not_reach_is_answered_with_the_nearest(
 ) -> None:
     how = ("--model", tiny_model_folder, "--min-psnr", 90)
     said = line(capsys, "compress", photo, tmp_path / "out.mae", *how)
-    assert "photo.png cannot be pressed to min_psnr 90 by this model: quality 63.75" in said
+    assert "photo.png cannot be compressed to min_psnr 90 by this model: the nearest result is quality 63.75" in said
     assert not (tmp_path / "out.mae").exists()
 
 
