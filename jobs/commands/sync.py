@@ -68,7 +68,8 @@ JOB: "Job[SyncSettings]" = Job(
     summary="the nightly job: encode new and changed images, retire rows whose source is gone",
     about="Makes an archive match its source: encodes new and changed images, retires rows whose source is gone "
     "(unless these are suspiciously many), and, with --repress, encodes again what was encoded with another model or "
-    "target. CONFIG holds the settings by name, at least source and archive. The exit status is 1 when rows were not retired.",
+    "target. CONFIG holds the settings by name, at least source and archive. "
+    "The exit status is 1 if rows were not retired.",
     example="maepress sync nightly.yaml --dry-run",
     settings=_settings,
     run=_run,
