@@ -16,7 +16,7 @@ from torch import Tensor
 from model import checkpoint
 from model.core.config import LATENT_STRIDE
 from model.inference.pixels import latent_size, to_network, window_of
-from model.inference.projection_error import leftover
+from model.inference.projection_error import projection_error
 from model.inference.tiling import Window
 from model.layers.blocks import space_to_depth
 from pipeline.images.image_reader import Reading, read
@@ -50,7 +50,7 @@ def main() -> None:
         whole = Window(0, 0, *latent_size(picture.height, picture.width))
         levels = to_network([window_of(picture, whole)], CPU)
         places = space_to_depth(levels, LATENT_STRIDE).reshape(-1, LATENT_STRIDE, LATENT_STRIDE, 3)
-        kept = -10 * math.log10(float(leftover(places, network.config)[:, 0].mean()))
+        kept = -10 * math.log10(float(projection_error(places, network.config)[:, 0].mean()))
         image, output = levels / 255, network.synthesis(network.analysis(levels), quality)
         print(f"{kept:13.2f}  {decibels(image, output):13.2f}  {chroma_share(image - output):15.0%}  {path}")
 

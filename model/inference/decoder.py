@@ -99,7 +99,7 @@ class Decoder:
         indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # 0 where other passes code
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
-        """Pixels, uint8 `[H, W, 1 or 3]`, of whole numbers that `parse` returned."""
+        """Pixels, uint8 `[H, W, 1 or 3]`, of integers that `parse` returned."""
         grid, qualities = self._grid, self._qualities
         latent = TiledTensor(grid, partial(latent_tile, self._network, latents, qualities, grid))
         planes = [np.empty((h.height, h.width, h.colour.planes), np.uint8) for h in self._headers]

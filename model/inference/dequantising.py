@@ -1,4 +1,4 @@
-"""Whole numbers to the latents that they stand for: what the synthesis, and learning from latents, start from."""
+"""Symbols to latents, the input of the synthesis and of learning from latents."""
 
 from collections.abc import Sequence
 

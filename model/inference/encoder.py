@@ -1,8 +1,8 @@
-"""Pictures to whole numbers, at one quality after another.
+"""Pictures to integers, at one quality after another.
 
 The analysis transform is the same for all qualities, so its latents y are computed once;
 `Encoder.quantise` may then be called for any number of qualities. For images of many tiles, y is
-dropped tile by tile and computed again in the next call: memory holds 8-bit pixels, whole numbers,
+dropped tile by tile and computed again in the next call: memory holds 8-bit pixels, integers,
 and floating-point numbers of a few bands of tiles.
 """
 
@@ -16,7 +16,7 @@ from model.inference import window_coding
 from model.inference.latent_sample import LatentSample
 from model.inference.parallel import each
 from model.inference.pixels import latent_size, to_network, window_of
-from model.inference.projection_error import leftover
+from model.inference.projection_error import projection_error
 from model.inference.quantisation_pass import Batch, QuantisationPass, Quantised
 from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.network.network import Network
@@ -58,9 +58,8 @@ class Encoder:
         positions = area.spread(count)
         latents = torch.cat([self._y.window(p) for p in positions], dim=1).flatten(1, 2).cpu().numpy()
         blocks = (to_network([window_of(picture, p) for p in positions], _CPU) for picture in self.pictures)
-        return [
-            LatentSample(y, leftover(x, self._network.config).numpy()) for y, x in zip(latents, blocks, strict=True)
-        ]
+        errors = (projection_error(x, self._network.config).numpy() for x in blocks)
+        return [LatentSample(y, error) for y, error in zip(latents, errors, strict=True)]
 
     def quantise(
         self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, similarity: bool = False

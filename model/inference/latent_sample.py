@@ -12,9 +12,9 @@ class LatentSample:
 
     Attributes:
         latents: y, float32 `[n, M]`.
-        leftover: projection error of each block, float32 `[n, 2]`
+        projection_error: of the block at each position, float32 `[n, 2]`
             (`model.inference.projection_error`).
     """
 
     latents: NDArray[np.float32]
-    leftover: NDArray[np.float32]
+    projection_error: NDArray[np.float32]

@@ -32,7 +32,7 @@ def kept_rows(config: CodecConfig) -> tuple[Tensor, Tensor]:
     return rows, (colours - colours.mean(2, keepdim=True)).abs().amax((1, 2)) < 1e-6
 
 
-def leftover(blocks: Tensor, config: CodecConfig) -> Tensor:
+def projection_error(blocks: Tensor, config: CodecConfig) -> Tensor:
     """Mean squared error of the projection by the initial transform.
 
     Args:

@@ -1,4 +1,4 @@
-"""One encode of some pictures at given qualities: their latents y to whole numbers, tile by tile, and a measurement.
+"""One encode of some pictures at given qualities: latents y to integers, tile by tile, and a measurement.
 
     y --hyper-analysis--> z --entropy model--> symbols, scale indices, latent --synthesis--> pixels --> errors
 
@@ -31,7 +31,7 @@ from model.network.network import Network
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Quantised:
-    """A picture's whole numbers at one quality.
+    """A picture's integers at one quality.
 
     Attributes:
         fine_quality: quality with its fraction.
@@ -111,7 +111,7 @@ class QuantisationPass:
         self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if similarity else []
 
     def run(self) -> list[Quantised]:
-        """Whole numbers and measurements of each picture, in order."""
+        """Integers and measurements of each picture, in order."""
         temporary = [self._latent] if self._batch.keeps_y else [self._latent, self._batch.y]
         errors = [0] * len(self._batch.pictures)
         for tile_errors in walk(self._grid, self._process, temporary, self._device):
@@ -151,7 +151,7 @@ class QuantisationPass:
         return errors
 
     def _hyper_tile(self, tile: Window) -> Tensor:
-        """Z of a tile, whole numbers in float32."""
+        """Hyper-latents z of a tile, integers in float32."""
         margin = -(-window_coding.HYPER_REACH // HYPER_STRIDE) * HYPER_STRIDE
         outer = tile.grown(margin, self._grid.whole)
         qualities = self._qualities
@@ -159,7 +159,7 @@ class QuantisationPass:
         return z[tile.coarser(HYPER_STRIDE).within(outer.coarser(HYPER_STRIDE)).slices]
 
     def _latent_tile(self, tile: Window) -> Tensor:
-        """Quantise a tile, store its whole numbers, and return the latents that the decoder will see."""
+        """Quantise a tile, store its integers, and return the latents that the decoder will see."""
         outer = tile.grown(window_coding.CONTEXT_REACH, self._grid.whole)
         hyper = window_coding.hyper_window(outer, self._grid.whole)
         z = self._z.window(hyper.finer(HYPER_STRIDE))

@@ -22,9 +22,9 @@ _KEPT = 2
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Multi-scale structural similarity of two 8-bit images `[H, W, C]`, 0..1, mean over the planes.
 
-    Wang, Simoncelli and Bovik 2003, with the constants, window and borders that the field's PyTorch
-    packages share; the same number as theirs, but strip by strip: it keeps 1.5 bytes a pixel.
-    Pictures with a side under `SMALLEST_MS_SSIM` are mirrored to that size first.
+    Wang, Simoncelli and Bovik 2003, with the constants, window and borders of the common PyTorch
+    packages. The result equals theirs, but is computed strip by strip, with 1.5 bytes of memory per
+    pixel. Pictures with a side below `SMALLEST_MS_SSIM` are mirrored up to that size first.
     """
     if min(a.shape[:2]) < SMALLEST_MS_SSIM:
         extra = [(0, max(0, SMALLEST_MS_SSIM - n)) for n in a.shape[:2]]
@@ -38,12 +38,12 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def decibels(similarity: float) -> float:
-    """MS-SSIM on a scale that is nearly linear in what is seen and runs alongside PSNR: -10 log10(1 - x)."""
+    """MS-SSIM in dB, -10 log10(1 - x): a scale that is nearly linear in visible differences, comparable to PSNR."""
     return -10 * math.log10(max(1 - similarity, 1e-9))
 
 
 class _Pyramid:
-    """Two images, `[2, C, rows, W]` in float32, at scales 1, 1/2, 1/4 ...; any rows of any of them."""
+    """Rows of two images, float32 `[2, C, rows, W]`, at scales 1, 1/2, 1/4 ..., computed on demand."""
 
     def __init__(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
         self._pair = (a, b)
@@ -55,7 +55,7 @@ class _Pyramid:
         self._window = (window / window.sum()).astype(np.float32)
 
     def measure(self, level: int) -> NDArray[np.float64]:
-        """Means over a scale of contrast-structure and of the whole similarity, `[2, C]`."""
+        """Mean contrast-structure and mean similarity over a scale, `[2, C]`."""
         height, width = self._sizes[level]
         rows, valid = self._at_once(level), height - _WINDOW + 1
         sums: NDArray[np.float64] = np.zeros((2, self._pair[0].shape[2]))
@@ -76,12 +76,12 @@ class _Pyramid:
         return np.concatenate([self._made(_KEPT, top, min(top + rows, height)) for top in range(0, height, rows)], 2)
 
     def _at_once(self, level: int) -> int:
-        """Rows of a scale that are looked at together."""
+        """Number of rows of a scale that are processed at a time."""
         width: int = self._sizes[0][1]
         return max(_WINDOW, (_STRIP >> 2 * level) // width << level)
 
     def _made(self, level: int, top: int, bottom: int) -> NDArray[np.float32]:
-        """Rows as 2x2 means of the scale before; odd sides get a border of zeros, as the packages of the field do."""
+        """Rows as 2x2 means of the scale before; odd sides get a border of zeros, as in the PyTorch packages."""
         if level == 0:
             return np.stack([x[top:bottom].transpose(2, 0, 1) for x in self._pair], dtype=np.float32)
         height, width = self._sizes[level - 1]
@@ -90,7 +90,7 @@ class _Pyramid:
         inside = max(begin, 0), min(end, height)
         border = ((max(0, -begin), max(0, end - height)), (width % 2, width % 2))
         out = np.empty((2, self._pair[0].shape[2], bottom - top, self._sizes[level][1]), np.float32)
-        if level == 1:  # the pixels themselves, a quarter of what they are in float32
+        if level == 1:  # 8-bit pixels, a quarter of the memory of float32
             above = [x[slice(*inside)].transpose(2, 0, 1) for x in self._pair]
         else:
             above = list(self.rows(level - 1, *inside))
@@ -101,7 +101,7 @@ class _Pyramid:
 
 @compiled
 def _halve(x: Array, out: Array) -> None:
-    """2x2 means, `[N, 2 H, 2 W]` to float32 `[N, H, W]`."""
+    """Write 2x2 means of `[N, 2 H, 2 W]` to `out`, float32 `[N, H, W]`."""
     for n in range(out.shape[0]):
         for r in range(out.shape[1]):
             upper, lower, row = x[n, 2 * r], x[n, 2 * r + 1], out[n, r]
@@ -113,18 +113,18 @@ def _halve(x: Array, out: Array) -> None:
 
 @compiled
 def _add_similarity(a: Array, b: Array, window: Array, sums: Array) -> None:
-    """Add a plane's contrast-structure and whole similarity, summed over positions, to `sums`, float64 `[2]`.
+    """Add a plane's contrast-structure and similarity, summed over positions, to `sums`, float64 `[2]`.
 
-    Rows are blurred along themselves once, and down the last eleven of them: what is in work fits
-    the nearest caches. Loads and stores take the time, so the two lines that share a weight of the
-    symmetric window go together. Compilers vectorise slices that the loop itself indexes, and no
-    sums: each column adds up its own.
+    Each row is blurred horizontally once, and vertically over the last eleven rows, so that the data
+    in use fits the first-level caches. Loads and stores dominate the time, so the two rows or columns
+    that share a weight of the symmetric window are added first. Compilers vectorise slices indexed by
+    the loop, but not sums, so each column has its own sum.
 
     Args:
         a: float32 `[H, W]`.
         b: the same.
-        window: weights of the Gaussian, float32 `[11]`.
-        sums: added to.
+        window: Gaussian weights, float32 `[11]`.
+        sums: output.
     """
     taps, middle, width = len(window), len(window) // 2, a.shape[1] - len(window) + 1
     blurred = np.zeros((taps, 4, width), np.float32)

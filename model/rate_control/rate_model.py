@@ -40,7 +40,7 @@ FEATURES_AT = 20
 """Quality whose estimated PSNR and bytes are features of the image."""
 FEATURES = 4
 """Number of features: those two, and two ceilings."""
-LEAST_LEFTOVER = 1e-6
+SMALLEST_PROJECTION_ERROR = 1e-6
 """Projection errors below this (60 dB) do not matter."""
 MEASURES = ("psnr", "ms_ssim", "bytes")
 PRIORS = Path(__file__).parents[1] / "weights" / "guess.json"
@@ -99,7 +99,7 @@ def estimate_curves(sample: LatentSample, gains: NDArray[np.float32], pixels: in
         loss.append(float((errors / (2 * variance + C2)).mean()))
         bits.append(float(np.log2(1 + 2 * np.square(scaled)).sum(1).mean()) / 2 / LATENT_STRIDE**2)
     size = np.log(LEAST_BYTES + np.array(bits) / 8 * pixels)
-    ceilings = -10 * np.log10(sample.leftover.mean(0, dtype=np.float64) + LEAST_LEFTOVER)
+    ceilings = -10 * np.log10(sample.projection_error.mean(0, dtype=np.float64) + SMALLEST_PROJECTION_ERROR)
     return CurveEstimate(_curve(-10 * np.log10(error)), _curve(-10 * np.log10(loss)), _curve(size), ceilings)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.core.config import BLOCK_VALUES, CodecConfig
-from model.inference.projection_error import kept_rows, leftover
+from model.inference.projection_error import kept_rows, projection_error
 from model.network.transforms import Analysis
 
 CONFIG = CodecConfig()
@@ -30,14 +30,14 @@ def test_the_kept_rows_are_the_untrained_analysis_transform() -> None:
 
 def test_smooth_blocks_have_no_projection_error() -> None:
     ramp = torch.linspace(0, 255, 16).round().to(torch.uint8)[None, :, None].expand(16, 16, 3)
-    assert float(leftover(torch.stack([ramp, torch.full_like(ramp, 77)]), CONFIG).amax()) < 1e-4
+    assert float(projection_error(torch.stack([ramp, torch.full_like(ramp, 77)]), CONFIG).amax()) < 1e-4
 
 
 @pytest.mark.parametrize(("colour", "in_luma"), [((1, 1, 1), True), ((1, 0, -1), False)])
 def test_a_chessboard_of_pixels_is_almost_all_projection_error(colour: tuple[int, int, int], in_luma: bool) -> None:
     board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2 - 1
     block = (128 + 64 * board[:, :, None] * torch.tensor(colour)).to(torch.uint8)[None]
-    everything, luma = leftover(block, CONFIG)[0].tolist()
+    everything, luma = projection_error(block, CONFIG)[0].tolist()
     energy = (64 / 255) ** 2 * sum(c * c for c in colour) / 3
     assert everything == pytest.approx(energy, rel=0.2)  # the block has some energy at lower frequencies
     assert luma == pytest.approx(energy if in_luma else 0, abs=energy * 0.2)
