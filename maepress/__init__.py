@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pipeline.archive.archive import Archive as Archive
     from pipeline.archive.archive import ArchiveMissing as ArchiveMissing
     from pipeline.archive.commits import CommitConflict as CommitConflict
-    from pipeline.archive.lease import LeaseHeld as LeaseHeld
     from pipeline.archive.reader import read_image as read_image
     from pipeline.dataset.cache import LatentCache as LatentCache
     from pipeline.dataset.ray_dataset import read_archive as read_archive
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
     from pipeline.probe.run import ProbeResult as ProbeResult
     from pipeline.probe.run import probe as probe
     from pipeline.probe.settings import ProbeSettings as ProbeSettings
+    from pipeline.runs.lease import LeaseHeld as LeaseHeld
     from pipeline.storage.base import StorageError as StorageError
     from pipeline.sync.run import SyncResult as SyncResult
     from pipeline.sync.run import sync as sync
@@ -94,7 +94,7 @@ _NAMES_OF = {
     "model.core.target": ("Target",),
     "pipeline.archive.archive": ("Archive", "ArchiveMissing"),
     "pipeline.archive.commits": ("CommitConflict",),
-    "pipeline.archive.lease": ("LeaseHeld",),
+    "pipeline.runs.lease": ("LeaseHeld",),
     "pipeline.archive.reader": ("read_image",),
     "pipeline.dataset.cache": ("LatentCache",),
     "pipeline.dataset.ray_dataset": ("read_archive",),

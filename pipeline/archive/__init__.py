@@ -1,1 +1,1 @@
-"""The archive: Delta tables, shards, commits, leases, models, runs."""
+"""The archive: Delta tables, shards, commits, models."""

@@ -15,12 +15,8 @@ from dataclasses import asdict, dataclass
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
-from pipeline.archive.heartbeat import Heartbeat
-from pipeline.archive.lease import Lease
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.run_id import new_run
-from pipeline.archive.run_record import RunRecord
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.settings import EncodeSettings
 from pipeline.monitoring.log import RunLog
@@ -29,6 +25,10 @@ from pipeline.monitoring.progress import Progress
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
+from pipeline.runs.heartbeat import Heartbeat
+from pipeline.runs.lease import Lease
+from pipeline.runs.name import new_run
+from pipeline.runs.record import RunRecord
 from pipeline.storage.open import open_source
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]

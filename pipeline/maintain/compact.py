@@ -18,13 +18,13 @@ from deltalake.exceptions import CommitFailedError
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict, transact
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.lease import Lease
 from pipeline.archive.merge_reader import merged_tables
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.run_id import new_run
 from pipeline.archive.schema import REJECTIONS
 from pipeline.archive.shards import Shard, merge_shards, write_sorted
 from pipeline.maintain.settings import CompactSettings
+from pipeline.runs.lease import Lease
+from pipeline.runs.name import new_run
 
 __all__ = ["CompactResult", "CompactSettings", "compact"]
 

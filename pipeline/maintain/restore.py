@@ -16,10 +16,10 @@ from deltalake import CommitProperties, DeltaTable
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import REJECTIONS_VERSION
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.lease import Lease
 from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.archive.run_id import new_run
 from pipeline.maintain.settings import RestoreSettings
+from pipeline.runs.lease import Lease
+from pipeline.runs.name import new_run
 from pipeline.storage.base import StorageError, Store
 
 __all__ = ["RestoreResult", "RestoreSettings", "restore"]

@@ -16,8 +16,8 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.merge_reader import merged
-from pipeline.archive.run_record import latest_records
 from pipeline.maintain.settings import StatusSettings
+from pipeline.runs.record import latest_records
 
 __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 
@@ -88,7 +88,7 @@ class ArchiveStatus:
         rejected: keys whose latest known content was rejected.
         rejections: these by stage and reason, most frequent first.
         versions: latest commits, latest first.
-        runs: summaries of runs (`pipeline.archive.run_record`), latest first; empty when not asked
+        runs: summaries of runs (`pipeline.runs.record`), latest first; empty when not asked
             for.
     """
 

@@ -3,7 +3,7 @@
 - Shards that a later commit replaced, once no version within the retention needs them.
 - Shards that no commit refers to, because their writer or driver died. A shard that a running job
   has written and not yet committed looks the same, so no file is removed that is younger than the
-  retention or than the oldest live run (`pipeline.archive.heartbeat`). If the heartbeat of a live
+  retention or than the oldest live run (`pipeline.runs.heartbeat`). If the heartbeat of a live
   run failed, its commit detects the missing shard (`pipeline.archive.commits`).
 - Plans of runs that died.
 - Unfinished files of dead writers: temporary files on a local disk, multipart uploads in a bucket.
@@ -19,9 +19,9 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import one_line, open_table
-from pipeline.archive.heartbeat import RunFolder, list_runs
-from pipeline.archive.run_id import started_at
 from pipeline.maintain.settings import VacuumSettings
+from pipeline.runs.heartbeat import RunFolder, list_runs
+from pipeline.runs.name import started_at
 from pipeline.storage.base import StorageError, Store
 
 __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]

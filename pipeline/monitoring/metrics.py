@@ -8,7 +8,7 @@
 Ray exports each with its own prefix and labels (node, worker, job):
 `ray_maepress_objects_total{outcome="latent"}`. Metrics are for observation only: the last seconds
 of a killed process may never be scraped. Exact results are in the archive and in the run's summary
-(`pipeline.archive.run_record`).
+(`pipeline.runs.record`).
 
 There are no gauges, as Ray drops a gauge that is not set again every few seconds. The length of a
 queue is the difference of two counters: pieces that one stage has finished and the next has not

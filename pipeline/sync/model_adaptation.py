@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from model.codec import Codec
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.archive.lease import Lease
 from pipeline.archive.model_store import local_model
-from pipeline.archive.run_id import new_run
 from pipeline.evaluate.bd_rate import Curve, bd_rate
+from pipeline.runs.lease import Lease
+from pipeline.runs.name import new_run
 from pipeline.storage.base import Store
 from pipeline.sync.settings import SyncSettings
 from pipeline.train.ray_storage import remove

@@ -12,7 +12,7 @@ A sync is an encode that may also remove and renew rows:
   or a time per run.
 - Every few nights, if asked for, the codec is trained on the source first
   (`pipeline.sync.model_adaptation`).
-- Of two runs at the same time the second ends at once (`pipeline.archive.lease`).
+- Of two runs at the same time the second ends at once (`pipeline.runs.lease`).
 """
 
 from dataclasses import asdict, dataclass

@@ -16,12 +16,12 @@ from model.codec import Codec
 from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.heartbeat import list_runs
-from pipeline.archive.lease import Lease, holder_of
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.maintain.vacuum import vacuum
+from pipeline.runs.heartbeat import list_runs
+from pipeline.runs.lease import Lease, holder_of
 from tests.chaos.photos import Photos
 
 PSNR_MARGIN = 0.02

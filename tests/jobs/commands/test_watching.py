@@ -23,9 +23,9 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.run_record import RunRecord, latest_records
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.monitoring.log import LOGGER, RunLog
+from pipeline.runs.record import RunRecord, latest_records
 from pipeline.storage.open import open_store
 from tests.conftest import photo_like
 from tests.jobs.head import ray_head

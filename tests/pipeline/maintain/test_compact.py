@@ -5,13 +5,13 @@ import threading
 import pytest
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.lease import Lease
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards import Shard, write_shard
 from pipeline.maintain.compact import CompactSettings, compact, small_neighbours
 from pipeline.maintain.history import HistorySettings, history
 from pipeline.maintain.restore import RestoreSettings, restore
+from pipeline.runs.lease import Lease
 from tests.pipeline.maintain.helpers import keys_of, rejected, replace
 from tests.pipeline.making import add, original, originals
 

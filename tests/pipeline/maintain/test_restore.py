@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict
-from pipeline.archive.lease import Lease, LeaseHeld
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.shards import write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
+from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.storage.base import StorageError
 from tests.pipeline.maintain.helpers import keys_of, rejected, replace
 from tests.pipeline.making import add, original, originals

@@ -12,11 +12,11 @@ import pytest
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict
-from pipeline.archive.heartbeat import Heartbeat, list_runs
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.shards import Shard, write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
+from pipeline.runs.heartbeat import Heartbeat, list_runs
 from pipeline.storage.local_store import TEMPORARY
 from tests.pipeline.maintain.helpers import age, keys_of, replace
 from tests.pipeline.making import add, original, originals

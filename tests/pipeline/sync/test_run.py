@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.lease import Lease, LeaseHeld
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.planning.planner import PlanOptions, make_plan
+from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.storage.base import Entry
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import StorageError, open_store

@@ -50,6 +50,7 @@ def learn(rank: int, world: int, folder: str, seed: int = 0) -> None:
     if rank == 0:
         Path(folder, f"{world}-{seed}.json").write_text(json.dumps(losses))
     if world > 1:
+        dist.barrier()  # a rank that leaves early may end another in the middle of its last message
         dist.destroy_process_group()
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline.archive.delta_table import open_table
-from pipeline.archive.lease import Holder, Lease, LeaseHeld, holder_of
+from pipeline.runs.lease import Holder, Lease, LeaseHeld, holder_of
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_target
 

@@ -30,7 +30,7 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.errors import MaepressError
 from pipeline.archive.delta_table import create_table, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.archive.periodic_thread import PeriodicThread
+from pipeline.runs.periodic_thread import PeriodicThread
 from pipeline.storage.base import Store
 
 SECONDS = 600.0

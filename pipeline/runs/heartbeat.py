@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
-from pipeline.archive.periodic_thread import PeriodicThread
+from pipeline.runs.periodic_thread import PeriodicThread
 from pipeline.storage.base import StorageError, Store
 
 EVERY_SECONDS = 300.0

@@ -1,0 +1,1 @@
+"""Runs of jobs beside each other: their names, leases, heartbeats and records."""
