@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from jobs.demo.s3_server import S3Server, s3_server
 from model.checkpoint import serialise
 from model.codec import Codec
 from model.core.config import CodecConfig
@@ -49,14 +50,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that works untrained, thanks to its DCT start; it is stirred so that every layer matters."""
-    torch.manual_seed(0)
-    network = Network(TINY)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.003 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp("model")
-    for name, data in serialise(network).items():
-        (folder / name).write_bytes(data)
+    write_tiny_model(folder)
     return folder
 
 
@@ -64,6 +59,46 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_codec(tiny_model_folder: Path) -> Codec:
     """The small model, loaded."""
     return Codec.load(tiny_model_folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models are cached below the session's temporary folder, also by Ray's workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One server for the whole session, and the environment that makes s3:// mean it."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, server.environment():
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ray_environment(s3: S3Server, own_cache: None) -> Iterator[None]:
+    """What Ray's workers must see: they have the environment of the moment when Ray was started."""
+    import ray
+
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local_ray(ray_environment: None) -> None:
+    """One Ray for all tests in this process.
+
+    A module that needs a Ray of its own shuts this one down, and its own in the end; the next module starts it again.
+    """
+    import ray
+
+    from jobs.framework.ray_session import quiet_data
+    from pipeline.execution.ray_init import start_ray
+
+    if not ray.is_initialized():
+        start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
+        quiet_data()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from jobs.cli import main
 from pipeline.archive.archive import Archive
 from tests.conftest import photo_like
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = pytest.mark.usefixtures("local_ray")
 KEYS = [f"{year}/{n}.png" for year in (2023, 2024) for n in range(4)]
 
 
@@ -29,7 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path, ray_here: None) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path, local_ray: None) -> Path:
     where = tmp_path_factory.mktemp("archive") / "pressed"
     assert main(["encode", str(photos), str(where), "--model", str(tiny_model_folder), "--quiet"]) == 0
     return where

@@ -6,10 +6,9 @@ import pytest
 
 from jobs.cli import main
 from pipeline.archive.archive import Archive
-from tests.pipeline.conftest import own_cache
 from tests.pipeline.dataset.conftest import small_archive
 
-__all__ = ["own_cache", "small_archive"]
+__all__ = ["small_archive"]
 
 
 def test_a_probe_prints_both_reports_and_what_they_took(

@@ -222,7 +222,7 @@ def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(others) == 100  # 99 more, and a line that says where the rest is
 
 
-@pytest.mark.usefixtures("ray_here")
+@pytest.mark.usefixtures("local_ray")
 def test_status_shows_the_runs_of_an_archive(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

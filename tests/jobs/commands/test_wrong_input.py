@@ -1,16 +1,15 @@
 """Every mistake a user can make about places and models: one line that names the thing, status 2, and soon."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from jobs.cli import main
-from jobs.demo.s3_server import S3Server, s3_server
+from jobs.demo.s3_server import S3Server
 from tests.conftest import photo_like
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +21,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        running.make_bucket("photos")
-        running.client().put_object(Bucket="photos", Key="a.png", Body=b"x")
-        yield running
+def server(s3: S3Server) -> S3Server:
+    """The session's server, with a bucket that holds an object."""
+    s3.make_bucket("photos")
+    s3.client().put_object(Bucket="photos", Key="a.png", Body=b"x")
+    return s3
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_closed_pipe_is_no_failure() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "x", "")
 
 
-def test_the_mistake_is_found_inside_what_ray_wraps_around_it(ray_here: None) -> None:
+def test_the_mistake_is_found_inside_what_ray_wraps_around_it(local_ray: None) -> None:
     @ray.remote(max_retries=0)
     def task(rows: int) -> int:
         raise DamagedPayload(f"payload {rows} is damaged")
@@ -105,7 +105,7 @@ def test_the_mistake_is_found_inside_what_ray_wraps_around_it(ray_here: None) ->
     assert users_mistake(ValueError("x")) is None
 
 
-def test_the_mistake_is_found_behind_an_actor_that_could_not_be_constructed(ray_here: None) -> None:
+def test_the_mistake_is_found_behind_an_actor_that_could_not_be_constructed(local_ray: None) -> None:
     @raise_in_first_call
     class Stage:
         def __init__(self, model: str) -> None:
@@ -132,7 +132,7 @@ def test_every_error_of_ours_keeps_its_class_and_its_text_between_processes() ->
             assert str(copy) == "the archive has no image 'a'"
 
 
-def test_a_session_uses_a_connection_that_exists_and_leaves_it(ray_here: None) -> None:
+def test_a_session_uses_a_connection_that_exists_and_leaves_it(local_ray: None) -> None:
     with ray_session():
         assert ray.is_initialized()
     assert ray.is_initialized()
