@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from model.checkpoint import serialise
 from model.codec import Codec
 from model.core.config import CodecConfig
 from model.network.network import Network
+
+if TYPE_CHECKING:
+    from pipeline.archive.archive import Archive
 
 # Small operators on a busy machine: two threads wait for each other, up to fifty times as long as one works.
 torch.set_num_threads(1)
@@ -99,6 +103,14 @@ def local_ray(ray_environment: None) -> None:
     if not ray.is_initialized():
         start_ray(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
         quiet_data()
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, tiny_codec: Codec) -> "Archive":
+    """The archive of `making.small_archive`; tests only read it."""
+    from tests.pipeline import making
+
+    return making.small_archive(tmp_path_factory.mktemp("small"), tiny_model_folder, tiny_codec)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ The lease of a holder that dies is not renewed and expires.
 
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -30,7 +29,7 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.errors import MaepressError
 from pipeline.archive.delta_table import create_table, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.runs.periodic_thread import PeriodicThread
+from pipeline.runs.periodic_thread import Clock, PeriodicThread
 from pipeline.storage.base import Store
 
 SECONDS = 600.0
@@ -71,7 +70,7 @@ class Lease:
         lease.check()        # before each commit
     """
 
-    def __init__(self, root: Store, run: str, job: str, seconds: float = SECONDS) -> None:
+    def __init__(self, root: Store, run: str, job: str, seconds: float = SECONDS, clock: Clock | None = None) -> None:
         """Nothing is written before the `with` block.
 
         Args:
@@ -79,14 +78,18 @@ class Lease:
             run: name of the run, for messages.
             job: "sync", "compact" ..., for messages.
             seconds: duration of the lease without renewal.
+            clock: measures it; the machine's when not given.
         """
         self._store, self._url = root.child("leases"), root.url
         self._me = Holder(run, job, socket.gethostname())
         self._seconds = seconds
+        self._clock = clock or Clock()
         self._good_until = 0.0  # on this machine's monotonic clock
         self._renewing = threading.Lock()
         # A failed renewal is ignored: `check` raises the error before the run's next commit.
-        self._renewals = PeriodicThread(lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError)
+        self._renewals = PeriodicThread(
+            lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError, self._clock
+        )
 
     def __enter__(self) -> "Lease":
         """Take the lease.
@@ -117,21 +120,21 @@ class Lease:
             LeaseHeld: when another run took over, because this one could not renew in time.
             StorageError: when the store cannot be read or written.
         """
-        if time.monotonic() >= self._good_until:
+        if self._clock.monotonic() >= self._good_until:
             self._write(self._seconds)
 
     def _write(self, seconds: float) -> None:
         """Take, renew or (with 0 seconds) release the lease."""
 
         def attempt(table: DeltaTable) -> None:
-            asked = time.monotonic()
+            asked = self._clock.monotonic()
             held = holder_of(table)
-            if held.run not in ("", self._me.run) and held.until > time.time():
+            if held.run not in ("", self._me.run) and held.until > self._clock.time():
                 raise LeaseHeld(
                     f"{held.job} {held.run} on {held.host} is at work on {self._url}: let it end; if it is dead, "
                     f"its lease ends at {datetime.fromtimestamp(held.until, UTC):%H:%M:%S} UTC"
                 )
-            until = str(time.time() + seconds if seconds else 0.0)
+            until = str(self._clock.time() + seconds if seconds else 0.0)
             entry = {"holder": self._me.run, "job": self._me.job, "host": self._me.host, "until": until}
             properties = CommitProperties(custom_metadata=entry, max_commit_retries=0)
             table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)

@@ -1,13 +1,37 @@
 """A thread that repeats an action: for heartbeats and for renewing leases."""
 
 import threading
+import time
 from collections.abc import Callable
+
+
+class Clock:
+    """The time, and waiting for it; tests pass one that they set themselves."""
+
+    def time(self) -> float:
+        """Seconds since 1970, as other machines count them."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds on this machine's clock that is never set back."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for an event; whether it came within so many seconds."""
+        return event.wait(seconds)
 
 
 class PeriodicThread:
     """Calls an action every few seconds, from `start` to `stop`."""
 
-    def __init__(self, action: Callable[[], None], every: float, name: str, ignored: type[Exception]) -> None:
+    def __init__(
+        self,
+        action: Callable[[], None],
+        every: float,
+        name: str,
+        ignored: type[Exception],
+        clock: Clock | None = None,
+    ) -> None:
         """Nothing is called before `start`.
 
         Args:
@@ -15,8 +39,10 @@ class PeriodicThread:
             every: seconds between two calls.
             name: of the thread.
             ignored: errors of this class do not end the thread.
+            clock: measures the pauses; the machine's when not given.
         """
         self._action, self._every, self._ignored = action, every, ignored
+        self._clock = clock or Clock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -30,7 +56,7 @@ class PeriodicThread:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._every):
+        while not self._clock.wait(self._ended, self._every):
             try:
                 self._action()
             except self._ignored:

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -98,3 +99,27 @@ def add(
     )
     archive.committer(run).commit([receipt])
     return receipt
+
+
+LATENTS, SHARDS = 30, 3
+
+
+def small_archive(folder: Path, model: Path, codec: "Codec") -> Archive:
+    """30 compressed images in three shards, keys `LETTER/NUMBER.png`, one JPEG in JPEG XL and one grey original."""
+    archive = Archive.create(str(folder / "archive"))
+    archive.put_model(codec.fingerprint, model)
+    sizes = ((70, 50), (96, 64), (50, 70))
+    for shard in range(SHARDS):
+        rows = [
+            compressed(
+                codec,
+                f"{'abc'[number % 3]}/{number:02}.png",
+                image_file("PNG", seed=number, size=sizes[number % 3]),
+                quality=20 + number,
+            )
+            for number in range(shard, LATENTS, SHARDS)
+        ]
+        add(archive, rows, run=f"run {shard}")
+    kept = image_file("PNG", mode="L", seed=99)
+    add(archive, [transcoded("j/kept.jpg", image_file("JPEG", size=(200, 160))), original("o/kept.png", kept)], "kept")
+    return archive

@@ -6,9 +6,6 @@ import pytest
 
 from jobs.cli import main
 from pipeline.archive.archive import Archive
-from tests.pipeline.dataset.conftest import small_archive
-
-__all__ = ["small_archive"]
 
 
 def test_a_probe_prints_both_reports_and_what_they_took(

@@ -10,9 +10,6 @@ from pipeline.probe.labels import labeller
 from pipeline.probe.pixel_patches import mirrored, patches
 from pipeline.probe.run import probe
 from pipeline.probe.settings import ProbeSettings
-from tests.pipeline.dataset.conftest import small_archive
-
-__all__ = ["small_archive"]
 
 
 def test_a_probe_reports_every_class_from_latents_and_from_pixels(small_archive: Archive) -> None:

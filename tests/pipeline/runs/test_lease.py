@@ -1,14 +1,14 @@
 """One run at a time: a lease is taken by one, renewed, given back, and ends by itself when its holder dies."""
 
 import threading
-import time
 
 import pytest
 
 from pipeline.archive.delta_table import open_table
-from pipeline.runs.lease import Holder, Lease, LeaseHeld, holder_of
+from pipeline.runs.lease import SECONDS, Holder, Lease, LeaseHeld, holder_of
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_target
+from tests.waiting import ManualClock, wait_for
 
 
 @pytest.fixture
@@ -55,17 +55,32 @@ def test_of_many_that_want_it_at_once_exactly_one_gets_it(root: Store) -> None:
 
 
 def test_a_dead_runs_lease_ends_by_itself_and_the_dead_one_notices_when_it_wakes(root: Store) -> None:
-    dead = Lease(root, "dead", "sync", seconds=1.0)
-    dead._write(1.0)  # taken; its thread never runs, as after kill -9
-    time.sleep(1.1)
-    with Lease(root, "heir", "sync"), pytest.raises(LeaseHeld, match="heir"):
+    clock = ManualClock()
+    dead = Lease(root, "dead", "sync", clock=clock)
+    dead._write(SECONDS)  # taken; its thread never runs, as after kill -9
+    clock.advance(SECONDS - 1)
+    with pytest.raises(LeaseHeld, match="sync dead"), Lease(root, "heir", "sync", clock=clock):
+        pass
+    clock.advance(2)
+    with Lease(root, "heir", "sync", clock=clock), pytest.raises(LeaseHeld, match="heir"):
         dead.check()
 
 
 def test_a_lease_is_renewed_as_long_as_its_run_works(root: Store) -> None:
-    with Lease(root, "long", "sync", seconds=2.0) as lease:
-        time.sleep(3.0)
-        with pytest.raises(LeaseHeld, match="long"), Lease(root, "other", "sync"):
+    clock = ManualClock()
+
+    def end() -> float:
+        return holder_of(open_table(root.child("leases"))).until
+
+    with Lease(root, "long", "sync", clock=clock) as lease:
+        first = end()
+        assert first == clock.time() + SECONDS
+        for _ in range(3):  # by its thread, at half its length
+            before = end()
+            clock.advance(SECONDS / 2)
+            wait_for(lambda before=before: end() > before)  # type: ignore[misc]
+        assert clock.time() > first
+        with pytest.raises(LeaseHeld, match="long"), Lease(root, "other", "sync", clock=clock):
             pass
         lease.check()
 
