@@ -16,7 +16,7 @@ def test_a_probe_prints_both_reports_and_what_they_took(
     assert err == ""
     assert out.count("precision") == out.count("macro avg") == out.count("weighted avg") == 2
     assert "from latents (prefix)" in out and "from decoded pixels" in out
-    assert "s of a core" in out and "multiply-adds an image" in out
+    assert "s of processor time" in out and "multiply-adds per image" in out
 
 
 def test_a_probe_is_json_for_scripts(small_archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -57,5 +58,6 @@ def test_an_actor_that_holds_a_gpu_decodes_there_or_reports_a_torch_that_cannot_
 ) -> None:
     monkeypatch.setattr("ray.get_gpu_ids", lambda: [0])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    decoder = ray_dataset._Decoder(small_archive, "image", (), None, threads=1)
     with pytest.raises(MaepressError, match="--gpus-per-actor 0"):
-        ray_dataset._Decoder(small_archive, "image", (), None, threads=1)
+        next(decoder(pa.table({})))
