@@ -41,6 +41,7 @@ from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.run import EncodeSettings, RunOptions, encode, plan_options
+from pipeline.execution import ray_flow
 from pipeline.images.sandbox import shared
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import make_plan
@@ -206,13 +207,11 @@ def _line(settings: EncodeSettings, last: str) -> Spent:
     line = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
     begin = Spent.now()
     if last == "fetch":
-        dataset = line.dataset(pieces, 0).map_batches(
-            _fetch, fn_kwargs={"source": source}, batch_format="pyarrow", batch_size=None, num_cpus=0.1
-        )
+        dataset = ray_flow.stage(line.dataset(pieces, 0), _fetch, source, cpus=0.1)
     else:
         dataset = line.dataset(pieces, LINE_STAGES[last])
     if last != "write":  # rows other than receipts are large and must not reach the driver
-        dataset = dataset.map_batches(_drop, batch_format="pyarrow", batch_size=None, num_cpus=0.1)
+        dataset = ray_flow.stage(dataset, _drop, cpus=0.1)
     for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         pass
     spent = Spent.now() - begin

@@ -108,7 +108,8 @@ def rows(numbers: np.ndarray, now: datetime) -> pa.Table:
 def build(archive: Archive, size: int, nights: int = NIGHTS) -> int:
     """Fill an archive: most of it at first, one per cent in each of `nights` nights; returns the number of rows."""
     now = datetime.now(UTC)
-    receipts, count = [], 0
+    receipts: list[Receipt] = []
+    count = 0
     numbers = np.arange(size)
     numbers = numbers[~thousandth(numbers, _NEW)]
     night = np.where(numbers % 100 < nights, numbers % 100, nights)  # one per cent each, the rest at first

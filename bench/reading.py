@@ -39,7 +39,7 @@ def least(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def by_pillow(source: bytes, side: int | None = None, *, draft: bool = False) -> np.ndarray:
-    image = Image.open(io.BytesIO(source))
+    image: Image.Image = Image.open(io.BytesIO(source))
     if draft and side is not None:
         image.draft("RGB", (side, side))  # decodes at 1/2, 1/4 or 1/8 if that is still large enough
     image = image.convert("RGB")

@@ -5,6 +5,7 @@ whatever lands there runs on the cores that all of them share.
 """
 
 import contextlib
+import logging
 import shutil
 import tempfile
 import time
@@ -84,7 +85,7 @@ def nodes(**variables: str) -> Iterator[Nodes]:
         stack.callback(cluster.shutdown)
         made = Nodes(cluster)
         stack.callback(ray.shutdown)
-        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
         yield made
 
 

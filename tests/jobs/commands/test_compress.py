@@ -113,7 +113,8 @@ def test_a_damaged_payload_is_refused_and_nothing_is_written(
     capsys.readouterr()
     data = bytearray(pressed.read_bytes())
     data[len(data) // 2] ^= 1
-    pressed.write_bytes({"cut": data[:-9], "flipped": data, "foreign": b"GIF89a....", "empty": b""}[damage])
+    payloads = {"cut": bytes(data[:-9]), "flipped": bytes(data), "foreign": b"GIF89a....", "empty": b""}
+    pressed.write_bytes(payloads[damage])
     said = line(capsys, "decompress", pressed, tmp_path / "out.png", "--model", tiny_model_folder)
     assert str(pressed) in said
     assert not (tmp_path / "out.png").exists()

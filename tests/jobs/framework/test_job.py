@@ -34,11 +34,13 @@ def fail(error: BaseException) -> int:
 
 
 def test_a_job_gets_its_settings_and_its_status_is_the_exit_status() -> None:
-    seen = []
-    assert (
-        job(lambda settings, output: seen.append((settings, output)) or FAILED).main(["x", "--count", "3", "--quiet"])
-        == FAILED
-    )
+    seen: list[tuple[Settings, Output]] = []
+
+    def run(settings: Settings, output: Output) -> int:
+        seen.append((settings, output))
+        return FAILED
+
+    assert job(run).main(["x", "--count", "3", "--quiet"]) == FAILED
     assert seen == [(Settings(path="x", count=3), Output(as_json=False, quiet=True))]
 
 
@@ -98,7 +100,7 @@ def test_the_mistake_is_found_inside_what_ray_wraps_around_it(local_ray: None) -
         raise DamagedPayload("payload 8 is damaged")
 
     with pytest.raises(Exception) as in_data:
-        ray.data.range(1).map_batches(stage).materialize()
+        ray.data.range(1).map_batches(stage).materialize()  # type: ignore[arg-type]  # Ray wants all formats in one
     found = users_mistake(in_data.value)
     assert type(found) is DamagedPayload
     assert str(found) == "payload 8 is damaged"

@@ -189,7 +189,7 @@ def test_one_row_is_found_among_many_shards_by_statistics(archive: Archive) -> N
 def test_chosen_columns_of_all_rows_are_scanned(archive: Archive) -> None:
     add(archive, [original("b"), original("c")], run="one")
     add(archive, [original("a")], run="two")
-    assert sorted(key for batch in archive.scan(["key"]) for key in batch["key"].to_pylist()) == ["a", "b", "c"]
+    assert sorted(row["key"] for batch in archive.scan(["key"]) for row in batch.to_pylist()) == ["a", "b", "c"]
     assert [batch.schema.names for batch in archive.scan(["width", "key"])] == [["width", "key"]] * 2
 
 

@@ -44,7 +44,11 @@ def test_writers_that_race_each_build_on_what_the_other_wrote(store: Store) -> N
     def add_five(writer: str) -> None:
         for number in range(1, 6):
             mark = Transaction(writer, number)
-            committed(store, lambda table, mark=mark: write(table, mark, count_of(table) + 1), attempts=30)
+
+            def count_up(table: DeltaTable, mark: Transaction = mark) -> None:
+                write(table, mark, count_of(table) + 1)
+
+            committed(store, count_up, attempts=30)
 
     threads = [threading.Thread(target=add_five, args=(f"writer-{i}",)) for i in range(3)]
     for thread in threads:

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from bench.plan import build, rows
@@ -76,7 +76,7 @@ def test_one_key_of_many_costs_a_bounded_number_of_requests(bucket: str, counted
 
 def test_a_key_is_found_without_reading_other_payloads(bucket: str, counted: Counted) -> None:
     archive = Archive.create(f"{bucket}/archive")
-    table = rows(np.arange(100), pa.scalar(0, pa.timestamp("us", "UTC")).as_py()).to_pylist()
+    table = rows(np.arange(100), datetime.fromtimestamp(0, UTC)).to_pylist()
     payload = bytes(1 << 20)
     add(archive, [row | {"payload": payload, "payload_bytes": len(payload)} for row in table])
     counted.reset()

@@ -14,7 +14,7 @@ def grids(count: int, seed: int = 0) -> list[Grids]:
     """Grids of several sizes, of 6 channels."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(3, 8, (count, 2))
-    return [rng.normal(size=(*size, 6)).astype(np.float32) * [1, 100, 1, 1, 0.01, 1] for size in sizes]
+    return [(rng.normal(size=(*size, 6)) * [1, 100, 1, 1, 0.01, 1]).astype(np.float32) for size in sizes]
 
 
 def test_a_class_head_learns_what_a_channel_means_whatever_its_scale() -> None:

@@ -57,7 +57,7 @@ def learn(rank: int, world: int, folder: str, seed: int = 0) -> None:
 def test_four_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     learn(0, 1, str(tmp_path))
     learn(0, 1, str(tmp_path), 1)
-    mp.start_processes(learn, args=(4, str(tmp_path)), nprocs=4, start_method="spawn")
+    mp.start_processes(learn, args=(4, str(tmp_path)), nprocs=4, start_method="spawn")  # type: ignore[attr-defined]
     one, other, four = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "1-1", "4-0"))
     assert four[0] == pytest.approx(one[0], rel=1e-5), "before the first update only the order of sums differs"
     assert four == pytest.approx(one, rel=1e-2), "rounding grows from step to step"

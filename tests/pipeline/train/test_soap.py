@@ -87,7 +87,7 @@ def _rank(rank: int, world: int, folder: str) -> None:
 
 
 def test_two_ranks_end_where_one_does_and_one_goes_on_from_their_checkpoint(tmp_path: Path) -> None:
-    mp.start_processes(_rank, args=(2, str(tmp_path)), nprocs=2, start_method="spawn")
+    mp.start_processes(_rank, args=(2, str(tmp_path)), nprocs=2, start_method="spawn")  # type: ignore[attr-defined]
     layer, loss = problem()
     optimizer = Soap(layer.parameters(), 0.02)
     descend(optimizer, loss, 25)
