@@ -27,11 +27,12 @@ def _run(settings: CompressSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
-    from pipeline.images.image_reader import Rejected, read
+    from pipeline.images.image_reader import MAX_PIXELS, Rejected
+    from pipeline.images.sandbox import READING, shared
     from pipeline.monitoring.formatting import size
 
     source = read_file(settings.image)
-    reading = read(source)
+    reading = shared(READING).read(source, max_pixels=MAX_PIXELS)
     if isinstance(reading, Rejected):
         raise MaepressError(f"{settings.image} is no readable image: {reading.reason}")
     if reading.picture is None:

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.images.sandbox import Limits
 from tests.conftest import photo_like
+from tests.pipeline.hostile import scan_bomb
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +33,18 @@ def line(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
 def test_an_image_comes_back_in_the_format_of_the_files_suffix(
     photo: Path, tmp_path: Path, tiny_model_folder: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pressed, restored = tmp_path / "photo.mae", tmp_path / f"restored.{suffix}"
-    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder), "--quality", "50"]) == 0
+    mae, restored = tmp_path / "photo.mae", tmp_path / f"restored.{suffix}"
+    assert main(["compress", str(photo), str(mae), "--model", str(tiny_model_folder), "--quality", "50"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{pressed}: 100x70, ")
+    assert said.startswith(f"{mae}: 100x70, ")
     recorded = float(said.split(" dB")[0].split()[-1])
-    assert main(["decompress", str(pressed), str(restored), "--model", str(tiny_model_folder)]) == 0
+    assert main(["decompress", str(mae), str(restored), "--model", str(tiny_model_folder)]) == 0
     with Image.open(photo) as before, Image.open(restored) as after:
         assert after.format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
         difference = np.asarray(before, float) - np.asarray(after.convert("RGB"), float)
     psnr = 10 * np.log10(255**2 / np.mean(difference**2))
     assert psnr == pytest.approx(recorded, abs=0.01 if suffix == "png" else 4)
-    assert pressed.stat().st_size < photo.stat().st_size
+    assert mae.stat().st_size < photo.stat().st_size
 
 
 def test_a_missing_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +56,15 @@ def test_what_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "page.jpg").write_text("<html>")
     assert "page.jpg is no readable image: " in line(capsys, "compress", tmp_path / "page.jpg", tmp_path / "out.mae")
     assert not (tmp_path / "out.mae").exists()
+
+
+def test_an_image_that_decodes_for_minutes_is_refused_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipeline.images.sandbox.READING", Limits(seconds=1, memory=2 << 30))
+    (tmp_path / "bomb.jpg").write_bytes(scan_bomb(3000, 8000))
+    said = line(capsys, "compress", tmp_path / "bomb.jpg", tmp_path / "out.mae")
+    assert said.endswith("bomb.jpg is no readable image: cannot be decoded: it took longer than 1 s")
 
 
 def test_a_kind_that_is_not_coded_is_refused_with_its_reason(
@@ -108,15 +119,15 @@ def test_a_file_that_cannot_be_written_is_named(
 def test_a_damaged_payload_is_refused_and_nothing_is_written(
     photo: Path, tmp_path: Path, tiny_model_folder: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pressed = tmp_path / "photo.mae"
-    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder)]) == 0
+    mae = tmp_path / "photo.mae"
+    assert main(["compress", str(photo), str(mae), "--model", str(tiny_model_folder)]) == 0
     capsys.readouterr()
-    data = bytearray(pressed.read_bytes())
+    data = bytearray(mae.read_bytes())
     data[len(data) // 2] ^= 1
     payloads = {"cut": bytes(data[:-9]), "flipped": bytes(data), "foreign": b"GIF89a....", "empty": b""}
-    pressed.write_bytes(payloads[damage])
-    said = line(capsys, "decompress", pressed, tmp_path / "out.png", "--model", tiny_model_folder)
-    assert str(pressed) in said
+    mae.write_bytes(payloads[damage])
+    said = line(capsys, "decompress", mae, tmp_path / "out.png", "--model", tiny_model_folder)
+    assert str(mae) in said
     assert not (tmp_path / "out.png").exists()
 
 
@@ -125,10 +136,10 @@ def test_the_wrong_model_is_refused_with_both_names(
 ) -> None:
     from model.codec import Codec
 
-    pressed = tmp_path / "photo.mae"
-    assert main(["compress", str(photo), str(pressed), "--model", str(tiny_model_folder)]) == 0
+    mae = tmp_path / "photo.mae"
+    assert main(["compress", str(photo), str(mae), "--model", str(tiny_model_folder)]) == 0
     capsys.readouterr()
-    said = line(capsys, "decompress", pressed, tmp_path / "out.png", "--model", other_model_folder)
+    said = line(capsys, "decompress", mae, tmp_path / "out.png", "--model", other_model_folder)
     assert Codec.load(tiny_model_folder).fingerprint in said
     assert Codec.load(other_model_folder).fingerprint in said
 
