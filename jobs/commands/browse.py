@@ -34,13 +34,11 @@ def _run(settings: BrowseSettings, output: Output) -> int:
 
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
-    from pipeline.storage.open import open_source
 
     here = settings.host in LOOPBACK
-    source = open_source(settings.source) if settings.source else None
     app = make_app(
         settings.archive,
-        source=source,
+        source=settings.source or None,
         workers=settings.workers,
         cache_bytes=settings.cache_mib << 20,
         hosts=LOOPBACK if here else (),

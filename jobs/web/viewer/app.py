@@ -36,7 +36,8 @@ from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import KINDS, LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
 from model.core.errors import MaepressError
 from pipeline.archive.schema import LARGER, LATENT, MISSED
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import StorageError
+from pipeline.storage.open import open_source
 
 HERE = Path(__file__).parent
 PAGE = 48
@@ -52,7 +53,7 @@ Answer = TypeVar("Answer")
 def make_app(
     archive: str,
     *,
-    source: Store | None = None,
+    source: str | None = None,
     workers: int | None = None,
     cache_bytes: int = 256 << 20,
     hosts: Collection[str] = (),
@@ -61,17 +62,18 @@ def make_app(
 
     Args:
         archive: its URL.
-        source: store that the images came from, shown beside them; None: not shown.
+        source: URL of the place that the images came from, shown beside them; None: not shown.
         workers: images decoded at once; None: one per core.
         cache_bytes: memory for images encoded for browsers.
         hosts: accepted values of the Host header; empty: any.
 
     Raises:
-        MaepressError: when there is no archive.
+        MaepressError: when there is no archive, or the source cannot be opened.
     """
     catalogue = Catalogue(archive)
-    studio = Studio(catalogue, source, workers or len(os.sched_getaffinity(0)), cache_bytes)
-    viewer = _Viewer(catalogue, studio, source is not None)
+    store = open_source(source) if source else None
+    studio = Studio(catalogue, store, workers or len(os.sched_getaffinity(0)), cache_bytes)
+    viewer = _Viewer(catalogue, studio, bool(source))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -29,7 +29,6 @@ from jobs.web.viewer.renditions import Wanted, tag_of
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
-from pipeline.storage.open import open_store
 from tests.browser import chromium, opened
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
@@ -72,7 +71,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, ti
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         fill(folder, tiny_model_folder, tiny_codec)
-        app = make_app(str(folder / "archive"), source=open_store(str(folder / "source")), workers=2, hosts=LOOPBACK)
+        app = make_app(str(folder / "archive"), source=str(folder / "source"), workers=2, hosts=LOOPBACK)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -246,23 +245,23 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_pages_look_whole_in_a_browser(served: Served, browser: Browser, width: int) -> None:
-    with opened(browser, f"{served.url}/?prefix=b/", width) as sight:
-        sight.wait_for_images()
-        assert not sight.overflows
-        assert "script>'\"&.png" in sight.page.locator(".key").first.inner_text()
-        assert sight.complaints == []
-    with opened(browser, f"{served.url}/rejections", width, "dark") as sight:
-        assert not sight.overflows and sight.complaints == []
+    with opened(browser, f"{served.url}/?prefix=b/", width) as opened_page:
+        opened_page.wait_for_images()
+        assert not opened_page.overflows
+        assert "script>'\"&.png" in opened_page.page.locator(".key").first.inner_text()
+        assert opened_page.errors == []
+    with opened(browser, f"{served.url}/rejections", width, "dark") as opened_page:
+        assert not opened_page.overflows and opened_page.errors == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_border_between_source_and_pressed_moves_by_key_and_pointer(
     served: Served, browser: Browser, width: int
 ) -> None:
-    with opened(browser, served.url + link("view", EVIL), width) as sight:
-        page = sight.page
-        sight.wait_for_images()
-        assert not sight.overflows
+    with opened(browser, served.url + link("view", EVIL), width) as opened_page:
+        page = opened_page.page
+        opened_page.wait_for_images()
+        assert not opened_page.overflows
 
         def border() -> float:
             at = "getComputedStyle(document.querySelector('.compare')).getPropertyValue('--at')"
@@ -275,7 +274,7 @@ def test_the_border_between_source_and_pressed_moves_by_key_and_pointer(
         assert box is not None
         page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)
         assert 15 < border() < 35
-        assert sight.complaints == []
+        assert opened_page.errors == []
 
 
 def test_the_command_says_where_it_listens_and_ends_at_an_interrupt(served: Served) -> None:
