@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from model import checkpoint
 from model.core.errors import MaepressError
@@ -102,7 +103,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
             trainer.fit()
         except TrainingFailedError as e:
             raise MaepressError(
-                f"training failed ({_cause(e)}): the same command resumes from the last checkpoint"
+                f"training failed ({cause(e)}): the same command resumes from the last checkpoint"
             ) from e
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
     fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
@@ -125,12 +126,23 @@ def forget(out: str) -> None:
         remove(f"{out}/{name}")
 
 
-def _cause(error: BaseException) -> str:
-    """The last line of the innermost error, which names the cause."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+def cause(error: TrainingFailedError) -> str:
+    """The error that ended a run, in one line.
+
+    When one rank fails, others may report that they lost it, so a `MaepressError` of any rank comes
+    before the error of the lowest rank.
+    """
+    failures: list[BaseException] = [error]
+    if isinstance(error, WorkerGroupError) and error.worker_failures:
+        failures = [error.worker_failures[rank] for rank in sorted(error.worker_failures)]
+    elif isinstance(error, ControllerError):
+        failures = [error.controller_failure]
+    causes = [e.cause if isinstance(e, RayTaskError) else e for e in failures]
+    for cause in causes:
+        if isinstance(cause, MaepressError):
+            return str(cause)
+    first = next(iter(str(causes[0]).strip().splitlines()), "")
+    return f"{type(causes[0]).__name__}: {first}" if first else type(causes[0]).__name__
 
 
 def image_keys(settings: TrainSettings) -> list[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
+from ray.exceptions import RayTaskError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from model.codec import Codec
 from model.core.errors import MaepressError
 from pipeline.dataset.split import split
 from pipeline.train.learner import learning_rate
-from pipeline.train.run import TrainSettings, train
+from pipeline.train.run import TrainSettings, cause, train
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -84,6 +86,26 @@ def test_mistakes_are_one_clear_line(images: Path, tmp_path: Path, tiny_model_fo
     (tmp_path / "one" / "a.png").write_bytes((images / "0.png").read_bytes())
     assert "at least two" in attempt(images=str(tmp_path / "one"))
     assert "is no model" in attempt(init=str(tmp_path / "nothing"))
+
+
+def test_a_failed_run_names_the_mistake_that_a_worker_met(
+    images: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    run = settings(images, tmp_path / "m", tiny_model_folder, crop=192, max_steps=1, max_failures=0)
+    with pytest.raises(MaepressError) as error:
+        train(run)
+    assert str(error.value) == (
+        "training failed (no image to train on is readable and at least 192 pixels wide and high: lower --crop): "
+        "the same command resumes from the last checkpoint"
+    )
+
+
+def test_the_cause_of_a_failed_run_is_a_users_mistake_before_the_errors_that_it_led_to() -> None:
+    lost, mistake = RuntimeError("Connection closed by peer\nframe #0"), MaepressError("lower --crop")
+    assert cause(WorkerGroupError("text", {0: lost, 1: mistake})) == "lower --crop"
+    assert cause(WorkerGroupError("text", {1: KeyError("x"), 0: lost})) == "RuntimeError: Connection closed by peer"
+    assert cause(ControllerError(MemoryError())) == "MemoryError"
+    assert cause(ControllerError(RayTaskError("f", "Traceback ...", mistake))) == "lower --crop"
 
 
 def test_split_holds_out_at_least_one_image_and_keeps_at_least_one() -> None:
