@@ -1,9 +1,9 @@
 """`.mae` in Pillow: importing this module registers the format with `Image.open` and `image.save`.
 
-import maepress.pillow_plugin as mae
-mae.use("models/photos")            # beside the shipped model; files name the model that they need
-image = Image.open("x.mae")         # size, mode and metadata at once; pixels when first needed
-image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one
+    import maepress.pillow_plugin as mae
+    mae.use("models/photos")            # beside the shipped model; files name the model that they need
+    image = Image.open("x.mae")         # reads size, mode and metadata; pixels are decoded at first use
+    image.save("y.mae", quality=48)     # or min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5: exactly one
 
 Modes L, LA, RGB and RGBA, with ICC profile, EXIF and XMP; images of other modes must be converted first.
 """

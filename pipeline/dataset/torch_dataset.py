@@ -91,18 +91,16 @@ class ArchiveImages(IterableDataset[Any]):
             MaepressError: for an unknown column, or if nothing matches.
             StorageError: when there is no archive, or a shard cannot be read.
         """
+        _check_columns(columns)
         self.archive = Archive.open(archive) if isinstance(archive, str) else archive
-        unknown = [name for name in columns if name not in IMAGES.names]
-        if unknown:
-            raise MaepressError(f"an archive has no column {unknown[0]!r}: it has {', '.join(IMAGES.names)}")
         self.content: Content = content
         self.columns = tuple(columns)
         able = STATUSES if content == "image" else (LATENT,)
         self.wanted = Wanted(keys, able if statuses is None else tuple(statuses))
         self._transform, self._shuffle, self._seed, self._buffer = transform, shuffle, seed, buffer_bytes
-        started = dist.is_available() and dist.is_initialized()
-        self._rank = rank if rank is not None else dist.get_rank() if started else 0
-        self._world = world if world is not None else dist.get_world_size() if started else 1
+        own_rank, own_world = _distributed()
+        self._rank = own_rank if rank is None else rank
+        self._world = own_world if world is None else world
         self._equal = equal
         self.version = self.archive.version()
         self.groups = row_groups(self.archive, self.wanted, self.version)
@@ -156,6 +154,19 @@ class ArchiveImages(IterableDataset[Any]):
         for table in read_spans(self.archive.images, spans, self.wanted, names):
             for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
                 yield from batch.to_pylist()
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    unknown = [name for name in columns if name not in IMAGES.names]
+    if unknown:
+        raise MaepressError(f"an archive has no column {unknown[0]!r}: it has {', '.join(IMAGES.names)}")
+
+
+def _distributed() -> tuple[int, int]:
+    """Rank and number of ranks of torch.distributed; 0 and 1 if it is not initialised."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 def sample_of(row: Row, array: Any, content: Content, columns: Sequence[str]) -> Sample:
