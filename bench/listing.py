@@ -72,10 +72,10 @@ def main() -> None:
         server.seconds = options.milliseconds / 1e3
         flat = way == "flat"
         keys, before = _timed(walk(server.below if flat else server.folder))
-        requests, server.asked = server.asked, 0
+        requests, server.pages = server.pages, 0
         same, after = _timed(list_in_order(FlatListing(server.page, URL) if flat else server.folder, URL))
         assert keys == same
-        cells = [f"{requests:,}", f"{before:.1f}", f"{server.asked:,}", f"{after:.1f}", f"{keys / after:,.0f}"]
+        cells = [f"{requests:,}", f"{before:.1f}", f"{server.pages:,}", f"{after:.1f}", f"{keys / after:,.0f}"]
         table.add_row(name, way, *cells, f"{before / after:.1f}")
     Console(width=120).print(table)
 

@@ -12,12 +12,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_play
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
-"""Milliseconds: machines are busy."""
+"""Time limit in milliseconds, generous for busy machines."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser for the length of a `with` block."""
+    """A browser that runs until the end of a `with` block."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no browser here (none of {', '.join(NAMES)}): apt-get install chromium")
@@ -28,11 +28,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Sight:
-    """A page, and what went wrong on it."""
+class OpenedPage:
+    """A page and the errors that occurred on it: console errors, exceptions and dialogs."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @property
     def overflows(self) -> bool:
@@ -40,33 +40,33 @@ class Sight:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
     def wait_for_images(self) -> None:
-        """Until every image is there. Polled from here: the pages' policy lets no script wait in them."""
+        """Wait until every image is loaded, by polling: the pages' policy forbids scripts."""
         every = "[...document.images].every(i => i.hidden || (i.complete && i.naturalWidth > 0))"
         deadline = time.monotonic() + PATIENCE / 1000
         while not self.page.evaluate(every):
-            assert time.monotonic() < deadline, "an image did not come"
+            assert time.monotonic() < deadline, "an image was not loaded"
             self.page.wait_for_timeout(50)
 
 
 @contextmanager
-def opened(browser: Browser, url: str, width: int, scheme: Literal["light", "dark"] = "light") -> Iterator[Sight]:
-    """A page that is loaded: console errors, exceptions and dialogs are complaints."""
+def opened(browser: Browser, url: str, width: int, scheme: Literal["light", "dark"] = "light") -> Iterator[OpenedPage]:
+    """Open a page in a new window and wait until it is loaded; closes the window at the end."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    sight = Sight(page)
+    opened_page = OpenedPage(page)
 
-    def logged(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         if message.type == "error":
-            sight.complaints.append(message.text)
+            opened_page.errors.append(message.text)
 
-    def asked(dialog: Dialog) -> None:
-        sight.complaints.append(f"a dialog: {dialog.message}")
+    def on_dialog(dialog: Dialog) -> None:
+        opened_page.errors.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    page.on("console", logged)
-    page.on("pageerror", lambda error: sight.complaints.append(str(error)))
-    page.on("dialog", asked)
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: opened_page.errors.append(str(error)))
+    page.on("dialog", on_dialog)
     page.goto(url, wait_until="load", timeout=PATIENCE)
-    yield sight
+    yield opened_page
     context.close()

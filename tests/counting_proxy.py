@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 server that counts requests, for tests of how much is asked for."""
+"""A proxy in front of an S3 server that counts requests and bytes."""
 
 import contextlib
 import http.client
@@ -15,9 +15,9 @@ class Counted:
     """A running proxy.
 
     Attributes:
-        endpoint: its URL, to be used in place of the server's.
-        requests: how many there were, by method.
-        received: bytes of all answers' bodies.
+        endpoint: its URL, to use instead of the server's.
+        requests: number of requests per method.
+        received: total bytes of the answers' bodies.
     """
 
     endpoint: str = ""
@@ -32,9 +32,9 @@ class Counted:
 
 @contextlib.contextmanager
 def counting_proxy(endpoint: str) -> Iterator[Counted]:
-    """Forward everything to `endpoint` (http://host:port) and count, until the `with` block ends.
+    """Forward requests to `endpoint` (http://host:port) and count them in the `with` block.
 
-    The Host header passes as it came, since S3 requests sign it.
+    The Host header is passed on unchanged, because it is part of the signature of S3 requests.
     """
     counted = Counted()
     target = urlsplit(endpoint).netloc
@@ -68,7 +68,7 @@ def counting_proxy(endpoint: str) -> Iterator[Counted]:
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     counted.endpoint = f"http://127.0.0.1:{server.server_port}"

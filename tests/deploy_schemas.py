@@ -1,9 +1,9 @@
-"""What the files in `deploy/` are held to, as far as packages on this machine know it.
+"""Schemas for the files in `deploy/`.
 
-Kubernetes' own kinds (pods, CronJob) are checked in full, by the published schemas that `kubernetes-validate` carries;
-that package's own strictness ends at the outermost fields, so every object is closed here. KubeRay publishes none as a
-package: `RAY_JOB` and `RAY_CRON_JOB` name the fields of its kinds (ray.io/v1, KubeRay 1.7) and refuse any other, so
-that a misspelt field is found; the pods inside are checked as Kubernetes' pods.
+Kubernetes' own kinds (pods, CronJob) are checked completely, by the schemas in the package `kubernetes-validate`. That
+package refuses unknown fields only at the top level; here they are refused everywhere. KubeRay publishes no schemas as
+a package, so `RAY_JOB` and `RAY_CRON_JOB` list the fields of its kinds (ray.io/v1, KubeRay 1.7) and refuse all others,
+so that a misspelt field is found; the pods inside are checked as Kubernetes' pods.
 """
 
 import functools
@@ -90,7 +90,7 @@ RAY_CRON_JOB = _kind(
 
 
 def check(document: Schema) -> None:
-    """Hold a document to the schema of its kind.
+    """Check a document against the schema of its kind.
 
     Raises:
         jsonschema.ValidationError: naming the first field that does not fit.

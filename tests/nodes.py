@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, which may claim GPUs that are not there.
 
-What a node offers only steers where Ray places work: a node of this machine may claim any number of cores and GPUs, and
-whatever lands there runs on the cores that all of them share.
+The resources of a node only control where Ray places work. A node may claim any number of cores and GPUs; its tasks
+run on the machine's cores, which all nodes share.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ STORE_BYTES = 128 << 20
 START_ATTEMPTS = 20
 START_SECONDS = 200
 _SETTINGS = {
-    # Ray ends workers beyond the number of cores that were idle for a second; here starting one takes longer.
+    # By default Ray ends idle workers beyond one per core after a second; starting a worker here takes longer.
     "idle_worker_killing_time_threshold_ms": 60_000,
-    # A node that is killed is missed after seconds, not after half a minute.
+    # The death of a node is noticed after seconds instead of half a minute.
     "health_check_initial_delay_ms": 5_000,
     "health_check_period_ms": 1_000,
     "health_check_failure_threshold": 20,
@@ -36,10 +36,10 @@ _SETTINGS = {
 
 
 class Nodes:
-    """The nodes beside the head, which offers nothing.
+    """The nodes of a cluster whose head has no resources.
 
     Attributes:
-        address: what `ray.init` takes.
+        address: address of the cluster, for `ray.init`.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -48,11 +48,11 @@ class Nodes:
         self.address = str(cluster.address)
 
     def add(self, cpus: int = 0, gpus: int = 0) -> Any:
-        """Let a node join; returns it. Its id, as tasks see it, is its attribute `node_id`."""
+        """Start a node and return it. Its attribute `node_id` is the id that tasks see."""
         return _start(self._cluster, num_cpus=cpus, num_gpus=gpus)
 
     def kill(self, node: Any) -> None:
-        """Kill all processes of a node at once, as when its machine is taken away."""
+        """Kill all processes of a node at once, as when a spot machine is reclaimed."""
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
         for process in [raylet, *raylet.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -60,22 +60,22 @@ class Nodes:
         self._cluster.remove_node(node, allow_graceful=False)
 
     def remove_all(self) -> None:
-        """Take all nodes away but the head."""
+        """Remove all nodes except the head."""
         for node in list(self._cluster.worker_nodes):
             self._cluster.remove_node(node)
 
 
 @contextlib.contextmanager
 def nodes(**variables: str) -> Iterator[Nodes]:
-    """A head that this process is connected to; take it down at the end.
+    """Start a head node and connect this process to it; stop the cluster after the `with` block.
 
     Args:
-        variables: for the environment of all workers.
+        variables: environment variables of all workers.
     """
-    if ray.is_initialized():  # another floor's
+    if ray.is_initialized():  # left by an earlier test
         ray.shutdown()
-    # Not below pytest's folder: the path of a Unix socket has 107 bytes. RAY_TMPDIR keeps the file by which
-    # `ray.init()` finds a cluster away from other users of this machine.
+    # Not below pytest's folder: the path of a Unix socket has at most 107 bytes. RAY_TMPDIR hides the file by
+    # which `ray.init()` finds a running cluster from other processes on this machine.
     folder = Path(tempfile.mkdtemp(prefix="nodes-"))
     own = {"RAY_TMPDIR": str(folder), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     with contextlib.ExitStack() as stack:
@@ -90,19 +90,19 @@ def nodes(**variables: str) -> Iterator[Nodes]:
 
 
 def _start(cluster: Cluster, **options: object) -> Any:
-    """A node that is up.
+    """Start a node, and try again if it dies while it starts.
 
-    A raylet waits 15 seconds for its agents to import what they need, which takes longer on a machine that does much
-    else, and then dies: then again. Ray itself gives a node 30 seconds, dead or not.
+    A raylet dies when its agents need more than 15 seconds for their imports, as on a busy machine. Ray itself waits
+    30 seconds for a node, even if it has died.
     """
     before = set(psutil.Process().children(recursive=True))
-    look = services.get_node
+    get_node = services.get_node
 
     def patient(*where: Any) -> Any:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                return look(*where)
+                return get_node(*where)
             except RuntimeError:
                 if time.monotonic() > deadline or _has_died("raylet", before):
                     raise _DiedEarly from None
@@ -116,7 +116,7 @@ def _start(cluster: Cluster, **options: object) -> Any:
             services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, START_SECONDS)
             return node
         except _DiedEarly:
-            for child in set(psutil.Process().children(recursive=True)) - before:  # Ray leaves what it has started
+            for child in set(psutil.Process().children(recursive=True)) - before:  # Ray does not end them
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
                     child.wait()
@@ -126,7 +126,7 @@ def _start(cluster: Cluster, **options: object) -> Any:
 
 
 class _DiedEarly(Exception):
-    """A raylet ended before it was up."""
+    """A raylet died before its node was ready."""
 
 
 def _has_died(name: str, before: set[psutil.Process]) -> bool:

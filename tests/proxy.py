@@ -1,12 +1,12 @@
-"""A proxy in front of an S3 server that sees every request, and can spoil it: what networks and busy servers do.
+"""A proxy in front of an S3 server that injects faults: errors of networks and of busy servers.
 
-    with Proxy(server.endpoint, Mishaps(seed=1, share=0.05)) as proxy:
+    with Proxy(server.endpoint, RandomFaults(seed=1, share=0.05)) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.endpoint
         ...
-    proxy.spoiled                       # Counter({Mishap.BUSY: 12, ...})
+    proxy.faults                        # Counter({Fault.BUSY: 12, ...})
 
-It reads a request whole, and the answer whole, before it passes either on: a request is spoiled or it is not.
-Signatures stay valid, as nothing of a request is changed.
+It reads each request, and each answer, completely before it passes it on, so a fault affects exactly one request.
+Requests are not changed, so their signatures stay valid.
 """
 
 import asyncio
@@ -21,26 +21,26 @@ from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
 
-class Mishap(Enum):
-    """What may happen to a request."""
+class Fault(Enum):
+    """A fault of one request."""
 
     ERROR = "500 InternalError"
     BUSY = "503 SlowDown"
-    RESET = "connection reset before the server heard of it"
-    LOST = "connection reset after the server did it"
-    STALL = "no answer for a while, then a reset"
-    CUT = "body of the answer cut in half"
+    RESET = "connection reset before the request reaches the server"
+    LOST = "connection reset after the server has executed the request"
+    STALL = "no answer for some time, then a reset"
+    CUT = "the body of the answer is cut in half"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the proxy saw it.
+    """A request that the proxy received.
 
     Attributes:
         method: "GET", "PUT" ...
         path: /BUCKET/KEY, unquoted.
         query: as sent.
-        body: bytes sent along.
+        body: its bytes.
     """
 
     method: str
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said: status line and headers without the blank line, and the body."""
+    """The server's answer: status line and headers without the blank line, and the body."""
 
     head: bytes
     body: bytes
@@ -62,18 +62,18 @@ class Answer:
         return int(self.head.split(b" ", 2)[1])
 
 
-class Mishaps:
-    """Spoils a share of all requests, each in a way drawn by lot.
+class RandomFaults:
+    """Picks a random fault for a share of all requests.
 
-    Which request gets which lot depends on the order in which they come; the lots depend on the seed alone.
+    The sequence of faults depends on the seed alone; which request gets which fault depends on their order.
     """
 
-    def __init__(self, seed: int, share: float, kinds: tuple[Mishap, ...] = tuple(Mishap)) -> None:
-        """Args: seed: of the lots. share: of the requests, 0..1. kinds: those that may be drawn."""
-        self._lots, self._share, self._kinds = random.Random(seed), share, kinds
+    def __init__(self, seed: int, share: float, kinds: tuple[Fault, ...] = tuple(Fault)) -> None:
+        """Args: seed: of the choice. share: of the requests, 0..1. kinds: faults to choose from."""
+        self._random, self._share, self._kinds = random.Random(seed), share, kinds
 
-    def __call__(self, request: Request) -> Mishap | None:
-        return self._lots.choice(self._kinds) if self._lots.random() < self._share else None
+    def __call__(self, request: Request) -> Fault | None:
+        return self._random.choice(self._kinds) if self._random.random() < self._share else None
 
 
 def _change_nothing(request: Request, answer: Answer) -> Answer:
@@ -84,27 +84,27 @@ class Proxy:
     """Runs in a thread of its own for the length of a `with` block.
 
     Attributes:
-        mishap: asked for each request; None lets it pass. May be exchanged while the proxy runs.
-        before: called with each request before the server hears of it; runs in the proxy's thread and holds it up.
-        after: called with each request and its answer before the client hears of it; returns the answer to give.
-        stall_seconds: how long `Mishap.STALL` says nothing.
-        delay_seconds: before each request is passed on, as the way to a distant server takes.
+        fault: returns the fault of a request, or None to let it pass. May be replaced while the proxy runs.
+        before: called with each request before it is passed on; blocks the proxy's thread.
+        after: called with each request and its answer; returns the answer that the client gets.
+        stall_seconds: duration of `Fault.STALL`.
+        delay_seconds: delay before each request is passed on, like that of a distant server.
         seen: number of requests.
-        spoiled: number of requests by mishap.
+        faults: number of requests per fault.
     """
 
     def __init__(
-        self, server: str, mishap: Callable[[Request], Mishap | None] = lambda request: None, stall_seconds: float = 1.0
+        self, server: str, fault: Callable[[Request], Fault | None] = lambda request: None, stall_seconds: float = 1.0
     ) -> None:
-        """Args: server: http://HOST:PORT. mishap, stall_seconds: see the class."""
+        """Args: server: http://HOST:PORT. fault, stall_seconds: see the class."""
         self._host, self._port = urlsplit(server).hostname, urlsplit(server).port
-        self.mishap = mishap
+        self.fault = fault
         self.stall_seconds = stall_seconds
         self.delay_seconds = 0.0
         self.before: Callable[[Request], None] = lambda request: None
         self.after: Callable[[Request, Answer], Answer] = _change_nothing
         self.seen = 0
-        self.spoiled: Counter[Mishap] = Counter()
+        self.faults: Counter[Fault] = Counter()
         self.endpoint = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy", daemon=True)
@@ -131,15 +131,15 @@ class Proxy:
             task.cancel()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The requests of one connection, one after the other."""
-        # A client that dies in the middle, a server that is down and the end of the proxy end the connection, no more.
+        """Serve the requests of one connection, one after the other."""
+        # A client that dies, a server that is down and the end of the proxy only end this connection.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._exchange(reader, writer):
                 pass
         writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; whether the connection may serve another one."""
+        """Serve one request; returns whether the connection can be used for another one."""
         head = await reader.readuntil(b"\r\n\r\n")
         headers = _headers(head)
         if headers.get(b"expect", b"").lower() == b"100-continue":
@@ -150,26 +150,26 @@ class Proxy:
         path, _, query = target.decode("ascii").partition("?")
         request = Request(method.decode("ascii"), unquote(path), query, raw)
         self.seen += 1
-        mishap = self.mishap(request)
-        if mishap is not None:
-            self.spoiled[mishap] += 1
-        if mishap in (Mishap.ERROR, Mishap.BUSY):
-            writer.write(_failure(mishap, request.method))
+        fault = self.fault(request)
+        if fault is not None:
+            self.faults[fault] += 1
+        if fault in (Fault.ERROR, Fault.BUSY):
+            writer.write(_failure(fault, request.method))
             await writer.drain()
             return True
-        if mishap is Mishap.STALL:
+        if fault is Fault.STALL:
             await asyncio.sleep(self.stall_seconds)
-        if mishap in (Mishap.STALL, Mishap.RESET):
+        if fault in (Fault.STALL, Fault.RESET):
             writer.transport.abort()
             return False
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         self.before(request)
         answer = self.after(request, await self._ask(request.method, head + raw))
-        if mishap is Mishap.LOST:
+        if fault is Fault.LOST:
             writer.transport.abort()
             return False
-        cut = mishap is Mishap.CUT
+        cut = fault is Fault.CUT
         writer.write(answer.head + b"\r\n\r\n" + (answer.body[: len(answer.body) // 2] if cut else answer.body))
         await writer.drain()
         return not cut and b"connection: close" not in answer.head.lower()
@@ -195,7 +195,7 @@ def _headers(head: bytes) -> dict[bytes, bytes]:
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[bytes, bytes], answer: bool = False) -> bytes:
-    """The raw bytes of a body, chunk sizes included."""
+    """The raw bytes of a body, including chunk sizes."""
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         raw = b""
         while True:
@@ -213,8 +213,8 @@ async def _body(reader: asyncio.StreamReader, headers: dict[bytes, bytes], answe
     return await reader.read() if answer else b""
 
 
-def _failure(mishap: Mishap, method: str) -> bytes:
-    status, code = mishap.value.split(" ")
+def _failure(fault: Fault, method: str) -> bytes:
+    status, code = fault.value.split(" ")
     body = f"<Error><Code>{code}</Code><Message>made by the proxy</Message></Error>".encode()
     head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + (b"" if method == "HEAD" else body)

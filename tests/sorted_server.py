@@ -1,4 +1,7 @@
-"""A listing as Amazon S3 gives it: whole keys in byte order, sub-folders rolled up where a delimiter is given."""
+"""A fake S3 listing in Amazon's order: whole keys in byte order.
+
+If a request has a delimiter, keys with the same sub-folder are grouped.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -9,20 +12,20 @@ from pipeline.storage.s3_listing import Request
 
 
 class SortedServer:
-    """Answers from a list of keys.
+    """Serves listing requests from a list of keys.
 
     Attributes:
-        asked: number of pages.
+        pages: number of pages served.
     """
 
     def __init__(self, keys: Iterable[str], page_keys: int = 1000) -> None:
-        """Args: keys: in any order. page_keys: keys and folders of one answer."""
+        """Args: keys: in any order. page_keys: largest number of keys and folders per page."""
         self._keys, self._page_keys = sorted(keys), page_keys
-        self.asked = 0
+        self.pages = 0
 
     def page(self, wanted: Request) -> tuple[Page, str | None]:
-        """A page, and the token of the next one."""
-        self.asked += 1
+        """A page, and the token of the next one or None."""
+        self.pages += 1
         keys, prefix = self._keys, wanted.prefix
         at = max(bisect_left(keys, prefix), bisect_right(keys, wanted.after)) if not wanted.token else int(wanted.token)
         files: list[Entry] = []

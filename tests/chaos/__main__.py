@@ -20,7 +20,7 @@ from rich.table import Table
 from tests.chaos.campaign import Campaign, Outcome
 from tests.chaos.testbed import testbed
 from tests.conftest import write_tiny_model
-from tests.proxy import Mishaps
+from tests.proxy import RandomFaults
 
 LOGS = Path("build/chaos")
 
@@ -36,13 +36,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, testbed() as bed, _keep_logs(bed.folder):
         write_tiny_model(Path(folder))
         campaign = Campaign(bed, Path(folder), options.seed)
-        bed.proxy.mishap = Mishaps(options.seed, options.mishaps)
+        bed.proxy.fault = RandomFaults(options.seed, options.mishaps)
         for outcome in campaign.kills(options.kills):
             outcomes.append(outcome)
             _progress(outcome)
-        bed.proxy.mishap = lambda request: None
+        bed.proxy.fault = lambda request: None
         broken = [*campaign.verify(), *campaign.invariants.clean_up()]
-        requests, broken_requests = bed.proxy.seen, sum(bed.proxy.spoiled.values())
+        requests, broken_requests = bed.proxy.seen, sum(bed.proxy.faults.values())
         rows = len(campaign.photos.good)
     _report(outcomes, options.seed)
     kills = sum(outcome.done is not None for outcome in outcomes)

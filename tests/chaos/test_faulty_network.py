@@ -20,7 +20,7 @@ from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.sandbox import Limits, Sandbox
 from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo, put_all
-from tests.proxy import Answer, Mishap, Mishaps, Proxy, Request
+from tests.proxy import Answer, Fault, Proxy, RandomFaults, Request
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +51,8 @@ def behind(proxy: Proxy) -> Iterator[None]:
 def calm(proxy: Proxy) -> Iterator[Proxy]:
     """The proxy, which passes everything on unchanged until a test configures it."""
     yield proxy
-    proxy.mishap, proxy.after = lambda request: None, lambda request, answer: answer
-    proxy.spoiled.clear()
+    proxy.fault, proxy.after = lambda request: None, lambda request, answer: answer
+    proxy.faults.clear()
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_a_network_that_breaks_one_request_in_twenty_costs_no_image_and_rejects_
     chosen = settings(s3, "faulty", tiny_model_folder)
     files = {f"{i:03d}.png": encoded(photo(i, 48, 64), "PNG") for i in range(100)}
     put_all(chosen.source, files)
-    calm.mishap = Mishaps(seed=5, share=0.05)
+    calm.fault = RandomFaults(seed=5, share=0.05)
     result = encode(chosen, quiet=True)
-    assert sum(calm.spoiled.values()) >= 3 and len(calm.spoiled) >= 2, "too little happened"
+    assert sum(calm.faults.values()) >= 3 and len(calm.faults) >= 2, "too little happened"
     assert result.latents + result.originals == len(files)
     assert result.rejected == 0
     assert {key: {**facts(data), "key": key} for key, data in files.items()} == rows(chosen)
@@ -153,7 +153,7 @@ def test_a_server_that_never_gives_a_whole_body_is_to_blame_and_not_the_object(
     store = open_store(f"{s3.bucket}/short")
     put_all(store.url, {"a.png": encoded(photo(3, 48, 64), "PNG"), "b.png": b"never comes whole"})
     entries = list(store.entries())
-    calm.mishap = lambda request: Mishap.CUT if request.path.endswith("/b.png") else None
+    calm.fault = lambda request: Fault.CUT if request.path.endswith("/b.png") else None
     whole, short = load(entries, store, sandbox, MAX_PIXELS, LIMIT)
     assert isinstance(whole, Loaded)
     assert isinstance(short, Rejection) and short.stage == OUTAGE

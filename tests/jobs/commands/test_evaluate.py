@@ -91,10 +91,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_the_page_looks_whole_in_a_browser(report: Path, browser: Browser, width: int, scheme: Any) -> None:
-    with opened(browser, (report / "report.html").as_uri(), width, scheme) as sight:
-        page = sight.page
-        sight.wait_for_images()
-        assert not sight.overflows
+    with opened(browser, (report / "report.html").as_uri(), width, scheme) as opened_page:
+        page = opened_page.page
+        opened_page.wait_for_images()
+        assert not opened_page.overflows
         for plot in page.locator(".plot").all():
             box = plot.bounding_box()
             assert box is not None and box["width"] > 300
@@ -106,14 +106,14 @@ def test_the_page_looks_whole_in_a_browser(report: Path, browser: Browser, width
         assert page.locator(".curve.c3").first.is_visible()
         for details in page.locator("details").all():
             details.locator("summary").click()
-        assert not sight.overflows
-        assert sight.complaints == []
+        assert not opened_page.overflows
+        assert opened_page.errors == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_border_moves_and_the_picture_on_the_left_can_be_a_jpeg(report: Path, browser: Browser, width: int) -> None:
-    with opened(browser, (report / "report.html").as_uri(), width) as sight:
-        page = sight.page
+    with opened(browser, (report / "report.html").as_uri(), width) as opened_page:
+        page = opened_page.page
         assert page.locator(".shown:visible").count() == 1
         page.locator(".pick button").last.click()
         figure = page.locator(".shown.on")
@@ -131,7 +131,7 @@ def test_the_border_moves_and_the_picture_on_the_left_can_be_a_jpeg(report: Path
         figure.get_by_text("original", exact=True).first.click()
         assert figure.locator(".under").get_attribute("src") == before
         figure.get_by_text("1 : 1").click()
-        assert not sight.overflows and sight.complaints == []
+        assert not opened_page.overflows and opened_page.errors == []
 
 
 def test_a_plot_draws_what_lies_in_its_range_and_survives_a_single_point() -> None:
