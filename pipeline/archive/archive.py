@@ -1,6 +1,4 @@
-"""The archive.
-
-Two Delta tables, the models that compressed their images, and the plans of running jobs.
+"""The archive: two Delta tables, the models of their images, and the plans of running jobs.
 
     archive = Archive.create(url)                     # or Archive.open(url) for one that must exist
     committer = archive.committer(run)                # before planning: remembers the version that the plan is based on
@@ -106,7 +104,7 @@ class Archive:
     def create(cls, url: str) -> "Archive":
         """The archive at a URL, created when there is none.
 
-        Safe to call twice, and by two jobs at once.
+        Two jobs may call this at the same time.
 
         Raises:
             StorageError: when the URL cannot be written.
@@ -145,17 +143,11 @@ class Archive:
             yield RejectionRow(*row)
 
     def tables_by_key(self, shards: Sequence[Shard], columns: Sequence[str] = ()) -> Iterator[pa.Table]:
-        """The columns that planning needs of some shards, as sorted tables.
-
-        They are ROW_COLUMNS, `columns`, and SHARD.
-        """
+        """Some shards as sorted tables with the columns ROW_COLUMNS, `columns`, SHARD."""
         return merged_tables(self.images, shards, (*ROW_COLUMNS, *columns))
 
     def rejection_tables(self) -> Iterator[pa.Table]:
-        """The columns that planning needs of the rejections, as sorted tables.
-
-        They are REJECTION_COLUMNS and SHARD.
-        """
+        """The rejections as sorted tables with the columns REJECTION_COLUMNS, SHARD."""
         files = files_of(open_table(self.rejections))
         return merged_tables(self.rejections, files, REJECTION_COLUMNS, sort_columns=2)
 
@@ -164,7 +156,7 @@ class Archive:
     ) -> dict[str, Any] | None:
         """One row, found through file and row-group statistics.
 
-        It takes a few small reads, however large the archive is.
+        The number of reads is small and does not depend on the size of the archive.
 
         Args:
             key: the source's key.

@@ -59,9 +59,9 @@ class Commit:
 
 
 class Committer:
-    """Commits the receipts of one run as numbers 1, 2, 3 and so on.
+    """Commits the receipts of one run, as numbers 1, 2, 3 and so on.
 
-    There is one per run, on the driver, created before planning.
+    A run has one committer, on the driver, which is created before planning.
 
     Attributes:
         run: name of the run, in rows and in the log.
@@ -87,9 +87,7 @@ class Committer:
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
-        """Add the new shards and remove those that they replace in one transaction.
-
-        Then add the rejections.
+        """Replace shards by new ones in one transaction; then add the rejections.
 
         If the driver dies between the two, the rejected keys are neither rows nor rejections, and
         the next run tries them again.
@@ -248,7 +246,7 @@ def _keys(store: Store, shard: Shard) -> set[str]:
 def _unknown(store: Store, files: list[Shard], rejections: list[Rejection]) -> list[Rejection]:
     """Rejections that the table does not have yet, each (key, etag) once.
 
-    A final one may follow an outage.
+    A rejection whose reason was an outage may be followed by a final one.
     """
     new = {(rejection.key, rejection.etag): rejection for rejection in rejections}
     first, last = min(new)[0], max(new)[0]

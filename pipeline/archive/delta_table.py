@@ -74,7 +74,7 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
 def files_of(table: DeltaTable) -> list[Shard]:
     """The table's files in order of their first key.
 
-    Their `stats` is an empty string; the other fields hold the statistics that are needed.
+    The field `stats` is an empty string, because nothing needs it here.
     """
     actions = pa.table(table.get_add_actions(flatten=True))
     if actions.num_rows == 0:
@@ -90,9 +90,9 @@ def files_of(table: DeltaTable) -> list[Shard]:
 
 
 def one_line(error: BaseException) -> str:
-    """The first and the last line of an error.
+    """The first and the last line of an error of deltalake.
 
-    Rust's errors have one cause per line, indented and coloured.
+    Its errors have one cause per line, indented and coloured.
     """
     lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
     texts = [line for line in lines if line]

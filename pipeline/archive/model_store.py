@@ -76,10 +76,7 @@ def cached_model(store: Store, fingerprint: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """`maepress/models` in XDG_CACHE_HOME or ~/.cache.
-
-    It is in the temporary folder if that cannot be created.
-    """
+    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; below the temporary folder if that fails."""
     home = os.environ.get("XDG_CACHE_HOME")
     base = Path(home) if home else Path("~/.cache").expanduser()
     try:

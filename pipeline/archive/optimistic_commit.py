@@ -1,9 +1,9 @@
 """Optimistic commits to a Delta table, repeated when another writer was faster.
 
 Delta lets exactly one writer create each version ("put if absent" of its log file). Everything that
-this package commits (shards, rejections, leases, restored versions) depends on what the version
-before it says, so a lost race means: read again and decide again. `commit_with_retry` is that loop;
-what to read and decide is its caller's.
+this package commits (shards, rejections, leases, restored versions) depends on the version
+before it, so after a lost race the writer must read and decide again. `commit_with_retry` is that
+loop; its caller supplies the reading and the decision.
 
 An answer can be lost although the version was written. A writer that must not write twice marks its
 commits with a `Transaction` and asks `is_committed` first.

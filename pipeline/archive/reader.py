@@ -23,9 +23,7 @@ Row = dict[str, Any]
 
 
 class RowDecoder:
-    """Decodes latent rows of one archive, with whatever models compressed them.
-
-    Each model is loaded once.
+    """Decodes latent rows of one archive with the models that compressed them; each is loaded once.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -37,10 +35,7 @@ class RowDecoder:
         self._codecs: dict[str, Codec | MaepressError] = {}
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        """Each row with its picture, or with the reason why it does not decode.
-
-        Other rows are not affected.
-        """
+        """Each row with its picture, or with the reason why this row does not decode."""
         for chunk in chunks(rows):
             yield from self._decode(chunk)
 
@@ -114,8 +109,8 @@ def mae_file(row: Row) -> bytes:
 def read_image(archive: Archive, key: str) -> Picture | bytes:
     """One image: decoded if it was compressed, or the source's own bytes if it was kept.
 
-    A few small reads, however large the archive is: the table's log, the footer of the shard whose
-    range holds the key, and one row group. The archive's model is fetched once per machine and
+    It reads the table's log, the footer of the shard whose range holds the key, and one row group,
+    so the time does not depend on the size of the archive. The archive's model is fetched once per machine and
     loaded once per process.
 
     Args:

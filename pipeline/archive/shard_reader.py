@@ -79,13 +79,14 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
 def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:
     """One row of a shard, found through its row groups' statistics.
 
-    It is None when the shard has no such key.
-
     Args:
         images: the table's root.
         shard: where to look.
         key: the source's key.
         columns: to read; None for all.
+
+    Returns:
+        Values by column, or None when the shard has no such key.
 
     Raises:
         StorageError: when the shard is missing or damaged.

@@ -191,7 +191,7 @@ def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Tabl
 def _conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table with exactly this schema.
 
-    It stays in chunks, as one binary array can hold only 2 GiB.
+    Its columns stay in chunks, because one binary array can hold only 2 GiB.
     """
     table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names).cast(schema) for t in tables)])
     for column in schema:
@@ -223,8 +223,8 @@ def _sorted(table: pa.Table) -> Iterator[pa.Table]:
 def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
     """The rows of a shard, one row group at a time, without some keys.
 
-    With `many` such keys, row groups that hold no others are skipped without reading their
-    payloads.
+    With `many`, the keys are read first, so that a row group whose keys are all left out is skipped
+    without reading its payloads.
     """
     parquet = pq.ParquetFile(file, pre_buffer=True)
     for index in range(parquet.num_row_groups):

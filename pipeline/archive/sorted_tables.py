@@ -32,7 +32,7 @@ def is_rising(keys: Column, *, strictly: bool) -> bool:
 def position(keys: Column, key: str, *, after: bool = False) -> int:
     """The index of a key in a sorted column, or where it would be inserted.
 
-    With `after`, it is the index behind an equal key.
+    With `after`, the index after an equal key.
     """
     values: Any = keys
     find = bisect.bisect_right if after else bisect.bisect_left
@@ -40,12 +40,10 @@ def position(keys: Column, key: str, *, after: bool = False) -> int:
 
 
 def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[list[pa.Table]]:
-    """Several sorted streams in step.
+    """Cut sorted streams at the same keys: yields one table per stream for each range of keys.
 
-    Yields one table per stream, all for the same range of keys, until all end.
-
-    A stream is known up to the last key read from it. Each range ends at the smallest of these
-    keys.
+    Each range ends at the smallest of the last keys read from the streams, because up to there all
+    of them are known.
 
     Args:
         streams: sorted tables, none of them empty, that follow each other in key order.

@@ -1,1 +1,1 @@
-"""What encoding a source would save, take and cost, from a sample."""
+"""Estimates the savings, the time and the cost of an encode from a sample."""

@@ -1,6 +1,6 @@
-"""The data flow of decode, verify and the training data set.
+"""The data flow of decode, verify and the training data set: shards, Ray Data, results.
 
-Shards go in, Python objects pass through Ray Data, results come out. Each row of a shard becomes
+Each row of a shard becomes
 one cell of its own, so Ray can split the output of a large shard into blocks and spread these over
 actors. The order does not matter, as every result carries its key.
 """
@@ -77,7 +77,7 @@ def stage(dataset: Dataset, work: Any, *arguments: object, cpus: float) -> Datas
 def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: WorkerResources, rows: int) -> Dataset:
     """The dataset mapped by actors.
 
-    Each constructs `work(*arguments)` once and calls it with tables.
+    Each actor constructs `work(*arguments)` once and calls it with tables.
 
     Args:
         dataset: the input.

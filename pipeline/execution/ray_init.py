@@ -73,7 +73,7 @@ def shadowing_module() -> str | None:
 
 
 def _own_packages_first(root: str) -> Callable[[], None]:
-    """What imports maepress's own packages in a worker before it gets its first task.
+    """The hook that imports maepress's own packages in a worker before it gets its first task.
 
     Returns:
         A function without globals: Ray sends it by value, so that no worker needs our packages to

@@ -1,7 +1,4 @@
-"""Types of settings that are texts with a grammar, such as "1:8".
-
-Stored as text, refused if they do not parse.
-"""
+"""Types of settings that are texts with a grammar, such as "1:8": checked, and stored as text."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -20,9 +17,7 @@ def checked_by(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def parse_range(text: str) -> tuple[int, int] | None:
-    """The smallest and largest number of actors in "MIN:MAX".
-
-    None for an empty text (as many as fit).
+    """The smallest and largest number of actors in "MIN:MAX"; None for an empty text (as many as fit).
 
     Raises:
         ValueError: for anything else.

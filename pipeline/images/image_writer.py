@@ -1,8 +1,7 @@
 """Writing pictures as image files.
 
-PNG, WebP (in its lossless mode) and TIFF are written without loss.
-JPEG is written at quality 95 without chroma subsampling. It cannot hold alpha: a picture with alpha
-becomes a PNG.
+PNG, WebP (in its lossless mode) and TIFF are written without loss. JPEG is written at quality 95
+without chroma subsampling. It cannot hold alpha: a picture with alpha becomes a PNG.
 """
 
 import io
@@ -37,10 +36,7 @@ def format_of(name: str) -> Format | None:
 
 
 def format_for(picture: Picture, wanted: Format) -> Format:
-    """The wanted format, or "png" if that cannot hold the picture.
-
-    Alpha in a JPEG, sides too long.
-    """
+    """The wanted format, or "png" if that cannot hold the picture (alpha, or sides too long)."""
     longest = max(picture.width, picture.height)
     if wanted == "jpeg" and (picture.alpha is not None or longest > _MAX_JPEG_SIDE):
         return "png"

@@ -1,6 +1,4 @@
-"""Decoding untrusted bytes in a child process.
-
-A hang, a crash or a memory bomb in a decoder ends as one error.
+"""Decoding untrusted bytes in a child process: a hang, a crash or a memory bomb becomes one error.
 
     sandbox = shared(Limits(seconds=60, memory=2 << 30))
     picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
@@ -43,8 +41,8 @@ from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.shared_buffer import SharedBuffer
 
 _START_SECONDS = 120.0
-"""Longest start of a child. It takes a third of a second on an idle machine, and does not count for
-any request."""
+"""Time limit for the start of a child, which takes a third of a second on an idle machine. The start
+does not count towards the limit of a request."""
 _PIPE_BYTES = 1 << 20
 """Size of each pipe's buffer, so that a source passes with few system calls."""
 
@@ -64,8 +62,8 @@ del sys.path[0]
 from pipeline.images.sandbox_child import main
 main(*map(int, sys.argv[1:]))
 """
-"""What the child runs: its own `model` and `pipeline`, although others may come first on its
-parent's path."""
+"""The child's program. It imports our own `model` and `pipeline`, although others may come first on
+the parent's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +80,7 @@ class Limits:
 
     @classmethod
     def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
-        """Limits that no valid image of these sizes reaches.
-
-        They allow memory for several copies of its planes and its file.
-        """
+        """Limits that no valid image reaches: memory for several copies of its planes and file."""
         return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
 
 
@@ -109,17 +104,11 @@ class _Stopped(Exception):
 
 
 class _Died(_Stopped):
-    """The child ended by itself.
-
-    The request may not be the cause (the machine may be short of memory).
-    """
+    """The child ended by itself; perhaps not because of the request, but for lack of memory."""
 
 
 class Sandbox:
-    """A child process and the requests to it.
-
-    Threads may share it; their requests wait for each other.
-    """
+    """A child process and the requests to it; threads that share it take turns."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -128,10 +117,7 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
-        """The result of `pipeline.images.image_reader.read`.
-
-        It is a Rejected when the child gives no answer.
-        """
+        """The result of `image_reader.read`, or a Rejected if the child gives no answer."""
         if not source:
             return Rejected("read", "empty file")
         try:
@@ -152,10 +138,7 @@ class Sandbox:
         return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
 
     def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
-        """The result of `pipeline.images.image_reader.read_rgb`.
-
-        It is a Rejected when the child gives no answer.
-        """
+        """The result of `image_reader.read_rgb`, or a Rejected if the child gives no answer."""
         try:
             head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
         except _Stopped as e:
@@ -212,10 +195,7 @@ class Sandbox:
             self._kill()
 
     def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
-        """The answer to a request.
-
-        It is repeated once if the child died: the machine may have been the cause.
-        """
+        """The answer to a request; asks again if the child died, perhaps for another reason."""
         with self._lock:
             try:
                 return self._ask_once(head, source)
@@ -317,10 +297,7 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
 
 
 def shared(limits: Limits) -> Sandbox:
-    """This process's sandbox with these limits.
-
-    A forked process gets its own, as a child must have one parent.
-    """
+    """This process's sandbox with these limits; a forked process gets one of its own."""
     return _sandbox(os.getpid(), limits)
 
 

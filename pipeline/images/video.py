@@ -62,9 +62,7 @@ def parse_key(key: str) -> tuple[str, float] | None:
 
 
 def parse_choice(text: str) -> int | str:
-    """The choice of frames after `#frames=`.
-
-    It is N for every Nth frame, or "scenes" for the first frame of each scene.
+    """The choice after `#frames=`: N (every Nth frame) or "scenes" (each scene's first frame).
 
     Raises:
         MaepressError: for anything else.
@@ -77,9 +75,9 @@ def parse_choice(text: str) -> int | str:
 
 
 def read_clip(file: BinaryIO, choice: int | str) -> Clip:
-    """The chosen frames of a video.
+    """The size and the times of a video's chosen frames.
 
-    The whole video is read, but decoded only when the choice is scenes.
+    The whole video is read; it is decoded only if the choice is "scenes".
 
     Args:
         file: the video.
@@ -169,7 +167,7 @@ def write_mp4(file: BinaryIO, frames: Iterator[tuple[float, Image.Image]]) -> in
 
 
 def _times(container: Any, stream: Any) -> Iterator[float]:
-    """When each frame is shown, from the packets: an MP4's index has only the times of decoding."""
+    """Presentation times of the frames, from the packets: an MP4's index has only decoding times."""
     for packet in container.demux(stream):
         if packet.pts is not None:
             yield _seconds(packet.pts, packet.time_base)

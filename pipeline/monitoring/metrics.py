@@ -53,12 +53,12 @@ def _metrics() -> dict[str, Any]:
     }
     made["stage_seconds"] = Histogram(
         "maepress_stage_seconds",
-        description="seconds a stage takes for a piece",
+        description="duration of a stage for one piece in seconds",
         boundaries=LATENCY_BUCKETS,
         tag_keys=("stage",),
     )
     made["commit_seconds"] = Histogram(
-        "maepress_commit_seconds", description="seconds a commit takes", boundaries=LATENCY_BUCKETS
+        "maepress_commit_seconds", description="duration of a commit in seconds", boundaries=LATENCY_BUCKETS
     )
     return made
 

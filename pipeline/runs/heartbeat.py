@@ -1,6 +1,4 @@
-"""Heartbeats of runs.
-
-A small file beside a run's plan, rewritten every few minutes, shows others that the run is alive.
+"""Heartbeats of runs: a small file beside a run's plan, rewritten every few minutes.
 
     ARCHIVE/plans/RUN/alive.json    {"started": 1767225600.0, "seen": 1767225900.0}      seconds since 1970
 
@@ -41,10 +39,7 @@ class RunFolder:
     files: tuple[str, ...]
 
     def is_alive(self, now: float) -> bool:
-        """Whether the last heartbeat is recent.
-
-        A folder without one is of a run that has just begun or was killed.
-        """
+        """Whether the last heartbeat is recent; without one, the run has just begun or was killed."""
         return now - self.seen < ALIVE_SECONDS
 
 

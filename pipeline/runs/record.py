@@ -1,14 +1,12 @@
-"""Records of runs.
-
-One small JSON file per run beside the archive's tables, `runs/RUN.json`, however the run ended.
+"""Records of runs: one small JSON file per finished run, `ARCHIVE/runs/RUN.json`.
 
     with RunRecord(archive.root, run, "encode", settings) as record:
         ...
         record.done(result.to_dict())      # without this call, the run counts as failed
 
-The tables' log holds what was committed. The record holds the run's settings, the versions of the
-software, the time it took and how it ended. `maepress status --runs` shows the records. A killed
-run leaves none.
+The tables' log shows what was committed. A record holds the run's settings, the versions of the
+software, its duration, and how it ended: with success, with an error, or interrupted.
+`maepress status --runs` shows the records. A killed run leaves none.
 """
 
 import json
@@ -102,10 +100,7 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
 
 
 def _version(package: str) -> str:
-    """A package's version.
-
-    For maepress, there is none when it runs from a folder, as a job sent to a cluster may.
-    """
+    """A package's version, or None: a job that runs from a folder has no installed maepress."""
     try:
         return version(package)
     except PackageNotFoundError:

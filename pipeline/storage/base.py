@@ -1,7 +1,4 @@
-"""The interface of every store.
-
-It lists keys in byte order, reads bytes with their own etag, and writes objects that are whole or
-absent.
+"""The interface of every store: listing in key order, reading with etags, atomic writes.
 
 A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` chooses the class for a
 URL: `LocalStore` (plain paths and file://), `S3Store` (s3://) or `FsspecStore` (every other scheme
@@ -41,10 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes, and the etag of exactly these bytes.
-
-    An earlier listing may have had another.
-    """
+    """An object's bytes and their etag, which may differ from that of an earlier listing."""
 
     key: str
     data: bytes
@@ -90,8 +84,7 @@ class Unfinished:
 class Store(ABC):
     """A folder or bucket prefix.
 
-    A store is pickled as little more than its URL; connections are opened in the process that uses
-    it.
+    A pickled store holds little more than its URL; each process opens its own connections.
     """
 
     def __init__(self, url: str) -> None:
@@ -141,9 +134,9 @@ class Store(ABC):
 
     @abstractmethod
     def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """A writer for one large object.
+        """A writer for one large object, which appears complete at the end of the `with` block.
 
-        It appears whole when the `with` block ends, and not at all when the block raises.
+        If the block raises, the object does not appear at all.
         """
 
     @abstractmethod
@@ -156,7 +149,7 @@ class Store(ABC):
 
     @property
     def absolute_url(self) -> str:
-        """The URL as a process with another working directory, or another library, can open it."""
+        """The URL for other libraries and for processes with another working directory."""
         return self.url
 
     def local_path(self) -> Path | None:
@@ -172,9 +165,7 @@ class Store(ABC):
         return None
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """Unfinished writes below the root.
-
-        The iterator is empty for stores that have no such thing or cannot list them.
+        """Unfinished writes below the root; empty for stores that have none or cannot list them.
 
         Raises:
             StorageError: when listing them is not allowed.
@@ -199,9 +190,7 @@ class Store(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Check that the root can be written.
-
-        This creates a missing local folder, and writes and removes a small object.
+        """Check that the root can be written; creates a missing folder.
 
         Raises:
             StorageError: when the root cannot be written.

@@ -1,7 +1,6 @@
 """Stores of every other scheme of fsspec: gs://, az://, memory:// ...
 
-They are listed folder by folder with `ls`, several folders at once; memory holds the names of
-these.
+They are listed with `ls`, several folders at a time; memory holds the names of these folders.
 """
 
 import contextlib
@@ -24,8 +23,7 @@ _READERS = 16
 class FsspecStore(Store):
     """A store that fsspec opens, `SCHEME://...`.
 
-    An etag is the service's own, or a hash of the object's size and time where the service has
-    none.
+    The etag is the service's own; if it has none, a hash of the object's size and time.
     """
 
     def __init__(self, url: str) -> None:

@@ -197,10 +197,7 @@ def _etag(facts: os.stat_result) -> str:
 
 
 def _unique(files: list[Entry]) -> list[Entry]:
-    """The files without duplicate keys.
-
-    Two names that are not UTF-8 may become the same key, and one is enough.
-    """
+    """The files without duplicate keys: two names that are not UTF-8 may become the same key."""
     return list({entry.key: entry for entry in files}.values())
 
 

@@ -21,7 +21,7 @@ LONGEST_WAIT = 20.0
 def wait_before(attempt: int) -> float:
     """Seconds to wait before an attempt (2, 3, ...).
 
-    Uniform between 0 and a limit that doubles from FIRST_WAIT to LONGEST_WAIT.
+    Random, uniform between 0 and a limit that doubles from FIRST_WAIT up to LONGEST_WAIT.
     """
     return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 2)))
 
@@ -48,9 +48,7 @@ async def with_retries(
 def retried(call: Callable[[], T], transient: type[Exception], attempts: int = ATTEMPTS) -> T:
     """The result of `call`, called again after errors of one class.
 
-    Blocks the thread while it waits.
-
-    For libraries that retry most errors by themselves.
+    It blocks the thread while it waits, and is for libraries that retry most errors themselves.
 
     Raises:
         Exception: the last error, when it is of another class or no attempts are left.

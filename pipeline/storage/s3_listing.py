@@ -47,9 +47,9 @@ class Request(NamedTuple):
 
 
 class _Range(str):
-    """A range of neighbouring folders; as a string, the name of the first one.
+    """A range of neighbouring folders, as a string with the name of the first one.
 
-    Only FlatListing uses its attributes: to a walk it is the name of a folder.
+    A walk sees only the string, the name of a folder; FlatListing also uses the attributes.
     """
 
     prefix: str
@@ -67,7 +67,7 @@ class _Range(str):
 
 
 class FlatListing:
-    """Lists a folder or a range: the argument `pages` of a walk.
+    """Lists a folder or a range; use it as the argument `pages` of a walk.
 
     Ranges are correct only if the server sorts whole keys, so every page's order is checked.
     """

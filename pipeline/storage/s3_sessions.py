@@ -1,10 +1,8 @@
-"""Connections to S3.
-
-One s3fs file system per process and set of credentials, shared by all stores of the process.
+"""Connections to S3: one s3fs file system per process and set of credentials.
 
 A store is pickled to many short tasks, and opening a connection takes longer than a small task. So
-connections belong to the process, not to the store: `S3Sessions` holds them, and its pickle stands
-for "the connections of whatever process reads this".
+connections belong to the process, not to the store. `S3Sessions` holds them; unpickling one gives
+the sessions of the process that unpickles it.
 """
 
 import os

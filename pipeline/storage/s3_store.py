@@ -58,19 +58,16 @@ class S3Store(Store):
         return S3Store(f"{self.url}/{name}", self._sessions)
 
     def entries(self) -> Iterator[Entry]:
-        """See Store.
+        """See Store. The listing is flat if the server is known to sort whole keys.
 
-        In flat pages if the server is known to sort whole keys, otherwise folder by folder (see
-        `pipeline.storage.ordered_walk`).
+        Otherwise it goes folder by folder (see `pipeline.storage.ordered_walk`).
         """
         probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         server = probe["ResponseMetadata"]["HTTPHeaders"].get("server", "")
         return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
 
     def entries_flat(self) -> Iterator[Entry]:
-        """The listing in the server's own order.
-
-        Few requests, a thousand keys each, several ranges at once.
+        """The listing in the server's own order: a thousand keys per request, ranges in parallel.
 
         Raises:
             StorageError: at the first key out of order.
@@ -78,10 +75,7 @@ class S3Store(Store):
         return list_in_order(FlatListing(self._page, self.url), self.url)
 
     def entries_by_folder(self) -> Iterator[Entry]:
-        """The listing folder by folder.
-
-        In key order whether the server sorts whole keys or path parts.
-        """
+        """The listing folder by folder: in key order even if the server sorts by path parts."""
         return list_in_order(self._folder, self.url)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
@@ -126,10 +120,7 @@ class S3Store(Store):
         return fsspec.asyn.sync(self._sessions.current().loop, self._exists, key) is True
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """See Store: multipart uploads.
-
-        Their parts cost storage until the upload is completed or aborted.
-        """
+        """See Store: multipart uploads, which cost storage until they are completed or aborted."""
         more: dict[str, Any] = {}
         start = len(self.prefix)
         while True:

@@ -1,9 +1,7 @@
-"""A read-only view of another store with videos as folders of their frames.
+"""A read-only view of another store in which videos are folders of their frames.
 
-`s3://bucket/clips#frames=30`.
-
-Every job that reads images can read frames: encode, sync, train, verify, estimate. Other objects
-are passed through.
+Its URL has a suffix, as in `s3://bucket/clips#frames=30`. Every job that reads images can read
+frames: encode, sync, train, verify, estimate. Other objects are passed through.
 """
 
 import io
@@ -25,12 +23,10 @@ MAX_BYTES = 2 << 30
 
 
 class VideoCache:
-    """Keeps the bytes of the last video for a minute.
+    """Keeps the bytes of the last video for a minute: a worker's next task often needs them.
 
-    A worker's next task mostly reads frames of the same video.
-
-    It belongs to a process, since a store is unpickled for each task of a worker. Its pickle stands
-    for the cache of the process that unpickles it.
+    The cache belongs to a process, because a store is unpickled for each task. Unpickling a cache
+    gives that of the process that unpickles it.
     """
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,10 +39,7 @@ class VideoCache:
         return _cache_of_this_process, ()
 
     def fetch(self, store: Store, key: str) -> Fetched | FetchFailed:
-        """A video's bytes.
-
-        Read again unless it was the last video read, less than `seconds` ago.
-        """
+        """A video's bytes; from memory if it was the last video, read less than `seconds` ago."""
         with self._lock:
             last = self._last
         if last is not None and last[0] == (store.absolute_url, key) and self._clock() - last[1] < self._seconds:
@@ -103,10 +96,8 @@ class VideoStore(Store):
     def entries(self) -> Iterator[Entry]:
         """See Store.
 
-        A video that cannot be read is listed as itself, so that it becomes a rejection.
-
-        `a.mp4.jpg` sorts before `a.mp4/...`, although `a.mp4` sorts before both: frames are held
-        back until their turn.
+        A video that cannot be read is listed as a file, so that it becomes a rejection. Frames are
+        held back until their turn, because `a.mp4.jpg` sorts after `a.mp4` but before `a.mp4/...`.
         """
         waiting: list[Entry] = []
         for entry in self.inner.entries():
