@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.measure:
-        print(pressed(options.images[0], options.measure, options.model))
+        print(encoded(options.images[0], options.measure, options.model))
         return
     for count in options.images:
         with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:
@@ -54,7 +54,7 @@ def make(folder: Path, count: int) -> None:
         coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(place / f"{number:06d}.jpg", quality=95)
 
 
-def pressed(count: int, folder: str, model: str) -> str:
+def encoded(count: int, folder: str, model: str) -> str:
     """Encode them in this process and print a line."""
     start_ray(address="local", include_dashboard=False, log_to_driver=False)
     settings = EncodeSettings(source=f"{folder}/source", archive=f"{folder}/archive", model=model)

@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--milliseconds", type=float, nargs="*", default=[0.0, 40.0], help="latency of the server")
     options = parser.parse_args()
     table = Table(title=f"pieces of {options.objects} objects of {options.kb} kB", box=None, title_justify="left")
-    for heading in ("in flight", *(f"{delay:g} ms away: ms a piece" for delay in options.milliseconds)):
+    for heading in ("in flight", *(f"{delay:g} ms away: ms per piece" for delay in options.milliseconds)):
         table.add_column(heading, justify="right")
     with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder, s3_server(Path(folder)) as server:
         with server.environment():

@@ -80,14 +80,14 @@ def _alone(files: Sequence[Path], count: int, model: str) -> Iterator[Row]:
     megapixels = sum(p.width * p.height for piece in pieces for p in piece) / 1e6
     codec, streams = Codec.load(model, device="cuda"), Streams("cuda")
 
-    def press(piece: Sequence[Picture]) -> None:
+    def analyse(piece: Sequence[Picture]) -> None:
         with streams.own():
             codec.analyse(piece, QUALITY)
 
-    press(pieces[0])  # load kernels, allocate memory
+    analyse(pieces[0])  # load kernels, allocate memory
     for name, threads in (("alone", 1), ("two at once", 2)):
         with ThreadPoolExecutor(threads) as pool:
-            seconds, busy = _watched(lambda pool=pool: list(pool.map(press, pieces)))  # type: ignore[misc]
+            seconds, busy = _watched(lambda pool=pool: list(pool.map(analyse, pieces)))  # type: ignore[misc]
         yield name, megapixels / seconds, busy
 
 

@@ -32,8 +32,8 @@ def made(megapixels: float) -> NDArray[np.uint8]:
     rng, x = np.random.default_rng(0), np.arange(width, dtype=np.float32)[:, None]
     for top in range(0, height, 256):
         y = np.arange(top, min(top + 256, height), dtype=np.float32)[:, None, None]
-        waves = 128 + 50 * np.sin(x / 90 + y / 300) + 40 * np.cos(y / 70) * np.sin(x / 35)
-        image[top : top + 256] = (waves + rng.normal(0, 4, waves.shape)).clip(0, 255).astype(np.uint8)
+        texture = 128 + 50 * np.sin(x / 90 + y / 300) + 40 * np.cos(y / 70) * np.sin(x / 35)
+        image[top : top + 256] = (texture + rng.normal(0, 4, texture.shape)).clip(0, 255).astype(np.uint8)
     return image
 
 
@@ -50,7 +50,7 @@ def _child(what: str, megapixels: float, model: str, payload: Path) -> str:
         (picture,) = codec.decompress([payload.read_bytes()])
     used, pixels = _peak() - before, picture.width * picture.height
     total = f"peak {_peak() / 1e9:.2f} GB, of it {before / 1e9:.2f} before"
-    return f"{what} {picture.width}x{picture.height}: {total}; {used / pixels:.1f} bytes a pixel"
+    return f"{what} {picture.width}x{picture.height}: {total}; {used / pixels:.1f} bytes per pixel"
 
 
 def _peak() -> int:

@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description="What each stage costs.")
+    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description="Measure the cost of each stage.")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of images; they repeat when there are too few")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--sample", type=int, default=64, help="number of images on which the parts are measured")
@@ -167,7 +167,7 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     sandbox, target = shared(settings.limits()), settings.target()
     spent = dict.fromkeys(PARTS, 0.0)
-    pressed = []
+    compressed = []
     every = list(source.entries())
     entries = every[:: max(1, len(every) // sample)]  # spread over the listing, along which image sizes vary
     megapixels = 0.0
@@ -185,14 +185,14 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
             clock.append(time.perf_counter())
             if warm:
                 continue
-            pressed.append(done)
+            compressed.append(done)
             readings = [item.reading for item in loaded if isinstance(item, stages.Loaded)]
             megapixels += sum(reading.width * reading.height for reading in readings) / 1e6
             fetch, load, encoding, coding = (b - a for a, b in itertools.pairwise(clock))
             for part, took in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
                 spent[part] += took
     begin = time.perf_counter()
-    stages.write(0, None, pressed, archive)
+    stages.write(0, None, compressed, archive)
     spent["write"] = time.perf_counter() - begin
     return {part: took / megapixels for part, took in spent.items()}
 
@@ -236,7 +236,7 @@ def _encode(settings: EncodeSettings) -> Spent:
 def _table(size: Size) -> Table:
     title = f"{size.images} images, {size.megapixels:.0f} MP, {size.cores} cores, S3 to S3"
     table = Table(title=title, box=None)
-    headings = ("stages", "ms alone", "s", "images/s", "MP/s", "images/s a core", "bound", "of the bound")
+    headings = ("stages", "ms alone", "s", "images/s", "MP/s", "images/s per core", "bound", "of the bound")
     for heading in (*headings, "CPU ms", "of the parts"):
         table.add_column(heading, justify="left" if heading == "stages" else "right")
     return table

@@ -40,7 +40,7 @@ def draw(curves: Mapping[str, Curve], ours: str, title: str, path: Path) -> None
         axes.plot(rates, fidelities, stroke, color=colour, linewidth=width, label=name, marker=marker, markersize=3.5)
     shown = [fidelity for curve in curves.values() for rate, fidelity in curve if BPP[0] <= rate <= BPP[1]]
     axes.set(xscale="log", xlim=BPP, ylim=(min(shown) - 0.5, max(shown) + 0.5), title=title)
-    axes.set(xlabel="bits a pixel, whole file (log scale)", ylabel="PSNR in dB, 8-bit RGB")
+    axes.set(xlabel="bits per pixel, whole file (log scale)", ylabel="PSNR in dB, 8-bit RGB")
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="#e4e4e4", linewidth=0.8)

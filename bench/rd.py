@@ -119,7 +119,7 @@ def _print(fingerprint: str, ours: list[list[Point]], rates: Mapping[str, Delta]
         words = ("" if r is None else f"{r:+.1f} %" for r in cells)
         against.add_row(name, *words, f"{rate.from_db:.1f}-{rate.to_db:.1f}")
     curve = Table(
-        "quality", "bits a pixel", "PSNR in dB", "MS-SSIM", title=f"model {fingerprint}, mean of {len(ours)} images"
+        "quality", "bits per pixel", "PSNR in dB", "MS-SSIM", title=f"model {fingerprint}, mean of {len(ours)} images"
     )
     for point in mean_curve(ours):
         similarity = "" if point.ms_ssim is None else f"{point.ms_ssim:.5f}"

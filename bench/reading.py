@@ -82,7 +82,7 @@ def main() -> None:
             found[name] = least(lambda cache=cache: [cache[number] for number in order])  # type: ignore[misc]
             share = cache.nbytes / sum(map(len, files))
             made = found[f"archive: {content}"] / len(rows) * 1e3
-            notes[name] = f"once {made:.2f} ms an image to make; {share:.2f} x the JPEGs' bytes"
+            notes[name] = f"once {made:.2f} ms per image to make; {share:.2f} x the JPEGs' bytes"
     base = found[f"Pillow: decode, resize to {SIDE}"]
     pixels = sum(row["width"] * row["height"] for row in rows)
     payloads = sum(len(row["payload"]) for row in rows)
@@ -90,7 +90,7 @@ def main() -> None:
         f"{len(rows)} images, {pixels / 1e6:.1f} MP, JPEG {sum(map(len, files)) / 1e6:.2f} MB, "
         f"payloads {payloads / 1e6:.2f} MB"
     )
-    print(f"{'':32}{'ms an image':>12}{'MP/s a core':>13}{'speed':>8}")
+    print(f"{'':32}{'ms per image':>14}{'MP/s per core':>15}{'speed':>8}")
     for name, seconds in found.items():
         ms, speed = seconds / len(rows) * 1e3, base / seconds
         print(f"{name:32}{ms:>12.3f}{pixels / 1e6 / seconds:>13.1f}{speed:>7.2f}x  {notes.get(name, '')}".rstrip())

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _codecs(images: list[Pixels], model: str) -> Table:
     table = Table(title=f"{len(images)} images, {_megapixels(images):.1f} MP")
-    for name in ("codec", "encode MP/s", "x AVIF", "x WebP", "decode MP/s", "bits a pixel"):
+    for name in ("codec", "encode MP/s", "x AVIF", "x WebP", "decode MP/s", "bits per pixel"):
         table.add_column(name, justify="left" if name == "codec" else "right")
     rows: dict[str, tuple[float, float, float]] = {}
     for other in BASELINE_CODECS:
@@ -105,7 +105,7 @@ def _parts(images: list[Pixels], model: str) -> Table:
     """One process, one thread."""
     codec, pictures = _load(model, 1), [Picture(x) for x in images]
     codec.analyse(pictures[:1], QUALITY)  # the first call loads and compiles
-    table = Table("step", "MP/s of a core", "x encode with check", title="steps, 1 thread, by processor time")
+    table = Table("step", "MP/s per core", "x encode with check", title="steps, 1 thread, by processor time")
     table.columns[1].justify = table.columns[2].justify = "right"
     seconds = {"encode with check": _core_seconds(lambda: codec.analyse(pictures, QUALITY))}
     seconds["encode without check"] = _core_seconds(lambda: codec.analyse(pictures, QUALITY, check=False))

@@ -21,7 +21,7 @@ Settings come from flags, then a YAML file (--config), then MAEPRESS_* variables
 
 
 def overview() -> str:
-    """What `maepress --help` prints."""
+    """The text that `maepress --help` prints."""
     return HEAD + "".join(f"  {name:<12}{load(name).summary}\n" for name in NAMES) + TAIL
 
 

@@ -1,4 +1,4 @@
-"""What every test may use: a small working model, small photographs, and the shared data where it is at hand."""
+"""Fixtures for every test: a small working model, small photographs, and the shared data."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ TINY = CodecConfig(
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """So many for torch, and then as many as before."""
+    """Use `count` threads of torch in the `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     yield
@@ -46,7 +46,7 @@ def threads(count: int) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """For every test, whatever ran before: the number of threads changes a pixel or a bit here and there."""
+    """One thread for every test: results may differ slightly with the number of threads."""
     with threads(1):
         yield
 

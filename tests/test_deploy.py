@@ -1,4 +1,4 @@
-"""What starts maepress elsewhere: cluster.yaml and deploy/ against the schemas of those who will read them."""
+"""cluster.yaml and deploy/, checked against the schemas of Ray, AWS and Kubernetes."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_ray_accepts_the_cluster_file() -> None:
 
 
 @pytest.mark.parametrize("kind", ["head", "cpu", "gpu"])
-def test_aws_knows_every_word_of_a_machine(kind: str) -> None:
+def test_aws_knows_every_field_of_a_machine(kind: str) -> None:
     ec2 = botocore.session.get_session().get_service_model("ec2")
     request = ec2.operation_model("RunInstances").input_shape
     node = cluster()["available_node_types"][kind]["node_config"]
@@ -57,7 +57,7 @@ def test_aws_knows_every_word_of_a_machine(kind: str) -> None:
     assert botocore.validate.ParamValidator().validate({"InstanceTypo": "x"}, request).has_errors()
 
 
-def test_the_head_works_on_nothing_and_workers_start_from_zero() -> None:
+def test_the_head_runs_no_tasks_and_workers_start_from_zero() -> None:
     config = cluster()
     types = config["available_node_types"]
     assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
@@ -85,7 +85,7 @@ def test_no_key_and_no_secret_is_in_any_file() -> None:
             assert not re.search(r"AKIA[0-9A-Z]{16}|aws_secret|SECRET_ACCESS_KEY|password\s*[:=]", text, re.I), path
 
 
-def test_policies_give_workers_the_buckets_and_nothing_else() -> None:
+def test_policies_allow_workers_only_the_buckets() -> None:
     head, worker = (json.loads((DEPLOY / f"iam-{who}.json").read_text()) for who in ("head", "worker"))
     for policy in (head, worker):
         assert policy["Version"] == "2012-10-17"
@@ -140,7 +140,7 @@ def test_the_scheduled_cluster_is_the_one_of_the_single_job() -> None:
     assert len(list(pods(once))) == 4
 
 
-def test_times_are_told_with_a_time_zone_that_exists() -> None:
+def test_schedules_have_a_time_zone_that_exists() -> None:
     zones = [manifest(name)["spec"]["timeZone"] for name in ("raycronjob.yaml", "cronjob.yaml")]
     (zone,) = re.findall(r"^CRON_TZ=(.+)$", (DEPLOY / "crontab").read_text(), re.M)
     for name in [*zones, zone]:

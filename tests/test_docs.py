@@ -30,7 +30,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 OURS = ("maepress", "jobs", "pipeline", "model", "tests", "bench")
 NAMED_FILE = re.compile(rf"(?:{'|'.join(OURS)}|docs|deploy|\.ci)/[\w./-]+(?:::\w+)?")
 ANY_JOB = ("JOB", "COMMAND")
-"""Words that stand for a job, as in `maepress JOB --help`."""
+"""Placeholders for a job, as in `maepress JOB --help`."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -128,7 +128,7 @@ def test_lines_of_prose_wrap_at_100_characters(page: Path) -> None:
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, Any]]:
-    """What a program imports, resolved: name in the program, and the thing."""
+    """The imports of a program: pairs of the name in the program and the imported object."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -147,7 +147,7 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, Any]]:
 
 
 def called(node: ast.expr, names: dict[str, Any]) -> Any:
-    """What an expression such as `Archive` or `maepress.Archive.open` is, if it is ours; else None."""
+    """The object of an expression such as `maepress.Archive.open` if it is ours, else None."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute) and (owner := called(node.value, names)) is not None:
@@ -156,7 +156,7 @@ def called(node: ast.expr, names: dict[str, Any]) -> Any:
 
 
 def check_program(text: str) -> None:
-    """Raise where a program does not compile, imports what is not there or internal, or calls with wrong arguments."""
+    """Check that a program compiles, imports public names that exist, and calls them with valid arguments."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None)]

@@ -1,4 +1,4 @@
-"""What holds the repository together: declared, locked, buildable, launchable."""
+"""The repository itself: dependencies, lock files, builds and entry points."""
 
 import ast
 import re

@@ -1,6 +1,6 @@
 """Cost in bits of the integer scale path, against one in floating point.
 
-Three measures on the same whole numbers (z and symbols) of held-out training images, in bits a pixel of the symbols:
+Three measures on the same whole numbers (z and symbols) of held-out training images, in bits per pixel of the symbols:
 
 - what payloads really take (streams, escapes, rounding up to words);
 - what the integer tables make of it in theory;
@@ -196,7 +196,7 @@ def report_rate(root: Path, console: Console, *, qualities: Sequence[int], image
     tuned = copy.deepcopy(paths)
     for path in tuned.values():
         tune(path, network.prior, training, steps)
-    table = Table(title=f"bits a pixel of symbols, {len(held_out)} held-out images")
+    table = Table(title=f"bits per pixel of symbols, {len(held_out)} held-out images")
     for column in ("quality", "payload", *paths, "cost", *(f"{name}, tuned" for name in tuned), "cost, tuned"):
         table.add_column(column, justify="right")
     pictures = [load(path) for path in held_out]

@@ -1,1 +1,1 @@
-"""What all jobs share: flags, settings, output, errors, the Ray session."""
+"""Shared parts of all jobs: flags, settings, output, errors, the Ray session."""

@@ -1,4 +1,4 @@
-"""What every job shares: command line, settings and exit status.
+"""A job of the command line: its flags, settings and exit status.
 
 Exit status 0: done. 1: done, but a check of the archive failed (damaged payloads, wrong PSNR). 2: an error that the
 user can correct, reported in one line. 130: interrupted.

@@ -1,4 +1,4 @@
-"""What the report and the viewer share: templates, filters and files.
+"""Templates, filters and files that the report and the viewer share.
 
 No framework and no external files: a page is a Jinja template that escapes every value, one style sheet and a short
 script.

@@ -1,4 +1,4 @@
-"""What a picture is compressed to: a quality of the model, a lower limit of fidelity, or an upper limit of size."""
+"""The target of a compression: a quality, a lower limit of fidelity, or an upper limit of size."""
 
 import operator
 from collections.abc import Callable

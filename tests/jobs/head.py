@@ -28,7 +28,7 @@ class Head:
     token: str
 
     def variables(self) -> dict[str, str]:
-        """What a process needs in its environment to be let in."""
+        """The environment variables with which a process may connect."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
 

@@ -57,7 +57,7 @@ def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int
 
 
 def transcoded(key: str, jpeg: bytes) -> dict[str, Any]:
-    """A row as encode makes it of a JPEG that it cannot press smaller."""
+    """A row as encode writes it for a JPEG that it cannot make smaller."""
     jxl = to_jxl(jpeg)
     assert jxl is not None
     facts = {"status": JXL, "kept": LARGER, "source_format": "jpeg", "payload": jxl, "payload_bytes": len(jxl)}

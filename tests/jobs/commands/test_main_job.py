@@ -1,4 +1,4 @@
-"""Press, look, check and restore by the command line, and what happens when a payload is damaged."""
+"""Encode, status, verify and decode by the command line, also with a damaged payload."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path, local_ray: None) -> Path:
-    where = tmp_path_factory.mktemp("archive") / "pressed"
+    where = tmp_path_factory.mktemp("archive") / "encoded"
     assert main(["encode", str(photos), str(where), "--model", str(tiny_model_folder), "--quiet"]) == 0
     return where
 
@@ -121,7 +121,7 @@ def test_places_may_be_relative_to_where_the_command_is_typed(
     trained = result(capsys, "train", "photos", "--out", "model", *how)
     assert trained["steps"] == 1
     assert (tmp_path / "model" / "model.safetensors").is_file()
-    pressed = result(capsys, "encode", "photos", "archive", "--model", "model")
-    assert (pressed["latents"], pressed["model"]) == (len(KEYS), trained["fingerprint"])
+    encoded = result(capsys, "encode", "photos", "archive", "--model", "model")
+    assert (encoded["latents"], encoded["model"]) == (len(KEYS), trained["fingerprint"])
     assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS)
     assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == KEYS

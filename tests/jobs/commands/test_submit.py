@@ -97,8 +97,8 @@ def test_a_job_runs_in_a_copy_of_the_folder_and_its_status_and_logs_come_back(
     (here / "nightly").mkdir()
     Image.fromarray(photo_like(64, 80)).save(here / "nightly" / "a.png")
     shutil.copytree(tiny_model_folder, here / "small")
-    (here / "press.yaml").write_text("model: small\nquality: 12\n")
-    words = ["compress", "nightly/a.png", str(here / "a.mae"), "--config", "press.yaml"]
+    (here / "settings.yaml").write_text("model: small\nquality: 12\n")
+    words = ["compress", "nightly/a.png", str(here / "a.mae"), "--config", "settings.yaml"]
 
     assert main(["submit", "--address", inside.job_server, "--", *words]) == 0
 

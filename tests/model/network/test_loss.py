@@ -98,7 +98,7 @@ def test_the_estimated_rate_is_that_of_the_real_payload(tmp_path: Path) -> None:
     network, picture = Network(TINY), Picture(photo_like(640, 512))
     image, row = torch.from_numpy(picture.pixels)[None].float() / 255, torch.tensor([40])
     with torch.no_grad():
-        # What training learns first: the scale of each channel. Without it most bytes would be
+        # Training learns the scale of each channel first. Without it most bytes would be
         # escapes.
         deviation = network.analyse(image, row).symbols.float().std((0, 1, 2)).clamp(min=SCALE_MIN)
         for layer in ("scales.out", *(f"scales.later.{i}.out" for i in range(PASSES - 1))):

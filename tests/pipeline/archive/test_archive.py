@@ -62,7 +62,7 @@ def test_a_shard_without_a_commit_is_invisible(archive: Archive) -> None:
     assert keys_of(archive) == ["a"]
 
 
-def test_a_commit_replayed_is_skipped_whoever_replays_it(archive: Archive) -> None:
+def test_a_replayed_commit_is_skipped_in_any_process(archive: Archive) -> None:
     receipt = Receipt(0, shard_of(archive, "a"), rejections=(Rejection("bad", "e1", "read", "why"),))
     committer = archive.committer("r")
     assert committer.commit([receipt]) == Commit(1, skipped=False)

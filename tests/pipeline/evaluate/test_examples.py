@@ -37,13 +37,13 @@ def test_a_source_is_kept_where_no_smaller_file_reaches_the_floor() -> None:
 def test_a_large_image_is_shown_at_full_size_around_its_largest_error() -> None:
     pixels = np.zeros((900, 1000, 3), np.uint8)
 
-    def press(original: Pixels, quality: int) -> tuple[Point, Pixels]:
+    def compress(original: Pixels, quality: int) -> tuple[Point, Pixels]:
         decoded = original.copy()
         decoded[850:860, 950:960] = 90
         return Point(quality, 1.0, 30.0, None), decoded
 
-    assert worst_place(pixels, press(pixels, 40)[1]) == (864, 928)
-    view = show(Choice(image("a", 1.0), "best", None), pixels, 40, press)
+    assert worst_place(pixels, compress(pixels, 40)[1]) == (864, 928)
+    view = show(Choice(image("a", 1.0), "best", None), pixels, 40, compress)
     assert view.original.shape == view.decoded.shape == view.jpeg.shape == (SIDE, SIDE, 3)
     assert view.decoded.any() and not view.whole
 

@@ -1,4 +1,4 @@
-"""Polling shows what an actor says, to the end, and survives the actor."""
+"""Polling shows an actor's text until the end, and survives the actor's death."""
 
 import threading
 import time

@@ -14,7 +14,7 @@ PAUSE = 3
 
 @ray.remote(num_cpus=0.1)
 def met(folder: str) -> int:
-    """This worker's process, once so many are here at the same time."""
+    """This worker's process id, once WORKERS workers run at the same time."""
     (Path(folder) / str(os.getpid())).touch()
     while len(list(Path(folder).iterdir())) < WORKERS:
         time.sleep(0.1)

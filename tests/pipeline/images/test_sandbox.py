@@ -41,7 +41,7 @@ def child_of(sandbox: Sandbox) -> psutil.Process:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it still works: an orphan that has ended stays a zombie for as long as whoever adopted it likes."""
+    """Whether a process still runs: an ended orphan remains a zombie until its new parent collects it."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

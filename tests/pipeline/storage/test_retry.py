@@ -1,4 +1,4 @@
-"""What passes by itself is tried again: a real S3 server behind a wire that fails."""
+"""Transient errors are retried: a real S3 server behind a proxy that fails."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Stores keep what they promise, on a local disk and on a real S3 server."""
+"""The interface of stores, on a local disk and on a real S3 server."""
 
 import os
 import pickle
@@ -295,7 +295,7 @@ def test_the_rust_side_gets_plain_http_only_for_an_endpoint_that_says_so(monkeyp
     assert storage_options("/a/path") == {}
 
 
-# What only a file system does.
+# Behaviour of file systems only.
 
 
 def test_a_loop_of_links_is_not_followed_and_a_link_to_a_file_is(tmp_path: Path) -> None:
