@@ -1,4 +1,4 @@
-"""Files that make real decoders take much longer, or much more memory, than their size lets one expect."""
+"""Files for which real decoders need far more time or memory than their size suggests."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def scan_bomb(side: int = 6000, scans: int = 20_000) -> bytes:
-    """A sound progressive JPEG that repeats one of its scans: a few hundred kilobytes that decode for minutes.
+    """A valid progressive JPEG that repeats one of its scans: a few hundred kilobytes that decode for minutes.
 
     Each repeated scan goes over all of the image's coefficients again (JPEG sets no limit to their number).
     """

@@ -1,4 +1,4 @@
-"""Rows for tests: originals made of any bytes, and images compressed by the small model."""
+"""Rows for tests: originals with any bytes, and images compressed by the small model."""
 
 import hashlib
 import io

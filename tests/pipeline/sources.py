@@ -33,7 +33,7 @@ def photo(seed: int, height: int = 96, width: int = 128, channels: int = 3) -> I
 
 
 def mixed() -> dict[str, bytes]:
-    """Some sixty files of every kind that a bucket may hold, by key."""
+    """About sixty files of every kind that a bucket may hold, by key."""
     files = {f"photos/{i % 3}/{i:02d}.jpg": encoded(photo(i, 80 + i, 120), "JPEG", quality=92) for i in range(30)}
     files |= {f"photos/png/{i:02d}.png": encoded(photo(i), "PNG") for i in range(12)}
     files |= {f"photos-{i}.webp": encoded(photo(i), "WEBP", quality=95) for i in range(6)}

@@ -39,7 +39,7 @@ OUTSIDE, KEPT, JPEG, DAMAGED = "../outside.png", "kept/scan.tif", "kept/small.jp
 
 @dataclass(frozen=True)
 class Served:
-    """A viewer that runs."""
+    """A running viewer."""
 
     port: int
     folder: Path
@@ -49,7 +49,7 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, **headers: str) -> "Reply":
-        """One request; the path goes out as it is."""
+        """One request; the path is sent unchanged."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
@@ -84,7 +84,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, ti
 
 
 def fill(folder: Path, model: Path, codec: Codec) -> None:
-    """An archive with what real ones have, and the source beside it."""
+    """An archive with all kinds of rows that real ones have, and its source."""
     archive = Archive.create(str(folder / "archive"))
     archive.put_model(codec.fingerprint, model)
     sources = {key: image_file("PNG", seed=i, size=(96, 64)) for i, key in enumerate([*PLAIN, EVIL, OUTSIDE, DAMAGED])}
@@ -130,7 +130,7 @@ def test_a_browser_that_knows_an_image_gets_304_and_every_form_has_its_own_tag(s
     assert served.get(paths[0], if_none_match=tags[1]).status == 200
 
 
-def test_a_row_that_is_pressed_anew_has_another_tag(served: Served) -> None:
+def test_a_row_that_is_compressed_again_has_another_tag(served: Served) -> None:
     row = Archive.open(str(served.folder / "archive")).row(PLAIN[0])
     assert row is not None
     wanted = Wanted("webp", 64)
@@ -163,7 +163,7 @@ def test_a_row_that_is_pressed_anew_has_another_tag(served: Served) -> None:
         ("/?q=" + "x" * 3000, 400),
     ],
 )
-def test_what_cannot_be_given_is_refused_in_one_line(served: Served, path: str, status: int) -> None:
+def test_an_impossible_request_is_refused_in_one_line(served: Served, path: str, status: int) -> None:
     reply = served.get(path)
     assert reply.status == status
     assert b"Traceback" not in reply.body
@@ -180,7 +180,7 @@ def test_a_key_that_no_path_can_hold_is_reached_by_a_parameter(served: Served) -
     assert crumbs("a/b/") == [("a", "a/"), ("b", "a/b/")]
 
 
-def test_the_source_is_shown_only_while_it_is_what_was_pressed(served: Served) -> None:
+def test_the_source_is_shown_only_while_it_is_the_one_that_was_compressed(served: Served) -> None:
     reply = served.get(f"/original/{PLAIN[1]}?format=png")
     assert reply.status == 200
     source = Image.open(served.folder / "source" / PLAIN[1])
@@ -255,7 +255,7 @@ def test_the_pages_look_whole_in_a_browser(served: Served, browser: Browser, wid
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_border_between_source_and_pressed_moves_by_key_and_pointer(
+def test_the_border_between_source_and_compressed_image_moves_by_key_and_pointer(
     served: Served, browser: Browser, width: int
 ) -> None:
     with opened(browser, served.url + link("view", EVIL), width) as opened_page:
@@ -277,7 +277,7 @@ def test_the_border_between_source_and_pressed_moves_by_key_and_pointer(
         assert opened_page.errors == []
 
 
-def test_the_command_says_where_it_listens_and_ends_at_an_interrupt(served: Served) -> None:
+def test_the_command_prints_its_address_and_ends_at_an_interrupt(served: Served) -> None:
     words = [sys.executable, "-m", "jobs", "browse", str(served.folder / "archive"), "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as viewer:
         assert viewer.stdout is not None

@@ -1,6 +1,6 @@
 """The command line is frozen: a flag appears, changes or goes only together with the expected file.
 
-After a change that is meant: `python -m tests.jobs.commands.test_command_line` writes the file anew.
+After an intended change: `python -m tests.jobs.commands.test_command_line` writes the file anew.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ EXPECTED = Path(__file__).parents[1] / "expected" / "command_line.txt"
 
 
 def command_line() -> str:
-    """Every job with every argument, one a line, with what its help says."""
+    """Every job with every argument, one per line, with its help text."""
     lines = []
     for name in NAMES:
         lines.append(f"maepress {name}")

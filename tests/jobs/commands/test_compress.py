@@ -20,7 +20,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def line(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
-    """The one line that a mistake is answered with."""
+    """The one-line message for a mistake."""
     assert main([str(a) for a in argv]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -52,7 +52,7 @@ def test_a_missing_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "absent.png" in said
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
     assert "page.jpg is no readable image: " in line(capsys, "compress", tmp_path / "page.jpg", tmp_path / "out.mae")
     assert not (tmp_path / "out.mae").exists()
@@ -78,7 +78,7 @@ def test_a_folder_that_is_no_model_is_named(photo: Path, tmp_path: Path, capsys:
     assert f"{tmp_path} is no model" in line(capsys, "compress", photo, tmp_path / "out.mae", "--model", tmp_path)
 
 
-def test_a_floor_is_held_and_said(
+def test_a_floor_is_reached_and_printed(
     photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["compress", str(photo), str(tmp_path / "out.mae"), "--model", str(tiny_model_folder), "--min-psnr", "33"]

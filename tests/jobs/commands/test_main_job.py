@@ -93,7 +93,7 @@ def test_a_damaged_payload_is_named_and_the_rest_goes_on(
 
 
 def damage(archive: Path, key: str) -> None:
-    """Flip a bit in the middle of a key's payload, where it lies in its Parquet file."""
+    """Flip a bit in the middle of a key's payload in its Parquet file."""
     row = Archive.open(str(archive)).row(key)
     assert row is not None
     for path in (archive / "images").glob("*.parquet"):

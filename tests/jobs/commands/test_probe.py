@@ -1,4 +1,4 @@
-"""The probe as a command: reports for people, numbers for scripts."""
+"""The probe command: reports for people, JSON for scripts."""
 
 import json
 

@@ -186,7 +186,7 @@ def test_a_cluster_that_asks_for_a_token_lets_nobody_else_in(
         assert "0" * 64 not in error
 
 
-def test_a_cluster_where_nobody_answers_is_told_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_cluster_is_reported_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     assert main(["submit", "--address", "http://127.0.0.1:9", "--", "status", "s3://a/b"]) == 2
     assert capsys.readouterr().err.startswith("maepress: no job server at http://127.0.0.1:9 (Connection refused)")

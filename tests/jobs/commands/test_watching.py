@@ -44,7 +44,7 @@ def prometheus_binary() -> str:
 
 @contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[str]:
-    """Run one that scrapes a target every second; yields its URL."""
+    """Run a Prometheus that scrapes a target every second; yields its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -78,7 +78,7 @@ def ask(url: str, query: str) -> list[dict[str, Any]]:
 
 
 def value(url: str, query: str, at_least: float) -> float:
-    """A query's one value, as soon as it is that large."""
+    """The value of a query, as soon as it is large enough."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = ask(url, query)
@@ -89,7 +89,7 @@ def value(url: str, query: str, at_least: float) -> float:
 
 
 def answered(url: str, query: str) -> bool:
-    """Whether a query finds anything within some scrapes: a rate needs two of them."""
+    """Whether a query finds anything within a few scrapes: a rate needs two of them."""
     for _ in range(20):
         if ask(url, query):
             return True
@@ -154,7 +154,7 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
         assert f'"{plain}"' in text or f'"maepress_{plain}"' in text, name
 
 
-def test_every_panel_says_what_it_shows_and_none_overlaps_another() -> None:
+def test_every_panel_has_a_description_and_none_overlaps_another() -> None:
     panels = json.loads((ROOT / "deploy" / "grafana" / "maepress.json").read_text())["panels"]
     cells: set[tuple[int, int]] = set()
     for panel in panels:
@@ -170,7 +170,7 @@ def settings() -> TargetSettings:
     return TargetSettings(quality=12)
 
 
-def test_a_run_that_ends_well_leaves_its_settings_its_versions_and_its_result(tmp_path: Path) -> None:
+def test_a_successful_run_records_its_settings_its_versions_and_its_result(tmp_path: Path) -> None:
     root = open_store(tmp_path)
     with RunRecord(root, "20260101T000000-a", "encode", settings()) as summary:
         summary.done({"latents": 3})
@@ -186,7 +186,7 @@ def test_a_run_that_ends_well_leaves_its_settings_its_versions_and_its_result(tm
     assert set(found["versions"]) >= {"maepress", "ray", "torch"}
 
 
-def test_a_run_that_fails_leaves_why_and_its_error_goes_on(tmp_path: Path) -> None:
+def test_a_failed_run_records_its_error_and_raises_it(tmp_path: Path) -> None:
     root = open_store(tmp_path)
     with pytest.raises(ValueError, match="no luck"), RunRecord(root, "20260101T000000-b", "sync", settings()):
         raise ValueError("no luck")
@@ -197,7 +197,7 @@ def test_a_run_that_fails_leaves_why_and_its_error_goes_on(tmp_path: Path) -> No
     assert interrupted["outcome"] == "interrupted"
 
 
-def test_the_latest_runs_come_first_and_strangers_among_the_files_are_left_out(tmp_path: Path) -> None:
+def test_the_latest_runs_come_first_and_other_files_are_ignored(tmp_path: Path) -> None:
     root = open_store(tmp_path)
     for n in range(5):
         with RunRecord(root, f"2026010{n + 1}T000000-x", "encode", settings()) as summary:

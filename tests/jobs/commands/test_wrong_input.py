@@ -1,4 +1,4 @@
-"""Every mistake a user can make about places and models: one line that names the thing, status 2, and soon."""
+"""Mistakes about URLs and models: one line that names the thing, exit status 2, within seconds."""
 
 from pathlib import Path
 

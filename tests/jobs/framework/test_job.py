@@ -1,4 +1,4 @@
-"""Exit statuses and the one line that explains a mistake."""
+"""Exit statuses, and the one-line message for a mistake."""
 
 import json
 import pickle
@@ -68,12 +68,12 @@ def test_an_interruption_has_no_traceback(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_fault_of_the_program_itself_is_not_dressed_up_as_a_mistake() -> None:
+def test_a_bug_of_the_program_is_not_reported_as_a_users_mistake() -> None:
     with pytest.raises(ZeroDivisionError):
         guard(lambda: fail(ZeroDivisionError()))
 
 
-def test_a_closed_pipe_is_no_failure() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     script = "from jobs.framework.output import Output; from jobs.framework.job import guard; import sys\n"
     script += "sys.exit(guard(lambda: [Output().line('x' * 9000) for _ in range(99)] and 0))"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The studio behind the viewer: what is asked for at once is made once, and what is kept has a limit."""
+"""The viewer's renditions: each is made once for concurrent requests; the cache has a limit."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ def catalogue(tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, monkey
 
 
 def ask(catalogue: Catalogue, keys: list[str], cache_bytes: int, wanted: Wanted = SMALL) -> list[Rendition]:
-    """All at once, of one studio; then each once more."""
+    """Request all renditions at the same time, then each once more."""
 
     async def all_of_them() -> list[Rendition]:
         studio = Studio(catalogue, None, 2, cache_bytes)
@@ -38,17 +38,17 @@ def ask(catalogue: Catalogue, keys: list[str], cache_bytes: int, wanted: Wanted 
     return asyncio.run(all_of_them())
 
 
-def test_what_many_ask_for_at_once_is_made_once_and_then_kept(catalogue: Catalogue) -> None:
+def test_a_rendition_requested_many_times_at_once_is_made_once_and_then_kept(catalogue: Catalogue) -> None:
     found = ask(catalogue, ["0.png"] * 20, 1 << 20)
     assert len(found) == 40 and all(one is found[0] for one in found)
 
 
-def test_what_exceeds_the_cache_is_made_again_and_is_the_same(catalogue: Catalogue) -> None:
+def test_a_rendition_larger_than_the_cache_is_made_again_and_is_the_same(catalogue: Catalogue) -> None:
     first, again = ask(catalogue, ["0.png"], 1)
     assert first is not again and first == again
 
 
-def test_the_cache_drops_what_was_asked_for_longest_ago() -> None:
+def test_the_cache_drops_the_least_recently_used() -> None:
     cache = Cache(100)
     for tag in "abcd":
         cache.put(Rendition(tag, b"x" * 25, "image/png", ".png"))
@@ -59,7 +59,7 @@ def test_the_cache_drops_what_was_asked_for_longest_ago() -> None:
     assert cache.get("large") is None and cache.get("a") is not None
 
 
-def test_one_that_cannot_be_made_does_not_take_the_others_along(catalogue: Catalogue) -> None:
+def test_a_rendition_that_fails_does_not_affect_the_others(catalogue: Catalogue) -> None:
     with pytest.raises(NotShown, match="cannot be decoded"):
         ask(catalogue, ["kept"], 1 << 20)
     assert len(ask(catalogue, ["0.png", "1.png"], 1 << 20)) == 4

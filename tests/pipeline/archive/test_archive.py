@@ -38,7 +38,7 @@ def test_a_new_archive_is_empty_and_creating_it_again_changes_nothing(archive: A
     assert keys_of(Archive.create(archive.url)) == ["a"]
 
 
-def test_a_place_without_an_archive_is_named(place: str) -> None:
+def test_a_url_without_an_archive_is_named(place: str) -> None:
     with pytest.raises(StorageError):
         Archive.open(place)
     Archive(place).root.put("something-else", b"x")
@@ -216,7 +216,7 @@ def test_a_model_that_the_archive_lacks_is_named(archive: Archive) -> None:
 
 
 def test_a_driver_killed_around_its_commit_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
-    """kill -9 at moments of a loop of commits: what is visible is always whole commits, and the next run goes on."""
+    """kill -9 at random moments in a loop of commits: only whole commits are visible, and the next run continues."""
     archive = Archive.create(str(tmp_path / "archive"))
     script = """
 import sys

@@ -1,4 +1,4 @@
-"""Models as folders anywhere."""
+"""Models as folders in any store."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ def test_a_model_has_the_files_that_the_codec_reads() -> None:
     assert FILES == (checkpoint.WEIGHTS, checkpoint.CONFIG) and FILES[-1] == CONFIG
 
 
-def test_a_model_is_the_same_from_wherever_it_is_loaded(place: str, tiny_model_folder: Path, tiny_codec: Codec) -> None:
+def test_a_model_is_the_same_from_every_kind_of_store(place: str, tiny_model_folder: Path, tiny_codec: Codec) -> None:
     publish_model(tiny_model_folder, open_store(place))
     assert Codec.load(local_model(place)).fingerprint == tiny_codec.fingerprint
     assert Codec.load(local_model(str(tiny_model_folder))).fingerprint == tiny_codec.fingerprint
 
 
-def test_a_place_without_a_model_is_named(place: str) -> None:
+def test_a_url_without_a_model_is_named(place: str) -> None:
     with pytest.raises(StorageError, match=f"{place} is no model"):
         local_model(place)
 
@@ -34,7 +34,7 @@ def test_a_model_that_is_only_half_there_does_not_count(place: str, tiny_model_f
     assert store.get(FILES[0]) == (tiny_model_folder / FILES[0]).read_bytes()
 
 
-def test_a_cached_model_needs_no_store_any_more(place: str, tiny_model_folder: Path) -> None:
+def test_a_cached_model_is_read_without_its_store(place: str, tiny_model_folder: Path) -> None:
     store = open_store(place)
     publish_model(tiny_model_folder, store)
     folder = cached_model(store, f"cached-from-{place.rsplit('/', 1)[0].replace('/', '_')}")

@@ -1,4 +1,4 @@
-"""Optimistic commits: races are decided by reading again, lost answers are noticed, and giving up is an error."""
+"""Optimistic commits: after a lost race the table is read again; lost answers are noticed."""
 
 import threading
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def test_a_writer_that_is_never_first_gives_up_with_its_callers_error(store: Sto
     assert not is_committed(open_table(store), Transaction("we", 1))
 
 
-def test_a_store_that_fails_each_time_is_told_in_one_line(store: Store) -> None:
+def test_a_store_that_fails_each_time_is_reported_in_one_line(store: Store) -> None:
     def attempt(table: DeltaTable) -> None:
         raise DeltaError("first line\n  cause\n  last cause")
 

@@ -1,4 +1,4 @@
-"""The archive is open: DuckDB, Polars and plain pyarrow read it with the programs that the documentation shows."""
+"""DuckDB, Polars and plain pyarrow read the archive with the programs in the documentation."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ def facts(archive: Archive) -> list[dict[str, Any]]:
     return [row for batch in archive.scan(columns) for row in batch.to_pylist()]
 
 
-def test_duckdb_tells_where_the_archive_saves_most(archive: Archive) -> None:
+def test_duckdb_shows_where_the_archive_saves_most(archive: Archive) -> None:
     savings = run(archive, "DuckDB: where the archive saves most")["savings"]
     saved: dict[str, int] = {}
     for row in facts(archive):
@@ -68,14 +68,14 @@ def test_duckdb_tells_where_the_archive_saves_most(archive: Archive) -> None:
     assert [count for _, count, _, _ in sorted(savings)] == [3, 3, 2]
 
 
-def test_polars_tells_which_images_came_out_worst(archive: Archive) -> None:
+def test_polars_shows_which_images_have_the_lowest_psnr(archive: Archive) -> None:
     worst = run(archive, "Polars: which images came out worst")["worst"]
     expected = sorted((row["psnr"], row["key"]) for row in facts(archive) if row["psnr"] is not None)
     assert list(zip(worst["psnr"], worst["key"], strict=True)) == expected
     assert worst["key"][0].startswith("coarse/") and worst["bpp"][0] < worst["bpp"][-1]
 
 
-def test_pyarrow_tells_what_was_rejected_and_why(archive: Archive) -> None:
+def test_pyarrow_shows_the_rejections_by_reason(archive: Archive) -> None:
     by_reason = run(archive, "pyarrow: what was rejected, and why")["by_reason"]
     assert by_reason.to_pylist() == [
         {"stage": "read", "reason": "cut short", "key_count": 2},

@@ -1,4 +1,4 @@
-"""One image out of many: a bounded number of requests, and the right bytes."""
+"""Reading one image out of many: the right bytes, with a bounded number of requests."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.pipeline.making import add, compressed, image_file, original
 
 @pytest.fixture
 def counted(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
-    """A proxy that everything in this process talks to the S3 server through."""
+    """A proxy between this process and the S3 server."""
     with counting_proxy(s3.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         yield proxy

@@ -1,4 +1,4 @@
-"""Shards hold what they were given, in key order, and their facts are true."""
+"""Shards hold the rows that were written, in key order, with correct statistics."""
 
 import json
 import math
@@ -65,7 +65,7 @@ def test_payloads_are_stored_as_they_are_and_without_statistics(images: LocalSto
     assert columns.column(0).has_offset_index and columns.column(0).has_column_index
 
 
-def test_row_groups_end_after_so_many_bytes_so_that_one_key_is_a_small_read(images: LocalStore) -> None:
+def test_row_groups_are_limited_in_bytes_so_that_reading_one_key_is_cheap(images: LocalStore) -> None:
     shard = write_shard(images, [originals([f"{i:03d}" for i in range(100)], 1000)], row_group_bytes=10_000)
     assert shard is not None
     metadata = pq.read_metadata(images.root / shard.path)
@@ -85,7 +85,7 @@ def test_copy_on_write_replaces_changed_keys_drops_gone_ones_and_copies_the_rest
     assert (new.rows, new.first_key, new.last_key) == (51, "000", "zzz")
 
 
-def test_a_shard_of_which_nothing_is_left_is_not_written(images: LocalStore) -> None:
+def test_an_empty_shard_is_not_written(images: LocalStore) -> None:
     old = write_shard(images, [originals(["a", "b"])])
     assert old is not None
     assert write_shard(images, [], base=old.path, drop=["a", "b"]) is None
@@ -99,7 +99,7 @@ def test_a_key_given_twice_is_refused_and_nothing_is_written(images: LocalStore)
     assert list(images.entries()) == []
 
 
-def test_a_row_without_what_every_row_has_is_refused(images: LocalStore) -> None:
+def test_a_row_without_a_required_column_is_refused(images: LocalStore) -> None:
     with pytest.raises(ValueError, match="sha256"):
         write_shard(images, [pa.Table.from_pylist([original("a", source_sha256=None)], IMAGES)])
 

@@ -24,7 +24,7 @@ class Log:
         return lines
 
 
-def test_everything_said_before_the_end_is_shown() -> None:
+def test_everything_reported_before_the_end_is_shown() -> None:
     log = Log.remote()  # type: ignore[attr-defined]
     shown: list[str] = []
     with polling(log.read, shown.extend, every=60):
@@ -32,7 +32,7 @@ def test_everything_said_before_the_end_is_shown() -> None:
     assert shown == ["the last word"]
 
 
-def test_an_actor_that_is_lost_ends_neither_the_thread_nor_the_work() -> None:
+def test_a_lost_actor_ends_neither_the_thread_nor_the_work() -> None:
     log = Log.remote()  # type: ignore[attr-defined]
     shown: list[str] = []
     with polling(log.read, shown.extend, every=0.05):

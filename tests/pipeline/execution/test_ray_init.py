@@ -1,4 +1,4 @@
-"""Workers that claim little outlive a pause."""
+"""Idle workers stay alive during a pause."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Reading: from bytes to a picture, an original or a rejection."""
+"""The image reader: from bytes to a picture, a kept original or a rejection."""
 
 import io
 import struct
@@ -39,7 +39,7 @@ GREY = Image.fromarray(photo_like(40, 60, 1)[:, :, 0])
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG made by hand, for what Pillow does not write."""
+    """A PNG built by hand, for kinds that Pillow cannot write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -68,7 +68,7 @@ def test_one_bit_images_become_black_and_white_grey() -> None:
     assert set(np.unique(picture.pixels)) == {0, 255}
 
 
-def test_a_palette_becomes_the_colours_it_stands_for() -> None:
+def test_a_palette_is_replaced_by_its_colours() -> None:
     palette = RGB.quantize(17)
     picture = picture_of(encoded(palette, "PNG")).picture
     assert picture is not None
@@ -151,11 +151,11 @@ def test_icc_profile_and_xmp_are_carried() -> None:
     ],
     ids=["cmyk", "16-bit grey", "float", "16-bit rgb png", "16-bit ppm", "animated", "two pages", "icon", "ycbcr"],
 )
-def test_what_the_codec_does_not_code_is_kept_with_a_reason(source: bytes, why: str) -> None:
+def test_an_image_that_the_codec_does_not_support_is_kept_with_a_reason(source: bytes, why: str) -> None:
     assert why in kept(source)
 
 
-def test_a_header_that_promises_too_many_pixels_is_kept_without_decoding() -> None:
+def test_a_file_whose_header_claims_too_many_pixels_is_kept_without_decoding() -> None:
     reading = read(png(60_000, 60_000, 8, 2, b""))
     assert isinstance(reading, Reading)
     assert (reading.width, reading.height, reading.picture) == (60_000, 60_000, None)
@@ -172,7 +172,7 @@ def test_a_file_that_is_cut_short_is_rejected(kind: str) -> None:
 
 
 @pytest.mark.parametrize("source", [b"", b"hello", b"\xff\xd8\xff", bytes(1000), b"%!PS-Adobe-3.0\n"])
-def test_what_is_no_image_is_rejected(source: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_rejected(source: bytes) -> None:
     outcome = read(source)
     assert isinstance(outcome, Rejected)
     assert outcome.reason
@@ -194,7 +194,7 @@ def test_as_rgb_a_file_has_the_pixels_that_pillow_converts_it_to(mode: str) -> N
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(source)).convert("RGB")))
 
 
-def test_no_rgb_comes_of_other_formats_too_many_pixels_or_damage() -> None:
+def test_other_formats_too_many_pixels_and_damage_give_no_rgb() -> None:
     whole = encoded(RGB, "PNG")
     assert read_rgb(encoded(RGB, "ICO")) == Rejected("read", "format ico")
     assert read_rgb(whole, max_pixels=60 * 40 - 1) == Rejected("read", "too many pixels")

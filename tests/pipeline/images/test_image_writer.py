@@ -1,4 +1,4 @@
-"""Pictures become files that hold all of them."""
+"""Pictures are written as files, complete with their metadata."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Transcodes of real JPEG files: the same bytes back, or none at all."""
+"""Transcodes of real JPEG files: the same bytes come back, or there is no transcode."""
 
 import io
 from pathlib import Path
@@ -54,11 +54,11 @@ def test_bytes_after_the_end_come_back_too_or_there_is_no_transcode() -> None:
 
 
 @pytest.mark.parametrize("source", [b"", b"\xff\xd8\xff", jpeg(quality=90)[:-300], jpeg("CMYK", quality=90)])
-def test_what_is_not_strictly_a_jpeg_has_none(source: bytes) -> None:
+def test_a_file_that_is_not_strictly_a_jpeg_has_no_transcode(source: bytes) -> None:
     assert to_jxl(source) is None
 
 
-def test_damage_is_damage() -> None:
+def test_a_damaged_transcode_is_reported_as_damaged() -> None:
     jxl = to_jxl(jpeg(quality=90))
     assert jxl is not None
     with pytest.raises(DamagedPayload, match="no JPEG XL transcode"):

@@ -1,4 +1,4 @@
-"""The sandbox: same answers as without it, and an end to whatever hangs, crashes or grows."""
+"""The sandbox: the same answers as without it, and limits on time, crashes and memory."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def child_of(sandbox: Sandbox) -> psutil.Process:
-    """The process that works for a sandbox."""
+    """The child process of a sandbox."""
     return next(
         p for p in psutil.Process().children() if alive(p) and "pipeline.images.sandbox_child" in " ".join(p.cmdline())
     )
@@ -122,7 +122,7 @@ def test_a_forked_process_has_a_sandbox_of_its_own() -> None:
     assert is_good(mine)
 
 
-def test_what_it_gave_does_not_change_with_the_next_picture(sandbox: Sandbox) -> None:
+def test_a_picture_does_not_change_when_the_next_one_is_read(sandbox: Sandbox) -> None:
     first = sandbox.read(image_file("PNG", seed=1), max_pixels=MAX_PIXELS)
     sandbox.read(image_file("PNG", seed=2), max_pixels=MAX_PIXELS)
     assert_same(first, read(image_file("PNG", seed=1)))
@@ -161,7 +161,7 @@ def test_a_decoder_that_crashes_twice_is_one_rejection_and_the_next_is_read() ->
     stop = threading.Event()
 
     def crash() -> None:
-        """A segmentation fault, in every child as soon as it works."""
+        """A segmentation fault in every child as soon as it gets a request."""
         while not stop.wait(0.02):
             for process in psutil.Process().children():
                 with suppress(psutil.Error):  # some other child that has just ended
@@ -227,7 +227,7 @@ def test_a_transcode_gives_the_same_jpeg_back(sandbox: Sandbox) -> None:
     assert sandbox.to_jpeg(jxl) == jpeg
 
 
-def test_what_is_no_transcode_is_called_damaged(sandbox: Sandbox) -> None:
+def test_bytes_that_are_no_transcode_are_reported_as_damaged(sandbox: Sandbox) -> None:
     jxl = sandbox.to_jxl(image_file("JPEG", quality=90, size=(300, 200)))
     assert jxl is not None
     for data in (jxl[: len(jxl) // 2], b"", b"noise" * 40):
@@ -235,7 +235,7 @@ def test_what_is_no_transcode_is_called_damaged(sandbox: Sandbox) -> None:
             sandbox.to_jpeg(data)
 
 
-def test_its_processor_time_counts_what_the_child_does_and_not_what_others_do(sandbox: Sandbox) -> None:
+def test_its_processor_time_counts_the_childs_work_and_not_that_of_others(sandbox: Sandbox) -> None:
     photo = image_file("PNG", size=(2000, 1500))
     begun = sandbox.processor_seconds()
     time.sleep(0.2)

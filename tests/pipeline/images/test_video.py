@@ -1,4 +1,4 @@
-"""Frames of videos: chosen by number or by scene, fetched as they were shown, listed in key order."""
+"""Frames of videos: chosen by number or by scene, decoded, listed in key order."""
 
 import io
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ RATE, COUNT = 10, 24
 
 
 def film() -> Iterator[tuple[float, Image.Image]]:
-    """Two scenes of twelve frames, in which a picture moves by a column a frame."""
+    """Two scenes of twelve frames, in which a picture moves by one column per frame."""
     for i in range(COUNT):
         still = photo_like(96, 128, seed=i // 12)
         yield i / RATE, Image.fromarray(np.roll(still if i < 12 else 255 - still // 3, i, axis=1))
@@ -36,7 +36,7 @@ def clip() -> bytes:
     return file.getvalue()
 
 
-def test_every_so_many_frames_are_named_by_the_time_at_which_they_are_shown(clip: bytes) -> None:
+def test_every_nth_frame_is_named_by_its_presentation_time(clip: bytes) -> None:
     found = video.read_clip(io.BytesIO(clip), 5)
     assert (found.width, found.height) == (128, 96)
     assert found.times == (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -49,7 +49,7 @@ def test_scenes_begin_where_the_picture_changes(clip: bytes) -> None:
     assert video.read_clip(io.BytesIO(clip), video.SCENES).times == (0.0, 1.2)
 
 
-def test_the_frames_that_were_asked_for_come_out_and_no_others(clip: bytes) -> None:
+def test_only_the_requested_frames_are_read(clip: bytes) -> None:
     wanted = [0.3, 1.1, 1.2, 2.3]
     shown = dict(film())
     got = list(video.read_frames(io.BytesIO(clip), [*wanted, 9.0]))
@@ -62,12 +62,12 @@ def test_the_frames_that_were_asked_for_come_out_and_no_others(clip: bytes) -> N
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "x", ""])
-def test_a_choice_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_choice_is_refused(text: str) -> None:
     with pytest.raises(MaepressError, match="give a number"):
         video.parse_choice(text)
 
 
-def test_a_store_lists_frames_in_key_order_and_passes_on_what_is_no_video(clip: bytes, tmp_path: Path) -> None:
+def test_a_store_lists_frames_in_key_order_and_passes_other_objects_on(clip: bytes, tmp_path: Path) -> None:
     inner = LocalStore(str(tmp_path))
     for key, data in {
         "b/a.mp4": clip,

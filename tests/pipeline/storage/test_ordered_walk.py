@@ -1,4 +1,4 @@
-"""Keys come in byte order, whatever order folders come in."""
+"""Listing in byte order of the keys, whatever the order of the folders."""
 
 import random
 import threading
@@ -42,8 +42,8 @@ NAMES = ["a", "b", "a-", "a.b", "a!", "é", "0"]
 
 @pytest.mark.parametrize("slash_counts", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_folders_asked_for_ahead_change_nothing_of_the_order(size: int, slash_counts: bool) -> None:
-    """Some threads, as listing many folders has."""
+def test_prefetched_folders_do_not_change_the_order(size: int, slash_counts: bool) -> None:
+    """A few threads, as for listing many folders."""
     rng = random.Random(size)
     for _ in range(20):
         keys = sorted({"/".join(rng.choices(NAMES, k=rng.randint(1, 4))) for _ in range(300)})
@@ -52,7 +52,7 @@ def test_folders_asked_for_ahead_change_nothing_of_the_order(size: int, slash_co
 
 
 def tree(*counts: int) -> Callable[[str], Iterator[Page]]:
-    """Folders in folders, so many on each level, with as many files in each of the last."""
+    """Nested folders: the number of folders per level, and of files in the deepest folders."""
 
     def pages(prefix: str) -> Iterator[Page]:
         level = prefix.count("/")
@@ -62,7 +62,7 @@ def tree(*counts: int) -> Callable[[str], Iterator[Page]]:
     return pages
 
 
-def test_many_folders_are_listed_at_once_but_not_all() -> None:
+def test_a_limited_number_of_folders_is_listed_at_once() -> None:
     together = most = 0
     lock = threading.Lock()
 
@@ -80,7 +80,7 @@ def test_many_folders_are_listed_at_once_but_not_all() -> None:
     assert 8 <= most <= REQUESTS
 
 
-def test_a_failure_ahead_is_told_in_its_turn_and_ends_the_listing() -> None:
+def test_an_error_in_a_prefetched_folder_is_raised_in_its_turn_and_ends_the_listing() -> None:
     def failing(prefix: str) -> Iterable[Page]:
         if prefix == "0005/":
             raise StorageError("s3://b is away")
@@ -92,7 +92,7 @@ def test_a_failure_ahead_is_told_in_its_turn_and_ends_the_listing() -> None:
         next(stream)
 
 
-def test_however_many_folders_there_are_few_are_held() -> None:
+def test_few_folders_are_held_however_many_there_are() -> None:
     given_up = Counter[str]()
 
     def counted(prefix: str) -> Iterator[Page]:
@@ -105,11 +105,11 @@ def test_however_many_folders_there_are_few_are_held() -> None:
             count += 1
             assert len(ahead._begun) <= FOLDERS
     assert count == 40 * 40 * 4 * 2
-    assert sum(given_up.values()) < 1.1 * len(given_up), "folders are asked for again and again"
+    assert sum(given_up.values()) < 1.1 * len(given_up), "folders are requested again and again"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
-def test_a_flat_listing_cut_into_ranges_gives_every_key_once_in_byte_order(size: int) -> None:
+def test_a_flat_listing_divided_into_ranges_gives_every_key_once_in_byte_order(size: int) -> None:
     rng = random.Random(size)
     names = [*NAMES, "a", "a/", "b0", "b.\U0010ffff", "c", "d", "zz"]  # some parts hold a slash, or end with one
     for _ in range(60):
@@ -130,7 +130,7 @@ def test_a_flat_listing_cut_into_ranges_gives_every_key_once_in_byte_order(size:
     ],
     ids=["no folders", "of 3", "of 200", "levels", "of 50,000"],
 )
-def test_cutting_a_flat_listing_costs_few_requests(key: Callable[[int], str], most: float) -> None:
+def test_dividing_a_flat_listing_costs_few_requests(key: Callable[[int], str], most: float) -> None:
     server = SortedServer(map(key, range(100_000)))
     assert sum(1 for _ in list_in_order(FlatListing(server.page, "s3://b"), "s3://b")) == 100_000
     assert server.pages <= most * 100
@@ -146,7 +146,7 @@ def test_a_walk_gives_every_key_once_in_byte_order(size: int, slash_counts: bool
         assert found == sorted(keys, key=lambda key: key.encode())
 
 
-def test_a_walk_asks_for_a_folder_only_when_its_turn_has_come() -> None:
+def test_a_walk_lists_a_folder_only_when_it_reaches_it() -> None:
     asked = []
 
     def pages(prefix: str) -> Iterator[Page]:

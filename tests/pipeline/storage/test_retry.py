@@ -25,10 +25,10 @@ class Wire:
     """A TCP relay to the server whose next connections fail in a chosen way.
 
     Attributes:
-        port: where to connect.
+        port: port to connect to.
         failures: for each of the next connections "busy" (answers 503), "reset" (closes at once) or "cut" (passes
             the head of the answer and half of what follows).
-        connections: made so far.
+        connections: number of connections so far.
     """
 
     port: int
@@ -69,7 +69,7 @@ def relay(client: socket.socket, there: tuple[str, int], way: str) -> None:
         if way in ("busy", "reset"):
             return
         with socket.create_connection(there) as server:
-            # One request a connection keeps the relay this short, and every attempt a connection of its own.
+            # One request per connection: the relay stays short, and every attempt is a new connection.
             server.sendall(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
             answer = b""
             while part := server.recv(1 << 16):
@@ -86,7 +86,7 @@ def store(bucket: str, wire: Wire, s3: S3Server) -> S3Store:
 
 
 @pytest.mark.parametrize("way", ["busy", "reset", "cut"])
-def test_a_fetch_that_fails_on_the_way_is_tried_again(store: S3Store, wire: Wire, way: str) -> None:
+def test_a_fetch_that_fails_in_transit_is_retried(store: S3Store, wire: Wire, way: str) -> None:
     wire.failures += [way] * 3
     (got,) = store.fetch(["k"])
     assert isinstance(got, Fetched) and got.data == b"0123456789" * 1000
@@ -96,7 +96,7 @@ def test_a_fetch_that_fails_on_the_way_is_tried_again(store: S3Store, wire: Wire
 @pytest.mark.parametrize(
     ("way", "says"), [("busy", "SlowDown"), ("reset", "talking to S3"), ("cut", "(cut short|talking to S3)")]
 )
-def test_a_store_that_never_recovers_is_to_blame_and_not_the_object(
+def test_an_outage_is_blamed_on_the_store_and_not_on_the_object(
     store: S3Store, wire: Wire, way: str, says: str
 ) -> None:
     wire.failures += [way] * 100
@@ -106,7 +106,7 @@ def test_a_store_that_never_recovers_is_to_blame_and_not_the_object(
     assert wire.connections in (ATTEMPTS, 2 * ATTEMPTS)  # the HTTP client itself repeats a request that was reset
 
 
-def test_an_object_that_is_not_there_is_not_asked_for_again(store: S3Store, wire: Wire) -> None:
+def test_a_missing_object_is_not_requested_again(store: S3Store, wire: Wire) -> None:
     (got,) = store.fetch(["nope"])
     assert got == FetchFailed("nope", "the object does not exist")
     assert wire.connections == 1
@@ -126,7 +126,7 @@ def test_a_listing_goes_on_after_a_failure_in_its_middle(
     assert wire.failures == []
 
 
-def test_a_busy_server_ends_a_check_soon_and_says_so(store: S3Store, wire: Wire) -> None:
+def test_a_check_of_a_busy_server_fails_soon_with_a_clear_message(store: S3Store, wire: Wire) -> None:
     wire.failures += ["busy"] * 100
     with pytest.raises(StorageError, match="SlowDown"):
         store.check_readable()

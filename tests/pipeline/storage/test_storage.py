@@ -38,7 +38,7 @@ def test_every_store_lists_in_byte_order_what_was_put(place: str) -> None:
     assert [entry.size for entry in listed] == [len(key.encode()) for key in TRICKY]
 
 
-def test_what_is_fetched_has_the_etag_of_the_listing_and_comes_in_the_order_asked_for(place: str) -> None:
+def test_fetched_objects_have_the_etag_of_the_listing_and_come_in_the_requested_order(place: str) -> None:
     store = open_target(place)
     for key in TRICKY:
         store.put(key, key.encode() * 100)
@@ -56,7 +56,7 @@ def test_an_etag_changes_with_the_content(place: str) -> None:
     assert before.etag != after.etag
 
 
-def test_an_object_that_is_not_there_is_a_reason_and_the_others_are_read(place: str) -> None:
+def test_a_missing_object_gives_a_reason_and_the_others_are_read(place: str) -> None:
     store = open_target(place)
     store.put("here", b"x")
     here, missing = store.fetch(["here", "missing"])
@@ -95,14 +95,14 @@ def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(place: str) -> N
     assert not store.exists("k")
 
 
-def test_a_store_travels_to_another_process_as_its_url(place: str) -> None:
+def test_a_pickled_store_is_little_more_than_its_url(place: str) -> None:
     store = open_target(place)
     store.put("k", b"x")
     next(iter(store.entries()))  # connections are open now
     assert pickle.loads(pickle.dumps(store)).get("k") == b"x"
 
 
-def test_a_store_says_where_it_is_and_which_keys_it_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_knows_its_location_and_which_keys_it_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     local, bucket, memory = open_store("photos"), open_store("s3://bucket/photos"), open_store("memory://photos-none")
     assert [store.local_path() for store in (local, bucket, memory)] == [tmp_path / "photos", None, None]
@@ -191,7 +191,7 @@ def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.Mo
 
 
 def test_a_flat_listing_of_many_small_folders_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a page of 7 keys it is cut into ranges, which the server is asked for by the key before them."""
+    """With pages of 7 keys it is divided into ranges, each requested with the key before it."""
     monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 7)
     store = S3Store(bucket)
     keys = sorted([*(f"{i:02d}/{j}" for i in range(30) for j in range(2)), "29/ä/b", "30-file"])
@@ -203,7 +203,7 @@ def test_a_flat_listing_of_many_small_folders_is_complete(bucket: str, monkeypat
 def test_a_key_that_ends_with_a_slash_is_an_object_unless_it_is_empty(
     bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server at hand keeps nothing under such keys; Amazon's does. So the answer says that it did."""
+    """Amazon's server stores such keys, the test server does not, so the answer is changed here."""
 
     def as_amazon(request: Request, answer: Answer) -> Answer:
         return Answer(answer.head, re.sub(rb"(full/</Key>.*?<Size>)0", rb"\g<1>5", answer.body, flags=re.DOTALL))
@@ -237,7 +237,7 @@ def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str) -
         ("memory://nothing-here", "does not exist"),
     ],
 )
-def test_a_source_that_cannot_be_is_refused_in_one_line(url: str, says: str) -> None:
+def test_an_invalid_source_is_refused_in_one_line(url: str, says: str) -> None:
     with pytest.raises(StorageError, match=says) as error:
         open_source(url)
     assert "\n" not in str(error.value) and "secret" not in str(error.value)
@@ -271,7 +271,7 @@ def test_wrong_credentials_are_not_accepted_and_not_repeated(
     assert "very-wrong-secret" not in str(error.value)
 
 
-def test_an_unreachable_endpoint_is_told_within_seconds(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_reported_within_seconds(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(StorageError, match="unreachable: check AWS_ENDPOINT_URL"):
@@ -287,7 +287,7 @@ def test_fetching_from_an_unreachable_endpoint_blames_the_store_and_not_the_obje
     assert S3Store(bucket).fetch(["k"]) == [FetchFailed("k", "the S3 endpoint is unreachable", transient=True)]
 
 
-def test_the_rust_side_gets_plain_http_only_for_an_endpoint_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deltalake_may_use_plain_http_only_for_an_http_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert storage_options("s3://b")["allow_http"] == "true"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://example.org")
