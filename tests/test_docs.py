@@ -88,10 +88,21 @@ def test_every_invariant_names_its_test() -> None:
     assert all(re.search(r"`tests/[\w/]+\.py::test_\w+`", text) for text in invariants[1:])
 
 
-def test_a_name_of_nothing_would_be_found() -> None:
+def test_every_answer_to_where_is_names_code_that_is_in_its_file() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().split("## Where is ...?")[1].split("\n## ")[0]
+    answers = re.findall(r"\]\(\.\./([\w/]+\.py)\)(?: `(\w+)`)?", section)
+    assert len(answers) > 25
+    for file, name in answers:
+        assert not name or re.search(rf"^(?:class |(?:async )?def )?{name}\b", (ROOT / file).read_text(), re.M), (
+            file,
+            name,
+        )
+
+
+def test_a_missing_file_or_test_would_be_found() -> None:
     assert problem_with_file("tests/test_docs.py::test_that_nobody_wrote")
     assert problem_with_file("pipeline/nowhere.py")
-    assert problem_with_file("tests/test_docs.py::test_a_name_of_nothing_would_be_found") is None
+    assert problem_with_file("tests/test_docs.py::test_a_missing_file_or_test_would_be_found") is None
 
 
 def test_the_table_of_rooms_is_what_the_tree_says() -> None:
@@ -238,7 +249,7 @@ def check_command(words: list[str]) -> None:
 
 
 @each_page
-def test_every_command_of_a_page_is_one_that_its_parser_takes(page: Path) -> None:
+def test_every_command_of_a_page_parses(page: Path) -> None:
     for words in commands(page):
         try:
             check_command(words)
@@ -254,7 +265,7 @@ def test_commands_are_found_and_wrong_ones_are_refused() -> None:
 
 
 @each_page
-def test_every_configuration_of_a_page_is_one_that_sync_takes(page: Path) -> None:
+def test_every_configuration_of_a_page_is_valid_for_sync(page: Path) -> None:
     for text in blocks(page, "yaml"):
         SyncSettings.model_validate({"source": "s", "archive": "a"} | yaml.safe_load(text))
 
