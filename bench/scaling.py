@@ -85,7 +85,7 @@ def measure(head: Nodes, count: int, pieces: int, trace: Path) -> Measured:
     Args:
         head: the cluster, to which this process is connected.
         count: its nodes; each has one GPU.
-        pieces: a node.
+        pieces: number per node.
         trace: the empty folder that the workers know as `TRACE`.
     """
     with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:

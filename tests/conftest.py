@@ -75,14 +75,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One server for the whole session, and the environment that makes s3:// mean it."""
+    """One S3 server for the whole session; the environment directs s3:// URLs to it."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server, server.environment():
         yield server
 
 
 @pytest.fixture(scope="session")
 def ray_environment(s3: S3Server, own_cache: None) -> Iterator[None]:
-    """What Ray's workers must see: they have the environment of the moment when Ray was started."""
+    """The environment of Ray's workers, who get that of the moment when Ray starts."""
     import ray
 
     yield

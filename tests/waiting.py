@@ -1,4 +1,4 @@
-"""Waiting for what happens in other threads and processes, and a clock that only moves when it is told."""
+"""Waiting for other threads and processes, and a clock that only tests advance."""
 
 import threading
 import time
@@ -10,15 +10,15 @@ POLL_SECONDS = 0.01
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Return as soon as a condition holds; an error once so many seconds have passed in vain."""
+    """Return as soon as a condition holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited for {seconds:g} s in vain"
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds:g} s"
         time.sleep(POLL_SECONDS)
 
 
 class ManualClock(Clock):
-    """A clock that stands still until a test moves it; whoever waits for a time goes on once it is there."""
+    """A clock that stands still until a test advances it, which wakes those who wait for that time."""
 
     def __init__(self) -> None:
         self._now = 1_000_000.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """The time, and waiting for it; tests pass one that they set themselves."""
+    """The current time, and waiting; tests pass a clock that they control."""
 
     def time(self) -> float:
         """Seconds since 1970, as other machines count them."""
@@ -17,7 +17,7 @@ class Clock:
         return time.monotonic()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait for an event; whether it came within so many seconds."""
+        """Wait for an event; returns whether it was set within `seconds`."""
         return event.wait(seconds)
 
 

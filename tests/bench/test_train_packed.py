@@ -1,4 +1,4 @@
-"""Packing photographs and learning from the pack, as on a borrowed GPU machine, here on the CPU."""
+"""Packing photographs and training on the pack, here on the CPU."""
 
 import json
 from pathlib import Path

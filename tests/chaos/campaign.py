@@ -140,7 +140,7 @@ class Campaign:
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """The exit status; a run that hangs is killed and counts as broken."""
+    """The exit status of a run; one that hangs is killed and counts as failed."""
     try:
         return process.wait(RUN_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""The invariants of an archive that hold whatever is killed, as checks that name what is broken."""
+"""The invariants of an archive that hold after any kill, as checks that list violations."""
 
 import hashlib
 import io
@@ -54,14 +54,14 @@ class Invariants:
     _whole: set[tuple[str, datetime]] = field(default_factory=set)
 
     def remember(self) -> tuple[int, list[str]]:
-        """Record the committed rows; returns their number, and what is broken already."""
+        """Record the committed rows; returns their number, and the violated invariants."""
         rows, broken = self._rows()
         broken += self._compressed_again(rows)
         self._past = rows
         return len(rows), broken
 
     def check(self, *, gone_stay: bool) -> list[str]:
-        """After a run that succeeded: what is broken; empty if every invariant holds.
+        """The violated invariants after a successful run; empty if all hold.
 
         Args:
             gone_stay: whether rows whose source is gone are still there, as after an encode.
@@ -82,7 +82,7 @@ class Invariants:
         return {rejected.key for rejected in self.archive.rejections_by_key() if rejected.stage == OUTAGE}
 
     def clean_up(self) -> list[str]:
-        """Make the remains of dead runs look old, vacuum, and list what is left over or missing."""
+        """Make the files of dead runs look old, vacuum, and list files that are left over or missing."""
         root = self.archive.root
         for run in list_runs(root):
             root.put(f"plans/{run.run}/alive.json", json.dumps({"started": 1.0, "seen": 1.0}).encode())
@@ -98,13 +98,13 @@ class Invariants:
         return broken + [f"{key} is gone" for key in sorted(needed - set(left))]
 
     def end_lease(self) -> None:
-        """End the lease of a dead run, in place of waiting for its end."""
+        """End the lease of a dead run instead of waiting until it expires."""
         held = holder_of(open_table(self.archive.root.child("leases")))
         with Lease(self.archive.root, held.run, held.job):
             pass  # the block's end releases it
 
     def _rows(self) -> tuple[dict[str, Row], list[str]]:
-        """Every row by key, and what is broken in them; each payload is decoded once."""
+        """Every row by key, and the problems found in them; each payload is decoded once."""
         rows: dict[str, Row] = {}
         broken: list[str] = []
         for shard in self.archive.shards():

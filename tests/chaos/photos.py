@@ -31,7 +31,7 @@ class Photos:
     _made: int = 0
 
     def change(self, new: int, changed: int, gone: int) -> None:
-        """Add images and a file that is none, replace some images, remove some."""
+        """Add images and a file that is not an image, replace some images, remove some."""
         for key in self.rng.sample(sorted(self.good), min(gone, len(self.good))):
             self.store.delete(key)
             del self.good[key]

@@ -1,4 +1,4 @@
-"""A network that breaks one request in twenty, and a listing that lies, on a real S3 server."""
+"""A network that breaks one request in twenty, and a listing with wrong sizes, on a real S3 server."""
 
 import hashlib
 import os

@@ -1,6 +1,6 @@
 """The front door is frozen: a name or a signature changes only together with the expected file.
 
-After a change that is meant: `python -m tests.maepress.test_front_door` writes the file anew.
+After an intended change: `python -m tests.maepress.test_front_door` writes the file anew.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Somebody else's `model.py` or `pipeline/` in the working folder does not get in the way, or is named in one line."""
+"""A foreign `model.py` or `pipeline/` in the working folder has no effect, or is named in one line."""
 
 import os
 import shutil

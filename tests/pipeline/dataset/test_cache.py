@@ -1,4 +1,4 @@
-"""A cache gives what the data set gives, is made once, and is never seen half-made."""
+"""A cache has the data set's samples, is made once, and never appears incomplete."""
 
 import pickle
 from collections.abc import Iterator

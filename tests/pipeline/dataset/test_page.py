@@ -1,4 +1,4 @@
-"""The programs of docs/learning.md run as they are printed there."""
+"""The programs in docs/learning.md run unchanged."""
 
 import re
 from pathlib import Path

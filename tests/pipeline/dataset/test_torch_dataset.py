@@ -1,4 +1,4 @@
-"""The data set: every image once an epoch, to exactly one of all ranks and workers."""
+"""The data set: every image once per epoch, to exactly one of all ranks and workers."""
 
 from collections import Counter
 from typing import Any

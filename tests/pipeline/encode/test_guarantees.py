@@ -34,7 +34,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def files() -> dict[str, bytes]:
-    """One of each kind, and hard cases: noise, one colour, one column, sides that are no multiples of the block."""
+    """One of each kind, and hard cases: noise, one colour, one column, sides that are not multiples of 16."""
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 130, 3), np.uint8))
     more = {
         "noise.png": encoded(noise, "PNG"),
@@ -62,7 +62,7 @@ def sandbox() -> Iterator[Sandbox]:
 def compressed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, codec: Codec, sandbox: Sandbox
 ) -> tuple[Target, Rows]:
-    """The target, and the rows that the stages make of a folder of all kinds of images, by key."""
+    """The target, and the rows that the stages make from a folder with all kinds of images, by key."""
     target: Target = request.param
     folder = str(tmp_path_factory.mktemp("source"))
     put_all(folder, files())

@@ -1,4 +1,4 @@
-"""Keys that no file system allows, on files that decoders fail on: each becomes a row or a rejection."""
+"""Keys that no file system allows, and files that break decoders: each becomes a row or a rejection."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ encode(EncodeSettings(source=source, archive=archive, model=model, shard_mib=1, 
 
 
 def facts(archive: Path) -> dict[str, tuple[object, ...]]:
-    """Run and time of every row, by key; a key that is there twice fails the test."""
+    """Run and time of every row, by key; a duplicate key fails the test."""
     found = [
         row for batch in Archive.open(str(archive)).scan(["key", "run", "encoded_at"]) for row in batch.to_pylist()
     ]

@@ -1,4 +1,4 @@
-"""Other codecs: real files, and the smallest that reaches a floor."""
+"""Baseline codecs: real files, and the smallest file that reaches a floor."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""BD-rate: known differences come out as they were put in."""
+"""BD-rate: known differences are found."""
 
 import numpy as np
 import pytest

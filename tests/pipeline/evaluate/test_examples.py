@@ -1,4 +1,4 @@
-"""Which images are shown, and which piece of them."""
+"""The choice of example images, and of the part that is shown."""
 
 import numpy as np
 

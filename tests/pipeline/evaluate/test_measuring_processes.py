@@ -1,4 +1,4 @@
-"""Images measured in several processes: all of them, whatever a process dies of."""
+"""Images measured in several processes: all are measured, even if a process dies."""
 
 import os
 import signal

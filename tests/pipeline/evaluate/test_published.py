@@ -1,4 +1,4 @@
-"""Which published curves stand beside measurements, and BD-rates against them."""
+"""The choice of published curves for comparison, and BD-rates against them."""
 
 from itertools import pairwise
 from pathlib import Path

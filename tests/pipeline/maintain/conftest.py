@@ -1,4 +1,4 @@
-"""Archives to maintain: on a folder and on a real S3 server, or on a folder alone."""
+"""Archives for these tests: in a folder and on a real S3 server, or only in a folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reads and changes archives in few words, for these tests."""
+"""Helpers of these tests that read and change archives."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""History: what made each version of an archive."""
+"""History: the commit behind each version of an archive."""
 
 from pipeline.archive.archive import Archive
 from pipeline.maintain.history import HistorySettings, history

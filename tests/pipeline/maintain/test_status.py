@@ -18,7 +18,7 @@ from tests.pipeline.making import add, compressed, image_file, original
 
 
 def strict(value: object) -> object:
-    """Through JSON as the standard has it, without Infinity and NaN."""
+    """Through standard JSON, which has no Infinity and NaN."""
     return json.loads(json.dumps(value, allow_nan=False))
 
 

@@ -13,7 +13,7 @@ def entry(key: str, etag: str = "1", size: int = 10) -> Entry:
 
 
 def rows_of(pieces: list[Piece]) -> dict[int, int]:
-    """Rows that each unit takes up on its way, padding included."""
+    """Rows of each unit in the dataflow, padding included."""
     rows: dict[int, int] = {}
     for piece in pieces:
         rows[piece.unit] = rows.get(piece.unit, 0) + 1 + piece.padding

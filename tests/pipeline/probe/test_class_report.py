@@ -1,4 +1,4 @@
-"""The report has the numbers, and the look, of scikit-learn's."""
+"""The report has the numbers and the layout of scikit-learn's."""
 
 import numpy as np
 import pytest

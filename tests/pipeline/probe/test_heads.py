@@ -1,4 +1,4 @@
-"""Heads learn what grids tell, an image or a position at a time, and look at nothing outside the image."""
+"""Heads learn from grids, per image or per position, and ignore the padding outside the image."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A probe tells images apart from their latents, and says how well beside pixels."""
+"""A probe classifies images by their latents and compares the accuracy with pixels."""
 
 import numpy as np
 import pytest

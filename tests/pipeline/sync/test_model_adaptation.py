@@ -1,4 +1,4 @@
-"""Model adaptation: a better model is used, another is not, and no trial runs before its time."""
+"""Model adaptation: only a better model is used, and no trial runs too early."""
 
 import json
 from pathlib import Path

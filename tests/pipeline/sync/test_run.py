@@ -28,7 +28,7 @@ def run(source: object, archive: object, model: Path, **settings: Any) -> SyncRe
 
 
 def rows(archive: object) -> dict[str, dict[str, Any]]:
-    """Every row by key; a key that is there twice fails the test."""
+    """Every row by key; a duplicate key fails the test."""
     columns = ["key", "etag", "run", "quality", "encoded_at"]
     found = [row for batch in Archive.open(str(archive)).scan(columns) for row in batch.to_pylist()]
     assert len({row["key"] for row in found}) == len(found), "a key is there twice"
@@ -53,7 +53,7 @@ def first_night(
 
 @pytest.fixture
 def folders(first_night: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
-    """The same, to be changed by a test."""
+    """The same, for tests that change it."""
     source, archive = (shutil.copytree(folder, tmp_path / folder.name) for folder in first_night)
     return source, archive
 
@@ -94,7 +94,7 @@ def test_a_shard_all_of_whose_keys_are_gone_leaves_without_a_successor(tmp_path:
 def test_a_night_that_only_retires_starts_no_encoder_and_leaves_no_model(
     folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
-    """Its encoders would wait for GPUs that this machine does not have."""
+    """The encoders would wait for GPUs that this machine does not have."""
     source, archive = folders
     for key in ("0/05.png", "1/10.png"):
         (source / key).unlink()

@@ -1,4 +1,4 @@
-"""The optimiser of training: what the eigenbasis buys, and that ranks that share the work get what one alone gets."""
+"""SOAP: the gain of the eigenbasis, and equal results for one rank and for several."""
 
 import copy
 from collections.abc import Callable

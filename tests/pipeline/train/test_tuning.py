@@ -1,4 +1,4 @@
-"""Tuning: trials are drawn as asked, the worse ones end early, and the best one's settings are what train takes."""
+"""Tuning: trials have the requested settings, the worse ones end early, and train accepts the best settings."""
 
 import csv
 from pathlib import Path

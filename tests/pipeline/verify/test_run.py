@@ -1,4 +1,4 @@
-"""Verify passes a sound archive and names everything that is not."""
+"""Verify passes an intact archive and names every damaged row."""
 
 import math
 import os
