@@ -1,5 +1,8 @@
 """Choice of the arithmetic of the blocks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -12,3 +15,18 @@ def best_dtype(device: str | torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+@contextmanager
+def coarse_products() -> Iterator[None]:
+    """Within it, float32 matrix products on CPUs round their factors to bfloat16 where that is faster.
+
+    For gradients: a CPU with AMX multiplies four times as fast, and the sums stay in float32. Never for the forward
+    pass, whose scale path counts on exact products of whole numbers.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

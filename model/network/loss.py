@@ -10,13 +10,21 @@ from torch import Tensor
 
 from model.layers.quality import tradeoff
 from model.network.network import TrainingOutput
+from model.network.structural_error import structural_error
 
-Distortion = Literal["mse", "l2", "bce", "ms-ssim"]
+Distortion = Literal["mse", "perceptual", "l2", "bce", "ms-ssim"]
 DISTORTIONS: tuple[str, ...] = get_args(Distortion)
 BALANCE = 0.45
 """Losses are divided by lambda^0.45: else the highest qualities dominate the gradient; at 0.5 all would be equal."""
 MS_SSIM_WEIGHT = 5000.0
 """Squared levels per unit of 1 - MS-SSIM: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
+SQUARED_SHARE = 0.3
+"""Weight of the squared error within `perceptual`."""
+STRUCTURAL_WEIGHT = 900.0
+"""Squared levels per unit of structural error within `perceptual`.
+
+Over all qualities the squared error is 1,000 to 1,500 times the structural one, so one weight serves them all.
+"""
 
 MASK_PATCH = 16
 """Side in pixels of the patches that masked training hides."""
@@ -34,9 +42,11 @@ class Loss:
 def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
     """Distortion per image `[B]`, on the scale of squared 8-bit levels.
 
-    `mse` is the mean squared error. `l2` is its root, the mean L2 error of the source article,
-    scaled to be equal at 1 level. `bce` is binary cross-entropy for images of two levels. `ms-ssim`
-    is 1 - MS-SSIM (Wang et al. 2003), for sides over 160 pixels.
+    `mse` is the mean squared error. `perceptual` is a share of it plus the structural error in XYB
+    (`model.network.structural_error`), which is nearer to what people see. `l2` is the root of
+    `mse`, the mean L2 error of the source article, scaled to be equal at 1 level. `bce` is binary
+    cross-entropy for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for sides
+    over 160 pixels.
 
     Args:
         kind: one of `DISTORTIONS`.
@@ -45,6 +55,9 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
     """
     if kind == "mse":
         return 255**2 * (output - target).square().mean((1, 2, 3))
+    if kind == "perceptual":
+        squared = 255**2 * (output - target).square().mean((1, 2, 3))
+        return SQUARED_SHARE * squared + STRUCTURAL_WEIGHT * structural_error(output, target)
     if kind == "l2":
         return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
     if kind == "bce":

@@ -21,11 +21,13 @@ class Counters:
         step: number of optimiser steps done.
         seconds: training time over all starts of the run.
         best: lowest validation loss so far.
+        pixels: of all crops so far, over all ranks.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: float = float("inf")
+    pixels: int = 0
 
 
 def save_state(folder: Path, network: nn.Module, average: nn.Module, counters: Counters) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers.blocks import set_compute_dtype
-from model.layers.precision import best_dtype
+from model.layers.precision import best_dtype, coarse_products
 from model.network.loss import Distortion, Loss, hide_patches, rate_distortion
 from model.network.network import Network, TrainingOutput
 from pipeline.train.checkpoint import Counters, load_state, save_moments, save_state
@@ -108,12 +108,14 @@ class Learner:
         seen = hide_patches(image, drawn.hidden) if self._hide else image
         estimate = self.forward(seen, drawn.quality, drawn.noise)
         loss = rate_distortion(estimate, image, drawn.quality, self._distortion)
-        loss.total.mean().backward()  # type: ignore[no-untyped-call]
+        with coarse_products():
+            loss.total.mean().backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):  # the same on every rank; one bad batch must not corrupt the weights
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.counters.step += 1
+        self.counters.pixels += self._world * image.shape[0] * image.shape[1] * image.shape[2]
         decay = min(AVERAGE, (1 + self.counters.step) / (10 + self.counters.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         return loss, rate

@@ -37,7 +37,7 @@ class TrainSettings(BaseModel):
     learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of SOAP")
     decay_share: float = Field(0.6, gt=0, le=1, description="last share of the run, over which the rate decays to 2 %")
     distortion: Distortion = Field(
-        "mse", description="distortion to minimise: mse, l2, bce (images of two levels) or ms-ssim"
+        "mse", description="distortion to minimise: mse, perceptual, l2, bce (images of two levels) or ms-ssim"
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of patches hidden from the encoder (masked training)")
     validation_share: float = Field(0.05, gt=0, lt=1, description="share of images held out for validation")

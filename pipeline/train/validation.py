@@ -7,8 +7,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model.layers.quality import tradeoff
-from model.network.loss import BALANCE
+from model.network.loss import BALANCE, Distortion, distortion
 from model.network.network import Network
+from model.network.structural_error import structural_error
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.train.crops import validation_crop
 
@@ -29,6 +30,7 @@ class Validation:
         world: int,
         device: torch.device,
         scale: float = 1.0,
+        distortion: Distortion = "mse",
     ) -> None:
         """Read this rank's share of the first `MAX_IMAGES` keys.
 
@@ -39,21 +41,23 @@ class Validation:
             world: number of ranks.
             device: device of the network.
             scale: factor by which the images are shrunk, as in training.
+            distortion: what the loss weighs against the rate: `perceptual`, or the squared error for all others.
         """
         images = (decode_rgb(fetch(key)) for key in sorted(keys)[:MAX_IMAGES][rank::world])
         usable = (image for image in images if image is not None and min(image.size) * scale >= 64)
         self._crops = [validation_crop(image, SIDE, scale) for image in usable]
         self._device = device
+        self._distortion: Distortion = "perceptual" if distortion == "perceptual" else "mse"
 
     @torch.no_grad()
     def measure(self, network: Network) -> dict[str, float]:
         """Measure the network on the crops of all ranks.
 
         Returns:
-            `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits per pixel, y and z) and
-            `psnr/Q` (dB, mean over images).
+            `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits per pixel, y and z),
+            `psnr/Q` (dB, mean over images) and `structural/Q` (mean structural error, `model.network.structural_error`).
         """
-        sums = torch.zeros(len(VALIDATION_QUALITIES), 3, dtype=torch.float64)
+        sums = torch.zeros(len(VALIDATION_QUALITIES), 4, dtype=torch.float64)
         for crop in self._crops:
             for row, q in enumerate(VALIDATION_QUALITIES):
                 sums[row] += self._one(network, crop.to(self._device), torch.tensor([q], device=self._device))
@@ -65,18 +69,19 @@ class Validation:
         means = sums / count.clamp(min=1)
         metrics = {"loss": float(means[:, 0].mean())}
         for row, q in enumerate(VALIDATION_QUALITIES):
-            metrics |= {f"bpp/{q}": float(means[row, 1]), f"psnr/{q}": float(means[row, 2])}
+            bpp, psnr, structural = means[row, 1:].tolist()
+            metrics |= {f"bpp/{q}": bpp, f"psnr/{q}": psnr, f"structural/{q}": structural}
         return metrics
 
-    @staticmethod
-    def _one(network: Network, image: Tensor, quality: Tensor) -> Tensor:
-        """Loss, bits per pixel and PSNR of one image, float64 `[3]`."""
+    def _one(self, network: Network, image: Tensor, quality: Tensor) -> Tensor:
+        """Loss, bits per pixel, PSNR and structural error of one image, float64 `[4]`."""
         coded = network.analyse(image, quality)
         bits = network.prior.bits(coded.symbols.to(torch.float32), coded.indices.to(torch.float32)).sum()
         bits = bits + network.hyper_prior(coded.z.to(torch.float32), quality).sum()
         bpp = bits / (image.shape[1] * image.shape[2])
-        levels = network.synthesise(coded.latent, quality).to(torch.float32) - image * 255
-        error = levels.square().mean()
+        output = network.synthesise(coded.latent, quality).to(torch.float32) / 255
+        squared = distortion("mse", output, image)[0]
         weight = tradeoff(quality)[0]
-        loss = (bpp + weight * error) / weight**BALANCE
-        return torch.stack([loss, bpp, 10 * torch.log10(255**2 / error.clamp(min=1e-3))]).double().cpu()
+        loss = (bpp + weight * distortion(self._distortion, output, image)[0]) / weight**BALANCE
+        psnr = 10 * torch.log10(255**2 / squared.clamp(min=1e-3))
+        return torch.stack([loss, bpp, psnr, structural_error(output, image)[0]]).double().cpu()

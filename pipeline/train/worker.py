@@ -96,7 +96,7 @@ class Rank:
             seed=[settings.seed, self.counters.step],
         )
         self.validation = Validation(
-            config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2
+            config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2, settings.distortion
         )
         self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
 

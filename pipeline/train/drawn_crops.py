@@ -1,0 +1,192 @@
+"""Crops that training draws itself, of kinds that photographs do not teach.
+
+Things on a flat studio ground with soft shadows, text, user interfaces, icons (also far smaller than a crop and then
+padded as the codec pads them), and noise in every channel. Fonts are those of the machine; without any, Pillow's own.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy.ndimage import gaussian_filter
+
+FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts")
+MOST_FONTS = 200
+LETTERS = "etaoinshrdlucmfwypvbgkjqxz" * 2 + "ETAOINSHRDLU" + "0123456789" + ".,-:()/%"
+Colour = tuple[int, int, int]
+
+
+class DrawnPool:
+    """Draws crops of all kinds in turn at random; the same seed gives the same crops on the same machine."""
+
+    def __init__(self, crop: int, seed: Sequence[int]) -> None:
+        self._crop, self._rng = crop, np.random.default_rng(seed)
+
+    def next(self) -> NDArray[np.uint8]:
+        """A crop, uint8 `[crop, crop, 3]`."""
+        kind = KINDS[int(self._rng.integers(len(KINDS)))]
+        return np.asarray(kind(self._rng, self._crop), np.uint8)
+
+
+def studio(rng: np.random.Generator, side: int) -> Image.Image:
+    """A thing on a nearly white, nearly flat ground, with a soft shadow below it."""
+    ground = _shaded(rng, side, _near_white(rng), rng.uniform(0, 6))
+    shape = _blob(rng, side)
+    shadow = shape.transform(
+        shape.size, Image.Transform.AFFINE, (1, 0, -rng.uniform(-6, 6), 0, 1, -rng.uniform(0, 12))
+    ).filter(ImageFilter.GaussianBlur(rng.uniform(2, 14)))
+    dark = Image.new("RGB", ground.size, _colour(rng, 0, 90))
+    ground.paste(dark, (0, 0), shadow.point([int(n * rng.uniform(0.1, 0.5)) for n in range(256)]))
+    thing = _shaded(rng, side, _colour(rng), rng.uniform(5, 80))
+    if rng.random() < 0.6:
+        thing = _noisy(rng, thing, rng.uniform(1, 12), coloured=False, blur=rng.uniform(0.4, 1.5))
+    ground.paste(thing, (0, 0), shape.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2))))
+    return ground
+
+
+def text(rng: np.random.Generator, side: int) -> Image.Image:
+    """Lines of text on a plain ground, sometimes grained and blurred like a scan."""
+    dark, light = _colour(rng, 0, 70), _near_white(rng)
+    ink, paper = (light, dark) if rng.random() < 0.2 else (dark, light)
+    image = Image.new("RGB", (side, side), paper)
+    draw = ImageDraw.Draw(image)
+    size = int(np.exp(rng.uniform(np.log(8), np.log(40))))
+    font, left = _font(rng, size), int(rng.integers(-size, size))
+    for top in range(int(rng.integers(-size, size // 2)), side, int(size * rng.uniform(1.1, 1.6))):
+        draw.text((left, top), _words(rng, 3 * side // size), ink, font)
+    if rng.random() < 0.4:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
+        image = _noisy(rng, image, rng.uniform(0.5, 5), coloured=rng.random() < 0.3)
+    return image
+
+
+def interface(rng: np.random.Generator, side: int) -> Image.Image:
+    """Panels, buttons, borders one pixel wide, labels."""
+    back = _colour(rng, 225, 256) if rng.random() < 0.7 else _colour(rng, 10, 60)
+    image = Image.new("RGB", (side, side), back)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(3, 12))):
+        x, y = (int(n) for n in rng.integers(-20, side, 2))
+        w, h = (int(n) for n in rng.integers(12, side, 2))
+        fill = _colour(rng) if rng.random() < 0.4 else tuple(int(n + rng.integers(-12, 13)) for n in back)
+        border = _colour(rng) if rng.random() < 0.5 else None
+        radius = int(rng.choice([0, 0, 3, 6, 12]))
+        draw.rounded_rectangle((x, y, x + w, y + h), min(radius, w // 2, h // 2), fill, border)
+        if rng.random() < 0.7:
+            size = int(rng.integers(9, 18))
+            draw.text((x + 5, y + 3), _words(rng, max(3, w // size)), _contrast(rng, fill), _font(rng, size))
+    for _ in range(int(rng.integers(0, 4))):
+        at, colour = int(rng.integers(side)), _colour(rng)
+        draw.line((0, at, side, at) if rng.random() < 0.5 else (at, 0, at, side), colour)
+    return image
+
+
+def icon(rng: np.random.Generator, side: int) -> Image.Image:
+    """Flat shapes with smooth edges; half of them tiny, with the last row and column repeated to fill the crop."""
+    small = int(rng.integers(8, 64)) if rng.random() < 0.5 else side
+    large = Image.new("RGB", (4 * small, 4 * small), _near_white(rng) if rng.random() < 0.6 else _colour(rng))
+    draw = ImageDraw.Draw(large)
+    for _ in range(int(rng.integers(1, 6))):
+        x, y, r = rng.integers(0, 4 * small), rng.integers(0, 4 * small), rng.integers(small // 4 + 1, 2 * small)
+        box, colour = (x - r, y - r, x + r, y + r), _colour(rng)
+        kind = int(rng.integers(4))
+        if kind == 0:
+            draw.ellipse(box, colour)
+        elif kind == 1:
+            draw.rounded_rectangle(box, int(r) // 4, colour)
+        elif kind == 2:
+            draw.regular_polygon((int(x), int(y), int(r)), int(rng.integers(3, 8)), int(rng.integers(360)), colour)
+        else:
+            draw.arc(box, *sorted(rng.uniform(0, 360, 2)), colour, int(rng.integers(2, max(3, small // 2))))
+    pixels = np.asarray(large.resize((small, small), Image.Resampling.BOX))
+    spare = side - small
+    return Image.fromarray(np.pad(pixels, ((0, spare), (0, spare), (0, 0)), "edge"))
+
+
+def noise(rng: np.random.Generator, side: int) -> Image.Image:
+    """Soft shading under noise, coloured or not, of one pixel or of a few."""
+    image = _shaded(rng, side, _colour(rng, 30, 220), rng.uniform(0, 90))
+    deviation = float(np.exp(rng.uniform(np.log(2), np.log(40))))
+    return _noisy(rng, image, deviation, coloured=rng.random() < 0.8, blur=float(rng.choice([0, 0, 0.6, 1.2])))
+
+
+KINDS: tuple[Callable[[np.random.Generator, int], Image.Image], ...] = (studio, text, interface, icon, noise)
+
+
+def _colour(rng: np.random.Generator, low: int = 0, high: int = 256) -> Colour:
+    red, green, blue = (int(n) for n in rng.integers(low, high, 3))
+    return red, green, blue
+
+
+def _near_white(rng: np.random.Generator) -> Colour:
+    level = 255 - int(rng.exponential(6))
+    red, green, blue = (int(np.clip(level + rng.integers(-3, 4), 0, 255)) for _ in range(3))
+    return (255, 255, 255) if rng.random() < 0.4 else (red, green, blue)
+
+
+def _contrast(rng: np.random.Generator, fill: Sequence[int]) -> Colour:
+    return _colour(rng, 0, 80) if sum(fill) > 384 else _colour(rng, 180, 256)
+
+
+def _shaded(rng: np.random.Generator, side: int, colour: Colour, amount: float) -> Image.Image:
+    """A colour with a smooth shading of so many levels at most."""
+    coarse = rng.uniform(-amount, amount, (4, 4, 1)) + rng.uniform(-amount / 5, amount / 5, (4, 4, 3))
+    planes = [Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+              for plane in np.moveaxis(coarse, -1, 0)]
+    return _rounded(np.stack([np.asarray(p) for p in planes], -1) + np.array(colour), rng)
+
+
+def _rounded(levels: NDArray[np.floating], rng: np.random.Generator) -> Image.Image:
+    """Levels to pixels; half of the time dithered, as a camera's noise would do it."""
+    spread = rng.uniform(-0.5, 0.5, levels.shape) if rng.random() < 0.5 else 0.0
+    return Image.fromarray(np.clip(np.round(levels + spread), 0, 255).astype(np.uint8))
+
+
+def _noisy(
+    rng: np.random.Generator, image: Image.Image, deviation: float, *, coloured: bool, blur: float = 0.0
+) -> Image.Image:
+    grain = rng.standard_normal((image.height, image.width, 3 if coloured else 1))
+    if blur:
+        grain = gaussian_filter(grain, (blur, blur, 0))
+        grain /= grain.std()
+    return Image.fromarray(np.clip(np.asarray(image) + deviation * grain, 0, 255).astype(np.uint8))
+
+
+def _blob(rng: np.random.Generator, side: int) -> Image.Image:
+    """A mask of a rounded outline, whole or cut by the crop's border."""
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    radius = side * rng.uniform(0.15, 0.6) * (1 + rng.uniform(0, 0.25) * np.sin(rng.integers(1, 6) * angles))
+    x, y = rng.uniform(0, side, 2)
+    mask = Image.new("L", (side, side))
+    outline = [(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(radius, angles, strict=True)]
+    ImageDraw.Draw(mask).polygon(outline, 255)
+    return mask
+
+
+def _words(rng: np.random.Generator, letters: int) -> str:
+    drawn = rng.integers(len(LETTERS), size=max(1, letters))
+    return "".join(" " if gap < 0.17 else LETTERS[i] for i, gap in zip(drawn, rng.random(len(drawn)), strict=True))
+
+
+def _font(rng: np.random.Generator, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    files = _font_files()
+    if files and rng.random() < 0.9:
+        return _loaded(files[int(rng.integers(len(files)))], size)
+    return _loaded("", size)
+
+
+@functools.lru_cache(maxsize=256)
+def _loaded(file: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        return ImageFont.truetype(file, size) if file else ImageFont.load_default(size)
+    except OSError:  # a font that FreeType cannot read
+        return ImageFont.load_default(size)
+
+
+@functools.cache
+def _font_files() -> tuple[str, ...]:
+    found = (path for folder in FONT_FOLDERS for path in sorted(Path(folder).rglob("*.ttf")))
+    return tuple(str(path) for path, _ in zip(found, range(MOST_FONTS), strict=False))
