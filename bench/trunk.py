@@ -14,6 +14,7 @@ the last state. Ranks are plain processes that meet in OUT/meeting, so a stopped
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import torch.distributed as dist
@@ -32,10 +33,10 @@ from torch.nn.parallel import DistributedDataParallel
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
-from pipeline.train.learner import Learner
-from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
 from pipeline.storage.open import open_source, open_store
-from pipeline.train.validation import Validation
+from pipeline.train.learner import Learner
+from pipeline.train.recipe import MixedCrops, Recipe, read_recipe, sort_keys
+from pipeline.train.validation import MAX_IMAGES, Validation
 
 SETTINGS, HISTORY, MODEL, MEETING = "trunk.json", "validation.jsonl", "model", "meeting"
 STATES = "state-*"
@@ -154,6 +155,7 @@ class Rank:
 
     def __init__(self, out: Path, settings: dict[str, Any], rank: int, world: int) -> None:
         self.out, self.settings, self.rank, self.world = out, settings, rank, world
+        self._lock = hold(out / f"lock-{rank}")
         self.learner = Learner(
             checkpoint.load(settings["init"]).network.requires_grad_(True).train(),
             peak=settings["learning_rate"],
@@ -181,9 +183,14 @@ class Rank:
             crop=settings["crop"],
             seed=[settings["seed"], self.counters.step],
         )
-        held_out = [key for _, some in keys.values() for key in some]
         self.validation = Validation(
-            held_out, fetch, rank, world, torch.device("cpu"), 0.7, distortion=settings["distortion"]
+            validation_keys(recipe, keys),
+            fetch,
+            rank,
+            world,
+            torch.device("cpu"),
+            0.7,
+            distortion=settings["distortion"],
         )
 
     def run(self) -> None:
@@ -191,8 +198,11 @@ class Rank:
         counters, pause = self.counters, 60 * self.settings["validate_minutes"]
         last = time.monotonic()
         next_save = counters.seconds + 60 * self.settings["save_minutes"]
-        next_validation = counters.seconds if counters.step == 0 or not (self.out / HISTORY).exists() else (
-            counters.seconds // pause + 1) * pause
+        next_validation = (
+            counters.seconds
+            if counters.step == 0 or not (self.out / HISTORY).exists()
+            else (counters.seconds // pause + 1) * pause
+        )
         while True:
             now = time.monotonic()
             counters.seconds += min(now - last, 60.0)  # a pause is no training
@@ -266,6 +276,30 @@ class Rank:
                 shutil.rmtree(old)
         if self.world > 1:
             dist.barrier()
+
+
+def validation_keys(recipe: Recipe, keys: dict[str, tuple[list[str], list[str]]]) -> list[str]:
+    """Held-out images of every set, as many of each as it has places in the batch, or all that there are."""
+    total = sum(images.crops for images in recipe.sets.values())
+    return [
+        key
+        for name, (_, held_out) in keys.items()
+        for key in held_out[: max(1, round(MAX_IMAGES * recipe.sets[name].crops / total))]
+    ]
+
+
+def hold(path: Path) -> TextIO:
+    """A file that no other process holds; it is let go when this one ends, however it ends.
+
+    Raises:
+        MaepressError: when another does.
+    """
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MaepressError(f"{path.parent} is being trained already: stop that first") from None
+    return file
 
 
 def newest(out: Path) -> Path | None:

@@ -85,11 +85,12 @@ class _Roots(torch.autograd.Function):
         return root
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         image, root, ratio, mixing = context.saved_tensors
         into_light = mixing.T @ (gradient / root.square().mul_(3))
         inside = (image >= 0) & (image <= 1)
-        return into_light.mul_(ratio).mul_(2.4 / 1.055).mul_(inside)
+        result: Tensor = into_light.mul_(ratio).mul_(2.4 / 1.055).mul_(inside)
+        return result
 
 
 def _xyb(image: Tensor) -> Tensor:
@@ -97,7 +98,9 @@ def _xyb(image: Tensor) -> Tensor:
     planes = image.permute(3, 0, 1, 2)
     root = _Roots.apply(planes.reshape(3, -1)).view(planes.shape)  # type: ignore[no-untyped-call]
     luminance = 0.5 * (root[0] + root[1]) - _BIAS ** (1 / 3)
-    return torch.stack([7 * (root[0] - root[1]) + 0.42, luminance + 0.01, root[2] - luminance + (0.55 - _BIAS ** (1 / 3))])
+    return torch.stack(
+        [7 * (root[0] - root[1]) + 0.42, luminance + 0.01, root[2] - luminance + (0.55 - _BIAS ** (1 / 3))]
+    )
 
 
 def _pooled(one: Tensor, other: Tensor) -> Tensor:

@@ -90,17 +90,19 @@ def icon(rng: np.random.Generator, side: int) -> Image.Image:
     large = Image.new("RGB", (4 * small, 4 * small), _near_white(rng) if rng.random() < 0.6 else _colour(rng))
     draw = ImageDraw.Draw(large)
     for _ in range(int(rng.integers(1, 6))):
-        x, y, r = rng.integers(0, 4 * small), rng.integers(0, 4 * small), rng.integers(small // 4 + 1, 2 * small)
+        x, y = (int(n) for n in rng.integers(0, 4 * small, 2))
+        r = int(rng.integers(small // 4 + 1, 2 * small))
         box, colour = (x - r, y - r, x + r, y + r), _colour(rng)
         kind = int(rng.integers(4))
         if kind == 0:
             draw.ellipse(box, colour)
         elif kind == 1:
-            draw.rounded_rectangle(box, int(r) // 4, colour)
+            draw.rounded_rectangle(box, r // 4, colour)
         elif kind == 2:
-            draw.regular_polygon((int(x), int(y), int(r)), int(rng.integers(3, 8)), int(rng.integers(360)), colour)
+            draw.regular_polygon((x, y, r), int(rng.integers(3, 8)), int(rng.integers(360)), colour)
         else:
-            draw.arc(box, *sorted(rng.uniform(0, 360, 2)), colour, int(rng.integers(2, max(3, small // 2))))
+            start, end = sorted(rng.uniform(0, 360, 2).tolist())
+            draw.arc(box, start, end, colour, int(rng.integers(2, max(3, small // 2))))
     pixels = np.asarray(large.resize((small, small), Image.Resampling.BOX))
     spare = side - small
     return Image.fromarray(np.pad(pixels, ((0, spare), (0, spare), (0, 0)), "edge"))
@@ -134,8 +136,10 @@ def _contrast(rng: np.random.Generator, fill: Sequence[int]) -> Colour:
 def _shaded(rng: np.random.Generator, side: int, colour: Colour, amount: float) -> Image.Image:
     """A colour with a smooth shading of so many levels at most."""
     coarse = rng.uniform(-amount, amount, (4, 4, 1)) + rng.uniform(-amount / 5, amount / 5, (4, 4, 3))
-    planes = [Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-              for plane in np.moveaxis(coarse, -1, 0)]
+    planes = [
+        Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+        for plane in np.moveaxis(coarse, -1, 0)
+    ]
     return _rounded(np.stack([np.asarray(p) for p in planes], -1) + np.array(colour), rng)
 
 
