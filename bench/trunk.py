@@ -42,6 +42,8 @@ SETTINGS, HISTORY, MODEL, MEETING = "trunk.json", "validation.jsonl", "model", "
 STATES = "state-*"
 KEPT = 2
 LOG_EVERY = 50
+HANDOVER = 30.0
+"""Seconds that a new run waits for the processes of one that was killed."""
 PATIENCE = timedelta(days=7)
 """Longest time that a rank waits for another: a stopped group must not end."""
 
@@ -129,16 +131,20 @@ def branch(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
     """Train in so many processes; one trains in this process."""
-    out.mkdir(parents=True, exist_ok=True)
-    replace(out / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
     if settings["batch"] % ranks:
         raise MaepressError(f"a batch of {settings['batch']} cannot be dealt evenly to {ranks} ranks")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = hold(out / "lock")
+    for rank in range(ranks):
+        hold(out / f"lock-{rank}").close()  # ranks of a killed run may take a moment to end
+    replace(out / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
     for left_over in [*out.glob("*.partial"), out / MEETING]:
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
     if ranks == 1:
         Rank(out, settings, 0, 1).run()
     else:
         mp.spawn(_enter, (out, settings, ranks), nprocs=ranks)
+    lock.close()
 
 
 def _enter(rank: int, out: Path, settings: dict[str, Any], world: int) -> None:
@@ -292,14 +298,17 @@ def hold(path: Path) -> TextIO:
     """A file that no other process holds; it is let go when this one ends, however it ends.
 
     Raises:
-        MaepressError: when another does.
+        MaepressError: when another process does not let go of it in time.
     """
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise MaepressError(f"{path.parent} is being trained already: stop that first") from None
-    return file
+    file, deadline = path.open("w"), time.monotonic() + HANDOVER
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise MaepressError(f"{path.parent} is being trained already: stop that first") from None
+            time.sleep(0.2)
 
 
 def newest(out: Path) -> Path | None:

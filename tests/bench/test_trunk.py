@@ -1,0 +1,136 @@
+"""The trunk: it goes on after any kill, keeps count, and a branch leaves it alone."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from bench import trunk
+from model import checkpoint
+from model.network import Network
+from tests.conftest import TINY, photo_like
+
+RECIPE = "sets:\n  all: {keys: ['*'], crops: 3}\ndrawn: 1\nvalidation_share: 0.2\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for i in range(12):
+        file = io.BytesIO()
+        Image.fromarray(photo_like(96, 96, seed=i)).save(file, "PNG")
+        (tmp_path / f"images/{i:02d}.png").write_bytes(file.getvalue())
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    torch.manual_seed(0)
+    (tmp_path / "tiny").mkdir()
+    for name, data in checkpoint.serialise(Network(TINY)).items():
+        (tmp_path / "tiny" / name).write_bytes(data)
+    return tmp_path
+
+
+def command(place: Path, *more: str) -> list[str]:
+    return [
+        *("run", str(place / "recipe.yaml"), str(place / "images"), str(place / "out"), "--init", str(place / "tiny")),
+        *("--batch", "4", "--crop", "64", "--validate-minutes", "0.05", "--save-minutes", "0.01", *more),
+    ]
+
+
+def counters(out: Path) -> dict[str, float]:
+    state = trunk.newest(out)
+    assert state is not None
+    return dict(json.loads((state / "counters.json").read_text()))
+
+
+def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while trunk.newest(out) is None or counters(out)["step"] < step:
+        assert process.poll() is None, "training ended"
+        assert time.monotonic() < deadline, "no state in time"
+        time.sleep(0.05)
+
+
+def start(place: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.trunk", *command(place, *more)],
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_killed_trunk_goes_on_from_its_last_state_and_keeps_count(place: Path) -> None:
+    first = start(place, "--ranks", "2")
+    try:
+        wait_for_step(first, place / "out", 5)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    before = counters(place / "out")
+    (place / "out/state.partial").mkdir(exist_ok=True)  # as if killed while it saved
+    (place / "out/state.partial/state.safetensors").write_bytes(b"half")
+    minutes = before["seconds"] / 60 + 0.1
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", str(minutes))) == 0
+    after = counters(place / "out")
+    assert after["step"] > before["step"] and after["seconds"] >= before["seconds"] + 6
+    assert after["pixels"] == after["step"] * 4 * 64 * 64
+    rows = [json.loads(line) for line in (place / "out/validation.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    assert rows[-1]["gigapixels"] == pytest.approx(after["pixels"] / 1e9, abs=1e-4)
+    assert {"loss", "psnr/20", "structural/20", "bpp/20"} <= rows[-1].keys()
+    assert len(list((place / "out").glob(trunk.STATES))) <= trunk.KEPT
+    checkpoint.load(place / "out/model")
+
+
+def test_two_trainings_of_one_folder_exclude_each_other(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trunk, "HANDOVER", 0.5)
+    first = start(place, "--ranks", "1")
+    try:
+        wait_for_step(first, place / "out", 1)
+        assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.01")) == 2
+        assert "is being trained already" in capfd.readouterr().err
+        assert first.poll() is None
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+
+
+def test_a_branch_decays_from_a_copy_and_leaves_the_trunk_as_it_was(place: Path) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.1")) == 0
+    out, new = place / "out", place / "new"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    arguments = ["branch", str(out), str(new), "--minutes", "0.1", "--distortion", "mse"]
+    assert trunk.main(arguments) == 0
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    settings = json.loads((new / trunk.SETTINGS).read_text())
+    assert settings["distortion"] == "mse" and json.loads((out / trunk.SETTINGS).read_text())["distortion"] != "mse"
+    assert counters(new)["step"] > counters(out)["step"]
+    assert counters(new)["seconds"] == pytest.approx(counters(out)["seconds"] + 6, abs=3)
+    ended = counters(new)
+    assert trunk.main(arguments) == 0  # again: it is over
+    assert counters(new)["step"] == ended["step"]
+
+
+def test_weights_are_exported_with_their_counters(place: Path) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
+    file = place / "weights/latest.safetensors"
+    assert trunk.main(["export", str(place / "out"), str(file)]) == 0
+    with safe_open(file, framework="pt") as weights:
+        assert json.loads(weights.metadata()["counters"])["step"] == counters(place / "out")["step"]
+        names = set(weights.keys())
+    assert {f"{part}.{name}" for part in ("weight", "average") for name in Network(TINY).state_dict()} <= names
+
+
+def test_branching_and_exporting_need_a_state(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trunk.main(["export", str(place / "nothing"), str(place / "file")]) == 2
+    assert trunk.main(["branch", str(place / "nothing"), str(place / "new"), "--minutes", "1"]) == 2
+    assert capsys.readouterr().err.count("holds no state") == 2
