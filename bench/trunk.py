@@ -15,9 +15,11 @@ the last state. Ranks are plain processes that meet in OUT/meeting, so a stopped
 
 import argparse
 import fcntl
+import io
 import json
 import os
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -28,11 +30,13 @@ from typing import Any, TextIO
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
+from model.network.network import Network
 from pipeline.storage.open import open_source, open_store
 from pipeline.train.learner import Learner
 from pipeline.train.recipe import MixedCrops, Recipe, read_recipe, sort_keys
@@ -42,6 +46,8 @@ SETTINGS, HISTORY, MODEL, MEETING = "trunk.json", "validation.jsonl", "model", "
 STATES = "state-*"
 KEPT = 2
 LOG_EVERY = 50
+SCORED_CROPS, SCORED_QUALITIES = 6, (20, 32, 44)
+"""Of which SSIMULACRA2 is measured: a few seconds per validation."""
 HANDOVER = 30.0
 """Seconds that a new run waits for the processes of one that was killed."""
 PATIENCE = timedelta(days=7)
@@ -250,6 +256,7 @@ class Rank:
         metrics = self.validation.measure(self.learner.average)
         if self.rank == 0:
             counters = self.counters
+            metrics |= scored(self.validation, self.learner.average)
             row = {
                 "step": counters.step,
                 "minutes": round(counters.seconds / 60, 2),
@@ -292,6 +299,27 @@ def validation_keys(recipe: Recipe, keys: dict[str, tuple[list[str], list[str]]]
         for name, (_, held_out) in keys.items()
         for key in held_out[: max(1, round(MAX_IMAGES * recipe.sets[name].crops / total))]
     ]
+
+
+def scored(validation: Validation, network: Network) -> dict[str, float]:
+    """Mean SSIMULACRA2 of a few crops at a few qualities, where PyPI's `ssimulacra2` is installed."""
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ImportError:
+        return {}
+
+    def png(pixels: torch.Tensor) -> io.BytesIO:
+        file = io.BytesIO()
+        Image.fromarray(pixels.numpy()).save(file, "PNG", compress_level=1)
+        return file
+
+    return {
+        f"ssimulacra2/{quality}": statistics.fmean(
+            compute_ssimulacra2(png(original), png(decoded))
+            for original, decoded in validation.pictures(network, quality, SCORED_CROPS)
+        )
+        for quality in SCORED_QUALITIES
+    }
 
 
 def hold(path: Path) -> TextIO:

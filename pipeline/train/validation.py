@@ -73,6 +73,16 @@ class Validation:
             metrics |= {f"bpp/{q}": bpp, f"psnr/{q}": psnr, f"structural/{q}": structural}
         return metrics
 
+    @torch.no_grad()
+    def pictures(self, network: Network, quality: int, count: int) -> list[tuple[Tensor, Tensor]]:
+        """Original and decoded, uint8 `[H, W, 3]` each, of so many of this rank's crops, evenly chosen."""
+        row = torch.tensor([quality], device=self._device)
+        pairs = []
+        for crop in self._crops[:: max(1, len(self._crops) // count)][:count]:
+            latent = network.analyse(crop.to(self._device), row).latent
+            pairs.append(((crop[0] * 255).round().to(torch.uint8), network.synthesise(latent, row)[0].cpu()))
+        return pairs
+
     def _one(self, network: Network, image: Tensor, quality: Tensor) -> Tensor:
         """Loss, bits per pixel, PSNR and structural error of one image, float64 `[4]`."""
         coded = network.analyse(image, quality)

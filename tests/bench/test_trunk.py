@@ -17,6 +17,7 @@ from safetensors import safe_open
 from bench import trunk
 from model import checkpoint
 from model.network import Network
+from pipeline.validation import Validation
 from tests.conftest import TINY, photo_like
 
 RECIPE = "sets:\n  all: {keys: ['*'], crops: 3}\ndrawn: 1\nvalidation_share: 0.2\n"
@@ -128,6 +129,15 @@ def test_weights_are_exported_with_their_counters(place: Path) -> None:
         assert json.loads(weights.metadata()["counters"])["step"] == counters(place / "out")["step"]
         names = set(weights.keys())
     assert {f"{part}.{name}" for part in ("weight", "average") for name in Network(TINY).state_dict()} <= names
+
+
+def test_validation_scores_decoded_pictures_where_ssimulacra2_is_installed(place: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    keys = sorted(str(file) for file in (place / "images").iterdir())
+    validation = Validation(keys, lambda key: Path(key).read_bytes(), 0, 1, torch.device("cpu"))
+    scores = trunk.scored(validation, checkpoint.load(place / "tiny").network)
+    assert list(scores) == [f"ssimulacra2/{quality}" for quality in trunk.SCORED_QUALITIES]
+    assert -200 < scores["ssimulacra2/20"] < scores["ssimulacra2/44"] < 100
 
 
 def test_branching_and_exporting_need_a_state(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,9 +96,7 @@ def test_every_batch_holds_the_mixture_and_ranks_share_it() -> None:
 def test_drawn_crops_come_at_their_share() -> None:
     images = {f"a/{i}.png": grey(128) for i in range(4)}
     recipe = Recipe(sets={"a": ImageSet(keys=("a/*",), crops=6)}, drawn=2)
-    crops = MixedCrops(
-        recipe, {"a": list(images)}, images.__getitem__, batch=8, places=range(8), crop=64, seed=[0, 0]
-    )
+    crops = MixedCrops(recipe, {"a": list(images)}, images.__getitem__, batch=8, places=range(8), crop=64, seed=[0, 0])
     flat = sum(int(image.std() == 0) for _ in range(4) for image in crops.next())
     assert 24 <= flat <= 26  # all the grey ones, and perhaps a drawn one without anything on it
 
