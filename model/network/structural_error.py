@@ -110,7 +110,8 @@ def _pooled(one: Tensor, other: Tensor) -> Tensor:
     shared = (2 * s12 + CONSTANT) / ((s11 + s22).clamp(min=0) + CONSTANT)
     error = (1 - (1 - (m1 - m2).square()) * shared).clamp(min=0)
     tiny = 1e-12  # below it the root's gradient would grow without bound
-    return error.mean((-2, -1)) + PEAKS * ((error.square().mean((-2, -1)) + tiny).sqrt() - math.sqrt(tiny))
+    peaks: Tensor = PEAKS * ((error.square().mean((-2, -1)) + tiny).sqrt() - math.sqrt(tiny))
+    return error.mean((-2, -1)) + peaks
 
 
 def _windows(x: Tensor) -> Tensor:
