@@ -108,9 +108,9 @@ def _pooled(one: Tensor, other: Tensor) -> Tensor:
     m1, m2, s11, s22, s12 = _windows(torch.stack([one, other, one * one, other * other, one * other]))
     s11, s22, s12 = s11 - m1 * m1, s22 - m2 * m2, s12 - m1 * m2
     shared = (2 * s12 + CONSTANT) / ((s11 + s22).clamp(min=0) + CONSTANT)
-    error = (1 - (1 - (m1 - m2).square()) * shared).clamp(min=0)
+    error: Tensor = (1 - (1 - (m1 - m2).square()) * shared).clamp(min=0)
     tiny = 1e-12  # below it the root's gradient would grow without bound
-    peaks: Tensor = PEAKS * ((error.square().mean((-2, -1)) + tiny).sqrt() - math.sqrt(tiny))
+    peaks = PEAKS * ((error.square().mean((-2, -1)) + tiny).sqrt() - math.sqrt(tiny))
     return error.mean((-2, -1)) + peaks
 
 
