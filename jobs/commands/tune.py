@@ -8,18 +8,18 @@ from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
 
 if TYPE_CHECKING:
-    from pipeline.train.tuning_settings import TuneSettings
+    from pipeline.tune.settings import TuneSettings
 
 
 def _settings() -> "type[TuneSettings]":
-    from pipeline.train.tuning_settings import TuneSettings
+    from pipeline.tune.settings import TuneSettings
 
     return TuneSettings
 
 
 def _run(settings: "TuneSettings", output: Output) -> int:
     from pipeline.storage.open import open_source
-    from pipeline.train.tuning import BEST, tune_training
+    from pipeline.tune.run import BEST, tune_training
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
     with ray_session():

@@ -1,1 +1,1 @@
-"""Training, adapting and tuning a model on images."""
+"""Training and adapting a model on images."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from model.core.errors import MaepressError
 from pipeline.train.run import TrainSettings, train
-from pipeline.train.tuning import BEST, LOGS, TABLE, TuneSettings, tune_training
+from pipeline.tune.run import BEST, LOGS, TABLE, TuneSettings, tune_training
 from tests.pipeline.sources import encoded, photo, put_all
 
 

@@ -29,9 +29,9 @@ from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
 from pipeline.train.run import TrainSettings, image_keys
-from pipeline.train.tuning_settings import TuneSettings, bounds, choices
 from pipeline.train.validation import Validation
 from pipeline.train.worker import start_network
+from pipeline.tune.settings import TuneSettings, bounds, choices
 
 __all__ = ["TuneResult", "TuneSettings", "TuningTrial", "tune_training"]
 

@@ -1,0 +1,1 @@
+"""Tuning: random search for training settings, by short trainings."""
