@@ -1,57 +1,49 @@
-"""A long training on one machine, without Ray: a trunk at a constant rate, and branches that decay from it.
+"""A long training on one machine, without Ray: a trunk at a constant learning rate, and branches that decay from it.
 
-    python -m bench.trunk run RECIPE IMAGES OUT [--ranks 2]           # goes on until it is stopped; again: it goes on
+    python -m bench.trunk run RECIPE IMAGES OUT [--ranks 2]           # runs until stopped; again: resumes
     python -m bench.trunk branch OUT NEW --minutes 45 [--distortion mse]
-    python -m bench.trunk export OUT FILE.safetensors                 # weights as they are, without moments
+    python -m bench.trunk export OUT FILE.safetensors                 # raw weights, without optimiser moments
 
-    OUT/trunk.json       what was asked for first; later calls need not repeat it
-    OUT/state-STEP/      weights, average, moments, counters: written beside, renamed when whole, the last two kept
-    OUT/validation.jsonl a line per validation; OUT/model/ the average then, as a model that `maepress` reads
+    OUT/trunk.json       the settings of the last `run`
+    OUT/state-STEP/      weights, average, moments, counters; the last two states are kept
+    OUT/validation.jsonl one line per validation
+    OUT/model/           the average at the last validation, as a model that `maepress` loads
 
-A branch copies the newest state and lets the rate fall to nearly zero; the trunk's folder is not touched, so no end of
-a branch is ever paid for by the trunk. Any process may be killed at any moment: what is lost is what was learned since
-the last state. Ranks are plain processes that meet in OUT/meeting, so a stopped group (SIGSTOP) may go on hours later.
+A branch copies the newest state and decays from it; the folder of the trunk does not change. Any
+process may be killed at any time: training since the last state is lost, nothing else. Ranks are
+processes that find each other through OUT/meeting, so a process group that was stopped (SIGSTOP)
+can continue hours later.
 """
 
 import argparse
-import fcntl
-import io
 import json
 import os
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.trunk_files import HISTORY, KEPT, MEETING, MODEL, SETTINGS, STATES, export, hold, newest, replace
+from bench.trunk_validation import scored, validation_keys
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
-from model.network.network import Network
 from pipeline.storage.open import open_source, open_store
 from pipeline.train.learner import Learner
-from pipeline.train.recipe import MixedCrops, Recipe, read_recipe, sort_keys
-from pipeline.train.validation import MAX_IMAGES, Validation
+from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
+from pipeline.train.validation import Validation
 
-SETTINGS, HISTORY, MODEL, MEETING = "trunk.json", "validation.jsonl", "model", "meeting"
-STATES = "state-*"
-KEPT = 2
 LOG_EVERY = 50
-SCORED_CROPS, SCORED_QUALITIES = 6, (20, 32, 44)
-"""Of which SSIMULACRA2 is measured: a few seconds per validation."""
-HANDOVER = 30.0
-"""Seconds that a new run waits for the processes of one that was killed."""
-PATIENCE = timedelta(days=7)
-"""Longest time that a rank waits for another: a stopped group must not end."""
+LONGEST_PAUSE = timedelta(days=7)
+"""Longest time that a rank waits for another, so that a stopped process group can continue."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.trunk", description=(__doc__ or "").splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("run", help="start the trunk, or go on with it")
+    verb = verbs.add_parser("run", help="start the trunk, or resume it")
     verb.add_argument("recipe", type=Path, help="sets of images, in YAML")
-    verb.add_argument("images", help="folder or bucket that the recipe's keys are of")
+    verb.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
     verb.add_argument("out", type=Path, help="folder for states, history and model")
-    verb.add_argument("--init", default="base", help="base or a model's folder")
+    verb.add_argument("--init", default="base", help="base, or the folder of a model")
     verb.add_argument("--distortion", choices=DISTORTIONS, default="perceptual")
     verb.add_argument("--learning-rate", type=float, default=1e-3, help="constant, after a short warm-up")
     verb.add_argument("--batch", type=int, default=32, help="crops per step, over all ranks")
@@ -85,16 +77,16 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--validate-minutes", type=float, default=12.0)
     verb.add_argument("--save-minutes", type=float, default=3.0)
-    verb.add_argument("--minutes", type=float, help="stop after so many minutes of training, over all starts")
+    verb.add_argument("--minutes", type=float, help="minutes of training, over all starts, after which to stop")
     verb.add_argument("--ranks", type=int, default=2)
-    verb = verbs.add_parser("branch", help="copy the newest state and decay from it; again: go on with the branch")
+    verb = verbs.add_parser("branch", help="copy the newest state and decay from it; again: resume the branch")
     verb.add_argument("out", type=Path, help="the trunk")
     verb.add_argument("new", type=Path, help="folder for the branch")
     verb.add_argument("--minutes", type=float, required=True, help="length of the decay")
-    verb.add_argument("--distortion", choices=DISTORTIONS, help="another than the trunk's")
-    verb.add_argument("--learning-rate", type=float, help="another than the trunk's to fall from")
-    verb.add_argument("--crop", type=int, help="another side of a crop")
-    verb.add_argument("--batch", type=int, help="another number of crops")
+    verb.add_argument("--distortion", choices=DISTORTIONS, help="if it differs from the trunk's")
+    verb.add_argument("--learning-rate", type=float, help="rate to decay from, if it differs from the trunk's")
+    verb.add_argument("--crop", type=int, help="side of a crop, if it differs from the trunk's")
+    verb.add_argument("--batch", type=int, help="crops per step, if it differs from the trunk's")
     verb.add_argument("--ranks", type=int, default=1)
     verb = verbs.add_parser("export", help="write weights and average of the newest state")
     verb.add_argument("out", type=Path)
@@ -114,10 +106,10 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def branch(options: argparse.Namespace) -> dict[str, Any]:
-    """A branch's settings; its folder gets a copy of the trunk's newest state when it has none yet.
+    """The settings of a branch; if its folder is new, the newest state of the trunk is copied to it.
 
     Raises:
-        MaepressError: without a trunk.
+        MaepressError: when the trunk has no state.
     """
     if (options.new / SETTINGS).exists():
         return json.loads((options.new / SETTINGS).read_text())
@@ -136,13 +128,13 @@ def branch(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
-    """Train in so many processes; one trains in this process."""
+    """Train with `ranks` processes; a single rank trains in this process."""
     if settings["batch"] % ranks:
-        raise MaepressError(f"a batch of {settings['batch']} cannot be dealt evenly to {ranks} ranks")
+        raise MaepressError(f"a batch of {settings['batch']} cannot be divided evenly over {ranks} ranks")
     out.mkdir(parents=True, exist_ok=True)
     lock = hold(out / "lock")
     for rank in range(ranks):
-        hold(out / f"lock-{rank}").close()  # ranks of a killed run may take a moment to end
+        hold(out / f"lock-{rank}").close()  # ranks of a killed run may need a moment to end
     replace(out / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
     for left_over in [*out.glob("*.partial"), out / MEETING]:
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
@@ -156,7 +148,7 @@ def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
 def _enter(rank: int, out: Path, settings: dict[str, Any], world: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{(out / MEETING).resolve()}", rank=rank, world_size=world, timeout=PATIENCE
+        "gloo", init_method=f"file://{(out / MEETING).resolve()}", rank=rank, world_size=world, timeout=LONGEST_PAUSE
     )
     Rank(out, settings, rank, world).run()
     dist.destroy_process_group()
@@ -206,7 +198,7 @@ class Rank:
         )
 
     def run(self) -> None:
-        """Steps until the end, if there is one."""
+        """Train until the end, if there is one."""
         counters, pause = self.counters, 60 * self.settings["validate_minutes"]
         last = time.monotonic()
         next_save = counters.seconds + 60 * self.settings["save_minutes"]
@@ -217,7 +209,7 @@ class Rank:
         )
         while True:
             now = time.monotonic()
-            counters.seconds += min(now - last, 60.0)  # a pause is no training
+            counters.seconds += min(now - last, 60.0)  # pauses do not count as training
             last = now
             progress, save, validate = self._agreed(next_save, next_validation)
             if validate:
@@ -238,7 +230,7 @@ class Rank:
                 )
 
     def _agreed(self, next_save: float, next_validation: float) -> tuple[float, bool, bool]:
-        """Progress of the decay, whether to save, whether to validate: as rank 0's clock says."""
+        """Progress of the decay, whether to save, whether to validate, by the clock of rank 0."""
         minutes, start, end = self.counters.seconds / 60, self.settings["decay_from"], self.settings["minutes"]
         ended = end is not None and minutes >= end
         progress = 1.0 if ended else 0.0 if start is None else max(0.0, (minutes - start) / (end - start))
@@ -270,7 +262,7 @@ class Rank:
                 replace(self.out / MODEL / name, data)
 
     def _save(self) -> None:
-        """Every rank's part, then one rename."""
+        """Write the parts of all ranks, then rename the folder."""
         fresh = self.out / "state.partial"
         fresh.mkdir(exist_ok=True)
         self.learner.save(fresh)
@@ -289,86 +281,6 @@ class Rank:
                 shutil.rmtree(old)
         if self.world > 1:
             dist.barrier()
-
-
-def validation_keys(recipe: Recipe, keys: dict[str, tuple[list[str], list[str]]]) -> list[str]:
-    """Held-out images of every set, as many of each as it has places in the batch, or all that there are."""
-    total = sum(images.crops for images in recipe.sets.values())
-    return [
-        key
-        for name, (_, held_out) in keys.items()
-        for key in held_out[: max(1, round(MAX_IMAGES * recipe.sets[name].crops / total))]
-    ]
-
-
-def scored(validation: Validation, network: Network) -> dict[str, float]:
-    """Mean SSIMULACRA2 of a few crops at a few qualities, where PyPI's `ssimulacra2` is installed."""
-    try:
-        from ssimulacra2 import compute_ssimulacra2
-    except ImportError:
-        return {}
-
-    def png(pixels: torch.Tensor) -> io.BytesIO:
-        file = io.BytesIO()
-        Image.fromarray(pixels.numpy()).save(file, "PNG", compress_level=1)
-        return file
-
-    return {
-        f"ssimulacra2/{quality}": statistics.fmean(
-            compute_ssimulacra2(png(original), png(decoded))
-            for original, decoded in validation.pictures(network, quality, SCORED_CROPS)
-        )
-        for quality in SCORED_QUALITIES
-    }
-
-
-def hold(path: Path) -> TextIO:
-    """A file that no other process holds; it is let go when this one ends, however it ends.
-
-    Raises:
-        MaepressError: when another process does not let go of it in time.
-    """
-    file, deadline = path.open("w"), time.monotonic() + HANDOVER
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise MaepressError(f"{path.parent} is being trained already: stop that first") from None
-            time.sleep(0.2)
-
-
-def newest(out: Path) -> Path | None:
-    """The newest state in a folder."""
-    states = sorted(out.glob(STATES))
-    return states[-1] if states else None
-
-
-def export(out: Path, file: Path) -> None:
-    """Weights and average of the newest state, float32, and the counters as metadata.
-
-    Raises:
-        MaepressError: without a state.
-    """
-    from safetensors.torch import load_file, save_file
-
-    state = newest(out)
-    if state is None:
-        raise MaepressError(f"{out} holds no state to export")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    save_file(load_file(state / "state.safetensors"), partial, {"counters": (state / "counters.json").read_text()})
-    partial.replace(file)
-    print(f"{state.name} -> {file}")
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 if __name__ == "__main__":

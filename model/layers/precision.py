@@ -19,10 +19,10 @@ def best_dtype(device: str | torch.device) -> torch.dtype:
 
 @contextmanager
 def coarse_products() -> Iterator[None]:
-    """Within it, float32 matrix products on CPUs round their factors to bfloat16 where that is faster.
+    """Within it, float32 matrix products may round their factors to bfloat16 where that is faster.
 
-    For gradients: a CPU with AMX multiplies four times as fast, and the sums stay in float32. Never for the forward
-    pass, whose scale path counts on exact products of whole numbers.
+    Sums stay in float32. Use it for gradients only: the scale path of the forward pass needs exact
+    products of integers. It changes torch's setting for the whole process.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

@@ -1,4 +1,6 @@
-"""Structural error in a perceptual colour space, differentiable: what training weighs beside the squared error.
+"""Structural error: differences of local structure in a perceptual colour space, differentiable.
+
+Training by `perceptual` distortion adds it to the squared error.
 
     sRGB --> linear light --> XYB --> scales 1/1, 1/2, 1/4, 1/8, 1/16
     per scale and channel, in Gaussian windows (sigma 1.5, at every second row and column):
@@ -7,12 +9,13 @@
 
     per image: mean over the windows + `PEAKS` * their root mean square
 
-The terms are those of SSIMULACRA2 (Sneyers, 2022 to 2023: XYB, no luminance denominator), after SSIM (Wang et al.
-2004), with weights of our own in place of its fitted 108: SSIMULACRA2 stays a test and does not become the objective.
-The finest scale looks at luminance (Y) alone: nobody sees colour there, and it would cost as much as all the rest.
+The terms are those of SSIMULACRA2 (Sneyers, 2022 to 2023: XYB, no luminance denominator), after
+SSIM (Wang et al. 2004). Five constants replace its 108 fitted weights, so that SSIMULACRA2 remains
+an independent test of what training minimises. The finest scale uses luminance (Y) only: fine
+colour detail is hardly visible, and would cost as much as everything else together.
 
-Windows and halvings are products with small matrices, which is the fastest way for crops: a batch of 128 x 128 crops
-takes a fifth of the time of depthwise convolutions.
+Windows and halvings are products with small matrices: for crops of 128 x 128 they are faster than
+depthwise convolutions.
 """
 
 import functools
@@ -29,13 +32,13 @@ RADIUS = 5
 STRIDE = 2
 """Rows and columns between the centres of neighbouring windows."""
 CONSTANT = 0.0009
-"""C: variance below which structure does not count (SSIMULACRA2's)."""
+"""C: variance below which structure hardly counts, as in SSIMULACRA2."""
 PEAKS = 0.25
-"""Weight of the root mean square, which the worst places rule, beside the mean."""
+"""Weight of the root mean square, which the worst windows dominate; the mean has weight 1."""
 CHANNELS = (0.15, 0.7, 0.15)
-"""Weights of X, Y and B; of the finest scale Y alone counts, with the weight of all."""
+"""Weights of X, Y and B; on the finest scale Y has the weight of all three."""
 LEAST_SIDE = 8
-"""Scales with a shorter side than this are left out."""
+"""Scales with a shorter side, in pixels, are left out; the finest is never."""
 
 _LMS = ((0.30, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342269, 0.20476744, 0.55180987))
 _BIAS = 0.0037930732552754493
@@ -48,7 +51,7 @@ def structural_error(output: Tensor, target: Tensor) -> Tensor:
 
     Args:
         output: float `[B, H, W, 3]`, sRGB, about 0..1.
-        target: float `[B, H, W, 3]`, sRGB in 0..1. Where it needs no gradient, none is prepared.
+        target: float `[B, H, W, 3]`, sRGB in 0..1.
     """
     one, other = _xyb(output), _xyb(target)
     total = torch.zeros(output.shape[0], dtype=output.dtype, device=output.device)
@@ -68,10 +71,11 @@ def structural_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 class _Roots(torch.autograd.Function):
-    """SRGB `[3, N]` to cube roots of what the eye's three kinds of cones take up, `[3, N]`.
+    """SRGB `[3, N]` to the cube roots of the eye's cone responses (LMS), `[3, N]`.
 
-    By hand, because autograd would take as many powers again on the way back and keep every step. The straight piece
-    of sRGB's curve below 0.04 is left out: the power is continued, which adds at most 0.0009 to linear light.
+    The gradient is written by hand: autograd would compute all powers again and keep every
+    intermediate result. The linear part of sRGB's curve below 0.04 is left out; the power function
+    is used there, too, which adds at most 0.0009 to linear light.
     """
 
     @staticmethod
@@ -120,7 +124,7 @@ def _windows(x: Tensor) -> Tensor:
 
 
 def _halved(x: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels; an odd last row or column goes by itself."""
+    """Means of 2 x 2 pixels; an odd last row or column is averaged alone."""
     return _filtered(x, _halving_rows(x.shape[-2]), _halving_rows(x.shape[-1]))
 
 

@@ -21,7 +21,7 @@ class Counters:
         step: number of optimiser steps done.
         seconds: training time over all starts of the run.
         best: lowest validation loss so far.
-        pixels: of all crops so far, over all ranks.
+        pixels: number of pixels of all crops so far, over all ranks.
     """
 
     step: int = 0

@@ -1,7 +1,8 @@
-"""Crops that training draws itself, of kinds that photographs do not teach.
+"""Drawn crops: training images of kinds that are rare among photographs.
 
-Things on a flat studio ground with soft shadows, text, user interfaces, icons (also far smaller than a crop and then
-padded as the codec pads them), and noise in every channel. Fonts are those of the machine; without any, Pillow's own.
+Objects on a white studio background with soft shadows, text, user interfaces, icons (some much
+smaller than a crop and padded as the codec pads them), and colour noise. Fonts are those of the
+machine, or Pillow's own if it has none.
 """
 
 import functools
@@ -20,7 +21,7 @@ Colour = tuple[int, int, int]
 
 
 class DrawnPool:
-    """Draws crops of all kinds in turn at random; the same seed gives the same crops on the same machine."""
+    """Draws crops of random kinds; the same seed gives the same crops on the same machine."""
 
     def __init__(self, crop: int, seed: Sequence[int]) -> None:
         self._crop, self._rng = crop, np.random.default_rng(seed)
@@ -32,23 +33,23 @@ class DrawnPool:
 
 
 def studio(rng: np.random.Generator, side: int) -> Image.Image:
-    """A thing on a nearly white, nearly flat ground, with a soft shadow below it."""
-    ground = _shaded(rng, side, _near_white(rng), rng.uniform(0, 6))
+    """An object on a nearly white, nearly flat background, with a soft shadow below it."""
+    background = _shaded(rng, side, _near_white(rng), rng.uniform(0, 6))
     shape = _blob(rng, side)
     shadow = shape.transform(
         shape.size, Image.Transform.AFFINE, (1, 0, -rng.uniform(-6, 6), 0, 1, -rng.uniform(0, 12))
     ).filter(ImageFilter.GaussianBlur(rng.uniform(2, 14)))
-    dark = Image.new("RGB", ground.size, _colour(rng, 0, 90))
-    ground.paste(dark, (0, 0), shadow.point([int(n * rng.uniform(0.1, 0.5)) for n in range(256)]))
-    thing = _shaded(rng, side, _colour(rng), rng.uniform(5, 80))
+    dark = Image.new("RGB", background.size, _colour(rng, 0, 90))
+    background.paste(dark, (0, 0), shadow.point([int(n * rng.uniform(0.1, 0.5)) for n in range(256)]))
+    item = _shaded(rng, side, _colour(rng), rng.uniform(5, 80))
     if rng.random() < 0.6:
-        thing = _noisy(rng, thing, rng.uniform(1, 12), coloured=False, blur=rng.uniform(0.4, 1.5))
-    ground.paste(thing, (0, 0), shape.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2))))
-    return ground
+        item = _noisy(rng, item, rng.uniform(1, 12), coloured=False, blur=rng.uniform(0.4, 1.5))
+    background.paste(item, (0, 0), shape.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2))))
+    return background
 
 
 def text(rng: np.random.Generator, side: int) -> Image.Image:
-    """Lines of text on a plain ground, sometimes grained and blurred like a scan."""
+    """Lines of text on a plain background, sometimes noisy and blurred like a scan."""
     dark, light = _colour(rng, 0, 70), _near_white(rng)
     ink, paper = (light, dark) if rng.random() < 0.2 else (dark, light)
     image = Image.new("RGB", (side, side), paper)
@@ -64,7 +65,7 @@ def text(rng: np.random.Generator, side: int) -> Image.Image:
 
 
 def interface(rng: np.random.Generator, side: int) -> Image.Image:
-    """Panels, buttons, borders one pixel wide, labels."""
+    """A user interface: panels, buttons, lines one pixel wide, labels."""
     back = _colour(rng, 225, 256) if rng.random() < 0.7 else _colour(rng, 10, 60)
     image = Image.new("RGB", (side, side), back)
     draw = ImageDraw.Draw(image)
@@ -109,7 +110,7 @@ def icon(rng: np.random.Generator, side: int) -> Image.Image:
 
 
 def noise(rng: np.random.Generator, side: int) -> Image.Image:
-    """Soft shading under noise, coloured or not, of one pixel or of a few."""
+    """Smooth shading under noise, coloured or grey, with a grain of one pixel or a few."""
     image = _shaded(rng, side, _colour(rng, 30, 220), rng.uniform(0, 90))
     deviation = float(np.exp(rng.uniform(np.log(2), np.log(40))))
     return _noisy(rng, image, deviation, coloured=rng.random() < 0.8, blur=float(rng.choice([0, 0, 0.6, 1.2])))
@@ -134,7 +135,7 @@ def _contrast(rng: np.random.Generator, fill: Sequence[int]) -> Colour:
 
 
 def _shaded(rng: np.random.Generator, side: int, colour: Colour, amount: float) -> Image.Image:
-    """A colour with a smooth shading of so many levels at most."""
+    """A colour with smooth shading of about `amount` levels."""
     coarse = rng.uniform(-amount, amount, (4, 4, 1)) + rng.uniform(-amount / 5, amount / 5, (4, 4, 3))
     planes = [
         Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
@@ -144,7 +145,7 @@ def _shaded(rng: np.random.Generator, side: int, colour: Colour, amount: float) 
 
 
 def _rounded(levels: NDArray[np.floating], rng: np.random.Generator) -> Image.Image:
-    """Levels to pixels; half of the time dithered, as a camera's noise would do it."""
+    """Levels to pixels; half of the time dithered, as the noise of a camera does."""
     spread = rng.uniform(-0.5, 0.5, levels.shape) if rng.random() < 0.5 else 0.0
     return Image.fromarray(np.clip(np.round(levels + spread), 0, 255).astype(np.uint8))
 
@@ -160,7 +161,7 @@ def _noisy(
 
 
 def _blob(rng: np.random.Generator, side: int) -> Image.Image:
-    """A mask of a rounded outline, whole or cut by the crop's border."""
+    """A mask with a rounded outline, which the border of the crop may cut."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     radius = side * rng.uniform(0.15, 0.6) * (1 + rng.uniform(0, 0.25) * np.sin(rng.integers(1, 6) * angles))
     x, y = rng.uniform(0, side, 2)

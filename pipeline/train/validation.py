@@ -41,7 +41,7 @@ class Validation:
             world: number of ranks.
             device: device of the network.
             scale: factor by which the images are shrunk, as in training.
-            distortion: what the loss weighs against the rate: `perceptual`, or the squared error for all others.
+            distortion: distortion in the loss: `perceptual`; for any other name, the squared error.
         """
         images = (decode_rgb(fetch(key)) for key in sorted(keys)[:MAX_IMAGES][rank::world])
         usable = (image for image in images if image is not None and min(image.size) * scale >= 64)
@@ -55,7 +55,8 @@ class Validation:
 
         Returns:
             `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits per pixel, y and z),
-            `psnr/Q` (dB, mean over images) and `structural/Q` (mean structural error, `model.network.structural_error`).
+            `psnr/Q` (dB, mean over images) and `structural/Q` (mean structural error, see
+            `model.network.structural_error`).
         """
         sums = torch.zeros(len(VALIDATION_QUALITIES), 4, dtype=torch.float64)
         for crop in self._crops:
@@ -75,7 +76,16 @@ class Validation:
 
     @torch.no_grad()
     def pictures(self, network: Network, quality: int, count: int) -> list[tuple[Tensor, Tensor]]:
-        """Original and decoded, uint8 `[H, W, 3]` each, of so many of this rank's crops, evenly chosen."""
+        """Evenly chosen crops of this rank, as the network decodes them.
+
+        Args:
+            network: the network to use.
+            quality: the quality to compress at.
+            count: largest number of crops.
+
+        Returns:
+            pairs of original and decoded crop, uint8 `[H, W, 3]` each.
+        """
         row = torch.tensor([quality], device=self._device)
         pairs = []
         for crop in self._crops[:: max(1, len(self._crops) // count)][:count]:

@@ -1,4 +1,4 @@
-"""The trunk: it goes on after any kill, keeps count, and a branch leaves it alone."""
+"""The trunk: it resumes after any kill, its counters stay right, and a branch does not change it."""
 
 import io
 import json
@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from bench import trunk
+from bench import trunk, trunk_files, trunk_validation
 from model import checkpoint
-from model.network import Network
-from pipeline.validation import Validation
+from model.network.network import Network
+from pipeline.train.validation import Validation
 from tests.conftest import TINY, photo_like
 
 RECIPE = "sets:\n  all: {keys: ['*'], crops: 3}\ndrawn: 1\nvalidation_share: 0.2\n"
@@ -46,14 +46,14 @@ def command(place: Path, *more: str) -> list[str]:
 
 
 def counters(out: Path) -> dict[str, float]:
-    state = trunk.newest(out)
+    state = trunk_files.newest(out)
     assert state is not None
     return dict(json.loads((state / "counters.json").read_text()))
 
 
 def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
     deadline = time.monotonic() + 120
-    while trunk.newest(out) is None or counters(out)["step"] < step:
+    while trunk_files.newest(out) is None or counters(out)["step"] < step:
         assert process.poll() is None, "training ended"
         assert time.monotonic() < deadline, "no state in time"
         time.sleep(0.05)
@@ -67,7 +67,7 @@ def start(place: Path, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
-def test_a_killed_trunk_goes_on_from_its_last_state_and_keeps_count(place: Path) -> None:
+def test_a_killed_trunk_resumes_from_its_last_state_and_its_counters_stay_right(place: Path) -> None:
     first = start(place, "--ranks", "2")
     try:
         wait_for_step(first, place / "out", 5)
@@ -86,34 +86,36 @@ def test_a_killed_trunk_goes_on_from_its_last_state_and_keeps_count(place: Path)
     assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
     assert rows[-1]["gigapixels"] == pytest.approx(after["pixels"] / 1e9, abs=1e-4)
     assert {"loss", "psnr/20", "structural/20", "bpp/20"} <= rows[-1].keys()
-    assert len(list((place / "out").glob(trunk.STATES))) <= trunk.KEPT
+    assert len(list((place / "out").glob(trunk_files.STATES))) <= trunk_files.KEPT
     checkpoint.load(place / "out/model")
 
 
 def test_two_trainings_of_one_folder_exclude_each_other(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunk, "HANDOVER", 0.5)
+    monkeypatch.setattr(trunk_files, "TAKEOVER_SECONDS", 0.5)
     first = start(place, "--ranks", "1")
     try:
         wait_for_step(first, place / "out", 1)
         assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.01")) == 2
-        assert "is being trained already" in capfd.readouterr().err
+        assert "is being trained by another run" in capfd.readouterr().err
         assert first.poll() is None
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
 
 
-def test_a_branch_decays_from_a_copy_and_leaves_the_trunk_as_it_was(place: Path) -> None:
+def test_a_branch_decays_from_a_copy_and_does_not_change_the_trunk(place: Path) -> None:
     assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.1")) == 0
     out, new = place / "out", place / "new"
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     arguments = ["branch", str(out), str(new), "--minutes", "0.1", "--distortion", "mse"]
     assert trunk.main(arguments) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    settings = json.loads((new / trunk.SETTINGS).read_text())
-    assert settings["distortion"] == "mse" and json.loads((out / trunk.SETTINGS).read_text())["distortion"] != "mse"
+    settings = json.loads((new / trunk_files.SETTINGS).read_text())
+    assert (
+        settings["distortion"] == "mse" and json.loads((out / trunk_files.SETTINGS).read_text())["distortion"] != "mse"
+    )
     assert counters(new)["step"] > counters(out)["step"]
     assert counters(new)["seconds"] == pytest.approx(counters(out)["seconds"] + 6, abs=3)
     ended = counters(new)
@@ -135,8 +137,8 @@ def test_validation_scores_decoded_pictures_where_ssimulacra2_is_installed(place
     pytest.importorskip("ssimulacra2")
     keys = sorted(str(file) for file in (place / "images").iterdir())
     validation = Validation(keys, lambda key: Path(key).read_bytes(), 0, 1, torch.device("cpu"))
-    scores = trunk.scored(validation, checkpoint.load(place / "tiny").network)
-    assert list(scores) == [f"ssimulacra2/{quality}" for quality in trunk.SCORED_QUALITIES]
+    scores = trunk_validation.scored(validation, checkpoint.load(place / "tiny").network)
+    assert list(scores) == [f"ssimulacra2/{quality}" for quality in trunk_validation.SCORED_QUALITIES]
     assert -200 < scores["ssimulacra2/20"] < scores["ssimulacra2/44"] < 100
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.structural import structural_error
+from model.network.structural_error import structural_error
 from tests.conftest import photo_like
 
 
