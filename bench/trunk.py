@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.trunk_files import HISTORY, KEPT, MEETING, MODEL, SETTINGS, STATES, export, hold, newest, replace
@@ -112,11 +112,11 @@ def branch(options: argparse.Namespace) -> dict[str, Any]:
         MaepressError: when the trunk has no state.
     """
     if (options.new / SETTINGS).exists():
-        return json.loads((options.new / SETTINGS).read_text())
+        return dict(json.loads((options.new / SETTINGS).read_text()))
     state = newest(options.out)
     if state is None:
         raise MaepressError(f"{options.out} holds no state to branch from: start a trunk with `run`")
-    settings = json.loads((options.out / SETTINGS).read_text())
+    settings = dict(json.loads((options.out / SETTINGS).read_text()))
     changed = ("distortion", "learning_rate", "crop", "batch")
     settings |= {name: value for name in changed if (value := getattr(options, name)) is not None}
     counters = json.loads((state / "counters.json").read_text())
@@ -141,7 +141,7 @@ def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
     if ranks == 1:
         Rank(out, settings, 0, 1).run()
     else:
-        mp.spawn(_enter, (out, settings, ranks), nprocs=ranks)
+        spawn(_enter, (out, settings, ranks), nprocs=ranks)
     lock.close()
 
 

@@ -57,7 +57,7 @@ def test_a_recipe_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_a_set_without_images_is_named() -> None:
     recipe = Recipe(sets={"web": ImageSet(keys=("web/*",), crops=1)})
-    with pytest.raises(MaepressError, match="web has 1 images"):
+    with pytest.raises(MaepressError, match="set web of the recipe has 1 images"):
         sort_keys(recipe, ["web/a.jpg", "other/b.jpg", "web/c.txt"])
 
 
