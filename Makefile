@@ -25,7 +25,7 @@ demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1:
 test: $(READY)  ## the tests, in about ten minutes on two cores
 	@$(BIN)/python -m pytest
 
-test-slow: $(READY)  ## the tests that take minutes each: submitted jobs, targets on every kind of image, estimates, kills, broken requests
+test-slow: $(READY)  ## the tests that take minutes each: submitted jobs, targets on every kind of image, estimates, kills, broken requests, the site
 	@$(BIN)/python -m pytest -m slow
 
 test-cluster: $(READY)  ## clusters of several nodes on this machine: placement of stages, scaling, training
