@@ -26,6 +26,7 @@ FOLDERS = (".", "bench", "docs", "docs/howto", "model/weights/base")
 PAGES = [DECISIONS, *(page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md")))]
 """Pages; the decisions are read as one."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 CODE = re.compile(r"`([^`\n]+)`")
 OURS = ("maepress", "jobs", "pipeline", "model", "tests", "bench")
 NAMED_FILE = re.compile(rf"(?:{'|'.join(OURS)}|docs|deploy|\.ci)/[\w./-]+(?:::\w+)?")
@@ -67,7 +68,7 @@ def problem_with_file(name: str) -> str | None:
 @each_page
 def test_every_link_of_a_page_to_a_file_leads_to_one(page: Path) -> None:
     folder = page if page.is_dir() else page.parent
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page)):
+    for target in LINK.findall(read(page)):
         assert (folder / target).exists(), target
 
 
@@ -257,8 +258,16 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
             raise AssertionError(f"{' '.join(words)}: {error}") from error
 
 
-def test_commands_are_found_and_wrong_ones_are_refused() -> None:
+def test_pages_have_what_the_tests_of_each_page_look_for() -> None:
+    assert len(PAGES) > 15
+    assert sum(len(re.findall(LINK, read(page))) for page in PAGES) > 60
+    assert sum(len(CODE.findall(prose(page))) for page in PAGES) > 200
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 8
+    assert sum(len(blocks(page, "yaml")) for page in PAGES) >= 1
     assert sum(len(list(commands(page))) for page in PAGES) > 60
+
+
+def test_wrong_commands_are_refused() -> None:
     for wrong in ("maepress encode a b --min-psrn 38", "maepress press a", "make dmeo", "python -m bench.nothing"):
         with pytest.raises(Exception, match=r".+"):
             check_command(wrong.split())
@@ -273,6 +282,7 @@ def test_every_configuration_of_a_page_is_valid_for_sync(page: Path) -> None:
 # The site and the tutorial
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
     built = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path / "site")], capture_output=True, text=True)

@@ -9,7 +9,7 @@ from pipeline.runs.periodic_thread import Clock
 POLL_SECONDS = 0.01
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     """Return as soon as a condition holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
 from tests.browser import chromium, opened
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
+from tests.waiting import wait_for
 
 EVIL = "b/<script>alert(1)</script>'\"&.png"
 PLAIN = [f"a/{n}.png" for n in range(6)]
@@ -76,8 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, ti
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        while not server.started:
-            time.sleep(0.05)
+        wait_for(lambda: server.started)
         yield Served(listener.getsockname()[1], folder)
         server.should_exit = True
         thread.join()

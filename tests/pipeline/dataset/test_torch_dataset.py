@@ -126,7 +126,9 @@ def test_row_groups_without_wanted_rows_are_not_planned(small_archive: Archive) 
 def test_latents_have_a_position_every_so_many_pixels(
     small_archive: Archive, content: Any, stride: int, channels: int
 ) -> None:
-    for sample in ArchiveImages(small_archive, content=content, columns=["width", "height"]):
+    samples = list(ArchiveImages(small_archive, content=content, columns=["width", "height"]))
+    assert len(samples) == 30
+    for sample in samples:
         rows, columns = -(-sample["height"] // stride), -(-sample["width"] // stride)
         assert sample["latents"].shape == (rows, columns, channels) and sample["latents"].dtype == np.float32
 
@@ -134,7 +136,9 @@ def test_latents_have_a_position_every_so_many_pixels(
 def test_a_prefix_is_the_symbols_of_the_first_pass_in_units_of_y_with_z_beside_them(
     small_archive: Archive, tiny_codec: Codec
 ) -> None:
-    for sample in ArchiveImages(small_archive, content="prefix", keys="*9.png"):
+    samples = list(ArchiveImages(small_archive, content="prefix", keys="*9.png"))
+    assert len(samples) == 3
+    for sample in samples:
         row = small_archive.row(sample["key"])
         assert row is not None
         (whole,), found = tiny_codec.restore([row["payload"]]), sample["latents"]

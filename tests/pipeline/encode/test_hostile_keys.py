@@ -58,6 +58,7 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     assert rows | rejected.keys() == files.keys() and not rows & rejected.keys()
     assert all(row.stage == "read" and row.reason for row in rejected.values())
     assert result.rejected == len(rejected)
+    assert len(rows) > 3 and len(rejected) > 3, "the test files are of both kinds"
 
     back = tmp_path / "deep" / "back"
     restored = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)

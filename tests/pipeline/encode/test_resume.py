@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from pipeline.archive.archive import Archive
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
 from tests.pipeline.sources import large_pngs
+from tests.waiting import wait_for
 
 IMAGES = 48
 DRIVER = """
@@ -33,13 +32,6 @@ def facts(archive: Path) -> dict[str, tuple[object, ...]]:
     ]
     assert len({row["key"] for row in found}) == len(found)
     return {row["key"]: (row["run"], row["encoded_at"]) for row in found}
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def encoders() -> list[int]:

@@ -95,6 +95,7 @@ def test_a_row_says_what_was_read_and_by_what_it_was_compressed(
 
 def test_originals_are_kept_byte_for_byte(archived: tuple[Path, Path, EncodeResult]) -> None:
     _, archive, _ = archived
+    assert {row["status"] for row in rows(archive).values()} == {"original", "jxl", "latent"}
     for key, row in rows(archive).items():
         if row["status"] == "original":
             assert row["payload"] == FILES[key]

@@ -1,12 +1,13 @@
 """Polling shows an actor's text until the end, and survives the actor's death."""
 
 import threading
-import time
+from typing import Any
 
 import pytest
 import ray
 
 from pipeline.execution.actor_polling import polling
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -24,6 +25,18 @@ class Log:
         return lines
 
 
+class Counted:
+    """An actor's method that counts how often it was called."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+        self.calls = 0
+
+    def remote(self) -> Any:
+        self.calls += 1
+        return self._method.remote()
+
+
 def test_everything_reported_before_the_end_is_shown() -> None:
     log = Log.remote()  # type: ignore[attr-defined]
     shown: list[str] = []
@@ -34,12 +47,13 @@ def test_everything_reported_before_the_end_is_shown() -> None:
 
 def test_a_lost_actor_ends_neither_the_thread_nor_the_work() -> None:
     log = Log.remote()  # type: ignore[attr-defined]
+    method = Counted(log.read)
     shown: list[str] = []
-    with polling(log.read, shown.extend, every=0.05):
+    with polling(method, shown.extend, every=0.05):
         ray.get(log.write.remote("a word"))
-        while not shown:
-            time.sleep(0.01)
+        wait_for(lambda: shown)
         ray.kill(log)
-        time.sleep(0.5)
+        before = method.calls
+        wait_for(lambda: method.calls >= before + 3)
         assert any(thread.name == "maepress-polling" for thread in threading.enumerate())
     assert shown == ["a word"]

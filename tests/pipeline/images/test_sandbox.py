@@ -21,6 +21,7 @@ from pipeline.images.sandbox import READING, Limits, Sandbox, shared
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file
 from tests.pipeline.sources import mixed
+from tests.waiting import wait_for
 
 MAX_PIXELS = 64_000_000
 GOOD = image_file("PNG")
@@ -132,7 +133,7 @@ def test_a_picture_larger_than_the_kept_buffer_comes_whole_and_its_memory_is_giv
     source = photo_png(4000)
     assert_same(read(source), sandbox.read(source, max_pixels=MAX_PIXELS))
     shared = [p for p in Path("/proc/self/fd").iterdir() if p.is_symlink() and "memfd:maepress" in os.readlink(p)]
-    assert all(os.stat(p).st_size <= 32 << 20 for p in shared)
+    assert shared and all(os.stat(p).st_size <= 32 << 20 for p in shared)
     assert is_good(sandbox)
 
 
@@ -212,8 +213,8 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed_even_when_it_hangs() -
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
-    while child.cpu_times().user < 0.5:  # until it is at work
-        time.sleep(0.05)
+    idle = child.cpu_times().user
+    wait_for(lambda: child.cpu_times().user > idle + 0.2)  # until it is at work
     parent.kill()
     parent.wait()
     psutil.wait_procs([child], timeout=60)

@@ -114,6 +114,8 @@ def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
     back = (tmp_path / "back" / "holiday" / "beach.mov.mp4").read_bytes()
     assert video.read_clip(io.BytesIO(back), 1).times == tuple(round(i / 5, 3) for i in range(12))
     shown = dict(film())
-    for time, data in video.read_frames(io.BytesIO(back), [0.4, 1.6]):
+    frames = list(video.read_frames(io.BytesIO(back), [0.4, 1.6]))
+    assert [time for time, _ in frames] == [0.4, 1.6]
+    for time, data in frames:
         difference = np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(shown[time])
         assert np.abs(difference).mean() < 16

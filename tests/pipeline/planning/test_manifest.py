@@ -24,6 +24,7 @@ def test_a_manifest_gives_back_its_pieces_in_parts_that_end_where_a_unit_ends(tm
     for before, after in itertools.pairwise(parts):
         assert before[-1].unit != after[0].unit
         assert 600 <= len(before) < 600 + UNIT_ROWS
+    assert len(list(tmp_path.rglob("*.parquet"))) == len(parts)
     manifest.remove()
     assert not list(tmp_path.rglob("*.parquet"))
 
