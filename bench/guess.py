@@ -32,7 +32,7 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.encoder import Encoder
 from model.inference.tiling import TILE
-from model.metrics.ms_ssim import decibels
+from model.metrics import ms_ssim, ssimulacra2
 from model.rate_control.quality_search import QUALITY_STEPS
 from model.rate_control.rate_model import (
     KNOTS,
@@ -55,6 +55,7 @@ TRIED = 5
 GOALS = (
     *(("psnr", Target(min_psnr=floor)) for floor in (34, 36, 38, 40)),
     *(("ms_ssim", Target(min_ms_ssim=floor)) for floor in (0.96, 0.98, 0.99)),
+    *(("ssimulacra2", Target(min_ssimulacra2=floor)) for floor in (30, 50, 70, 80, 90)),
     *(("bytes", Target(max_bpp=limit)) for limit in (0.4, 0.8, 1.6)),
 )
 """The goals that are searched for, and their curves."""
@@ -171,11 +172,13 @@ def _measure(codec: Codec, model: checkpoint.Checkpoint, picture: Picture) -> Me
     bare = estimate_curves(encoder.sample(SAMPLE)[0], gains, picture.width * picture.height)
     found = []
     for quality in KNOTS:
-        (made,) = encoder.quantise([0], [quality], check=True, similarity=True)
+        (made,) = encoder.quantise([0], [quality], check=True, also=["ms_ssim", "ssimulacra2"])
         assert made.psnr is not None
         assert made.ms_ssim is not None
+        assert made.ssimulacra2 is not None
         size = len(codec.coder.encode(codec._latents(picture, made)))
-        found.append((made.psnr, decibels(made.ms_ssim), float(np.log(size))))
+        fidelity = made.psnr, ms_ssim.decibels(made.ms_ssim), ssimulacra2.decibels(made.ssimulacra2)
+        found.append((*fidelity, float(np.log(size))))
     return Measured(bare, np.array(found).T, picture.width * picture.height)
 
 

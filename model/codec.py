@@ -155,7 +155,8 @@ class Codec:
     def _latents(self, picture: Picture, made: Quantised) -> Latents:
         quality, fraction = divmod(round(made.fine_quality * FRACTIONS), FRACTIONS)
         header = Header(self.fingerprint, picture.width, picture.height, quality, colour_of(picture), fraction)
-        return Latents(header, made.z, made.symbols, made.indices, picture.alpha, made.psnr, made.ms_ssim)
+        measured = made.psnr, made.ms_ssim, made.ssimulacra2
+        return Latents(header, made.z, made.symbols, made.indices, picture.alpha, *measured)
 
     def decompress(self, payloads: Sequence[bytes]) -> list[Picture]:
         """Decode payloads to pictures, in order.
@@ -279,6 +280,9 @@ def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) 
         return f"the {name} takes at least {least:.4g} bits per pixel, more than {target.max_bpp:g}: allow more"
     if target.min_psnr is not None:
         return f"the {name} reaches at most {nearest.psnr:.2f} dB PSNR, not {target.min_psnr:g}: ask for less"
+    if target.min_ssimulacra2 is not None:
+        reached, least = nearest.ssimulacra2, target.min_ssimulacra2
+        return f"the {name} reaches at most {reached:.2f} SSIMULACRA2, not {least:g}: ask for less"
     return f"the {name} reaches at most {nearest.ms_ssim:.5f} MS-SSIM, not {target.min_ms_ssim:g}: ask for less"
 
 

@@ -3,7 +3,7 @@
     import maepress.pillow_plugin as mae
     mae.use("models/photos")            # beside the shipped model; files name the model that they need
     image = Image.open("x.mae")         # reads size, mode and metadata; pixels are decoded at first use
-    image.save("y.mae", quality=48)     # or one of min_psnr=40, min_ms_ssim=0.98, max_bpp=0.5
+    image.save("y.mae", quality=48)     # or min_ssimulacra2=80, or another field of `Target`
 
 Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and
 XMP. Convert other modes first. There is no decoding at reduced size: `draft` does nothing.

@@ -15,6 +15,9 @@ from jobs.demo.s3_server import S3Server, s3_server
 from model.checkpoint import serialise
 from model.codec import Codec
 from model.core.config import CodecConfig
+from model.core.picture import Picture
+from model.inference.encoder import Encoder
+from model.inference.tiling import TILE
 from model.network.network import Network
 
 if TYPE_CHECKING:
@@ -131,6 +134,15 @@ def write_tiny_model(folder: Path) -> None:
             parameter.add_(0.003 * torch.randn_like(parameter))
     for name, data in serialise(network).items():
         (folder / name).write_bytes(data)
+
+
+def ssimulacra2_at(codec: Codec, picture: Picture, fine_quality: float) -> float:
+    """The score of a picture at a quality with its fraction."""
+    encoder = Encoder(codec._network, [picture], torch.device("cpu"), TILE)
+    with torch.inference_mode():
+        (made,) = encoder.quantise([0], [fine_quality], check=True, also=["ssimulacra2"])
+    assert made.ssimulacra2 is not None
+    return made.ssimulacra2
 
 
 def photo_like(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:

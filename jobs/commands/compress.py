@@ -56,7 +56,9 @@ def _run(settings: CompressSettings, output: Output) -> int:
 def _reached(latents: "Latents") -> str:
     """The quality and the measured fidelity of a compressed picture, as text."""
     words = f"quality {latents.header.fine_quality:g}, {latents.psnr:.2f} dB"
-    return words if latents.ms_ssim is None else f"{words}, MS-SSIM {latents.ms_ssim:.4f}"
+    if latents.ms_ssim is not None:
+        words += f", MS-SSIM {latents.ms_ssim:.4f}"
+    return words if latents.ssimulacra2 is None else f"{words}, SSIMULACRA2 {latents.ssimulacra2:.2f}"
 
 
 JOB = Job(

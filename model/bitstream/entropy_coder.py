@@ -34,6 +34,7 @@ class Latents:
         psnr: of what the decoder will output, dB over the 8-bit colour planes; infinite when equal,
             None when not measured.
         ms_ssim: of the same, 0..1; None when not measured.
+        ssimulacra2: of the same, at most 100; None when not measured.
         met: whether the target was reached; if not, this is the nearest result that the model can
             give.
     """
@@ -45,6 +46,7 @@ class Latents:
     alpha: NDArray[np.uint8] | None = None
     psnr: float | None = None
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     met: bool = True
 
 

@@ -13,6 +13,7 @@ from model.core.errors import MaepressError
 Quality = Annotated[int | None, Ge(0), Lt(QUALITIES)]
 MinPsnr = Annotated[float | None, Gt(0), Le(100)]
 MinMsSsim = Annotated[float | None, Gt(0), Lt(1)]
+MinSsimulacra2 = Annotated[float | None, Ge(-100), Lt(100)]
 MaxBpp = Annotated[float | None, Gt(0), Le(1000)]
 """The kinds of targets with their ranges, which settings classes use as the types of their fields."""
 
@@ -28,6 +29,7 @@ class Target:
         quality: a quality of the model, 0 (smallest) .. 63 (highest fidelity).
         min_psnr: PSNR in dB, over all colour planes.
         min_ms_ssim: MS-SSIM, 0..1, mean over the colour planes.
+        min_ssimulacra2: SSIMULACRA2 in points: 90 is hard to tell from the source, 70 is good.
         max_bpp: bits per pixel.
 
     Raises:
@@ -37,6 +39,7 @@ class Target:
     quality: Quality = None
     min_psnr: MinPsnr = None
     min_ms_ssim: MinMsSsim = None
+    min_ssimulacra2: MinSsimulacra2 = None
     max_bpp: MaxBpp = None
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ dropped tile by tile and computed again in the next call: memory holds 8-bit pix
 and floating-point numbers of a few bands of tiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from model.inference.latent_sample import LatentSample
 from model.inference.parallel import each
 from model.inference.pixels import latent_size, to_network, window_of
 from model.inference.projection_error import projection_error
-from model.inference.quantisation_pass import Batch, QuantisationPass, Quantised
+from model.inference.quantisation_pass import Batch, Metric, QuantisationPass, Quantised
 from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.network.network import Network
 
@@ -62,7 +62,7 @@ class Encoder:
         return [LatentSample(y, error) for y, error in zip(latents, errors, strict=True)]
 
     def quantise(
-        self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, similarity: bool = False
+        self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, also: Collection[Metric] = ()
     ) -> list[Quantised]:
         """Quantise some of the pictures.
 
@@ -70,13 +70,11 @@ class Encoder:
             members: which of the pictures.
             fine_qualities: quality of each, with its fraction.
             check: also reconstruct what the decoder will output, and measure its PSNR.
-            similarity: measure MS-SSIM, too; needs `check`.
+            also: metrics of the whole picture to measure, too; needs `check`.
         """
         some = None if len(members) == len(self.pictures) else list(members)
         batch = Batch([self.pictures[i] for i in members], self._y, some, self._keeps_y)
-        one = QuantisationPass(
-            self._network, batch, self._grid, fine_qualities, self._device, check=check, similarity=similarity
-        )
+        one = QuantisationPass(self._network, batch, self._grid, fine_qualities, self._device, check=check, also=also)
         return one.run()
 
     def _analyse(self, tile: Window) -> Tensor:

@@ -6,9 +6,10 @@ Each arrow is a method that computes one tile; `TiledTensor` asks for the tiles 
 on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,7 +27,11 @@ from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.inference.window_coding import BatchQualities
 from model.metrics.ms_ssim import ms_ssim
 from model.metrics.psnr import squared_error, to_psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from model.network.network import Network
+
+Metric = Literal["ms_ssim", "ssimulacra2"]
+"""A metric of the whole picture, measured on request."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +45,7 @@ class Quantised:
         indices: scale indices, uint8 `[h, w, M]`.
         psnr: of what the decoder will output, in dB, if it was measured.
         ms_ssim: of the same, if it was measured.
+        ssimulacra2: of the same, if it was measured.
     """
 
     fine_quality: float
@@ -48,6 +54,7 @@ class Quantised:
     indices: NDArray[np.uint8]
     psnr: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,7 +92,7 @@ class QuantisationPass:
         device: torch.device,
         *,
         check: bool,
-        similarity: bool = False,
+        also: Collection[Metric] = (),
     ) -> None:
         """Prepare the output arrays.
 
@@ -96,11 +103,11 @@ class QuantisationPass:
             fine_qualities: quality of each picture, with its fraction.
             device: where the network runs.
             check: also reconstruct what the decoder will output, and measure its PSNR.
-            similarity: measure MS-SSIM, too; needs `check`.
+            also: metrics of the whole picture to measure, too; needs `check`.
         """
         self._network, self._batch, self._grid, self._device = network, batch, grid, device
         self._fine_qualities = fine_qualities
-        self._check = check
+        self._check, self._also = check, also
         self._qualities = BatchQualities.of(network, fine_qualities, device)
         shape = (len(batch.pictures), *grid.whole.size, network.config.latent_channels)
         self._symbols: Numbers = np.zeros(shape, np.int16)
@@ -108,7 +115,7 @@ class QuantisationPass:
         self._indices = np.zeros(shape, np.uint8)
         self._z = TiledTensor(grid, self._hyper_tile, HYPER_STRIDE)
         self._latent = TiledTensor(grid, self._latent_tile)
-        self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if similarity else []
+        self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if also else []
 
     def run(self) -> list[Quantised]:
         """Integers and measurements of each picture, in order."""
@@ -125,7 +132,8 @@ class QuantisationPass:
                 self._symbols[i],
                 self._indices[i],
                 to_psnr(errors[i], picture.pixels.size) if self._check else None,
-                ms_ssim(picture.pixels, self._outputs[i]) if self._outputs else None,
+                ms_ssim(picture.pixels, self._outputs[i]) if "ms_ssim" in self._also else None,
+                ssimulacra2(picture.pixels, self._outputs[i]) if "ssimulacra2" in self._also else None,
             )
             for i, (fine_quality, picture) in enumerate(zip(self._fine_qualities, self._batch.pictures, strict=True))
         ]

@@ -42,11 +42,11 @@ FEATURES = 4
 """Number of features: those two, and two ceilings."""
 SMALLEST_PROJECTION_ERROR = 1e-6
 """Projection errors below this (60 dB) do not matter."""
-MEASURES = ("psnr", "ms_ssim", "bytes")
+MEASURES = ("psnr", "ms_ssim", "ssimulacra2", "bytes")
 PRIORS = Path(__file__).parents[1] / "weights" / "guess.json"
 _ESTIMATED_AT = [*range(0, QUALITIES, 4), QUALITIES - 1]
 """Qualities at which estimates are computed; linear in between."""
-_NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "bytes": 0.004}
+_NOISE = {"psnr": 0.02, "ms_ssim": 0.02, "ssimulacra2": 0.02, "bytes": 0.004}
 """Standard deviation of the error of interpolating between knots, in the units of the measure."""
 
 Curve = NDArray[np.float64]
@@ -76,8 +76,9 @@ class CurveEstimate:
         return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1], *self.ceilings])
 
     def of(self, measure: str) -> Curve:
-        """The curve of one of `MEASURES`."""
-        return {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "bytes": self.log_bytes}[measure]
+        """The curve of one of `MEASURES`; SSIMULACRA2 in dB is estimated as parallel to MS-SSIM in dB."""
+        curves = {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "ssimulacra2": self.ms_ssim, "bytes": self.log_bytes}
+        return curves[measure]
 
 
 def estimate_curves(sample: LatentSample, gains: NDArray[np.float32], pixels: int) -> CurveEstimate:

@@ -16,13 +16,15 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.encoder import Encoder
 from model.inference.latent_sample import LatentSample
-from model.inference.quantisation_pass import Quantised
-from model.metrics.ms_ssim import decibels
+from model.inference.quantisation_pass import Metric, Quantised
+from model.metrics import ms_ssim, ssimulacra2
 from model.rate_control.quality_search import Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
 
 TOLERANCE = 0.15
 """Largest accepted distance above a floor, in dB."""
+TOLERANCE_SSIMULACRA2 = 0.5
+"""The same for SSIMULACRA2, in points."""
 SLACK = 0.02
 """Largest accepted distance below a limit of size, as a share of the bytes."""
 SAMPLE = 256
@@ -54,6 +56,8 @@ class Targeting:
         self._gains = gains
         self._payload_size = payload_size
         self._floor = target.max_bpp is None
+        floors: dict[Metric, float | None] = {"ms_ssim": target.min_ms_ssim, "ssimulacra2": target.min_ssimulacra2}
+        self._also = [metric for metric, floor in floors.items() if floor is not None]
 
     def reach(self, encoder: Encoder, *, check: bool) -> list[Reached]:
         """Try qualities until each of the encoder's pictures meets the target within the tolerance.
@@ -81,7 +85,7 @@ class Targeting:
             members,
             [step / FRACTIONS for step in steps],
             check=check,
-            similarity=self._target.min_ms_ssim is not None,
+            also=self._also,
         )
 
     def _searches(self, encoder: Encoder) -> list[Search]:
@@ -99,8 +103,11 @@ class Targeting:
         if self._target.min_psnr is not None:
             assert quantised.psnr is not None
             return quantised.psnr
-        assert quantised.ms_ssim is not None
-        return decibels(quantised.ms_ssim)
+        if self._target.min_ms_ssim is not None:
+            assert quantised.ms_ssim is not None
+            return ms_ssim.decibels(quantised.ms_ssim)
+        assert quantised.ssimulacra2 is not None
+        return ssimulacra2.decibels(quantised.ssimulacra2)
 
 
 def search_for(
@@ -119,5 +126,10 @@ def search_for(
         return Search(ExpectedCurve(bare, "bytes", priors).given, size, False, SLACK)
     if target.min_psnr is not None:
         return Search(ExpectedCurve(bare, "psnr", priors).given, target.min_psnr, True, TOLERANCE)
-    assert target.min_ms_ssim is not None
-    return Search(ExpectedCurve(bare, "ms_ssim", priors).given, decibels(target.min_ms_ssim), True, TOLERANCE)
+    if target.min_ms_ssim is not None:
+        goal = ms_ssim.decibels(target.min_ms_ssim)
+        return Search(ExpectedCurve(bare, "ms_ssim", priors).given, goal, True, TOLERANCE)
+    assert target.min_ssimulacra2 is not None
+    goal = ssimulacra2.decibels(target.min_ssimulacra2)
+    tolerance = ssimulacra2.decibels(target.min_ssimulacra2 + TOLERANCE_SSIMULACRA2) - goal
+    return Search(ExpectedCurve(bare, "ssimulacra2", priors).given, goal, True, tolerance)

@@ -31,6 +31,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("payload_bytes", pa.int64(), nullable=False),
     pa.field("psnr", pa.float64()),  # dB, 8-bit RGB, of the decoder's output; null unless latent
     pa.field("ms_ssim", pa.float64()),  # 0..1, of the decoder's output; null where not measured or a side is too short
+    pa.field("ssimulacra2", pa.float64()),  # at most 100, of the decoder's output; null where not measured
     pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),

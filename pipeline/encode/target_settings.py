@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.core.errors import MaepressError
-from model.core.target import MaxBpp, MinMsSsim, MinPsnr, Quality, Target
+from model.core.target import MaxBpp, MinMsSsim, MinPsnr, MinSsimulacra2, Quality, Target
 
 DEFAULT_QUALITY = 40
 
@@ -23,6 +23,10 @@ class TargetSettings(BaseModel):
     )
     min_ms_ssim: MinMsSsim = Field(
         None, description="instead: MS-SSIM that each image must reach at least (161 pixels or more per side)"
+    )
+    min_ssimulacra2: MinSsimulacra2 = Field(
+        None,
+        description="instead: SSIMULACRA2 that each image must reach at least (90 is hard to tell from the source)",
     )
     max_bpp: MaxBpp = Field(None, description="instead: bits per pixel that each image may take at most")
 

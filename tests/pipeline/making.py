@@ -83,6 +83,7 @@ def compressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag:
         "payload": payload,
         "payload_bytes": len(payload),
         "psnr": latents.psnr,
+        "ssimulacra2": latents.ssimulacra2,
         "icc": picture.icc or None,
         "exif": picture.exif or None,
         "xmp": picture.xmp or None,

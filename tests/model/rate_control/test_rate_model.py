@@ -33,7 +33,7 @@ def test_with_more_contrast_the_same_error_costs_less_similarity() -> None:
     assert (loud.ms_ssim > quiet.ms_ssim + 10).all()
 
 
-@pytest.mark.parametrize(("measure", "off"), [("psnr", 0.4), ("ms_ssim", 0.4), ("bytes", 0.04)])
+@pytest.mark.parametrize(("measure", "off"), [("psnr", 0.4), ("ms_ssim", 0.4), ("ssimulacra2", 0.4), ("bytes", 0.04)])
 def test_expected_curves_rise_and_pass_near_measured_values(measure: str, off: float) -> None:
     expected = ExpectedCurve(estimated(decay=0.02), measure)
     before = expected.given({})

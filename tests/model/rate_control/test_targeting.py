@@ -13,9 +13,10 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.metrics.ms_ssim import decibels, ms_ssim
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from model.rate_control.quality_search import QUALITY_STEPS, Search
-from model.rate_control.targeting import SLACK, TOLERANCE
-from tests.conftest import photo_like
+from model.rate_control.targeting import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2
+from tests.conftest import photo_like, ssimulacra2_at
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,20 @@ def test_a_floor_of_ms_ssim_holds_for_the_decoders_picture_and_is_just_met(base:
             assert ms_ssim(picture.pixels, less.pixels) < 0.97
 
 
+@pytest.mark.parametrize("least", [45.0, 75.0])
+def test_a_floor_of_ssimulacra2_holds_for_the_decoders_picture_and_is_just_met(base: Codec, least: float) -> None:
+    for picture, latents in zip(pictures(), base.analyse(pictures(), Target(min_ssimulacra2=least)), strict=True):
+        (decoded,) = base.decompress([base.coder.encode(latents)])
+        measured = ssimulacra2(picture.pixels, decoded.pixels)
+        assert latents.met
+        assert measured == latents.ssimulacra2
+        assert measured >= least
+        if picture.width < 160:
+            continue  # for smaller ones it does not rise steadily
+        if measured > least + TOLERANCE_SSIMULACRA2 and latents.header.fine_quality > 0:  # a jump
+            assert ssimulacra2_at(base, picture, latents.header.fine_quality - 1 / FRACTIONS) < least
+
+
 @pytest.mark.parametrize("limit", [0.8, 2.5])
 def test_a_limit_of_bits_holds_for_the_whole_payload_and_is_nearly_reached(base: Codec, limit: float) -> None:
     for picture, latents in zip(pictures(), base.analyse(pictures(), Target(max_bpp=limit)), strict=True):
@@ -86,6 +101,8 @@ def test_an_unreachable_target_gives_the_nearest_result_and_an_error_says_so(bas
         base.compress([noise], Target(max_bpp=0.05))
     with pytest.raises(MaepressError, match=r"reaches at most 0\.\d+ MS-SSIM, not 0\.99999: ask for less"):
         base.compress([noise], Target(min_ms_ssim=0.99999))
+    with pytest.raises(MaepressError, match=r"reaches at most -?\d+\.\d\d SSIMULACRA2, not 99: ask for less"):
+        base.compress([noise], Target(min_ssimulacra2=99))
 
 
 def test_a_target_of_quality_is_that_quality(base: Codec) -> None:

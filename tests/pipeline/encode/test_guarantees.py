@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.bitstream.container import FRACTIONS
 from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target
 from model.metrics.ms_ssim import decibels, ms_ssim
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.schema import LATENT, MISSED
 from pipeline.encode import stages
 from pipeline.images.image_reader import Reading, read
 from pipeline.images.jpeg_xl import to_jpeg
 from pipeline.images.sandbox import Limits, Sandbox
 from pipeline.storage.open import open_store
+from tests.conftest import ssimulacra2_at
 from tests.pipeline.sources import encoded, mixed, photo, put_all
 
 pytestmark = pytest.mark.slow
@@ -29,7 +32,7 @@ KINDS = (
 )
 SIMPLE = ("odd/tiny.png", "flat.png", "column.png")
 """So few or so equal pixels that a quarter of a quality may change the PSNR by a third of a decibel."""
-FLOORS = (Target(min_psnr=38), Target(min_ms_ssim=0.98))
+FLOORS = (Target(min_psnr=38), Target(min_ms_ssim=0.98), Target(min_ssimulacra2=75))
 TARGETS = (*FLOORS, Target(max_bpp=1.0))
 Rows = dict[str, dict[str, Any]]
 
@@ -99,16 +102,20 @@ def test_every_compressed_image_meets_its_target_when_decoded(compressed: tuple[
             measured = ms_ssim(truth, picture.pixels)
             assert measured >= target.min_ms_ssim, key
             assert measured == pytest.approx(row["ms_ssim"], abs=1e-4)
+        if target.min_ssimulacra2 is not None:
+            score = ssimulacra2(truth, picture.pixels)
+            assert score >= target.min_ssimulacra2, key
+            assert score == pytest.approx(row["ssimulacra2"], abs=0.05)
         if target.max_bpp is not None:
             assert 8 * len(row["payload"]) <= target.max_bpp * row["width"] * row["height"], key
 
 
 @pytest.mark.parametrize("compressed", FLOORS, indirect=True, ids=Target.described)
 def test_floors_are_not_overshot(compressed: tuple[Target, Rows], codec: Codec) -> None:
-    """Within 0.15 dB above the floor, unless the lowest quality is above it already.
+    """Within 0.15 dB or 0.5 points above the floor, unless the lowest quality is above it already.
 
-    The MS-SSIM of pictures as small as these may leap over that: then the whole quality below must
-    miss the floor.
+    In pictures as small as these, MS-SSIM and SSIMULACRA2 may leap over that: then the quality below
+    must miss the floor.
     """
     target, rows = compressed
     demanding = {key: row for key, row in latents(rows).items() if key not in SIMPLE and row["quality"] > 0}
@@ -116,6 +123,9 @@ def test_floors_are_not_overshot(compressed: tuple[Target, Rows], codec: Codec) 
     for key, row in demanding.items():
         if target.min_psnr is not None:
             assert row["psnr"] <= target.min_psnr + 0.15, key
+        least = target.min_ssimulacra2
+        if least is not None and row["ssimulacra2"] > least + 0.5 and row["width"] >= 160:
+            assert ssimulacra2_at(codec, Picture(truth_of(key)), row["quality"] - 1 / FRACTIONS) < least, key
         if target.min_ms_ssim is not None and decibels(row["ms_ssim"]) > decibels(target.min_ms_ssim) + 0.15:
             truth = truth_of(key)
             (less,) = codec.decompress(codec.compress([Picture(truth)], ceil(row["quality"]) - 1))

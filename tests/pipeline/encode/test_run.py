@@ -235,6 +235,8 @@ def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path)
         ({"quality": 99}, "less than 64"),
         ({"quality": 40, "min_psnr": 38}, "--quality and --min-psnr exclude each other"),
         ({"min_ms_ssim": 1.5}, "less than 1"),
+        ({"min_ssimulacra2": 100}, "less than 100"),
+        ({"min_ssimulacra2": 80, "max_bpp": 1}, "--min-ssimulacra2 and --max-bpp exclude each other"),
         ({"actors": "5:2"}, "not MIN:MAX"),
         ({"actors": "0:2"}, "not MIN:MAX"),
         ({"actors": "many"}, "not MIN:MAX"),
