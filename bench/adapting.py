@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     points = Table("quality", "bpp before", "dB", "bpp after", "dB", title=f"{len(images)} images of TEST")
     for quality, old, new in zip(QUALITIES, *curves, strict=True):
         points.add_row(str(quality), f"{old[0]:.4f}", f"{old[1]:.2f}", f"{new[0]:.4f}", f"{new[1]:.2f}")
-    Console().print(table, points, f"BD-rate of the adapted model against {options.init}: {bd_rate(*curves):+.1f} %")
+    rate = bd_rate(curves[0], curves[1])
+    Console().print(table, points, f"BD-rate of the adapted model against {options.init}: {rate:+.1f} %")
     return 0
 
 

@@ -42,13 +42,14 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
         value, low, high = (duration(3600 * hours) for hours in (interval.value, interval.low, interval.high))
         return value, f"{low} to {high}"
 
+    metric = "SSIMULACRA2" if found.target.startswith("min_ssimulacra2") else "PSNR"
     shares = ", ".join(f"{status} {share:.0%}" for status, share in found.shares.items() if share)
     rows: list[tuple[Cell, ...]] = [
         ("source", f"{size(found.source_bytes)}, {found.objects:,} objects", None),
         ("images encoded for this", f"{found.sampled:,}", "all of them" if found.census else None),
         ("bytes by outcome", shares, None),
         ("archive", *of_bytes(found.stored_bytes)),
-        *((f"as {name}, same PSNR", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
+        *((f"as {name}, same {metric}", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
         ("saved", *of_bytes(found.saved_bytes)),
         ("work", *of_numbers(found.core_hours, "core-hours")),
         (f"time on {found.machine}", *of_hours(found.hours)),

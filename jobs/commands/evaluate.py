@@ -38,7 +38,7 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
 
 def _columns(found: "Evaluation") -> tuple[str, ...]:
     levels = sorted({floor.floor for floor in found.floors})
-    return ("", "BD-rate, PSNR", "MS-SSIM", *(f"saved at {level:g} dB" for level in levels))
+    return ("", "BD-rate, PSNR", "MS-SSIM", "SSIMULACRA2", *(f"saved at {level:g} dB" for level in levels))
 
 
 def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
@@ -49,8 +49,8 @@ def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
     for name in found.curves:
         delta = found.deltas.get(name)
         saved = [f"{floor.saved:.1%}" for floor in found.floors if floor.codec == name]
-        rates = (None, None) if delta is None else (signed(delta.of_mean), signed(delta.ms_ssim))
-        rows.append((name, *rates, *saved))
+        measured = (None,) * 3 if delta is None else (delta.of_mean, delta.ms_ssim, delta.ssimulacra2)
+        rows.append((name, *map(signed, measured), *saved))
     return rows
 
 

@@ -70,11 +70,11 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     ]
     if found.ratio is not None:
         rows.append(("archive", f"{size(found.shard_bytes)} in {found.shards:,} shards ({found.ratio:.1f}x)"))
-    psnr = found.psnr
-    if psnr["mean"] is not None and psnr["least"] is not None:
-        low, middle, high = (f"{psnr[name]:.1f}" for name in ("p5", "p50", "p95"))
-        spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
-        rows.append(("PSNR", f"{psnr['mean']:.1f} dB on average, {psnr['least']:.1f} at worst ({spread})"))
+    for name, unit, values in (("PSNR", " dB", found.psnr), ("SSIMULACRA2", "", found.ssimulacra2)):
+        if values["mean"] is not None and values["least"] is not None:
+            low, middle, high = (f"{values[at]:.1f}" for at in ("p5", "p50", "p95"))
+            spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
+            rows.append((name, f"{values['mean']:.1f}{unit} on average, {values['least']:.1f} at worst ({spread})"))
     kinds = (("kept because", found.kept), ("targets", found.targets), ("models", found.models))
     for name, counts in (*kinds, ("qualities", found.qualities), ("formats", found.formats)):
         if counts:

@@ -43,9 +43,10 @@ def _run(settings: "VerifySettings", output: Output) -> int:
 
 JOB: "Job[VerifySettings]" = Job(
     name="verify",
-    summary="check every payload, and decode a sample to its recorded PSNR",
+    summary="check every payload, and decode a sample to its recorded fidelity",
     about="Reads and checks every payload of an archive (checksum, header, hash of unchanged sources), and decodes a "
-    "sample. With --source, the sample's PSNR is measured again. The exit status is 1 if any check fails.",
+    "sample. With --source, the sample's PSNR and SSIMULACRA2 are measured again. The exit status is 1 if any check "
+    "fails.",
     example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
     settings=_settings,
     run=_run,

@@ -19,6 +19,8 @@ import torch
 
 from model.codec import Codec
 from model.core.target import Target
+from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import Loaded, analyse, compress, load
@@ -54,7 +56,7 @@ class EncodedObject:
         pixels: width times height; 0 if it was rejected.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.
-        others: bytes as each of `COMPARED` at that PSNR; None if it was not compared.
+        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it was not compared.
     """
 
     size: int
@@ -80,7 +82,8 @@ class EstimateResult:
         shares: share of the source's bytes by outcome: latent, jxl, original, rejected.
         stored_bytes: bytes of the archive.
         saved_bytes: bytes saved.
-        rival_bytes: bytes as WebP and AVIF at the same PSNR, by name; estimated from fewer objects.
+        rival_bytes: bytes as WebP and AVIF at the same PSNR (or SSIMULACRA2, if that is the floor), by name; estimated
+            from fewer objects.
         core_hours: core-hours to encode everything, on cores like this machine's.
         hours: hours with the machines asked for.
         cost: dollars for machines and requests, once.
@@ -276,7 +279,8 @@ def encode_object(
     sizes = None
     picture = loaded.reading.picture
     if others and row["status"] == "latent" and picture is not None:
-        found = [bytes_at(other, picture.pixels, row["psnr"]) for other in others]
+        equal = (row["psnr"], psnr) if target.min_ssimulacra2 is None else (row["ssimulacra2"], ssimulacra2)
+        found = [bytes_at(other, picture.pixels, *equal) for other in others]
         sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
     elif others:
         sizes = (entry.size,) * len(others)  # a kept source would be kept beside them, too

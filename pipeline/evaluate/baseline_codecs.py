@@ -12,6 +12,8 @@ from model.metrics.psnr import psnr
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 
 Encode = Callable[[Pixels, int], bytes]
+Metric = Callable[[Pixels, Pixels], float]
+"""Fidelity of a decoded picture (second) to the original (first); rises with the quality."""
 BEST = 100
 """The highest quality of all four."""
 
@@ -111,45 +113,49 @@ BASELINE_CODECS = (JPEG, WEBP, AVIF, JPEG_XL)
 
 
 class Ladder:
-    """One picture encoded by one codec: the sizes and PSNRs measured so far serve the searches that follow."""
+    """One picture encoded by one codec: the sizes and fidelities measured so far serve the searches that follow."""
 
-    def __init__(self, codec: BaselineCodec, pixels: Pixels) -> None:
-        """Args: pixels: uint8 `[H, W, 3]` or `[H, W, 1]`."""
-        self._codec, self._pixels = codec, to_rgb(pixels)
+    def __init__(self, codec: BaselineCodec, pixels: Pixels, metric: Metric = psnr) -> None:
+        """Start without measurements.
+
+        Args:
+            codec: encodes the picture.
+            pixels: uint8 `[H, W, 3]` or `[H, W, 1]`.
+            metric: the fidelity to which the floors of `smallest` apply.
+        """
+        self._codec, self._pixels, self._metric = codec, to_rgb(pixels), metric
         self._known: dict[int, tuple[int, float]] = {}
 
     def point(self, quality: int) -> Point:
         """Measure a point of the curve."""
         point = self._codec.measure(self._pixels, quality)
-        self._known[quality] = (round(point.bpp * self._pixels.shape[0] * self._pixels.shape[1] / 8), point.psnr)
+        if self._metric is psnr:
+            self._known[quality] = (round(point.bpp * self._pixels.shape[0] * self._pixels.shape[1] / 8), point.psnr)
         return point
 
     def smallest(self, floor: float) -> int | None:
-        """Bytes of the smallest file that reaches a PSNR in dB, to one unit of quality; None if none does."""
-        found = _search(self._codec.encode, self._codec, self._pixels, self._known, floor)
+        """Bytes of the smallest file that reaches a floor, to one unit of quality; None if none does."""
+        found = self._search(self._codec.encode, self._known, floor)
         if found is None and self._codec.encode_full is not None:
-            found = _search(self._codec.encode_full, self._codec, self._pixels, {}, floor)
+            found = self._search(self._codec.encode_full, {}, floor)
         return found
 
+    def _search(self, encode: Encode, known: dict[int, tuple[int, float]], floor: float) -> int | None:
+        """Bisect over quality, with which fidelity rises (up to noise).
 
-def bytes_at(codec: BaselineCodec, pixels: Pixels, floor: float) -> int | None:
-    """Bytes of the smallest file that reaches a PSNR in dB; None if none does."""
-    return Ladder(codec, pixels).smallest(floor)
+        `known` maps quality to bytes and fidelity; it narrows the search, and each new trial is added to it.
+        """
+        high = min((quality for quality, (_, reached) in known.items() if reached >= floor), default=BEST + 1)
+        low = max((quality for quality, (_, reached) in known.items() if reached < floor and quality < high), default=0)
+        while high - low > 1:
+            quality = (low + high) // 2
+            if quality not in known:
+                data = encode(self._pixels, quality)
+                known[quality] = (len(data), self._metric(self._pixels, self._codec.decode(data)))
+            low, high = (low, quality) if known[quality][1] >= floor else (quality, high)
+        return known[high][0] if high <= BEST else None
 
 
-def _search(
-    encode: Encode, codec: BaselineCodec, pixels: Pixels, known: dict[int, tuple[int, float]], floor: float
-) -> int | None:
-    """Bisect over quality, with which PSNR rises (up to noise).
-
-    `known` maps quality to bytes and PSNR; it narrows the search, and each new trial is added to it.
-    """
-    high = min((quality for quality, (_, reached) in known.items() if reached >= floor), default=BEST + 1)
-    low = max((quality for quality, (_, reached) in known.items() if reached < floor and quality < high), default=0)
-    while high - low > 1:
-        quality = (low + high) // 2
-        if quality not in known:
-            data = encode(pixels, quality)
-            known[quality] = (len(data), psnr(pixels, codec.decode(data)))
-        low, high = (low, quality) if known[quality][1] >= floor else (quality, high)
-    return known[high][0] if high <= BEST else None
+def bytes_at(codec: BaselineCodec, pixels: Pixels, floor: float, metric: Metric = psnr) -> int | None:
+    """Bytes of the smallest file that reaches a floor of fidelity, by default a PSNR in dB; None if none does."""
+    return Ladder(codec, pixels, metric).smallest(floor)

@@ -5,6 +5,7 @@ Bjontegaard's cubic polynomial oscillates with more than four points), and the d
 of fidelity that both curves cover. Bjontegaard, "Calculation of average PSNR differences between RD-curves", 2001.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,28 +13,34 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 Curve = Sequence[tuple[float, float]]
-"""Points (rate in bits per pixel, fidelity in dB), in any order."""
+"""Points (rate in bits per pixel, fidelity in dB or points), in any order."""
+EVERYWHERE = (-math.inf, math.inf)
 
 
-def bd_rate(anchor: Curve, test: Curve) -> float:
+def bd_rate(anchor: Curve, test: Curve, within: tuple[float, float] = EVERYWHERE) -> float:
     """Difference in rate of `test` from `anchor` at equal fidelity, in percent; negative if `test` is better.
+
+    Args:
+        anchor: the curve to compare with.
+        test: the curve to compare.
+        within: range of fidelity that counts, as far as both curves cover it.
 
     Raises:
         ValueError: when a curve has fewer than two distinct points, or the two share no range of fidelity.
     """
-    (low, high), curves = common_range(anchor, test), (_log_rate(anchor), _log_rate(test))
+    (low, high), curves = common_range(anchor, test, within), (_log_rate(anchor), _log_rate(test))
     means = [float(curve.integrate(low, high)) / (high - low) for curve in curves]
     return float(100 * np.expm1(means[1] - means[0]))
 
 
-def common_range(anchor: Curve, test: Curve) -> tuple[float, float]:
-    """Lowest and highest fidelity that both curves cover.
+def common_range(anchor: Curve, test: Curve, within: tuple[float, float] = EVERYWHERE) -> tuple[float, float]:
+    """Lowest and highest fidelity within a range that both curves cover.
 
     Raises:
         ValueError: when there is none.
     """
     fidelities = [[fidelity for _, fidelity in curve] for curve in (anchor, test)]
-    low, high = max(map(min, fidelities)), min(map(max, fidelities))
+    low, high = max(within[0], *map(min, fidelities)), min(within[1], *map(max, fidelities))
     if low >= high:
         raise ValueError(
             f"the curves share no range of fidelity (one begins at {low:.2f}, the other ends at {high:.2f})"

@@ -7,12 +7,15 @@ from typing import TypeVar
 import numpy as np
 
 from model.metrics.ms_ssim import decibels
-from pipeline.evaluate.bd_rate import Curve, average, bd_rate, common_range
+from pipeline.evaluate.bd_rate import EVERYWHERE, Curve, average, bd_rate, common_range
 from pipeline.evaluate.points import Point
 
 Image = TypeVar("Image")
 Points = Mapping[str, Sequence[Sequence[Point]]]
 """Codec name to the curve of each image; all curves of a codec are at the same qualities."""
+
+SSIMULACRA2_RANGE = (30.0, 90.0)
+"""Range of SSIMULACRA2, from low to visually lossless, that counts for its BD-rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Delta:
         of_mean: BD-rate of the mean curves, by PSNR.
         by_image: mean of the images' BD-rates, by PSNR; None if their curves are unknown or share no range.
         ms_ssim: BD-rate of the mean curves, by MS-SSIM in decibels; None if it was not measured.
+        ssimulacra2: BD-rate of the mean curves, by SSIMULACRA2 within `SSIMULACRA2_RANGE`; None if it was not measured.
         from_db: lowest PSNR in dB that both mean curves cover.
         to_db: highest PSNR in dB that both mean curves cover.
     """
@@ -30,6 +34,7 @@ class Delta:
     of_mean: float
     by_image: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
     from_db: float
     to_db: float
 
@@ -46,14 +51,26 @@ def similarity_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
     return [(p.bpp, decibels(p.ms_ssim or 0.0)) for p in points]
 
 
+def ssimulacra2_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Points (rate, SSIMULACRA2); empty if any point has no SSIMULACRA2."""
+    known = [(p.bpp, p.ssimulacra2) for p in points if p.ssimulacra2 is not None]
+    return known if len(known) == len(points) else []
+
+
 def mean_curve(images: Sequence[Sequence[Point]]) -> list[Point]:
-    """Pointwise mean over images, as published curves are averaged; MS-SSIM over the images that have it."""
+    """Pointwise mean over images, as published curves are averaged; other metrics over the images that have them."""
     rates = average([psnr_curve(image) for image in images])
     means = []
     for i, (bpp, psnr) in enumerate(rates):
-        known = [s for image in images if (s := image[i].ms_ssim) is not None]
-        means.append(Point(images[0][i].quality, bpp, psnr, float(np.mean(known)) if known else None))
+        points = [image[i] for image in images]
+        similarity, score = _mean([p.ms_ssim for p in points]), _mean([p.ssimulacra2 for p in points])
+        means.append(Point(points[0].quality, bpp, psnr, similarity, score))
     return means
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> dict[str, Delta]:
@@ -75,14 +92,17 @@ def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> 
         if rate is None:
             continue
         low, high = common_range(psnr_curve(mean), psnr_curve(own))
-        found[name] = Delta(rate, _by_image(points.get(name, ()), points[ours]), _similar(mean, own), low, high)
+        by_image = _by_image(points.get(name, ()), points[ours])
+        similarity = _where_known(similarity_curve(mean), similarity_curve(own))
+        score = _where_known(ssimulacra2_curve(mean), ssimulacra2_curve(own), SSIMULACRA2_RANGE)
+        found[name] = Delta(rate, by_image, similarity, score, low, high)
     return found
 
 
-def delta(anchor: Curve, test: Curve) -> float | None:
+def delta(anchor: Curve, test: Curve, within: tuple[float, float] = EVERYWHERE) -> float | None:
     """`bd_rate`, or None if the curves share no range of fidelity."""
     try:
-        return bd_rate(anchor, test)
+        return bd_rate(anchor, test, within)
     except ValueError:
         return None
 
@@ -95,6 +115,5 @@ def _by_image(theirs: Sequence[Sequence[Point]], ours: Sequence[Sequence[Point]]
     return float(np.mean(known)) if known else None
 
 
-def _similar(theirs: Sequence[Point], ours: Sequence[Point]) -> float | None:
-    anchor, test = similarity_curve(theirs), similarity_curve(ours)
-    return delta(anchor, test) if anchor and test else None
+def _where_known(anchor: Curve, test: Curve, within: tuple[float, float] = EVERYWHERE) -> float | None:
+    return delta(anchor, test, within) if anchor and test else None

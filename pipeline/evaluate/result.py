@@ -109,12 +109,12 @@ class Evaluation:
     def points_csv(self) -> str:
         """CSV with a row for each point of each image."""
         rows = [
-            (name, image.key, point.quality, point.bpp, point.psnr, point.ms_ssim)
+            (name, image.key, point.quality, point.bpp, point.psnr, point.ms_ssim, point.ssimulacra2)
             for image in self.measured
             for name, points in image.points.items()
             for point in points
         ]
-        return _csv(("codec", "key", "quality", "bpp", "psnr", "ms_ssim"), rows)
+        return _csv(("codec", "key", "quality", "bpp", "psnr", "ms_ssim", "ssimulacra2"), rows)
 
     def floors_csv(self) -> str:
         """CSV with a row for the bytes of each image at each floor; empty where no file reaches the floor."""

@@ -39,6 +39,12 @@ SELECT count(*) AS measured, count(*) FILTER (WHERE psnr = CAST('Infinity' AS DO
        approx_percentile_cont(psnr, 0.95) FILTER (WHERE psnr < CAST('Infinity' AS DOUBLE)) AS p95
 FROM images WHERE psnr IS NOT NULL"""
 
+_SSIMULACRA2 = """
+SELECT count(*) AS measured, avg(ssimulacra2) AS mean, min(ssimulacra2) AS least,
+       approx_percentile_cont(ssimulacra2, 0.05) AS p5, approx_percentile_cont(ssimulacra2, 0.5) AS p50,
+       approx_percentile_cont(ssimulacra2, 0.95) AS p95
+FROM images WHERE ssimulacra2 IS NOT NULL"""
+
 
 _MOST_RUNS = 20
 
@@ -81,6 +87,8 @@ class ArchiveStatus:
         psnr: of compressed images, in dB: mean, least, p5, p50, p95 (approximate). `measured`
             counts the values, and `exact` the images that decode without any difference, which the
             other numbers leave out. Values are None where nothing was measured.
+        ssimulacra2: of the compressed images with this measurement: measured, mean, least, p5, p50, p95
+            (approximate).
         models: rows by model.
         targets: compressed rows by target.
         qualities: rows by quality.
@@ -104,6 +112,7 @@ class ArchiveStatus:
     shards: int
     pixels: int
     psnr: dict[str, float | None]
+    ssimulacra2: dict[str, float | None]
     models: dict[str, int]
     targets: dict[str, int]
     qualities: dict[float, int]
@@ -136,6 +145,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     query = QueryBuilder().register("images", table)
     (totals,) = _select(query, _TOTALS)
     (psnr,) = _select(query, _PSNR)
+    (ssimulacra2,) = _select(query, _SSIMULACRA2)
     rejections = Counter(open_rejections(archive).values())
     return ArchiveStatus(
         archive=archive.url,
@@ -145,6 +155,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         shard_bytes=sum(shard.size for shard in files),
         shards=len(files),
         psnr=psnr,
+        ssimulacra2=ssimulacra2,
         models=_counts(query, "model"),
         targets=_counts(query, "target", "status = 'latent'"),
         qualities=_counts(query, "quality"),

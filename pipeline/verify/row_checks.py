@@ -10,6 +10,7 @@ from model.bitstream.container import Colour
 from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.images.image_reader import Reading
@@ -18,6 +19,8 @@ from pipeline.images.sandbox import READING, TRANSCODING, shared
 PSNR_TOLERANCE = 0.05
 """dB by which a repeated measurement may differ: another device rounds a few pixels the other
 way."""
+SSIMULACRA2_TOLERANCE = 0.1
+"""The same for SSIMULACRA2, in points."""
 
 
 def problem_with(row: Row, models: Collection[str]) -> str | None:
@@ -78,11 +81,11 @@ def problem_with_picture(row: Row, picture: Picture) -> str | None:
     return None
 
 
-def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
-    """Compare a decoded picture with its source: the PSNR must be the row's, the alpha plane equal.
+def problem_with_fidelity(row: Row, picture: Picture, source: bytes) -> str | None:
+    """Compare a decoded picture with its source: PSNR and SSIMULACRA2 must be the row's, the alpha plane equal.
 
     Args:
-        row: with key, width, height, psnr and source_sha256.
+        row: with key, width, height, psnr, ssimulacra2 and source_sha256.
         picture: the row's, decoded.
         source: the source's bytes.
     """
@@ -96,6 +99,10 @@ def problem_with_psnr(row: Row, picture: Picture, source: bytes) -> str | None:
     measured, said = psnr(reading.picture.pixels, picture.pixels), row["psnr"]
     if said is None or not (measured == said or abs(measured - said) <= PSNR_TOLERANCE):
         return f"its PSNR is {measured:.2f} dB, its row says {'nothing' if said is None else f'{said:.2f} dB'}"
+    if (claimed := row["ssimulacra2"]) is not None:
+        score = ssimulacra2(reading.picture.pixels, picture.pixels)
+        if not abs(score - claimed) <= SSIMULACRA2_TOLERANCE:
+            return f"its SSIMULACRA2 is {score:.2f}, its row says {claimed:.2f}"
     alpha, decoded = reading.picture.alpha, picture.alpha
     if alpha is None and decoded is None:
         return None

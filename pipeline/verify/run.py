@@ -34,7 +34,7 @@ from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Fetched, Store, open_source
-from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr
+from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
 
 __all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
@@ -67,7 +67,7 @@ class VerifyResult:
         originals: rows that hold their source byte for byte.
         payload_bytes: bytes of the payloads.
         decoded: sampled images that were decoded.
-        compared: decoded images whose PSNR was measured against the source again.
+        compared: decoded images whose fidelity was measured against the source again.
         changed: decoded images not compared, because their source is gone or has changed since.
         failed: number of problems.
         problems: the first of them.
@@ -235,7 +235,7 @@ class _SampleDecoder:
             if self._source is not None and problem is None:
                 (got,) = self._source.fetch([row["key"]])
                 if isinstance(got, Fetched) and got.etag == row["etag"]:
-                    counts, problem = ("decoded", "compared"), problem_with_psnr(row, picture, got.data)
+                    counts, problem = ("decoded", "compared"), problem_with_fidelity(row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
             yield item_rows(_Finding(row["key"], counts, pixels=pixels, problem=problem))

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,10 +17,10 @@ from PIL import Image
 from jobs.web.report.plot import Line, svg
 from jobs.web.shared import GAP, MINUS, percent, templates, text_of
 from jobs.web.shared import HERE as WEB
-from pipeline.evaluate.curves import delta, psnr_curve, similarity_curve
+from pipeline.evaluate.curves import delta, psnr_curve, similarity_curve, ssimulacra2_curve
 from pipeline.evaluate.examples import View
 from pipeline.evaluate.measurement import OURS, MeasuredImage
-from pipeline.evaluate.points import Pixels
+from pipeline.evaluate.points import Pixels, Point
 from pipeline.evaluate.result import Evaluation, Floor
 from pipeline.monitoring.formatting import duration
 
@@ -83,11 +83,17 @@ def _plots(found: Evaluation) -> Iterator[Markup]:
     for label, unit, curve in (
         ("PSNR, dB", "dB", psnr_curve),
         (f"MS-SSIM, {MINUS}10 log₁₀(1 {MINUS} x) dB", "dB of MS-SSIM", similarity_curve),
+        ("SSIMULACRA2", "points of SSIMULACRA2", _positive_scores),
     ):
         drawn = [Line(name, marks[name], curve(points), measured) for name, points, measured in curves]
         drawn = [line for line in drawn if line.points]
         if drawn and drawn[0].name == OURS:
             yield svg(drawn, label, unit)
+
+
+def _positive_scores(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Points (rate, SSIMULACRA2); negative scores, which no one would choose, would flatten the plot."""
+    return [point for point in ssimulacra2_curve(points) if point[1] > 0]
 
 
 def _floors(found: Evaluation) -> Iterator[tuple[float, list[Floor], float]]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.metrics.ms_ssim import decibels
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.evaluate.bd_rate import average, bd_rate, common_range, rate_at
 from pipeline.evaluate.points import compare
 
@@ -41,6 +42,15 @@ def test_only_the_common_range_counts() -> None:
     assert bd_rate(line, half) == pytest.approx(-50)
 
 
+def test_only_the_range_that_is_asked_for_counts() -> None:
+    line = [(2.0 ** (d / 6), float(d)) for d in range(20, 81)]
+    better_low = [(rate * (0.25 if d < 40 else 0.5), d) for rate, d in line]
+    assert bd_rate(line, better_low, (45.0, 70.0)) == pytest.approx(-50)
+    assert bd_rate(line, better_low) < -55
+    with pytest.raises(ValueError, match="no range"):
+        bd_rate(line, better_low, (80.0, 90.0))
+
+
 def test_a_crossing_weighs_both_sides() -> None:
     line = [(2.0 ** (d / 6), float(d)) for d in range(30, 41)]
     steeper = [(2.0 ** (35 / 6 + (d - 35) / 3), float(d)) for d in range(30, 41)]
@@ -64,7 +74,9 @@ def test_fidelity_is_of_8_bit_images_and_rate_of_the_whole_file() -> None:
     assert point.bpp == pytest.approx(8000 / (200 * 170))
     assert point.psnr == pytest.approx(20 * np.log10(255))
     assert point.ms_ssim is not None and 0.999 < point.ms_ssim < 1
+    assert point.ssimulacra2 == ssimulacra2(original, original - 1)
     assert compare(40, 1000, original[:100], original[:100]).ms_ssim is None
+    assert compare(40, 1000, original[:100], original[:100]).ssimulacra2 == 100
     assert decibels(0.99) == pytest.approx(20)
 
 

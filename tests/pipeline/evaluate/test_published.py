@@ -29,7 +29,7 @@ def test_published_curves_rise(name: str) -> None:
 
 def test_a_codec_without_a_common_range_has_no_bd_rate() -> None:
     def line(factor: float, base: float) -> list[Point]:
-        return [Point(i, factor * 2**i, base + 3 * i, 0.9 + i / 100) for i in range(4)]
+        return [Point(i, factor * 2**i, base + 3 * i, 0.9 + i / 100, 20.0 + 30 * i) for i in range(4)]
 
     points = {"ours": [line(0.5, 30.0), line(0.25, 30.0)], "other": [line(1.0, 30.0)] * 2, "far": [line(1.0, 60.0)] * 2}
     found = deltas("ours", points, {"published": [p for p in line(0.75, 30.0)]})
@@ -38,4 +38,5 @@ def test_a_codec_without_a_common_range_has_no_bd_rate() -> None:
     assert found["other"].by_image == pytest.approx(-62.5)
     assert found["published"].of_mean == pytest.approx(-50)
     assert found["published"].by_image is None
-    assert mean_curve(points["ours"])[0] == Point(0, 0.375, 30.0, pytest.approx(0.9))  # type: ignore[arg-type]
+    assert found["other"].ssimulacra2 == pytest.approx(-62.5)
+    assert mean_curve(points["ours"])[0] == Point(0, 0.375, 30.0, pytest.approx(0.9), 20.0)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ def strict(value: object) -> object:
 def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None:
     archive = Archive.create(place)
     rows = [compressed(tiny_codec, f"{i}.png", image_file("PNG", seed=i), quality=20 + i % 2) for i in range(6)]
+    rows[0]["ssimulacra2"], rows[1]["ssimulacra2"] = 70.0, 81.0
     exact = original("exact") | {"status": LATENT, "model": "0" * 16, "quality": 63, "psnr": math.inf}
     rejections = [Rejection(key, "e", "read", "broken") for key in ("r1", "r2")]
     add(archive, rows, run="one", rejections=rejections)
@@ -42,6 +43,8 @@ def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None
     assert found.psnr["mean"] == pytest.approx(sum(measured) / 6) and found.psnr["least"] == min(measured)
     assert found.psnr["exact"] == 1 and found.psnr["measured"] == 7
     assert min(measured) <= float(found.psnr["p50"] or 0) <= max(measured)
+    assert found.ssimulacra2["measured"] == 2
+    assert found.ssimulacra2["least"] == 70 and found.ssimulacra2["mean"] == pytest.approx(75.5)
     assert found.rejections == {"read: broken": 2} and found.rejected == 2
     assert [(v.version, v.run, v.rows) for v in found.versions] == [(2, "two", 2), (1, "one", 6), (0, None, None)]
     assert abs(found.versions[0].time - datetime.now(UTC)) < timedelta(minutes=5)
@@ -52,7 +55,7 @@ def test_an_empty_archive_has_a_status(place: str) -> None:
     Archive.create(place)
     found = status(StatusSettings(archive=place, versions=0))
     assert (found.rows, found.source_bytes, found.pixels, found.ratio, found.versions) == (0, 0, 0, None, ())
-    assert found.psnr["mean"] is None
+    assert found.psnr["mean"] is None and found.ssimulacra2["mean"] is None
     strict(found.to_dict())
 
 

@@ -11,9 +11,11 @@ import pytest
 from model.codec import Codec
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.archive import Archive
+from pipeline.images.image_reader import Reading, read
 from pipeline.storage.open import StorageError, open_store
-from pipeline.verify.row_checks import problem_with, problem_with_picture, problem_with_psnr
+from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
@@ -112,25 +114,30 @@ def test_what_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
         verify(VerifySettings(archive=archive.url, source=str(tmp_path / "b")), quiet=True)
 
 
-def test_a_psnr_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(tiny_codec: Codec) -> None:
+def test_a_fidelity_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(tiny_codec: Codec) -> None:
     source = image_file("PNG", seed=3)
     row = compressed(tiny_codec, "k", source)
     (picture,) = tiny_codec.decompress([row["payload"]])
-    assert problem_with_psnr(row, picture, source) is None
-    assert problem_with_psnr(row | {"psnr": row["psnr"] + 0.04}, picture, source) is None
-    assert "row says" in str(problem_with_psnr(row | {"psnr": row["psnr"] + 0.06}, picture, source))
-    assert "row says nothing" in str(problem_with_psnr(row | {"psnr": None}, picture, source))
-    assert "not those that were compressed" in str(problem_with_psnr(row, picture, image_file("PNG", seed=4)))
+    assert problem_with_fidelity(row, picture, source) is None
+    assert problem_with_fidelity(row | {"psnr": row["psnr"] + 0.04}, picture, source) is None
+    assert "row says" in str(problem_with_fidelity(row | {"psnr": row["psnr"] + 0.06}, picture, source))
+    assert "row says nothing" in str(problem_with_fidelity(row | {"psnr": None}, picture, source))
+    reading = read(source)
+    assert isinstance(reading, Reading) and reading.picture is not None
+    score = ssimulacra2(reading.picture.pixels, picture.pixels)
+    assert problem_with_fidelity(row | {"ssimulacra2": score + 0.09}, picture, source) is None
+    assert "its SSIMULACRA2 is" in str(problem_with_fidelity(row | {"ssimulacra2": score + 0.11}, picture, source))
+    assert "not those that were compressed" in str(problem_with_fidelity(row, picture, image_file("PNG", seed=4)))
 
 
 def test_alpha_that_differs_in_one_pixel_is_a_problem(tiny_codec: Codec) -> None:
     source = image_file("PNG", "RGBA", seed=3)
     row = compressed(tiny_codec, "k", source)
     (picture,) = tiny_codec.decompress([row["payload"]])
-    assert picture.alpha is not None and problem_with_psnr(row, picture, source) is None
+    assert picture.alpha is not None and problem_with_fidelity(row, picture, source) is None
     alpha = picture.alpha.copy()
     alpha[0, 0] ^= 1
-    assert "alpha" in str(problem_with_psnr(row, Picture(picture.pixels, alpha), source))
+    assert "alpha" in str(problem_with_fidelity(row, Picture(picture.pixels, alpha), source))
 
 
 def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec) -> None:
