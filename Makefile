@@ -53,7 +53,7 @@ bench-pipeline: $(READY)  ## the pipeline's speed against the sum of its stages
 bench-plan: $(READY)  ## planning of 10^5 to 10^7 keys: time and memory per key
 	@$(BIN)/python -m bench.plan
 
-bench-rd: $(READY)  ## rate and distortion against JPEG, WebP, AVIF, JPEG XL and published codecs
+bench-rd: $(READY)  ## BD-rates against JPEG, WebP, AVIF, JPEG XL and published codecs, by four metrics
 	@$(BIN)/python -m bench.rd
 
 bench-speed: $(READY)  ## encode and decode speed beside JPEG, WebP, AVIF and JPEG XL; work and memory

@@ -16,6 +16,7 @@ STYLES = {
     "JPEG 4:2:0": ("#8c8c8c", "-"),
     "WebP m4": ("#c98a2b", "-"),
     "AVIF s6": ("#7a5ba6", "-"),
+    "AVIF s6 psnr": ("#7a5ba6", "-."),
     "JPEG XL e7": ("#a65b83", "-"),
     "bmshj2018-hyperprior": ("#5b9bd5", "--"),
     "mbt2018-mean": ("#2f75b5", "--"),

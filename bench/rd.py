@@ -2,9 +2,10 @@
 
     python -m bench.rd --model DIR --images DIR --out DIR
 
-Prints BD-rates and the model's curve; writes `rd.json` (every point of every image) and `rd.png`. PSNR and MS-SSIM are
-measured on 8-bit RGB, image by image, and averaged. Published curves are shown if the images are Kodak's 24.
-`maepress evaluate` measures the same; this command keeps the other codecs' points between runs.
+Prints BD-rates and the model's curve; writes `rd.json` (every point of every image) and `rd.png`. PSNR, MS-SSIM,
+SSIMULACRA2 and butteraugli's 3-norm (if `butteraugli_main` of Debian's `libjxl-devtools` is installed) are measured on
+8-bit RGB, image by image, and averaged. Published curves are shown if the images are Kodak's 24. `maepress evaluate`
+measures the same without butteraugli; this command keeps the other codecs' points between runs.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +24,33 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.butteraugli import PROGRAM
 from bench.cache import Cache
 from bench.plot import draw
+from bench.rd_points import METRICS, RdPoint, bd_rates, mean, measure
 from model.codec import Codec
 from model.core.config import QUALITIES
 from model.core.errors import MaepressError
-from pipeline.evaluate.baseline_codecs import BASELINE_CODECS
+from model.core.picture import Picture
+from pipeline.evaluate.baseline_codecs import AVIF, BASELINE_CODECS, pillow
 from pipeline.evaluate.curves import Delta, deltas, mean_curve, psnr_curve
-from pipeline.evaluate.measurement import OURS, round_trip
-from pipeline.evaluate.points import Pixels, Point
+from pipeline.evaluate.measurement import OURS
+from pipeline.evaluate.points import Pixels
 from pipeline.evaluate.published import digest, published_for
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) / "kodak"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-Measure = Callable[[Pixels, int], Point]
-Points = dict[str, list[list[Point]]]
+AVIF_FOR_PSNR = replace(
+    AVIF,
+    name="AVIF s6 psnr",
+    encode=pillow("AVIF", speed=6, max_threads=1, advanced={"tune": "psnr"}),
+    encode_full=None,
+)
+"""libavif's default tunes for what people see."""
+COMPARED = (*BASELINE_CODECS, AVIF_FOR_PSNR)
+Measure = Callable[[Pixels, int], RdPoint]
+Points = dict[str, list[list[RdPoint]]]
 """Codec name to the curve of each image."""
 
 
@@ -56,26 +69,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     qualities = sorted({round(q) for q in np.linspace(0, QUALITIES - 1, options.points)})
-    points = {OURS: _measure(OURS, images, qualities, lambda pixels, q: round_trip(codec, pixels, q)[0])} | _baselines(
-        images
-    )
+    measured = {OURS: _measure(OURS, images, qualities, lambda pixels, q: _ours(codec, pixels, q))} | _baselines(images)
+    points = {name: [[p.point for p in image] for image in of_images] for name, of_images in measured.items()}
     published = published_for(map(digest, images))
     others = published.curves if published else {}
 
     curves = {name: psnr_curve(mean_curve(points[name])) for name in points}
     curves |= {name: psnr_curve(curve) for name, curve in others.items()}
     rates = deltas(OURS, points, others)
+    means = {name: mean(of_images) for name, of_images in measured.items()}
+    by_metric = {name: bd_rates(theirs, means[OURS]) for name, theirs in means.items() if name != OURS}
     options.out.mkdir(parents=True, exist_ok=True)
     report = {
         "model": codec.fingerprint,
         "images": [f.name for f in files],
-        "bd_rate": {name: asdict(rate) for name, rate in rates.items()},
+        "bd_rate": {name: asdict(rate) | by_metric.get(name, {}) for name, rate in rates.items()},
         "curves": curves,
-        "points": {name: [[asdict(p) for p in image] for image in points[name]] for name in points},
+        "points": {name: [[p.to_dict() for p in image] for image in measured[name]] for name in measured},
     }
     (options.out / "rd.json").write_text(json.dumps(report, indent=1) + "\n")
     draw(curves, OURS, f"{len(files)} images, model {codec.fingerprint}", options.out / "rd.png")
-    _print(codec.fingerprint, points[OURS], rates)
+    _print(f"model {codec.fingerprint}, mean of {len(images)} images", means[OURS], rates, by_metric)
+    if PROGRAM is None:
+        print("\nbutteraugli_main is not installed (Debian: libjxl-devtools): butteraugli was not measured")
     print(f"\nwrote {options.out / 'rd.json'} and {options.out / 'rd.png'}")
     return 0
 
@@ -91,40 +107,52 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _measure(name: str, images: list[Pixels], qualities: Sequence[int], measure: Measure) -> list[list[Point]]:
+def _measure(name: str, images: list[Pixels], qualities: Sequence[int], measure: Measure) -> list[list[RdPoint]]:
     steps = track(images, description=f"{name:12}", console=Console(stderr=True))
     return [[measure(pixels, quality) for quality in qualities] for pixels in steps]
 
 
+def _ours(codec: Codec, pixels: Pixels, quality: int) -> RdPoint:
+    (payload,) = codec.compress([Picture(pixels)], quality)
+    (decoded,) = codec.decompress([payload])
+    return measure(quality, len(payload), pixels, decoded.pixels)
+
+
 def _baselines(images: list[Pixels]) -> Points:
     cache, points = Cache(), {}
-    for other in BASELINE_CODECS:
-        measure: Measure = lambda pixels, q, other=other: cache.measure(other, pixels, q)  # type: ignore[misc] # noqa: E731
-        points[other.name] = _measure(other.name, images, other.qualities, measure)
+    for other in COMPARED:
+        points[other.name] = _measure(other.name, images, other.qualities, partial(cache.measure, other))
         cache.save()
     return points
 
 
-def _print(fingerprint: str, ours: list[list[Point]], rates: Mapping[str, Delta]) -> None:
-    console = Console()
+def _print(
+    title: str,
+    ours: Sequence[RdPoint],
+    rates: Mapping[str, Delta],
+    by_metric: Mapping[str, Mapping[str, float | None]],
+) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
     against = Table(
-        title="BD-rate of real bytes",
-        caption="at equal PSNR over the range of both curves; at equal MS-SSIM, of the mean curves",
+        title="BD-rate of real bytes, of the mean curves",
+        caption="over the range of both curves, by SSIMULACRA2 within 30 to 90, by butteraugli within 2.5 to 0.5",
     )
     against.add_column("against", no_wrap=True)
-    for heading in ("of mean curve", "mean by image", "MS-SSIM", "range, dB"):
+    for heading in ("PSNR", "by image", "MS-SSIM", "SSIMULACRA2", "butteraugli", "range, dB"):
         against.add_column(heading, justify="right", no_wrap=True)
     for name, rate in rates.items():
-        cells = (rate.of_mean, rate.by_image, rate.ms_ssim)
+        others = [by_metric.get(name, {}).get(metric) for metric in METRICS[2:]]
+        cells = (rate.of_mean, rate.by_image, rate.ms_ssim, *others)
         words = ("" if r is None else f"{r:+.1f} %" for r in cells)
         against.add_row(name, *words, f"{rate.from_db:.1f}-{rate.to_db:.1f}")
-    curve = Table(
-        "quality", "bits per pixel", "PSNR in dB", "MS-SSIM", title=f"model {fingerprint}, mean of {len(ours)} images"
-    )
-    for point in mean_curve(ours):
-        similarity = "" if point.ms_ssim is None else f"{point.ms_ssim:.5f}"
-        curve.add_row(f"{point.quality:g}", f"{point.bpp:.4f}", f"{point.psnr:.3f}", similarity)
-    console.print(curve, against)
+    headings = ("quality", "bits per pixel", "PSNR in dB", "MS-SSIM", "SSIMULACRA2", "butteraugli")
+    table = Table(*headings, title=title)
+    for p in ours:
+        numbers = (p.point.bpp, p.point.psnr, p.point.ms_ssim, p.point.ssimulacra2, p.butteraugli)
+        formats = ("{:.4f}", "{:.3f}", "{:.5f}", "{:.2f}", "{:.3f}")
+        words = ("" if x is None else f.format(x) for f, x in zip(formats, numbers, strict=True))
+        table.add_row(f"{p.point.quality:g}", *words)
+    console.print(table, against)
 
 
 if __name__ == "__main__":

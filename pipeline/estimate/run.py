@@ -56,7 +56,8 @@ class EncodedObject:
         pixels: width times height; 0 if it was rejected.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.
-        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it was not compared.
+        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it
+            was not compared.
     """
 
     size: int
