@@ -11,6 +11,7 @@ from PIL import Image
 from model import pillow_plugin
 from model.core.errors import MaepressError
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from tests.conftest import photo_like
 
 
@@ -74,6 +75,9 @@ def test_images_are_saved_to_a_target() -> None:
     image.save(buffer, "MAE", min_psnr=33)
     opened = np.asarray(Image.open(buffer))
     assert psnr(np.asarray(image), opened) >= 33
+    good = io.BytesIO()
+    image.save(good, "MAE", min_ssimulacra2=40)
+    assert ssimulacra2(np.asarray(image), np.asarray(Image.open(good))) >= 40
     small = io.BytesIO()
     image.save(small, "MAE", max_bpp=2.5)
     assert small.tell() * 8 <= 2.5 * image.width * image.height

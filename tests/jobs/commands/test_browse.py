@@ -91,6 +91,7 @@ def fill(folder: Path, model: Path, codec: Codec) -> None:
     turned[0x0112] = 6
     sources["turned.jpg"] = image_file("JPEG", size=(96, 64), exif=turned.tobytes())
     rows = [compressed(codec, key, data) for key, data in sources.items()]
+    rows[0]["ssimulacra2"] = 81.236
     damaged = next(row for row in rows if row["key"] == DAMAGED)
     damaged["payload"] = damaged["payload"][:-9]
     jpeg = image_file("JPEG", quality=90, size=(200, 160))
@@ -116,6 +117,12 @@ def test_an_image_is_what_the_codec_decodes(served: Served, tiny_codec: Codec) -
     mae = served.get(f"/image/{PLAIN[0]}?format=mae&download=1")
     assert mae.body == row["payload"]
     assert mae.headers["content-disposition"] == "attachment; filename=\"0.mae\"; filename*=UTF-8''0.mae"
+
+
+def test_measurements_are_on_the_pages(served: Served) -> None:
+    assert "<dt>SSIMULACRA2</dt><dd>81.24</dd>" in served.get(f"/view/{PLAIN[0]}").body.decode()
+    assert "SSIMULACRA2" not in served.get(f"/view/{PLAIN[1]}").body.decode()
+    assert "<dt>SSIMULACRA2</dt><dd>81.2<small>" in served.get("/").body.decode()
 
 
 def test_a_browser_that_knows_an_image_gets_304_and_every_form_has_its_own_tag(served: Served) -> None:

@@ -87,6 +87,14 @@ def test_a_floor_is_reached_and_printed(
     assert 33 <= float(said.split(" dB")[0].split()[-1]) <= 33.2
 
 
+def test_a_floor_of_ssimulacra2_is_held_and_reported(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (str(photo), str(tmp_path / "out.mae"), "--model", str(tiny_model_folder))
+    assert main(["compress", *where, "--min-ssimulacra2", "40"]) == 0
+    assert 40 <= float(capsys.readouterr().out.split("SSIMULACRA2 ")[1]) < 45
+
+
 def test_a_floor_that_the_model_does_not_reach_is_answered_with_the_nearest(
     photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

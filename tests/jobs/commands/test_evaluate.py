@@ -70,6 +70,7 @@ def test_csv_files_hold_every_point(report: Path) -> None:
     with (report / "points.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["key"] for row in rows} == set(KEYS)
+    assert all(float(row["ssimulacra2"]) <= 100 for row in rows)
     assert len(rows) == 3 * (4 + sum(len(codec.qualities) for codec in BASELINE_CODECS))
     with (report / "floors.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3 * 4 * len(CODECS)
@@ -80,7 +81,7 @@ def test_the_page_needs_nothing_else_and_holds_no_key_as_markup(report: Path) ->
     assert "<img src=x" not in html and "&lt;img src=x onerror" in html
     for outside in ("http://", "https://", 'src="/', "url("):
         assert outside not in html.split('<div class="card">')[0]
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 3 and "SSIMULACRA2 over bits" in html
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,14 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jobs.demo.photos import demo_files
 from model.codec import Codec
 from model.core.errors import MaepressError
+from model.core.picture import Picture
 from model.core.target import Target
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.estimate.byte_sampling import Sample, size_weighted_sample
 from pipeline.estimate.prices import Machine, Prices, Requests, read_prices
 from pipeline.estimate.run import COMPARED, EncodedObject, encode_object, estimate, scale_up
@@ -152,3 +155,16 @@ def test_another_codec_takes_more_bytes_for_more_fidelity_and_none_beyond_its_re
     assert high is not None
     assert low < high
     assert bytes_at(codec, pixels, 99.0) is None
+
+
+def test_other_codecs_are_compared_by_the_metric_of_the_floor(tmp_path: Path, tiny_codec: Codec) -> None:
+    pixels = photo_like(160, 200)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    source = open_source(str(tmp_path))
+    (entry,) = source.entries()
+    sandbox = shared(Limits.for_images(60.0, MAX_PIXELS, 1 << 29))
+    encoded = encode_object(entry, source, sandbox, tiny_codec, Target(min_ssimulacra2=40), COMPARED)
+    (latents,) = tiny_codec.analyse([Picture(pixels)], Target(min_ssimulacra2=40))
+    assert encoded.status == "latent" and latents.ssimulacra2 is not None and latents.psnr is not None
+    assert encoded.others == tuple(bytes_at(codec, pixels, latents.ssimulacra2, ssimulacra2) for codec in COMPARED)
+    assert encoded.others != tuple(bytes_at(codec, pixels, latents.psnr) for codec in COMPARED)

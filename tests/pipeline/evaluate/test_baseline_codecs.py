@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.evaluate.baseline_codecs import (
     BASELINE_CODECS,
     JPEG,
@@ -39,6 +40,18 @@ def test_the_smallest_file_at_a_floor_is_the_same_with_and_without_a_curve_befor
     assert psnr(PIXELS, codec.decode(codec.encode(PIXELS, quality))) >= 33.0
     assert bytes_at(codec, PIXELS, 33.0) == pytest.approx(found, rel=0.03)  # PSNR rises with quality but for noise
     assert ladder.smallest(99.0) is None
+
+
+def test_a_floor_can_be_one_of_ssimulacra2() -> None:
+    found = bytes_at(JPEG, PIXELS, 70.0, ssimulacra2)
+    assert found is not None
+    ladder = Ladder(JPEG, PIXELS, ssimulacra2)
+    points = [ladder.point(quality) for quality in range(5, 100, 5)]  # their PSNR must not count as SSIMULACRA2
+    assert ladder.smallest(70.0) == found
+    sizes = [p.bpp * PIXELS.shape[0] * PIXELS.shape[1] / 8 for p in points if (p.ssimulacra2 or 0) >= 70]
+    assert found <= min(sizes)
+    file = next(f for q in range(1, 101) if len(f := JPEG.encode(PIXELS, q)) == found)
+    assert ssimulacra2(PIXELS, JPEG.decode(file)) >= 70
 
 
 def test_where_halved_colour_cannot_reach_a_floor_whole_colour_is_tried() -> None:
