@@ -18,12 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from model.bitstream.probability_tables import SCALES, Tables
+from model.core.boundary import reason_of
 from model.core.config import CodecConfig
 from model.core.errors import MaepressError
 from model.network.network import Network
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
+_DTYPES = frozenset({torch.float16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+"""Types of tensors in a model; numpy, through which the fingerprint is computed, knows all of them."""
 BASE = Path(__file__).parent / "weights" / "base"
 """The model that maepress ships."""
 
@@ -75,6 +78,15 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
         MaepressError: when the folder has no intact model of a known format.
     """
     folder = BASE if str(folder) == "base" else Path(folder)
+    try:
+        return _load(folder, device)
+    except (MaepressError, MemoryError):
+        raise
+    except Exception as e:  # a model may come from others, and its parsers raise anything
+        raise MaepressError(f"the model in {folder} is damaged: {reason_of(e)}: restore or train it again") from None
+
+
+def _load(folder: Path, device: str) -> Checkpoint:
     description, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
     damaged = f"the model in {folder} is damaged ({{}}): restore or train it again"
     try:
@@ -104,8 +116,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
     except OSError as e:
         raise _unreadable(path, e) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise MaepressError(f"{path} is damaged ({e}): restore or train the model again") from None
+    except (ValueError, RecursionError) as e:  # no JSON, no UTF-8, a number of too many digits, or nested too deeply
+        raise MaepressError(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
     if not isinstance(description, dict) or "format" not in description:
         raise MaepressError(f"{path} does not describe a maepress model: train one with `maepress train`")
     if description["format"] != FORMAT:
@@ -118,11 +130,17 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
     except OSError as e:
         raise _unreadable(path, e) from None
     except SafetensorError as e:
-        raise MaepressError(f"{path} is damaged ({e}): restore or train the model again") from None
+        raise MaepressError(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise MaepressError(
+                f"{path} is damaged ({name} is of {tensor.dtype}, which no model has): restore or train the model again"
+            )
+    return tensors
 
 
 def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Tables:

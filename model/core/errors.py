@@ -26,5 +26,9 @@ class WrongModel(MaepressError):
     """A payload was encoded by another model than the one that should decode it; the message names both."""
 
 
+class MissingPackage(MaepressError):
+    """An optional package is not installed, or only an unsuitable version; no object is to blame."""
+
+
 class UnsupportedImage(MaepressError):
     """The image is of a kind that the codec does not encode (16-bit, CMYK, no pixels ...)."""

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.archive.shard_reader import Row, read_columns
 from pipeline.archive.shards import Shard
 from pipeline.archive.sorted_tables import in_order, position
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import Store
 
 SHARD = "shard"
 """The column that `merged_tables` adds: int32, index of the row's shard among the given shards."""
@@ -61,6 +61,13 @@ def merged_tables(
         StorageError: for a shard that cannot be read, unless `unreadable` is given.
     """
     names = list(columns[:sort_columns])
+
+    def read(index: int) -> pa.Table:
+        table = _read(store, shards[index].path, columns, names, index)
+        if unreadable is not None:
+            table.validate(full=True)  # text that is no UTF-8 would fail later, outside this shard
+        return table
+
     waiting = deque(sorted(range(len(shards)), key=lambda i: shards[i].first_key))
     loading: deque[tuple[int, Future[pa.Table]]] = deque()
     held: list[pa.Table] = []
@@ -70,11 +77,11 @@ def merged_tables(
             while (waiting or loading) and fresh < window_rows:
                 while waiting and len(loading) < _AHEAD:
                     index = waiting.popleft()
-                    loading.append((index, pool.submit(_read, store, shards[index].path, columns, names, index)))
+                    loading.append((index, pool.submit(read, index)))
                 index, future = loading.popleft()
                 try:
                     table = future.result()
-                except StorageError:
+                except Exception:  # whatever a damaged Parquet file makes its parser raise
                     if unreadable is None:
                         raise
                     unreadable.add(shards[index].path)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from model.bitstream.container import Tag, read, write
-from model.codec import Codec
+from model.codec import MAX_PIXELS, Codec
+from model.core.boundary import Fault, attempt_all, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
@@ -32,49 +33,67 @@ class RowDecoder:
     def __init__(self, archive: Archive, device: str = "cpu") -> None:
         self.device = device
         self._archive = archive
-        self._codecs: dict[str, Codec | MaepressError] = {}
+        self._codecs: dict[str, Codec | StorageError] = {}
 
     def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        """Each row with its picture, or with the reason why this row does not decode."""
-        for chunk in chunks(rows):
-            yield from self._decode(chunk)
+        """Each row with its picture, or with the reason why it does not decode.
 
-    def _decode(self, rows: list[Row]) -> Iterator[tuple[Row, Picture | str]]:
-        try:
-            codec = self.codec(rows[0]["model"])
-            pictures = codec.decompress([row["payload"] for row in rows])
-        except MaepressError as e:
-            if len(rows) > 1:
-                for row in rows:
-                    yield from self._decode([row])
+        Whatever goes wrong with one row, other rows are not affected.
+        """
+        sound: list[Row] = []
+        for row in rows:
+            if fault := row_fault(row):
+                yield row, fault
             else:
-                yield rows[0], str(e)
-            return
-        for row, picture in zip(rows, pictures, strict=True):
-            yield row, replace(picture, icc=row["icc"] or b"", exif=row["exif"] or b"", xmp=row["xmp"] or b"")
+                sound.append(row)
+        for chunk in chunks(sound):
+            for row, picture in zip(chunk, attempt_all(chunk, self._decode), strict=True):
+                yield row, picture.reason if isinstance(picture, Fault) else picture
+
+    def _decode(self, rows: Sequence[Row]) -> list[Picture]:
+        pictures = self.codec(rows[0]["model"]).decompress([row["payload"] for row in rows])
+        return [
+            replace(picture, icc=row["icc"] or b"", exif=row["exif"] or b"", xmp=row["xmp"] or b"")
+            for row, picture in zip(rows, pictures, strict=True)
+        ]
 
     def codec(self, fingerprint: str) -> Codec:
         """The codec of one of the archive's models.
 
         Raises:
-            MaepressError: when the archive lacks the model or its files are damaged.
+            StorageError: when the archive lacks the model or its files are damaged; each time, as a
+                model is read once.
         """
         if fingerprint not in self._codecs:
             self._codecs[fingerprint] = self._load(fingerprint)
         found = self._codecs[fingerprint]
-        if isinstance(found, MaepressError):
-            raise found
+        if isinstance(found, StorageError):
+            raise StorageError(found.message)
         return found
 
-    def _load(self, fingerprint: str) -> Codec | MaepressError:
+    def _load(self, fingerprint: str) -> Codec | StorageError:
         try:
             folder = self._archive.get_model(fingerprint)
             codec = Codec.load(folder, device=self.device)
-        except MaepressError as e:
-            return e
+        except Exception as e:  # a model comes with the archive, perhaps from others
+            return StorageError(str(e) if isinstance(e, MaepressError) else f"the model cannot be read: {reason_of(e)}")
         if codec.fingerprint != fingerprint:
             return StorageError(f"the model in {folder} is {codec.fingerprint}, not {fingerprint}: restore its files")
         return codec
+
+
+def row_fault(row: Row) -> str | None:
+    """Why a latent row cannot even be decoded, by the kinds of its values; None if it may be.
+
+    Archives that others wrote may hold nulls and sizes that no picture has.
+    """
+    if not isinstance(row.get("payload"), bytes) or not isinstance(row.get("model"), str):
+        return "its row lacks the payload or the model"
+    width, height = row.get("width"), row.get("height")
+    possible = isinstance(width, int) and isinstance(height, int) and min(width, height) >= 1
+    if not possible or width * height > MAX_PIXELS:
+        return f"its row gives an impossible size: {width} x {height}"
+    return None
 
 
 def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:

@@ -12,7 +12,7 @@ class Rejection:
     Attributes:
         key: of the object.
         etag: of its bytes.
-        stage: where it failed: "fetch", "read", "encode" or "outage" (see
+        stage: where it failed: "fetch", "read", "encode", "write" or "outage" (see
             `pipeline.archive.schema`).
         reason: one line.
     """
@@ -39,7 +39,7 @@ class Receipt:
         kept: rows whose source is kept without loss, transcoded or not, as (reason, number).
         source_bytes: bytes of the sources of `rows`.
         payload_bytes: bytes of the payloads of `rows`.
-        pixels: width times height, summed over `rows`.
+        pixels: width times height, summed over those `rows` whose pixels were decoded.
     """
 
     unit: int

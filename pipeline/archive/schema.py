@@ -13,7 +13,8 @@ MISSED, LARGER = "misses its target", "not smaller"
 For other values see `pipeline.images.image_reader.Reading.keep`.
 """
 OUTAGE = "outage"
-"""Stage of a rejection caused by the store, not by the object: the next run tries the key again."""
+"""Stage of a rejection caused by the store or the machine, not by the object: the next run tries the
+key again."""
 
 _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
@@ -46,7 +47,7 @@ IMAGES = pa.schema(_IMAGES)
 _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("etag", pa.string(), nullable=False),
-    pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode", "outage"
+    pa.field("stage", pa.string(), nullable=False),  # "fetch", "read", "encode", "write", "outage"
     pa.field("reason", pa.string(), nullable=False),
     pa.field("rejected_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.core.boundary import Fault, attempt
 from pipeline.archive.delta_table import one_line
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import StorageError, Store
@@ -74,6 +75,19 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
                     continue
             table = parquet.read_row_group(index, list(columns)).select(list(columns))
             yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Fault]:
+    """The rows of a batch as dictionaries; a row whose values cannot be converted is a fault.
+
+    Text that is no UTF-8 and times out of range are in files that others wrote.
+    """
+    rows = attempt(batch.to_pylist)
+    if not isinstance(rows, Fault):
+        yield from rows
+        return
+    for i in range(batch.num_rows):
+        yield attempt(lambda i=i: batch.slice(i, 1).to_pylist()[0])  # type: ignore[misc]  # the default binds i
 
 
 def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | None) -> dict[str, Any] | None:

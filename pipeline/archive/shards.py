@@ -100,6 +100,19 @@ def write_shard(
         return write_sorted(images, merged, IMAGES, row_group_bytes)
 
 
+def check_rows(rows: pa.Table) -> None:
+    """Check that rows can be written as a shard, by writing them to memory.
+
+    Raises:
+        Exception: anything that writing raises.
+    """
+    facts = _Facts()
+    fresh = _conform([rows], IMAGES)
+    facts.add(fresh)
+    facts.to_json()
+    pq.write_table(fresh, pa.BufferOutputStream())
+
+
 def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW_GROUP_BYTES) -> Shard:
     """Write the rows of several shards as one; memory holds one row group of each.
 

@@ -8,6 +8,7 @@ In return any image is read in some microseconds, in any order, by any number of
 """
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
+from model.core.boundary import Fault
 from pipeline.archive.archive import Archive
 from pipeline.dataset.samples import Grid, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Content
 
+logger = logging.getLogger(__name__)
 FILE = "grids.arrow"
 _ABOUT = b"maepress"
 _COLUMNS: dict[str, pa.DataType] = {
@@ -116,10 +119,16 @@ class LatentCache(Dataset[dict[str, Any]]):
 
 
 def grids_of(images: ArchiveImages) -> Iterator[tuple[str, Mapping[str, Any], Grid]]:
-    """Key, columns and grid of each image of a data set of latents, in its order."""
+    """Key, columns and grid of each image of a data set of latents, in its order.
+
+    An image that does not decode is left out, and named in the log.
+    """
     samples = Samples(images.archive, images.content)
     for rows in images.batches(DECODED_AT_ONCE):
-        for row, grid in zip(rows, samples.grids(rows), strict=True):
+        for row, grid in zip(rows, samples.grids_or_faults(rows), strict=True):
+            if isinstance(grid, Fault):
+                logger.warning("not learned from: %r does not decode: %s", row["key"], grid.reason)
+                continue
             yield row["key"], {name: row[name] for name in images.columns}, grid
 
 

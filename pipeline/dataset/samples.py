@@ -11,6 +11,7 @@ A prefix is the beginning of the payload (`model.inference.partial_decode`): the
 residuals of their prediction from z, in units of y, and the Z channels of z, repeated to the same resolution.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.codec import Codec
+from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import DamagedPayload
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Row, chunks, process_decoder
+from pipeline.archive.reader import Row, chunks, process_decoder, row_fault
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.sandbox import TRANSCODING, shared
@@ -47,6 +49,10 @@ class Grid:
         return self.numbers * self.scale
 
 
+_Make = Callable[[Codec, list[bytes]], list[Any]]
+"""A function from a model and some of its payloads to their arrays."""
+
+
 class Samples:
     """Decodes rows of one archive into arrays, with the archive's models."""
 
@@ -64,9 +70,10 @@ class Samples:
             StorageError: for a row that has no such content.
         """
         if self._content == "image":
-            return self._each(rows, self._pixels)
+            return self._sound(rows, self._each(rows, self._pixels, (StorageError,)))
         if self._content == "latents":
-            return self._each(rows, lambda codec, payloads: codec.latents(payloads))
+            made = self._each(rows, lambda codec, payloads: codec.latents(payloads), (StorageError,))
+            return self._sound(rows, made)
         return [grid.values() for grid in self.grids(rows)]
 
     def grids(self, rows: Sequence[Row]) -> list[Grid]:
@@ -74,29 +81,50 @@ class Samples:
 
         Sketch and prefix are exact; latents are rounded to 8 bits relative to their channel's largest value in the
         image.
-        """
-        return self._each(rows, _GRIDS[self._content])
 
-    def _each(self, rows: Sequence[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
+        Raises:
+            DamagedPayload: as `arrays` does.
+            StorageError: as `arrays` does.
+        """
+        return self._sound(rows, self._each(rows, _GRIDS[self._content], (StorageError,)))
+
+    def pixels_or_faults(self, rows: Sequence[Row]) -> list[NDArray[np.uint8] | Fault]:
+        """Pixels of each row, with the reason in the place of each that does not decode; raises nothing for a row."""
+        return self._each(rows, self._pixels, ())
+
+    def grids_or_faults(self, rows: Sequence[Row]) -> list[Grid | Fault]:
+        """The same, with the reason in the place of each row that does not decode; raises nothing for a row."""
+        return self._each(rows, _GRIDS[self._content], ())
+
+    def _each(self, rows: Sequence[Row], make: _Make, passes: tuple[type[Exception], ...]) -> list[Any]:
+        """The array of each row, or its fault."""
         made: dict[int, Any] = {}
-        numbered = [row | {"number": number} for number, row in enumerate(rows)]
-        for row in numbered:
+        latent: list[Row] = []
+        for number, row in enumerate(rows):
             if row["status"] != LATENT:
-                made[row["number"]] = self._kept(row)
-        for chunk in chunks([row for row in numbered if row["status"] == LATENT]):
-            made |= zip((row["number"] for row in chunk), self._chunk(chunk, make), strict=True)
+                made[number] = attempt(functools.partial(self._kept, row), passes=passes)
+            elif fault := row_fault(row):
+                made[number] = Fault(fault)
+            else:
+                latent.append(row | {"number": number})
+        for chunk in chunks(latent):
+            arrays = attempt_all(chunk, functools.partial(self._chunk, make), passes=passes)
+            made |= zip((row["number"] for row in chunk), arrays, strict=True)
         return [made[number] for number in range(len(rows))]
 
-    def _chunk(self, rows: list[Row], make: Callable[[Codec, list[bytes]], list[Any]]) -> list[Any]:
+    def _chunk(self, make: _Make, rows: Sequence[Row]) -> list[Any]:
         """Arrays of rows that one model encoded."""
-        try:
-            return make(self._decoder.codec(rows[0]["model"]), [row["payload"] for row in rows])
-        except DamagedPayload as e:
-            if len(rows) > 1:  # find out which
-                return [made for row in rows for made in self._chunk([row], make)]
-            raise DamagedPayload(
-                f"{rows[0]['key']!r} in {self._archive.url} does not decode: {e}; `maepress verify` names all such rows"
-            ) from None
+        return make(self._decoder.codec(rows[0]["model"]), [row["payload"] for row in rows])
+
+    def _sound(self, rows: Sequence[Row], made: list[Any]) -> list[Any]:
+        """The arrays, if none is a fault."""
+        for row, one in zip(rows, made, strict=True):
+            if isinstance(one, Fault):
+                raise DamagedPayload(
+                    f"{row['key']!r} in {self._archive.url} does not decode: {one.reason}; "
+                    "`maepress verify` names all such rows"
+                )
+        return made
 
     def _pixels(self, codec: Codec, payloads: list[bytes]) -> list[NDArray[np.uint8]]:
         return [_rgb(picture.pixels) for picture in codec.decompress(payloads)]

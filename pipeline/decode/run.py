@@ -26,13 +26,13 @@ import pyarrow as pa
 import torch
 from ray.data import DataContext
 
-from model.core.errors import MaepressError
+from model.core.boundary import Fault, attempt, reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
-from pipeline.archive.shard_reader import scan_shard
+from pipeline.archive.shard_reader import rows_of, scan_shard
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import VideoResult, write_videos
 from pipeline.execution import ray_flow
@@ -42,7 +42,7 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.images import video
-from pipeline.images.image_writer import SUFFIXES, Format, format_for, write_picture
+from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
 from pipeline.images.sandbox import TRANSCODING, shared
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import StorageError, Store, open_target
@@ -164,9 +164,14 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
         path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, _COLUMNS, keys):
-                yield item_rows(*batch.to_pylist())
-        except MaepressError as e:
-            yield item_rows(_Outcome(f"shard {path}", reason=str(e)))
+                rows = (_unread(path, row.reason) if isinstance(row, Fault) else row for row in rows_of(batch))
+                yield item_rows(*rows)
+        except Exception as e:  # whatever a damaged Parquet file makes its parser raise
+            yield item_rows(_unread(path, reason_of(e)))
+
+
+def _unread(path: str, reason: str) -> _Outcome:
+    return _Outcome(f"shard {path}", reason=reason)
 
 
 @raise_in_first_call
@@ -190,13 +195,15 @@ class _Decoder:
                 yield item_rows(row)
             elif row["status"] in (ORIGINAL, JXL):
                 yield item_rows((_facts(row), row["payload"]))
+            elif row["status"] != LATENT:
+                yield item_rows(_failed(row, f"its status is {row['status']!r}"))
             elif self._wanted == "mae":
                 yield item_rows(_as_mae(row))
             else:
                 latents.append(row)
         for row, picture in self._decoder.pictures(latents):
             if isinstance(picture, str):
-                yield item_rows(_Outcome(row["key"], LATENT, row["payload_bytes"], reason=picture))
+                yield item_rows(_failed(row, picture))
             else:
                 yield item_rows((_facts(row), picture))
 
@@ -206,10 +213,12 @@ def _facts(row: Row) -> Row:
 
 
 def _as_mae(row: Row) -> object:
-    try:
-        return _facts(row), mae_file(row)
-    except MaepressError as e:
-        return _Outcome(row["key"], LATENT, row["payload_bytes"], reason=str(e))
+    data = attempt(lambda: mae_file(row))
+    return _failed(row, data.reason) if isinstance(data, Fault) else (_facts(row), data)
+
+
+def _failed(row: Row, reason: str) -> _Outcome:
+    return _Outcome(str(row["key"]), str(row["status"]), row["payload_bytes"] or 0, reason=reason)
 
 
 def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> pa.Table:
@@ -218,7 +227,8 @@ def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> 
         if isinstance(item, _Outcome):
             return item
         row, content = item
-        return _write_one(row, content, dest, wanted, taken)
+        done = attempt(lambda: _write_one(row, content, dest, wanted, taken))
+        return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return item_rows(*pool.map(one, table["item"]))
@@ -227,23 +237,20 @@ def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> 
 def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:
     key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
-    try:
-        if isinstance(content, Picture):
-            chosen = format_for(content, format_wanted(wanted, row["source_format"]))
-            name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
-        else:
-            name = key + _MAE if status == LATENT else key
-        if name != key and name in taken:
-            return _Outcome(key, status, row["payload_bytes"], reason=f"its new name {name!r} is another image's key")
-        if isinstance(content, Picture):
-            data = write_picture(content, chosen)
-        else:
-            data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
-            if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-                return _Outcome(key, status, row["payload_bytes"], reason="its bytes are no longer those of the source")
-        dest.put(name, data)
-    except (MaepressError, ValueError, OSError) as e:
-        return _Outcome(key, status, row["payload_bytes"], reason=f"it cannot be written: {e}")
+    if isinstance(content, Picture):
+        chosen = format_for(content, format_wanted(wanted, row["source_format"]))
+        name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
+    else:
+        name = key + _MAE if status == LATENT else key
+    if name != key and name in taken:
+        return _failed(row, f"its new name {name!r} is another image's key")
+    if isinstance(content, Picture):
+        data = write_picture(content, chosen)
+    else:
+        data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
+        if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+            return _failed(row, "its bytes are no longer those of the source")
+    dest.put(name, data)
     return _Outcome(key, status, row["payload_bytes"], pixels, name, len(data))
 
 
@@ -251,7 +258,7 @@ def format_wanted(wanted: str, source_format: str) -> Format:
     """The format of a compressed image's file; "same" is its source's, or PNG as a substitute."""
     if wanted != "same":
         return cast(Format, wanted)
-    return source_format if source_format in SUFFIXES else "png"
+    return format_of_decoded(source_format)
 
 
 class _Totals:

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from PIL import Image
 
-from model.core.errors import MaepressError
+from model.core.boundary import reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder
@@ -51,22 +51,32 @@ def write_videos(archive: Archive, selection: Selection, dest: Store, keys: str)
         keys: the glob.
     """
     decoder, seen = RowDecoder(archive), set[str]()
-    for key, rows in groupby(_frames(archive, selection, keys), lambda found: found[0]):
+    unreadable: list[VideoResult] = []
+    for key, rows in groupby(_frames(archive, selection, keys, unreadable), lambda found: found[0]):
         if key in seen:
             yield VideoResult(key, reason=_NOT_ADJACENT)
             continue
         seen.add(key)
         yield _write_video(key, ((time, row) for _, time, row in rows), decoder, dest)
+    yield from unreadable
 
 
-def _frames(archive: Archive, selection: Selection, keys: str) -> Iterator[tuple[str, float, Row]]:
-    """The rows that are frames, in the archive's order: key of the video, time in seconds, row."""
+def _frames(
+    archive: Archive, selection: Selection, keys: str, unreadable: list[VideoResult]
+) -> Iterator[tuple[str, float, Row]]:
+    """The rows that are frames, in the archive's order: key of the video, time in seconds, row.
+
+    Shards that cannot be read are added to `unreadable`.
+    """
     for shard in selection.shards:
-        for batch in scan_shard(archive.images, shard.path, READER_COLUMNS, keys):
-            for i in range(batch.num_rows):
-                row: Row = batch.slice(i, 1).to_pylist()[0]
-                if parsed := video.parse_key(row["key"]):
-                    yield (*parsed, row)
+        try:
+            for batch in scan_shard(archive.images, shard.path, READER_COLUMNS, keys):
+                for i in range(batch.num_rows):
+                    row: Row = batch.slice(i, 1).to_pylist()[0]
+                    if parsed := video.parse_key(row["key"]):
+                        yield (*parsed, row)
+        except Exception as e:  # whatever a damaged Parquet file makes its parser raise
+            unreadable.append(VideoResult(f"shard {shard.path}", reason=reason_of(e)))
 
 
 def _write_video(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store) -> VideoResult:
@@ -79,10 +89,10 @@ def _write_video(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecode
             file.seek(0)
             with dest.open_output(name) as out:
                 shutil.copyfileobj(file, out)
-    except MaepressError as e:
+    except Exception as e:  # of a frame, or of the video encoder
         for _ in rows:  # skip the rest of this video, so that the next one begins at its first frame
             pass
-        return VideoResult(key, reason=str(e))
+        return VideoResult(key, reason=reason_of(e))
     return VideoResult(key, count, frames.payload_bytes, frames.pixels, size)
 
 

@@ -56,7 +56,8 @@ class EncodeResult:
         retired: rows among `gone` that this run removed; the others stay.
         source_bytes: bytes of the sources.
         payload_bytes: bytes of the payloads.
-        pixels: width times height of the images.
+        pixels: width times height of the images that were decoded; of others the size is only what a
+            header claims.
         seconds: from the start to the last commit.
     """
 

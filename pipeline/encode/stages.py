@@ -13,9 +13,11 @@ Nothing here depends on Ray: `pipeline.encode.dataflow` and `pipeline.encode.ray
 functions on it.
 
 Every object is accounted for: one that fails becomes a `Rejection` in its place and travels with
-the others to the receipt.
+the others to the receipt. Each stage has one boundary around each object (`model.core.boundary`),
+which turns any exception into that object's rejection; only `_PASSES` end the job.
 """
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -26,22 +28,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from model.bitstream.entropy_coder import EntropyCoder, Latents
-from model.core.picture import Picture
+from model.core.boundary import Fault, attempt, attempt_all
+from model.core.errors import MissingPackage
 from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
-from pipeline.archive.shards import write_shard
-from pipeline.images.image_reader import Reading
+from pipeline.archive.shards import check_rows, write_shard
+from pipeline.images.image_reader import Reading, Rejected
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.sandbox import Sandbox
-from pipeline.storage.base import Entry, FetchFailed, Store, too_large
+from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 if TYPE_CHECKING:  # it imports torch, which only encoders need
     from model.codec import Codec
 
 _RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
 """The columns whose sums a receipt holds."""
+_PASSES = (StorageError, MissingPackage)
+"""Errors that concern more than one object, and end the job: of a store, and of the installation."""
 _TRANSCODE_SHARE = 0.7
 """A JPEG is transcoded as well when its payload is at least this share of it: few transcodes save
 more than 30 %."""
@@ -121,22 +126,37 @@ def load(
     results: list[Loaded | Rejection] = [
         Rejection(o.key, o.etag, "fetch", reason) for o in objects if (reason := too_large(o.size, max_bytes))
     ]
-    for entry, got in zip(small, source.fetch([o.key for o in small], max_bytes) if small else [], strict=True):
-        if isinstance(got, FetchFailed):
+    fetched = attempt_all(small, lambda some: source.fetch([o.key for o in some], max_bytes), passes=_PASSES)
+    for entry, got in zip(small, fetched, strict=True):
+        if isinstance(got, Fault):
+            results.append(_rejection(entry.key, entry.etag, "fetch", got))
+        elif isinstance(got, FetchFailed):
             results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
-            continue
-        reading = sandbox.read(got.data, max_pixels=max_pixels)
-        if isinstance(reading, Reading):
-            results.append(Loaded(entry.key, got.etag, got.data, reading))
         else:
-            results.append(Rejection(entry.key, got.etag, reading.stage, reading.reason))
+            results.append(_read(got, sandbox, max_pixels))
     return results
+
+
+def _read(got: Fetched, sandbox: Sandbox, max_pixels: int) -> Loaded | Rejection:
+    reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=_PASSES)
+    match reading:
+        case Fault():
+            return _rejection(got.key, got.etag, "read", reading)
+        case Rejected():
+            return Rejection(got.key, got.etag, reading.stage, reading.reason)
+        case _:
+            return Loaded(got.key, got.etag, got.data, reading)
+
+
+def _rejection(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
+    """The rejection of an object for a fault; if the machine is to blame, the next run tries the object again."""
+    return Rejection(key, etag, OUTAGE if fault.machine else stage, fault.reason)
 
 
 def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec batches pictures of equal size."""
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
-    latents = iter(_analyse_all(pictures, codec, target))
+    latents = iter(attempt_all(pictures, lambda some: codec.analyse(some, target), passes=_PASSES))
     results: list[Analysed | Rejection] = []
     for item in items:
         if isinstance(item, Rejection):
@@ -146,24 +166,11 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
         if picture is None:
             results.append(Analysed(*facts, keep=reading.keep))
-        elif isinstance(made := next(latents), Latents):
-            results.append(Analysed(*facts, made, None, picture.icc, picture.exif, picture.xmp))
+        elif isinstance(made := next(latents), Fault):
+            results.append(_rejection(item.key, item.etag, "encode", made))
         else:
-            results.append(Rejection(item.key, item.etag, "encode", made))
+            results.append(Analysed(*facts, made, None, picture.icc, picture.exif, picture.xmp))
     return results
-
-
-def _analyse_all(pictures: Sequence[Picture], codec: "Codec", target: Target) -> list[Latents | str]:
-    """Latents of each picture, or a reason.
-
-    A picture that exhausts the memory must not fail the others, so these are tried one by one.
-    """
-    try:
-        return list(codec.analyse(pictures, target))
-    except (RuntimeError, MemoryError) as e:  # out of memory; mistakes in settings are MaepressErrors and pass through
-        if len(pictures) == 1:
-            return [" ".join(str(e).split())[:200]]
-        return [result for picture in pictures for result in _analyse_all([picture], codec, target)]
 
 
 def compress(
@@ -178,10 +185,31 @@ def compress(
         sandbox: transcodes JPEG files.
         run: the run's id, for the rows.
     """
-    rows = [_row(item, coder, target, sandbox, run) for item in items if isinstance(item, Analysed)]
-    return CompressedPiece(
-        pa.Table.from_pylist(rows, IMAGES), tuple(item for item in items if isinstance(item, Rejection))
-    )
+    rows, rejections = list[dict[str, Any]](), [item for item in items if isinstance(item, Rejection)]
+    for item in items:
+        if isinstance(item, Analysed):
+            row = attempt(functools.partial(_row, item, coder, target, sandbox, run), passes=_PASSES)
+            if isinstance(row, Fault):
+                rejections.append(_rejection(item.key, item.etag, "encode", row))
+            else:
+                rows.append(row)
+    made = attempt(lambda: pa.Table.from_pylist(rows, IMAGES))
+    if isinstance(made, Fault):  # a value that its column cannot hold: find out whose
+        made, found = _tables(rows)
+        rejections += found
+    return CompressedPiece(made, tuple(rejections))
+
+
+def _tables(rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, list[Rejection]]:
+    """A table of those rows that fit the schema IMAGES, and the rejections of the others."""
+    tables, rejections = [IMAGES.empty_table()], list[Rejection]()
+    for row in rows:
+        one = attempt(functools.partial(pa.Table.from_pylist, [row], IMAGES))
+        if isinstance(one, Fault):
+            rejections.append(_rejection(row["key"], row["etag"], "encode", one))
+        else:
+            tables.append(one)
+    return pa.concat_tables(tables), rejections
 
 
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
@@ -243,12 +271,20 @@ def write(
         The unit's receipt. Nothing refers to the shard until the receipt is committed.
     """
     parts = list(pieces)
-    rows = pa.concat_tables([IMAGES.empty_table(), *(p.rows for p in parts)])
+    tables = [p.rows for p in parts]
     rejections = tuple(r for p in parts for r in p.rejections)
-    if rows.num_rows == 0 and not drop:  # nothing to write; an older row of a rejected key stays
+    shard = None
+    if drop or any(table.num_rows for table in tables):  # else nothing to write; an older row of a rejected key stays
+        made = attempt(lambda: write_shard(archive.images, tables, base=base, drop=drop), passes=(*_PASSES, OSError))
+        if isinstance(made, Fault):
+            tables, found = _writable(tables)
+            rejections += tuple(found)
+            made = write_shard(archive.images, tables, base=base, drop=drop)
+        shard = made
+    rows = pa.concat_tables([IMAGES.empty_table(), *tables])
+    if rows.num_rows == 0 and not drop:
         return Receipt(unit, rejections=rejections)
     facts: list[tuple[Any, ...]] = list(zip(*(rows[name].to_pylist() for name in _RECEIPT_COLUMNS), strict=True))
-    shard = write_shard(archive.images, [p.rows for p in parts], base=base, drop=drop)
     return Receipt(
         unit,
         add=shard,
@@ -261,5 +297,24 @@ def write(
         kept=tuple(Counter(kept for *_, kept in facts if kept is not None).items()),
         source_bytes=sum(size for _, size, *_ in facts),
         payload_bytes=sum(size for _, _, size, *_ in facts),
-        pixels=sum(width * height for *_, width, height, _ in facts),
+        pixels=sum(width * height for status, _, _, width, height, kept in facts if _is_decoded(status, kept)),
     )
+
+
+def _is_decoded(status: str, kept: str | None) -> bool:
+    """Whether a row's pixels were decoded; of other rows the size is only what their header claims."""
+    return status == LATENT or kept in (MISSED, LARGER)
+
+
+def _writable(tables: Sequence[pa.Table]) -> tuple[list[pa.Table], list[Rejection]]:
+    """The rows that can be written, each alone, and the rejections of the others."""
+    sound, rejections = list[pa.Table](), list[Rejection]()
+    for table in tables:
+        for i in range(table.num_rows):
+            row = table.slice(i, 1)
+            fault = attempt(functools.partial(check_rows, row))
+            if isinstance(fault, Fault):
+                rejections.append(_rejection(row["key"][0].as_py(), row["etag"][0].as_py(), "write", fault))
+            else:
+                sound.append(row)
+    return sound, rejections

@@ -9,6 +9,7 @@ rejected or kept count with all of their bytes. Metadata counts once per image, 
 share only once per row group.
 """
 
+import functools
 import math
 import random
 import time
@@ -18,6 +19,8 @@ from dataclasses import asdict, dataclass
 import torch
 
 from model.codec import Codec
+from model.core.boundary import Fault, attempt
+from model.core.errors import MissingPackage
 from model.core.target import Target
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
@@ -53,7 +56,7 @@ class EncodedObject:
         size: bytes of the source, as listed.
         stored: bytes that remain.
         status: "latent", "jxl", "original" or "rejected".
-        pixels: width times height; 0 if it was rejected.
+        pixels: width times height; 0 if it was rejected or not decoded.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.
         others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it
@@ -243,13 +246,26 @@ def _encode_sample(
         for i, entry in enumerate(entries):
             if entry.key not in done:
                 others = COMPARED if every and i % every == 0 else ()
-                done[entry.key] = encode_object(entry, source, sandbox, codec, settings.target(), others)
+                done[entry.key] = _encoded(entry, source, sandbox, codec, settings.target(), others)
             if time.monotonic() - notified > _NOTIFY_SECONDS:
                 notified = time.monotonic()
                 notify(f"{i + 1:,}/{len(entries):,} objects")
         return [done[entry.key] for entry in entries]
     finally:
         torch.set_num_threads(threads)
+
+
+def _encoded(
+    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+) -> EncodedObject:
+    """The outcome of one object; one that fails in any way counts as rejected."""
+    begun = sandbox.processor_seconds()
+    work = functools.partial(encode_object, entry, source, sandbox, codec, target, others)
+    done = attempt(work, passes=(StorageError, MissingPackage))
+    if not isinstance(done, Fault):
+        return done
+    seconds = sandbox.processor_seconds() - begun
+    return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
 
 
 def encode_object(
@@ -285,5 +301,5 @@ def encode_object(
         sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
     elif others:
         sizes = (entry.size,) * len(others)  # a kept source would be kept beside them, too
-    pixels = row["width"] * row["height"]
+    pixels = row["width"] * row["height"] if picture is not None else 0
     return EncodedObject(entry.size, stored, row["status"], pixels, seconds, row["psnr"], sizes)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from model.codec import Codec
+from model.core.boundary import Fault, attempt
+from model.core.errors import MissingPackage
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
@@ -12,9 +14,11 @@ from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.sandbox import Limits, Sandbox
-from pipeline.storage.base import Entry, Store
+from pipeline.storage.base import Entry, StorageError, Store
 
 OURS = "maepress"
+_PASSES = (StorageError, MissingPackage)
+"""Errors that concern more than one image."""
 _READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
 
 
@@ -87,7 +91,11 @@ class Measurer:
         self._sandbox.close()
 
     def measure(self, entry: Entry) -> MeasuredImage | Skipped:
-        """Measure one image with every codec."""
+        """Measure one image with every codec; one that fails in any way is skipped."""
+        measured = attempt(lambda: self._measure(entry), passes=_PASSES)
+        return Skipped(entry.key, measured.reason) if isinstance(measured, Fault) else measured
+
+    def _measure(self, entry: Entry) -> MeasuredImage | Skipped:
         read = self.read_pixels(entry)
         if isinstance(read, Skipped):
             return read

@@ -5,6 +5,7 @@
 A worker holds the pixels of one image at a time, this process those of the few example images.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from model.codec import Codec
+from model.core.boundary import Fault, attempt
 from model.core.config import QUALITIES
 from pipeline.archive.model_store import local_model
 from pipeline.dataset.reservoir import reservoir_sample
@@ -141,8 +143,11 @@ def _views(
 ) -> Iterator[View]:
     for choice in choose(measured, quality, _SHOWN):
         read = measurer.read_pixels(entries[choice.image.key])
-        if not isinstance(read, Skipped):  # it may have disappeared meanwhile
-            yield show(choice, read[0], quality, measurer.encode)
+        if isinstance(read, Skipped):  # it may have disappeared meanwhile
+            continue
+        view = attempt(functools.partial(show, choice, read[0], quality, measurer.encode))
+        if not isinstance(view, Fault):
+            yield view
 
 
 def _timed(

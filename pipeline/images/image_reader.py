@@ -18,9 +18,9 @@ plane costs a few bytes.
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from PIL import Image, UnidentifiedImageError
 
 from model.core.picture import MAX_SIDE, Picture
 from pipeline.images.bit_depth import is_deep
+from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are kept as their original bytes instead of being decoded."""
@@ -44,6 +45,13 @@ copyright. The others describe the layout of the file."""
 
 _EXIF_DIRECTORIES = (0x8769, 0x8825)
 """The EXIF and GPS directories of a TIFF file."""
+
+UNWRITABLE = "metadata that cannot be written back"
+"""The value of `keep` for images whose metadata would prevent that a decode writes them."""
+
+LARGEST_SIDE = (1 << 31) - 1
+"""Largest width or height in pixels that a row can hold; in pictures that are decoded it is
+`MAX_SIDE`."""
 
 _PILLOW_SETTINGS = threading.Lock()
 """Held while a file is read: Pillow's pixel limit and Python's warning filters belong to the whole
@@ -92,7 +100,11 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
             that claims a huge image costs nothing.
 
     Returns:
-        A Reading or a Rejected; no content of `source` makes this function raise.
+        A Reading or a Rejected; no content of `source` makes this function raise anything else than
+        MemoryError.
+
+    Raises:
+        MemoryError: when this process has too little memory; a sandbox tries again in a new one.
     """
     if not source:
         return Rejected("read", "empty file")
@@ -102,6 +114,8 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
     try:
         with _pillow_settings():
             return _read(source, max_pixels)
+    except MemoryError:
+        raise
     except Exception as e:
         return Rejected("read", _reason(e))
 
@@ -117,18 +131,40 @@ def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         max_pixels: larger images are refused by their header.
 
     Returns:
-        uint8 `[H, W, 3]`, or a Rejected; no content of `source` makes this function raise.
+        uint8 `[H, W, 3]`, or a Rejected.
+
+    Raises:
+        MemoryError: as `read` does.
     """
     try:
         with _pillow_settings(), Image.open(io.BytesIO(source)) as image:
             if image.format not in _DECODED:
                 return Rejected("read", f"format {(image.format or 'unknown').lower()}")
-            if image.width * image.height > max_pixels:
+            width, height = possible_size(image.size)
+            if width * height > max_pixels:
                 return Rejected("read", "too many pixels")
             Image.MAX_IMAGE_PIXELS = max_pixels
             return np.asarray(image.convert("RGB"))
+    except MemoryError:
+        raise
     except Exception as e:  # as in `read`
         return Rejected("read", _reason(e))
+
+
+def possible_size(size: Sequence[object]) -> tuple[int, int]:
+    """Width and height that a header gives, if they can be those of an image.
+
+    Raises:
+        ImpossibleSize: for anything but two integers from 1 to `LARGEST_SIDE`.
+    """
+    sides = [side for side in size if type(side) is int and 1 <= side <= LARGEST_SIDE]
+    if len(sides) != 2 or len(size) != 2:
+        raise ImpossibleSize(f"header gives impossible size: {' x '.join(str(side)[:20] for side in size)}")
+    return sides[0], sides[1]
+
+
+class ImpossibleSize(ValueError):
+    """A header gives a width or height that no image has."""
 
 
 @contextmanager
@@ -147,23 +183,45 @@ def _pillow_settings() -> Iterator[None]:
 def _read(source: bytes, max_pixels: int) -> Reading:
     with Image.open(io.BytesIO(source)) as image:
         name = (image.format or "unknown").lower()
+        width, height = possible_size(image.size)
         keep = _why_not_coded(image, source, max_pixels)
         if keep is not None:
-            return Reading(name, image.width, image.height, keep=keep)
+            return Reading(name, width, height, keep=keep)
         Image.MAX_IMAGE_PIXELS = max_pixels  # an image inside the file may be larger than the header says
         exif = image.info.get("exif", b"")  # before loading: TIFF and AVIF rewrite `info` as they load
         image.load()
         if image.format == "TIFF":
-            exif = _tiff_exif(image)
+            try:
+                exif = _tiff_exif(image)
+            except Exception:  # of a tag that Pillow reads and cannot write
+                return Reading(name, width, height, keep=UNWRITABLE)
         plain = _without_palette(image)
         if plain is None:
-            return Reading(name, image.width, image.height, keep=f"mode {image.mode}")
+            return Reading(name, width, height, keep=f"mode {image.mode}")
         pixels, alpha = _planes(plain)
         icc, xmp = image.info.get("icc_profile") or b"", image.info.get("xmp") or b""
         picture = Picture(
             pixels, alpha, bytes(icc), bytes(exif or b""), xmp.encode() if isinstance(xmp, str) else bytes(xmp)
         )
+        if not _is_writable(picture, name):
+            return Reading(name, picture.width, picture.height, keep=UNWRITABLE)
         return Reading(name, picture.width, picture.height, picture)
+
+
+def _is_writable(picture: Picture, source_format: str) -> bool:
+    """Whether a decode can write the picture's metadata into the format in which it writes this source.
+
+    It is tried with one pixel: no parser of EXIF tells what another program's writer refuses.
+    """
+    if not (picture.icc or picture.exif or picture.xmp):
+        return True
+    wanted = format_for(picture, format_of_decoded(source_format))
+    alpha = None if picture.alpha is None else picture.alpha[:1, :1]
+    try:
+        write_picture(replace(picture, pixels=picture.pixels[:1, :1], alpha=alpha), wanted)
+    except Exception:
+        return False
+    return True
 
 
 def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | None:
@@ -223,7 +281,13 @@ def _tiff_exif(image: Image.Image) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    """One printable line; never raises, whatever the parser raised."""
+    try:
+        text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+    except Exception:
+        text = ""
+    if isinstance(error, ImpossibleSize):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read"
     return f"cannot be decoded: {text[:200]}" if text else f"cannot be decoded ({type(error).__name__})"

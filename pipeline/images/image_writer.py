@@ -35,6 +35,11 @@ def format_of(name: str) -> Format | None:
     return _BY_SUFFIX.get(name[dot:].lower()) if dot >= 0 else None
 
 
+def format_of_decoded(source_format: str) -> Format:
+    """The format in which a compressed image is written by default: its source's, or PNG as a substitute."""
+    return source_format if source_format in SUFFIXES else "png"
+
+
 def format_for(picture: Picture, wanted: Format) -> Format:
     """The wanted format, or "png" if that cannot hold the picture (alpha, or sides too long)."""
     longest = max(picture.width, picture.height)

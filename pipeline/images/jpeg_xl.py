@@ -12,7 +12,7 @@ imagecodecs is imported when it is first needed, so that other processes start w
 
 from types import ModuleType
 
-from model.core.errors import DamagedPayload, MaepressError
+from model.core.errors import DamagedPayload, MissingPackage
 
 JPEG_START = b"\xff\xd8\xff"
 """How every JPEG file begins."""
@@ -22,7 +22,7 @@ def to_jxl(jpeg: bytes) -> bytes | None:
     """A JPEG XL file that `to_jpeg` converts back to exactly these bytes, or None.
 
     Raises:
-        MaepressError: when imagecodecs is not installed.
+        MissingPackage: when imagecodecs is not installed.
     """
     codecs = _imagecodecs()
     try:
@@ -38,7 +38,7 @@ def to_jpeg(jxl: bytes) -> bytes:
 
     Raises:
         DamagedPayload: when the bytes are not such a transcode.
-        MaepressError: when imagecodecs is not installed.
+        MissingPackage: when imagecodecs is not installed.
     """
     codecs = _imagecodecs()
     try:
@@ -51,5 +51,5 @@ def _imagecodecs() -> ModuleType:
     try:
         import imagecodecs
     except ImportError:
-        raise MaepressError("JPEG XL transcodes need the imagecodecs package: pip install imagecodecs") from None
+        raise MissingPackage("JPEG XL transcodes need the imagecodecs package: pip install imagecodecs") from None
     return imagecodecs

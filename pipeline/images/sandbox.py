@@ -22,6 +22,7 @@ import os
 import resource
 import selectors
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -34,15 +35,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pipeline
-from model.core.errors import DamagedPayload, MaepressError
+from model.core.boundary import reason_of
+from model.core.errors import DamagedPayload, MissingPackage
 from model.core.picture import Picture
-from pipeline.images.image_reader import Reading, Rejected
+from pipeline.images.image_reader import Reading, Rejected, possible_size
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.shared_buffer import SharedBuffer
 
 _START_SECONDS = 120.0
 """Time limit for the start of a child, which takes a third of a second on an idle machine. The start
 does not count towards the limit of a request."""
+_MAX_PLANES = 1 << 33
+"""Most bytes of pixels in an answer; the memory that a child may use holds far fewer."""
 _PIPE_BYTES = 1 << 20
 """Size of each pipe's buffer, so that a source passes with few system calls."""
 
@@ -104,7 +108,10 @@ class _Stopped(Exception):
 
 
 class _Died(_Stopped):
-    """The child ended by itself; perhaps not because of the request, but for lack of memory."""
+    """The child ended by itself, or reports an error that no file should cause.
+
+    The request may not be the cause (the machine, or this child, may be short of memory).
+    """
 
 
 class Sandbox:
@@ -124,18 +131,12 @@ class Sandbox:
             head, blobs, planes = self._ask({"task": "read", "max_pixels": max_pixels}, source)
         except _Stopped as e:
             return Rejected("read", f"cannot be decoded: {e}")
-        if "error" in head:
-            return Rejected("read", f"cannot be decoded: {head['error']}")
         if "reason" in head:
             return Rejected(head["stage"], head["reason"])
-        name, wide, high = head["facts"]
-        if planes is None:
-            return Reading(name, wide, high, keep=head["keep"])
-        height, width, channels = head["shape"]
-        colour = height * width * channels
-        alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
-        icc, exif, xmp = (bytes(data) for data in blobs)
-        return Reading(name, wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
+        try:
+            return _reading(head, blobs, planes)
+        except Exception as e:  # a child that a hostile file has damaged answers anything
+            return Rejected("read", f"cannot be decoded: the decoder's answer makes no sense: {reason_of(e)}")
 
     def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
         """The result of `image_reader.read_rgb`, or a Rejected if the child gives no answer."""
@@ -143,24 +144,27 @@ class Sandbox:
             head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
         except _Stopped as e:
             return Rejected("read", f"cannot be decoded: {e}")
-        if "error" in head:
-            return Rejected("read", f"cannot be decoded: {head['error']}")
-        if planes is None:
+        if "reason" in head:
             return Rejected(head["stage"], head["reason"])
-        return planes.reshape(head["shape"])
+        try:
+            assert planes is not None
+            height, width = possible_size(head["shape"][:2])
+            return planes.reshape(height, width, 3)
+        except Exception as e:
+            return Rejected("read", f"cannot be decoded: the decoder's answer makes no sense: {reason_of(e)}")
 
     def to_jxl(self, jpeg: bytes) -> bytes | None:
         """A checked JPEG XL transcode, or None when it is not possible within the limits.
 
         Raises:
-            MaepressError: when imagecodecs is not installed.
+            MissingPackage: when imagecodecs is not installed.
         """
         try:
             head, blobs, _ = self._ask({"task": "to_jxl"}, jpeg)
         except _Stopped:
             return None
-        if "error" in head:
-            raise MaepressError(head["error"])
+        if "missing" in head:
+            raise MissingPackage(head["missing"])
         return bytes(blobs[0]) if blobs else None
 
     def to_jpeg(self, jxl: bytes) -> bytes:
@@ -168,14 +172,17 @@ class Sandbox:
 
         Raises:
             DamagedPayload: when the bytes are not a transcode, or the decoder gives no answer.
-            MaepressError: when imagecodecs is not installed.
+            MissingPackage: when imagecodecs is not installed.
         """
+        failed = "the payload cannot be turned back into its JPEG"
         try:
             head, blobs, _ = self._ask({"task": "to_jpeg"}, jxl)
         except _Stopped as e:
-            raise DamagedPayload(f"the payload cannot be turned back into its JPEG: {e}") from None
-        if "error" in head:
-            raise DamagedPayload(head["error"])
+            raise DamagedPayload(f"{failed}: {e}") from None
+        if "missing" in head:
+            raise MissingPackage(head["missing"])
+        if not blobs:
+            raise DamagedPayload(head.get("reason", failed))
         return bytes(blobs[0])
 
     def processor_seconds(self) -> float:
@@ -195,7 +202,11 @@ class Sandbox:
             self._kill()
 
     def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
-        """The answer to a request; asks again if the child died, perhaps for another reason."""
+        """The answer to a request.
+
+        It is repeated once, by a new child, if the child failed: the machine may have been the
+        cause, or the source before.
+        """
         with self._lock:
             try:
                 return self._ask_once(head, source)
@@ -210,16 +221,23 @@ class Sandbox:
                 child.stdin.write(part)
             child.stdin.flush()
             answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds)
+            size = answer.get("planes")
+            planes = None if size is None else self._planes.take(_checked_size(size))
         except (BrokenPipeError, EOFError):
             raise _Died(self._exit_reason()) from None
         except TimeoutError:
             self._kill()
             raise _Stopped(f"it took longer than {self.limits.seconds:g} s") from None
+        except (ValueError, TypeError, LookupError, struct.error, RecursionError) as e:
+            self._kill()
+            raise _Stopped(f"the decoder's answer makes no sense: {reason_of(e)}") from None
         except BaseException:  # interrupted between request and answer: the next request must not get this answer
             self._kill()
             raise
-        size = answer.get("planes")
-        return answer, blobs, None if size is None else self._planes.take(size)
+        if "error" in answer:  # perhaps for lack of memory that a source before it has left occupied
+            self._kill()
+            raise _Died(answer["error"])
+        return answer, blobs, planes
 
     def _ready(self) -> "subprocess.Popen[bytes]":
         """The child, started if there is none.
@@ -269,6 +287,26 @@ class Sandbox:
             return f"it took longer than {self.limits.seconds:g} s"
         how = signal.Signals(-child.returncode).name if child.returncode < 0 else f"exit status {child.returncode}"
         return f"the decoder crashed ({how})"
+
+
+def _reading(head: dict[str, Any], blobs: list[Buffer], planes: NDArray[np.uint8] | None) -> Reading:
+    """The reading that a child's answer describes; raises anything for an answer that makes no sense."""
+    name, *size = head["facts"]
+    wide, high = possible_size(size)
+    if planes is None:
+        return Reading(str(name), wide, high, keep=str(head["keep"]))
+    height, width, channels = head["shape"]
+    colour = height * width * channels
+    alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
+    icc, exif, xmp = (bytes(data) for data in blobs)
+    return Reading(str(name), wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
+
+
+def _checked_size(size: object) -> int:
+    """The number of bytes of an answer's planes, which may be four per pixel of the largest picture."""
+    if type(size) is not int or not 0 <= size <= _MAX_PLANES:
+        raise ValueError(f"{size!r} bytes of pixels")
+    return size
 
 
 def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from model.core.errors import MaepressError
+from model.core.boundary import reason_of
+from model.core.errors import DamagedPayload, MissingPackage
 from pipeline.images.image_reader import Rejected, read, read_rgb
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.jpeg_xl import to_jpeg, to_jxl
@@ -52,8 +53,11 @@ def transcode(_: Any, jpeg: bytes, __: SharedBuffer) -> Reply:
 
 
 def restore(_: Any, jxl: bytes, __: SharedBuffer) -> Reply:
-    """The JPEG of a transcode."""
-    return {}, (to_jpeg(jxl),)
+    """The JPEG of a transcode; no blob but a reason for other bytes."""
+    try:
+        return {}, (to_jpeg(jxl),)
+    except DamagedPayload as e:
+        return {"reason": str(e)}, ()
 
 
 TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
@@ -65,13 +69,18 @@ TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
 
 
 def answer(head: Any, source: bytes, planes: SharedBuffer) -> Reply:
-    """A task's reply; errors for the user and a lack of memory become replies, too."""
+    """A task's reply; every exception becomes a reply, too.
+
+    `missing` tells that this installation lacks a package, `error` that this source has failed.
+    """
     try:
         return TASKS[head["task"]](head, source, planes)
-    except MaepressError as e:
-        return {"error": str(e)}, ()
+    except MissingPackage as e:
+        return {"missing": str(e)}, ()
     except MemoryError:
         return {"error": "it needs more memory than one image may take"}, ()
+    except Exception as e:
+        return {"error": reason_of(e)}, ()
 
 
 def main(seconds: int, memory: int, descriptor: int) -> None:

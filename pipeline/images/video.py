@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageChops, ImageStat
 
-from model.core.errors import MaepressError
+from model.core.errors import MaepressError, MissingPackage
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 """Suffixes of files that are videos."""
@@ -218,5 +218,5 @@ def _av() -> Any:
     try:
         import av
     except ImportError:
-        raise MaepressError("reading videos needs PyAV: pip install 'maepress[video]'") from None
+        raise MissingPackage("reading videos needs PyAV: pip install 'maepress[video]'") from None
     return av

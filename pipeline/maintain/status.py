@@ -25,7 +25,8 @@ _TOTALS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
        count(*) FILTER (WHERE status = 'jxl') AS transcoded,
        coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
-       coalesce(sum(CAST(width AS BIGINT) * height), 0) AS pixels
+       coalesce(sum(CAST(width AS BIGINT) * height)
+                FILTER (WHERE status = 'latent' OR kept IN ('misses its target', 'not smaller')), 0) AS pixels
 FROM images"""
 
 # An image that decodes exactly has an infinite PSNR: it is counted, and left out of the other
@@ -83,7 +84,8 @@ class ArchiveStatus:
         payload_bytes: bytes of all payloads.
         shard_bytes: bytes of the current version's Parquet files, everything included.
         shards: number of these files.
-        pixels: width times height over all rows.
+        pixels: width times height of the images that were decoded; of others the size is only what a
+            header claims.
         psnr: of compressed images, in dB: mean, least, p5, p50, p95 (approximate). `measured`
             counts the values, and `exact` the images that decode without any difference, which the
             other numbers leave out. Values are None where nothing was measured.

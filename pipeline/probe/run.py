@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.core.boundary import Fault
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.inference.partial_decode import LATTICE
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
 from pipeline.dataset.cache import LatentCache, write
-from pipeline.dataset.samples import Grid
+from pipeline.dataset.samples import Grid, Samples
 from pipeline.dataset.split import is_held_out
-from pipeline.dataset.torch_dataset import ArchiveImages
+from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages
 from pipeline.probe.class_report import Report, report
 from pipeline.probe.fitting import Grids, answers, fit
 from pipeline.probe.heads import ClassHead, Trunk
@@ -182,9 +183,12 @@ def _counted(notify: Callable[[str], None]) -> Callable[[int], None]:
 
 def _patches(archive: Archive, settings: ProbeSettings, side: int) -> Iterator[tuple[str, Mapping[str, Any], Grid]]:
     images = ArchiveImages(archive, content="image", keys=settings.keys, statuses=[LATENT], shuffle=False)
-    for sample in images:
-        cut = patches(sample["image"], STRIDES[settings.content], side)
-        yield sample["key"], {}, Grid(cut, np.full(cut.shape[2], 1 / 255, np.float32))
+    samples = Samples(archive, "image")
+    for rows in images.batches(DECODED_AT_ONCE):
+        for row, pixels in zip(rows, samples.pixels_or_faults(rows), strict=True):
+            if not isinstance(pixels, Fault):  # the cache of latents has named it in the log
+                cut = patches(pixels, STRIDES[settings.content], side)
+                yield row["key"], {}, Grid(cut, np.full(cut.shape[2], 1 / 255, np.float32))
 
 
 def _learn(

@@ -20,6 +20,8 @@ ALIVE_SECONDS = 3600.0
 live run its files."""
 
 _FILE = "alive.json"
+_LATEST = 1e11
+"""Seconds since 1970 that no clock shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,21 @@ def list_runs(root: Store) -> list[RunFolder]:
             folders.setdefault(run, []).append(f"plans/{entry.key}")
     found = []
     for run, files in sorted(folders.items()):
-        times = {"started": 0.0, "seen": 0.0}
+        started = seen = 0.0
         if f"plans/{run}/{_FILE}" in files:
             try:
-                times |= json.loads(root.get(f"plans/{run}/{_FILE}"))
+                started, seen = _times(root.get(f"plans/{run}/{_FILE}"))
             except StorageError:  # the run has just ended
                 continue
-        found.append(RunFolder(run, float(times["started"]), float(times["seen"]), tuple(files)))
+        found.append(RunFolder(run, started, seen, tuple(files)))
     return found
+
+
+def _times(heartbeat: bytes) -> tuple[float, float]:
+    """`started` and `seen` of a heartbeat; both 0, as without a heartbeat, where it is not one."""
+    try:
+        values = json.loads(heartbeat)
+        started, seen = float(values["started"]), float(values["seen"])
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        return 0.0, 0.0
+    return (started, seen) if 0 <= started < _LATEST and 0 <= seen < _LATEST else (0.0, 0.0)  # not so for NaN

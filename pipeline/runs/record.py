@@ -92,7 +92,7 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
     for got in folder.fetch(list(names)):
         try:
             facts = json.loads(got.data) if isinstance(got, Fetched) else None
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(facts, dict) and "run" in facts:
             found.append(facts)

@@ -19,6 +19,10 @@ class StorageError(MaepressError):
     """A store cannot do what was asked; the text names the URL and the remedy."""
 
 
+class Outage(StorageError):
+    """A store gave no answer after all retries: no object is to blame."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One object of a listing.
@@ -204,9 +208,10 @@ class Store(ABC):
         """One object's bytes.
 
         Raises:
-            StorageError: when it cannot be read.
+            Outage: when the store is to blame.
+            StorageError: when this object cannot be read.
         """
         (result,) = self.fetch([key])
         if isinstance(result, FetchFailed):
-            raise StorageError(f"{self.url}/{key} cannot be read: {result.reason}")
+            raise (Outage if result.transient else StorageError)(f"{self.url}/{key} cannot be read: {result.reason}")
         return result.data

@@ -137,7 +137,7 @@ def last_trial(root: Store, configured: str) -> AdaptationTrial | None:
         values = json.loads(root.get(RECORD))
         old, new = ([(float(bpp), float(psnr)) for bpp, psnr in curve] for curve in values.pop("curves"))
         trial = AdaptationTrial(**values, curves=(old, new))
-    except (ValueError, TypeError, KeyError) as e:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
         raise MaepressError(
             f"{root.url}/{RECORD} is damaged ({e}): remove it, and the next sync starts from the configured model"
         ) from None

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from model.core.boundary import Fault, attempt
 from model.core.errors import MaepressError
 from pipeline.images.decode_rgb import decode_rgb
+from pipeline.storage.base import Outage
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -32,6 +34,25 @@ The codec compresses whole JPEGs, aligned to that grid; crops at other offsets w
 """
 FEW_IMAGES = 8
 """Images per slot from which on each slot has its own images; with fewer, each has all, so that none repeats often."""
+
+
+def usable_image(fetch: Callable[[str], bytes], key: str, side: float) -> Image.Image | None:
+    """An image to learn from; None, and a line in the log, when it is unreadable or too small.
+
+    Args:
+        fetch: reads the bytes of a key.
+        key: of the image.
+        side: smallest width and height in pixels.
+
+    Raises:
+        Outage: when the store is to blame; any other exception concerns this image alone.
+    """
+    image = attempt(lambda: decode_rgb(fetch(key)), passes=(Outage,))
+    if isinstance(image, Image.Image) and min(image.size) >= side:
+        return image
+    why = image.reason if isinstance(image, Fault) else "unreadable" if image is None else "too small"
+    logger.info("not used for training: %s (%s)", key, why)
+    return None
 
 
 class CropPool:
@@ -80,12 +101,11 @@ class CropPool:
             self._bytes -= out.width * out.height * 3
         while self._keys:
             key = next(self._upcoming)
-            image = decode_rgb(self._fetch(key))
-            if image is not None and min(image.size) >= self._crop:
+            image = usable_image(self._fetch, key, self._crop)
+            if image is not None:
                 self._pool.append(image)
                 self._bytes += image.width * image.height * 3
                 return
-            logger.info("not used for training: %s (%s)", key, "unreadable" if image is None else "too small")
             self._keys.remove(key)
             if not self._keys:
                 self._keys, self._others = self._others, []

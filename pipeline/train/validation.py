@@ -10,8 +10,7 @@ from model.layers.quality import tradeoff
 from model.network.loss import BALANCE, Distortion, distortion
 from model.network.network import Network
 from model.network.structural_error import structural_error
-from pipeline.images.decode_rgb import decode_rgb
-from pipeline.train.crops import validation_crop
+from pipeline.train.crops import usable_image, validation_crop
 
 VALIDATION_QUALITIES = (7, 20, 32, 44, 57)
 MAX_IMAGES = 64
@@ -43,9 +42,8 @@ class Validation:
             scale: factor by which the images are shrunk, as in training.
             distortion: distortion in the loss: `perceptual`; for any other name, the squared error.
         """
-        images = (decode_rgb(fetch(key)) for key in sorted(keys)[:MAX_IMAGES][rank::world])
-        usable = (image for image in images if image is not None and min(image.size) * scale >= 64)
-        self._crops = [validation_crop(image, SIDE, scale) for image in usable]
+        images = (usable_image(fetch, key, 64 / scale) for key in sorted(keys)[:MAX_IMAGES][rank::world])
+        self._crops = [validation_crop(image, SIDE, scale) for image in images if image is not None]
         self._device = device
         self._distortion: Distortion = "perceptual" if distortion == "perceptual" else "mse"
 

@@ -12,7 +12,7 @@ from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import JXL, LATENT, ORIGINAL
+from pipeline.archive.schema import IMAGES, JXL, LATENT, ORIGINAL
 from pipeline.images.image_reader import Reading
 from pipeline.images.sandbox import READING, TRANSCODING, shared
 
@@ -30,6 +30,8 @@ def problem_with(row: Row, models: Collection[str]) -> str | None:
         row: all columns of IMAGES.
         models: fingerprints of the models that the archive holds.
     """
+    if missing := [column.name for column in IMAGES if not column.nullable and row[column.name] is None]:
+        return f"its row has no {missing[0]}"
     payload = row["payload"]
     if len(payload) != row["payload_bytes"]:
         return f"its payload has {len(payload)} bytes, its row says {row['payload_bytes']}"

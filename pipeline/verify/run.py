@@ -8,23 +8,26 @@ transcode, must have the SHA-256 of the source. A sample of the compressed image
 the archive's own models, and compared with the source if that is given.
 """
 
+import functools
 import hashlib
 import heapq
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import torch
 from ray.data import DataContext
 
-from model.core.errors import MaepressError
+from model.core.boundary import Fault, attempt, reason_of
+from model.core.errors import MissingPackage
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
-from pipeline.archive.shard_reader import scan_shard
+from pipeline.archive.shard_reader import rows_of, scan_shard
 from pipeline.archive.shards import Shard
 from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
@@ -33,7 +36,7 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring.progress import Progress
-from pipeline.storage.open import Fetched, Store, open_source
+from pipeline.storage.open import Fetched, StorageError, Store, open_source
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
 
@@ -159,7 +162,9 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _KeySurvey:
     index = merged(archive.images, shards, ("key", "status", "payload_bytes"), unreadable=unreadable)
     for (key, status, length), _ in index:
         rows += 1
-        payload_bytes += length
+        payload_bytes += length or 0
+        if key is None:  # reported later, as an unreadable shard is
+            continue
         if key == last:
             if len(repeated) < LISTED_PROBLEMS:
                 repeated.append(key)
@@ -198,14 +203,24 @@ def _check(
         path = str(cell.as_py())
         try:
             for batch in scan_shard(archive.images, path, IMAGES.names):
-                for row in batch.to_pylist():
+                for row in rows_of(batch):
+                    if isinstance(row, Fault):
+                        yield item_rows(_Finding(f"shard {path}", ("rows",), problem=row.reason))
+                        continue
                     kind = _KINDS.get(row["status"], "originals")
-                    problem = problem_with(row, models)
-                    yield item_rows(_Finding(row["key"], ("rows", kind), row["payload_bytes"], problem=problem))
+                    problem = _problem(problem_with, row, models)
+                    size = row["payload_bytes"] or 0
+                    yield item_rows(_Finding(str(row["key"]), ("rows", kind), size, problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
                         yield item_rows(row)
-        except MaepressError as e:
-            yield item_rows(_Finding(f"shard {path}", problem=str(e)))
+        except Exception as e:  # whatever a damaged Parquet file makes its parser raise
+            yield item_rows(_Finding(f"shard {path}", problem=reason_of(e)))
+
+
+def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:
+    """The problem that a check finds, or the error that ends it."""
+    found = attempt(lambda: check(*arguments), passes=(MissingPackage,))
+    return found.reason if isinstance(found, Fault) else found
 
 
 @raise_in_first_call
@@ -231,11 +246,14 @@ class _SampleDecoder:
                 continue
             pixels = row["width"] * row["height"]
             counts: tuple[str, ...] = ("decoded",)
-            problem = problem_with_picture(row, picture)
+            problem = _problem(problem_with_picture, row, picture)
             if self._source is not None and problem is None:
-                (got,) = self._source.fetch([row["key"]])
-                if isinstance(got, Fetched) and got.etag == row["etag"]:
-                    counts, problem = ("decoded", "compared"), problem_with_fidelity(row, picture, got.data)
+                found = attempt(functools.partial(self._source.fetch, [row["key"]]), passes=(StorageError,))
+                got = found[0] if isinstance(found, list) else None
+                if isinstance(found, Fault):
+                    problem = f"its source cannot be fetched: {found.reason}"
+                elif isinstance(got, Fetched) and got.etag == row["etag"]:
+                    counts, problem = ("decoded", "compared"), _problem(problem_with_fidelity, row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
             yield item_rows(_Finding(row["key"], counts, pixels=pixels, problem=problem))

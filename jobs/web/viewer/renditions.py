@@ -10,6 +10,7 @@ the next ones. As many threads decode as there are cores; further requests wait 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import threading
@@ -24,6 +25,7 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from jobs.web.viewer.catalogue import Catalogue, Row
+from model.core.boundary import reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.reader import RowDecoder, mae_file
@@ -138,6 +140,14 @@ class Studio:
         return made
 
     def _work(self, key: str, wanted: Wanted) -> Rendition:
+        try:
+            return self._rendition(key, wanted)
+        except (MaepressError, MemoryError):
+            raise
+        except Exception as e:  # of a row, a picture or its metadata, which may come from anyone
+            raise NotShown(f"{key!r} cannot be shown: {reason_of(e)}") from e
+
+    def _rendition(self, key: str, wanted: Wanted) -> Rendition:
         row = self._catalogue.content(key)
         if row is None:
             raise NotFound(f"the archive has no image {key!r}")
@@ -243,7 +253,8 @@ def _upright(picture: Picture) -> Image.Image:
     image = to_image(replace(picture, xmp=b""))
     if picture.exif:
         image.info["exif"] = picture.exif
-        image = ImageOps.exif_transpose(image)
+        with contextlib.suppress(Exception):  # an EXIF block that Pillow cannot parse gives no rotation
+            return ImageOps.exif_transpose(image)
     return image
 
 
