@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow test-cluster lint format docs chaos fuzz bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow test-cluster lint format docs chaos fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ chaos: $(READY)  ## 20 kills of drivers, encoders, tasks and servers: nothing ma
 
 fuzz: $(READY)  ## 100,000 corrupted payloads: each must end in an error or a picture
 	@$(BIN)/python -m tests.fuzz
+
+fuzz-archive: $(READY)  ## 2,000 mutated image files through encode, verify, decode and the viewer: nothing may be lost
+	@$(BIN)/python -m tests.fuzz.archive
 
 lint: $(READY)  ## ruff, mypy --strict, the import contracts
 	@$(BIN)/ruff check .

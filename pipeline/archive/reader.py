@@ -90,8 +90,12 @@ def row_fault(row: Row) -> str | None:
     if not isinstance(row.get("payload"), bytes) or not isinstance(row.get("model"), str):
         return "its row lacks the payload or the model"
     width, height = row.get("width"), row.get("height")
-    possible = isinstance(width, int) and isinstance(height, int) and min(width, height) >= 1
-    if not possible or width * height > MAX_PIXELS:
+    if (
+        not isinstance(width, int)
+        or not isinstance(height, int)
+        or min(width, height) < 1
+        or width * height > MAX_PIXELS
+    ):
         return f"its row gives an impossible size: {width} x {height}"
     return None
 

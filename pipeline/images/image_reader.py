@@ -189,12 +189,16 @@ def _read(source: bytes, max_pixels: int) -> Reading:
             return Reading(name, width, height, keep=keep)
         Image.MAX_IMAGE_PIXELS = max_pixels  # an image inside the file may be larger than the header says
         exif = image.info.get("exif", b"")  # before loading: TIFF and AVIF rewrite `info` as they load
-        image.load()
         if image.format == "TIFF":
             try:
+                image.load()
                 exif = _tiff_exif(image)
-            except Exception:  # of a tag that Pillow reads and cannot write
+            except Exception:  # of the pixels, or of a tag, which makes Pillow raise after it has them
+                if not _has_tiff_pixels(source):
+                    raise
                 return Reading(name, width, height, keep=UNWRITABLE)
+        else:
+            image.load()
         plain = _without_palette(image)
         if plain is None:
             return Reading(name, width, height, keep=f"mode {image.mode}")
@@ -265,6 +269,17 @@ def _planes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
     if image.mode == "RGB":
         return array, None
     return np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1])
+
+
+def _has_tiff_pixels(source: bytes) -> bool:
+    """Whether a TIFF's pixels can be read, whatever its tags are."""
+    with Image.open(io.BytesIO(source)) as image:
+        image.load_end = lambda: None  # type: ignore[attr-defined]  # the method that reads further tags
+        try:
+            image.load()
+        except Exception:
+            return False
+    return True
 
 
 def _tiff_exif(image: Image.Image) -> bytes:

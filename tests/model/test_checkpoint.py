@@ -166,3 +166,27 @@ def test_no_model_is_ever_unpickled() -> None:
     for path in paths:
         source = path.read_text()
         assert not re.search(r"^\s*(import|from) pickle|torch\.(load|save)\(", source, re.M), path
+
+
+def test_a_tensor_of_a_type_that_numpy_lacks_is_named(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name].to(torch.bfloat16)}, folder / WEIGHTS)
+    assert f"{name} is of torch.bfloat16" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"format": ' + "9" * 5000 + "}", '{"a":' * 100_000, "\ufeff{}", "NaN", '{"format": NaN}']
+)
+def test_json_that_its_parser_cannot_take_is_one_line(folder: Path, text: str) -> None:
+    (folder / CONFIG).write_text(text)
+    complaint(folder)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1e400, -1, [[1]], {"a": 1}, True, [1, 2, 3]])
+def test_a_configuration_of_nonsense_is_one_line(folder: Path, value: object) -> None:
+    description = json.loads((folder / CONFIG).read_text())
+    for field in description["config"]:
+        changed = description | {"config": description["config"] | {field: value}}
+        (folder / CONFIG).write_text(json.dumps(changed))
+        complaint(folder)

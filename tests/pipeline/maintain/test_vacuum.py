@@ -117,3 +117,21 @@ def test_a_writer_that_fails_leaves_nothing_behind(archive: Archive) -> None:
         file.write(bytes(40 << 20))
         raise ZeroDivisionError
     assert list(archive.root.unfinished()) == [] and not archive.images.exists("part-failed.parquet")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"started": {}, "seen": 1}'),
+        *(b'{"started": NaN, "seen": NaN}', b'{"started": 1e999, "seen": 1e999}', b'{"started": -1e300, "seen": 1}'),
+        *(b'{"seen": 1}', b'{"started": "x", "seen": "y"}', b'{"started": ' + b"9" * 5000 + b', "seen": 1}'),
+    ],
+    ids=range(15),
+)
+def test_a_heartbeat_of_nonsense_counts_as_none(local: Archive, text: bytes) -> None:
+    local.root.put("plans/20200101T000000-abcdef/alive.json", text)
+    local.root.put("plans/unknown/alive.json", text)
+    (old, unknown) = list_runs(local.root)
+    assert (old.started, old.seen, unknown.seen) == (0.0, 0.0, 0.0)
+    result = vacuum(VacuumSettings(archive=local.url, hours=1, dry_run=True))
+    assert result.spared_for == ()
