@@ -274,7 +274,7 @@ def _planes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
 def _has_tiff_pixels(source: bytes) -> bool:
     """Whether a TIFF's pixels can be read, whatever its tags are."""
     with Image.open(io.BytesIO(source)) as image:
-        image.load_end = lambda: None  # type: ignore[attr-defined]  # the method that reads further tags
+        image.load_end = lambda: None  # type: ignore[method-assign]  # the method that reads further tags
         try:
             image.load()
         except Exception:

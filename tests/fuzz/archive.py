@@ -34,6 +34,7 @@ from pipeline.archive.schema import LATENT
 from pipeline.decode import run as decode_run
 from pipeline.encode import stages
 from pipeline.execution.packing import unpack
+from pipeline.execution.ray_flow import item_rows
 from pipeline.images.sandbox import Limits, shared
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
@@ -207,7 +208,7 @@ def _verify(archive: Archive, report: Report) -> None:
     checked = _items(verify_run._check(_shards(archive), archive, frozenset(archive.models()), None))
     decoder = verify_run._SampleDecoder(archive, None, 1)
     while some := list(itertools.islice(checked, PIECE)):
-        for finding in _items(decoder(decode_run.item_rows(*some))):
+        for finding in _items(decoder(item_rows(*some))):
             if finding.problem:
                 report.failures.append(f"{finding.key}: verify: {finding.problem}")
 
@@ -217,7 +218,7 @@ def _decode(archive: Archive, folder: Path, report: Report) -> None:
     dest.check_writable()
     decoder = decode_run._Decoder(archive, "same", 1)
     for table in decode_run._read(_shards(archive), archive, "*"):
-        decoded = decode_run.item_rows(*_items(decoder(table)))
+        decoded = item_rows(*_items(decoder(table)))
         for outcome in _items(iter([decode_run._write(decoded, dest, "same", frozenset())])):
             report.rows[outcome.status] += 1
             if outcome.reason:

@@ -28,7 +28,9 @@ from pipeline.encode import stages
 from pipeline.estimate import run as estimate_run
 from pipeline.evaluate.measurement import MeasuredImage, MeasurementPlan, Measurer, Skipped
 from pipeline.execution.packing import unpack
+from pipeline.execution.ray_flow import item_rows
 from pipeline.images.image_reader import Reading
+from pipeline.images.image_writer import write_picture
 from pipeline.images.sandbox import READING, Sandbox, shared
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store
 from pipeline.storage.open import open_store
@@ -257,7 +259,7 @@ def test_decoding(
     archive: Archive, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     _break_payload(monkeypatch, rows, "decompress", error)
-    table = decode_run.item_rows(*rows)
+    table = item_rows(*rows)
     outcomes = _items(decode_run._Decoder(archive, "same", 1)(table))
     failed = [item for item in outcomes if isinstance(item, decode_run._Outcome)]
     assert len(outcomes) == 3 and [outcome.key for outcome in failed] == [BAD]
@@ -269,8 +271,8 @@ def test_writing_a_file(
     archive: Archive, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     dest = open_store(str(tmp_path / "dest"))
-    pictures = decode_run._Decoder(archive, "same", 1)(decode_run.item_rows(*rows))
-    decoded = decode_run.item_rows(*_items(pictures))
+    pictures = decode_run._Decoder(archive, "same", 1)(item_rows(*rows))
+    decoded = item_rows(*_items(pictures))
     monkeypatch.setattr(dest, "put", _fails(dest.put, lambda key, data: key == BAD, error))
     outcomes = _items(decode_run._write(decoded, dest, "same", frozenset()))
     assert sorted(outcome.key for outcome in outcomes if not outcome.reason) == ["a.png", "c.png"]
@@ -308,7 +310,7 @@ def test_decoding_the_sample(
     else:
         check = _fails(getattr(verify_run, broken), lambda row, *_: row["key"] == BAD, error)
         monkeypatch.setattr(verify_run, broken, check)
-    findings = _items(verify_run._SampleDecoder(archive, source, 1)(decode_run.item_rows(*rows)))
+    findings = _items(verify_run._SampleDecoder(archive, source, 1)(item_rows(*rows)))
     problems = {finding.key: finding.problem for finding in findings}
     assert {key: problem is None for key, problem in problems.items()} == {"a.png": True, BAD: False, "c.png": True}
     _assert_line(problems[BAD])
@@ -509,7 +511,7 @@ def test_metadata_that_a_decode_cannot_write_keeps_its_source(source: Store) -> 
     assert isinstance(first, stages.Loaded) and isinstance(third, stages.Loaded)
     for loaded in (first, third):
         picture = loaded.reading.picture
-        assert picture is None or decode_run.write_picture(picture, "png")
+        assert picture is None or write_picture(picture, "png")
     assert third.reading.picture is not None
 
 
@@ -528,7 +530,7 @@ def test_a_transcode_for_which_memory_is_lacking_is_none_and_the_next_source_is_
 def test_originals_and_nothing_else_are_unharmed_by_their_neighbours(archive: Archive, tmp_path: Path) -> None:
     dest = open_store(str(tmp_path / "dest"))
     sound, odd = original("sound"), original("odd") | {"status": "no such status"}
-    outcomes = _items(decode_run._Decoder(archive, "same", 1)(decode_run.item_rows(sound, odd)))
-    written = _items(decode_run._write(decode_run.item_rows(*outcomes), dest, "same", frozenset()))
+    outcomes = _items(decode_run._Decoder(archive, "same", 1)(item_rows(sound, odd)))
+    written = _items(decode_run._write(item_rows(*outcomes), dest, "same", frozenset()))
     assert {outcome.key: bool(outcome.reason) for outcome in written} == {"sound": False, "odd": True}
     assert isinstance(dest.fetch(["sound"])[0], Fetched)
