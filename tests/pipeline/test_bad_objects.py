@@ -36,6 +36,7 @@ from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageEr
 from pipeline.storage.open import open_store
 from pipeline.train.crops import CropPool
 from pipeline.train.validation import Validation
+from pipeline.verify import row_checks
 from pipeline.verify import run as verify_run
 from tests.pipeline.making import add, compressed, image_file, original
 
@@ -283,7 +284,7 @@ def test_writing_a_file(
 
 @every_error
 def test_checking_rows(archive: Archive, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    check = _fails(verify_run.problem_with, lambda row, _: row["key"] == BAD, error)
+    check = _fails(row_checks.problem_with, lambda row, _: row["key"] == BAD, error)
     monkeypatch.setattr(verify_run, "problem_with", check)
     shards = pa.table({"shard": [shard.path for shard in archive.shards()]})
     findings = _items(verify_run._check(shards, archive, frozenset(archive.models()), None))
@@ -293,7 +294,7 @@ def test_checking_rows(archive: Archive, monkeypatch: pytest.MonkeyPatch, error:
 
 
 @every_error
-@pytest.mark.parametrize("broken", ["decompress", "problem_with_picture", "fetch", "problem_with_psnr"])
+@pytest.mark.parametrize("broken", ["decompress", "problem_with_picture", "fetch", "problem_with_fidelity"])
 def test_decoding_the_sample(
     archive: Archive,
     rows: list[dict[str, Any]],
@@ -325,7 +326,7 @@ def test_rows_of_nonsense(archive: Archive, rows: list[dict[str, Any]], facts: d
     found = {row["key"]: picture for row, picture in RowDecoder(archive).pictures(rows)}
     assert [isinstance(found[key], str) for key in KEYS] == [False, True, False]
     _assert_line(found[BAD])
-    assert verify_run._problem(verify_run.problem_with, rows[1], frozenset(archive.models()))
+    assert verify_run._problem(row_checks.problem_with, rows[1], frozenset(archive.models()))
 
 
 # --- learning, evaluating, estimating, viewing
