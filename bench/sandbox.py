@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from pipeline.images.image_reader import MAX_PIXELS, Reading, Rejected, read
-from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import Sandbox
 
 ROUNDS, MOST = 3, 100
 

@@ -28,7 +28,8 @@ def _run(settings: CompressSettings, output: Output) -> int:
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
     from pipeline.images.image_reader import MAX_PIXELS, Rejected
-    from pipeline.images.sandbox import READING, shared
+    from pipeline.images.limits import READING
+    from pipeline.images.sandbox import shared
     from pipeline.monitoring.formatting import size
 
     source = read_file(settings.image)

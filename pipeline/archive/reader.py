@@ -12,7 +12,8 @@ from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
-from pipeline.images.sandbox import TRANSCODING, shared
+from pipeline.images.limits import TRANSCODING
+from pipeline.images.sandbox import shared
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20

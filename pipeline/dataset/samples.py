@@ -26,7 +26,8 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, chunks, process_decoder, row_fault
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.decode_rgb import decode_rgb
-from pipeline.images.sandbox import TRANSCODING, shared
+from pipeline.images.limits import TRANSCODING
+from pipeline.images.sandbox import shared
 from pipeline.storage.base import StorageError
 
 Content = Literal["image", "sketch", "prefix", "latents"]

@@ -43,7 +43,8 @@ from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.images import video
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
-from pipeline.images.sandbox import TRANSCODING, shared
+from pipeline.images.limits import TRANSCODING
+from pipeline.images.sandbox import shared
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import StorageError, Store, open_target
 

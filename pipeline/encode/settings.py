@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.setting_types import ActorRange
 from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.sandbox import Limits
+from pipeline.images.limits import Limits
 
 
 class EncodeSettings(TargetSettings):

@@ -32,7 +32,8 @@ from pipeline.estimate.prices import Prices, checked_name, read_prices
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.sandbox import Limits, Sandbox, shared
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import Sandbox, shared
 from pipeline.storage.base import Entry, StorageError, Store
 from pipeline.storage.open import open_source
 

@@ -3,7 +3,8 @@
 from PIL import Image
 
 from pipeline.images.image_reader import Rejected
-from pipeline.images.sandbox import READABLE_PIXELS, READING, shared
+from pipeline.images.limits import READABLE_PIXELS, READING
+from pipeline.images.sandbox import shared
 
 
 def decode_rgb(data: bytes) -> Image.Image | None:

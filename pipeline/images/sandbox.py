@@ -15,112 +15,30 @@ Why not `multiprocessing` or `concurrent.futures`: their children import the par
 (here Ray's), the death of one child breaks the whole pool, and running work has no time limit.
 """
 
-import fcntl
 import functools
-import math
 import os
 import resource
-import selectors
-import signal
-import struct
-import subprocess
-import sys
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import pipeline
 from model.core.boundary import reason_of
 from model.core.errors import DamagedPayload, MissingPackage
 from model.core.picture import Picture
 from pipeline.images.image_reader import Reading, Rejected, possible_size
-from pipeline.images.ipc_messages import Buffer, pack, unpack
-from pipeline.images.shared_buffer import SharedBuffer
-
-_START_SECONDS = 120.0
-"""Time limit for the start of a child, which takes a third of a second on an idle machine. The start
-does not count towards the limit of a request."""
-_MAX_PLANES = 1 << 33
-"""Most bytes of pixels in an answer; the memory that a child may use holds far fewer."""
-_PIPE_BYTES = 1 << 20
-"""Size of each pipe's buffer, so that a source passes with few system calls."""
-
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # Reuse one picture's memory for the next: with glibc's defaults each picture's pages are
-    # returned to the kernel and faulted in again, which took a third of the child's time.
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-}
-_CHILD = f"""
-import sys
-sys.path.insert(0, {str(Path(pipeline.__file__).parent.parent)!r})
-import model, pipeline
-del sys.path[0]
-from pipeline.images.sandbox_child import main
-main(*map(int, sys.argv[1:]))
-"""
-"""The child's program. It imports our own `model` and `pipeline`, although others may come first on
-the parent's path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits for one request.
-
-    Attributes:
-        seconds: from the request to its answer, once the child is ready.
-        memory: bytes by which the child's address space may grow.
-    """
-
-    seconds: float
-    memory: int
-
-    @classmethod
-    def for_images(cls, seconds: float, max_pixels: int, max_bytes: int) -> "Limits":
-        """Limits that no valid image reaches: memory for several copies of its planes and file."""
-        return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
-
-
-Answer = tuple[Any, list[Buffer], NDArray[np.uint8] | None]
-"""Head, blobs, and the content of the shared buffer if the answer has pixels."""
-
-
-READABLE_PIXELS = 178_000_000
-"""Images with more pixels are not read outside an encode, which has its own limit."""
-
-READING = Limits.for_images(seconds=60.0, max_pixels=READABLE_PIXELS, max_bytes=512 << 20)
-"""Limits for reading an image outside an encode."""
-
-TRANSCODING = Limits(seconds=600, memory=8 << 30)
-"""Limits for restoring a JPEG from its transcode; the JPEG was within the limits of the run that
-made it."""
-
-
-class _Stopped(Exception):
-    """The child gave no answer; the text is the reason."""
-
-
-class _Died(_Stopped):
-    """The child ended by itself, or reports an error that no file should cause.
-
-    The request may not be the cause (the machine, or this child, may be short of memory).
-    """
+from pipeline.images.ipc_messages import Buffer
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox_process import Answer, Died, SandboxProcess, Stopped
 
 
 class Sandbox:
     """A child process and the requests to it; threads that share it take turns."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self._planes = SharedBuffer()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process = SandboxProcess(limits)
         self._lock = threading.Lock()
 
     def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
@@ -129,7 +47,7 @@ class Sandbox:
             return Rejected("read", "empty file")
         try:
             head, blobs, planes = self._ask({"task": "read", "max_pixels": max_pixels}, source)
-        except _Stopped as e:
+        except Stopped as e:
             return Rejected("read", f"cannot be decoded: {e}")
         if "reason" in head:
             return Rejected(head["stage"], head["reason"])
@@ -142,7 +60,7 @@ class Sandbox:
         """The result of `image_reader.read_rgb`, or a Rejected if the child gives no answer."""
         try:
             head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
-        except _Stopped as e:
+        except Stopped as e:
             return Rejected("read", f"cannot be decoded: {e}")
         if "reason" in head:
             return Rejected(head["stage"], head["reason"])
@@ -161,7 +79,7 @@ class Sandbox:
         """
         try:
             head, blobs, _ = self._ask({"task": "to_jxl"}, jpeg)
-        except _Stopped:
+        except Stopped:
             return None
         if "missing" in head:
             raise MissingPackage(head["missing"])
@@ -177,7 +95,7 @@ class Sandbox:
         failed = "the payload cannot be turned back into its JPEG"
         try:
             head, blobs, _ = self._ask({"task": "to_jpeg"}, jxl)
-        except _Stopped as e:
+        except Stopped as e:
             raise DamagedPayload(f"{failed}: {e}") from None
         if "missing" in head:
             raise MissingPackage(head["missing"])
@@ -193,13 +111,14 @@ class Sandbox:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # os.times() counts in hundredths of a second
         own = time.process_time() + ended.ru_utime + ended.ru_stime
         with self._lock:
+            pid = self._process.pid
             # The number of a process's CPU clock on Linux: see clock_getcpuclockid(3).
-            return own + (time.clock_gettime((~self._child.pid << 3) | 2) if self._child else 0.0)
+            return own + (time.clock_gettime((~pid << 3) | 2) if pid else 0.0)
 
     def close(self) -> None:
         """End the child; the next request starts a new one."""
         with self._lock:
-            self._kill()
+            self._process.kill()
 
     def _ask(self, head: dict[str, Any], source: bytes) -> Answer:
         """The answer to a request.
@@ -209,84 +128,9 @@ class Sandbox:
         """
         with self._lock:
             try:
-                return self._ask_once(head, source)
-            except _Died:
-                return self._ask_once(head, source)
-
-    def _ask_once(self, head: dict[str, Any], source: bytes) -> Answer:
-        try:
-            child = self._ready()
-            assert child.stdin and child.stdout
-            for part in pack(head, [source]):
-                child.stdin.write(part)
-            child.stdin.flush()
-            answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds)
-            size = answer.get("planes")
-            planes = None if size is None else self._planes.take(_checked_size(size))
-        except (BrokenPipeError, EOFError):
-            raise _Died(self._exit_reason()) from None
-        except TimeoutError:
-            self._kill()
-            raise _Stopped(f"it took longer than {self.limits.seconds:g} s") from None
-        except (ValueError, TypeError, LookupError, struct.error, RecursionError) as e:
-            self._kill()
-            raise _Stopped(f"the decoder's answer makes no sense: {reason_of(e)}") from None
-        except BaseException:  # interrupted between request and answer: the next request must not get this answer
-            self._kill()
-            raise
-        if "error" in answer:  # perhaps for lack of memory that a source before it has left occupied
-            self._kill()
-            raise _Died(answer["error"])
-        return answer, blobs, planes
-
-    def _ready(self) -> "subprocess.Popen[bytes]":
-        """The child, started if there is none.
-
-        Raises:
-            EOFError: when it ends before it is ready.
-            _Stopped: when it is not ready in time.
-        """
-        if self._child is None:
-            self._child = self._start()
-            assert self._child.stdout
-            try:
-                _answer(self._child.stdout.fileno(), time.monotonic() + _START_SECONDS)
-            except TimeoutError:
-                self._kill()
-                raise _Stopped(f"the decoder's process was not ready within {_START_SECONDS:g} s") from None
-        return self._child
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        limits = [str(math.ceil(self.limits.seconds)), str(self.limits.memory)]
-        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD, *limits, str(self._planes.descriptor)],
-            pass_fds=[self._planes.descriptor],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
-            start_new_session=True,  # its parent handles an interrupt at the terminal
-        )
-        for pipe in (child.stdin, child.stdout):
-            assert pipe
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        return child
-
-    def _kill(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            child.communicate()
-
-    def _exit_reason(self) -> str:
-        """How the child ended, in a few words."""
-        child, self._child = self._child, None
-        assert child is not None
-        child.communicate()
-        if child.returncode == -signal.SIGXCPU:
-            return f"it took longer than {self.limits.seconds:g} s"
-        how = signal.Signals(-child.returncode).name if child.returncode < 0 else f"exit status {child.returncode}"
-        return f"the decoder crashed ({how})"
+                return self._process.ask(head, source)
+            except Died:
+                return self._process.ask(head, source)
 
 
 def _reading(head: dict[str, Any], blobs: list[Buffer], planes: NDArray[np.uint8] | None) -> Reading:
@@ -300,38 +144,6 @@ def _reading(head: dict[str, Any], blobs: list[Buffer], planes: NDArray[np.uint8
     alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
     icc, exif, xmp = (bytes(data) for data in blobs)
     return Reading(str(name), wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
-
-
-def _checked_size(size: object) -> int:
-    """The number of bytes of an answer's planes, which may be four per pixel of the largest picture."""
-    if type(size) is not int or not 0 <= size <= _MAX_PLANES:
-        raise ValueError(f"{size!r} bytes of pixels")
-    return size
-
-
-def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
-    """The next message of a pipe.
-
-    Raises:
-        TimeoutError: when it is not complete at the deadline (on the clock of `time.monotonic`).
-        EOFError: when the pipe ends first.
-    """
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-
-        def read(size: int) -> Buffer:
-            data = memoryview(bytearray(size))
-            filled = 0
-            while filled < size:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError
-                count = os.readv(pipe, [data[filled:]])
-                if not count:
-                    raise EOFError
-                filled += count
-            return data
-
-        return unpack(read)
 
 
 def shared(limits: Limits) -> Sandbox:

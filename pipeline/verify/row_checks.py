@@ -14,7 +14,8 @@ from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import IMAGES, JXL, LATENT, ORIGINAL
 from pipeline.images.image_reader import Reading
-from pipeline.images.sandbox import READING, TRANSCODING, shared
+from pipeline.images.limits import READING, TRANSCODING
+from pipeline.images.sandbox import shared
 
 PSNR_TOLERANCE = 0.05
 """dB by which a repeated measurement may differ: another device rounds a few pixels the other

@@ -17,7 +17,8 @@ from pipeline.encode.run import EncodeSettings, encode
 from pipeline.encode.stages import Loaded, load
 from pipeline.execution.ray_init import start_ray
 from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import Sandbox
 from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Fault, Proxy, RandomFaults, Request

@@ -35,7 +35,8 @@ from pipeline.decode import run as decode_run
 from pipeline.encode import stages
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
-from pipeline.images.sandbox import Limits, shared
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import shared
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
 from pipeline.verify import run as verify_run

@@ -31,7 +31,8 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
 from pipeline.images.image_reader import Reading
 from pipeline.images.image_writer import write_picture
-from pipeline.images.sandbox import READING, Sandbox, shared
+from pipeline.images.limits import READING
+from pipeline.images.sandbox import Sandbox, shared
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store
 from pipeline.storage.open import open_store
 from pipeline.train.crops import CropPool
@@ -517,7 +518,7 @@ def test_metadata_that_a_decode_cannot_write_keeps_its_source(source: Store) -> 
 
 
 def test_a_transcode_for_which_memory_is_lacking_is_none_and_the_next_source_is_read() -> None:
-    from pipeline.images.sandbox import Limits
+    from pipeline.images.limits import Limits
 
     jpeg = image_file("JPEG", size=(1600, 1200), quality=95)
     sandbox = Sandbox(Limits(seconds=60, memory=8 << 20))

@@ -32,7 +32,8 @@ from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.image_reader import MAX_PIXELS, Rejected
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
-from pipeline.images.sandbox import TRANSCODING, Limits, Sandbox
+from pipeline.images.limits import TRANSCODING, Limits
+from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import FetchFailed, Store
 
 Kind = Literal["webp", "png", "jpeg", "mae", "source"]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
-from pipeline.images.sandbox import Limits
+from pipeline.images.limits import Limits
 from tests.conftest import photo_like
 from tests.pipeline.hostile import scan_bomb
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path, capsys: pytest.C
 def test_an_image_that_decodes_for_minutes_is_refused_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.images.sandbox.READING", Limits(seconds=1, memory=2 << 30))
+    monkeypatch.setattr("pipeline.images.limits.READING", Limits(seconds=1, memory=2 << 30))
     (tmp_path / "bomb.jpg").write_bytes(scan_bomb(3000, 8000))
     said = line(capsys, "compress", tmp_path / "bomb.jpg", tmp_path / "out.mae")
     assert said.endswith("bomb.jpg is no readable image: cannot be decoded: it took longer than 1 s")

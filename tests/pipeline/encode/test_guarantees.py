@@ -19,7 +19,8 @@ from pipeline.archive.schema import LATENT, MISSED
 from pipeline.encode import stages
 from pipeline.images.image_reader import Reading, read
 from pipeline.images.jpeg_xl import to_jpeg
-from pipeline.images.sandbox import Limits, Sandbox
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import Sandbox
 from pipeline.storage.open import open_store
 from tests.conftest import ssimulacra2_at
 from tests.pipeline.sources import encoded, mixed, photo, put_all

@@ -18,7 +18,8 @@ from pipeline.estimate.run import COMPARED, EncodedObject, encode_object, estima
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.sandbox import Limits, shared
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import shared
 from pipeline.storage.open import open_source
 from tests.conftest import photo_like
 

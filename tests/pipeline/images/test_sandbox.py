@@ -17,7 +17,8 @@ import pytest
 from model.core.errors import DamagedPayload
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_reader import Reading, Rejected, read, read_rgb
-from pipeline.images.sandbox import READING, Limits, Sandbox, shared
+from pipeline.images.limits import READING, Limits
+from pipeline.images.sandbox import Sandbox, shared
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file
 from tests.pipeline.sources import mixed
@@ -206,9 +207,10 @@ def test_threads_share_it(sandbox: Sandbox) -> None:
 
 def test_a_child_does_not_outlive_a_parent_that_is_killed_even_when_it_hangs() -> None:
     script = (
-        "from pipeline.images.sandbox import *; from tests.pipeline.hostile import scan_bomb\n"
-        "s = Sandbox(Limits(2, 2 << 30)); s.read(b'x', max_pixels=9); print(s._child.pid, flush=True)\n"
-        "s.limits = Limits(600, 2 << 30); s.read(scan_bomb(), max_pixels=64_000_000)"
+        "from pipeline.images.limits import *; from pipeline.images.sandbox import *\n"
+        "from tests.pipeline.hostile import scan_bomb\n"
+        "s = Sandbox(Limits(2, 2 << 30)); s.read(b'x', max_pixels=9); print(s._process.pid, flush=True)\n"
+        "s._process.limits = Limits(600, 2 << 30); s.read(scan_bomb(), max_pixels=64_000_000)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
