@@ -19,7 +19,8 @@ from model.inference.pixels import latent_size, to_network, window_of
 from model.inference.projection_error import projection_error
 from model.inference.tiling import Window
 from model.layers.blocks import space_to_depth
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
+from pipeline.images.reading import Reading
 
 CPU = torch.device("cpu")
 HEADINGS = "projection dB", "transforms dB", "error in chroma", "image"

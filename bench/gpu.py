@@ -33,7 +33,8 @@ from model.codec import Codec
 from model.core.picture import Picture
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.execution.device import Streams
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
+from pipeline.images.reading import Reading
 
 DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PIECE = 16

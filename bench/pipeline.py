@@ -41,6 +41,7 @@ from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.run import EncodeSettings, RunOptions, encode, plan_options
+from pipeline.encode.unit_writer import write_unit
 from pipeline.execution import ray_flow
 from pipeline.images.sandbox import shared
 from pipeline.planning.manifest import Manifest
@@ -192,7 +193,7 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
             for part, took in zip(PARTS, (fetch, load - fetch, encoding, coding), strict=False):
                 spent[part] += took
     begin = time.perf_counter()
-    stages.write(0, None, compressed, archive)
+    write_unit(0, None, compressed, archive)
     spent["write"] = time.perf_counter() - begin
     return {part: took / megapixels for part, took in spent.items()}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.images.image_reader import MAX_PIXELS, Reading, Rejected, read
+from pipeline.images.image_reader import MAX_PIXELS, read
 from pipeline.images.limits import Limits
+from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
 
 ROUNDS, MOST = 3, 100

@@ -27,8 +27,9 @@ def _run(settings: CompressSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
-    from pipeline.images.image_reader import MAX_PIXELS, Rejected
+    from pipeline.images.image_reader import MAX_PIXELS
     from pipeline.images.limits import READING
+    from pipeline.images.reading import Rejected
     from pipeline.images.sandbox import shared
     from pipeline.monitoring.formatting import size
 

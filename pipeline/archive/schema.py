@@ -10,7 +10,7 @@ transcode that converts back to the source's own bytes."""
 MISSED, LARGER = "misses its target", "not smaller"
 """Values of `kept` for images that the codec could have coded.
 
-For other values see `pipeline.images.image_reader.Reading.keep`.
+For other values see `pipeline.images.reading.Reading.keep`.
 """
 OUTAGE = "outage"
 """Stage of a rejection caused by the store or the machine, not by the object: the next run tries the

@@ -13,6 +13,7 @@ from model.bitstream.entropy_coder import EntropyCoder
 from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
 from pipeline.encode.settings import EncodeSettings
+from pipeline.encode.unit_writer import write_unit
 from pipeline.images.sandbox import shared
 from pipeline.monitoring import metrics
 from pipeline.storage.base import Store
@@ -38,5 +39,5 @@ def compress(table: pa.Table, coder: EntropyCoder, run: str, settings: EncodeSet
 def write(table: pa.Table, archive: Archive) -> pa.Table:
     """A whole unit of `stages.CompressedPiece` to its receipt, pickled."""
     unit, base, drop, pieces = wire.whole_unit(table)
-    receipt = stages.write(unit, base, pieces, archive, drop)
+    receipt = write_unit(unit, base, pieces, archive, drop)
     return pa.table({"receipt": pa.array([pickle.dumps(receipt)], pa.large_binary())})

@@ -14,13 +14,12 @@ functions on it.
 
 Every object is accounted for: one that fails becomes a `Rejection` in its place and travels with
 the others to the receipt. Each stage has one boundary around each object (`model.core.boundary`),
-which turns any exception into that object's rejection; only `_PASSES` end the job.
+which turns any exception into that object's rejection; only `FATAL` end the job.
 """
 
 import functools
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,21 +30,17 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage
 from model.core.target import Target
-from pipeline.archive.archive import Archive
-from pipeline.archive.receipt import Receipt, Rejection
+from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
-from pipeline.archive.shards import check_rows, write_shard
-from pipeline.images.image_reader import Reading, Rejected
 from pipeline.images.jpeg_xl import JPEG_START
+from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 if TYPE_CHECKING:  # it imports torch, which only encoders need
     from model.codec import Codec
 
-_RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
-"""The columns whose sums a receipt holds."""
-_PASSES = (StorageError, MissingPackage)
+FATAL = (StorageError, MissingPackage)
 """Errors that concern more than one object, and end the job: of a store, and of the installation."""
 _TRANSCODE_SHARE = 0.7
 """A JPEG is transcoded as well when its payload is at least this share of it: few transcodes save
@@ -126,10 +121,10 @@ def load(
     results: list[Loaded | Rejection] = [
         Rejection(o.key, o.etag, "fetch", reason) for o in objects if (reason := too_large(o.size, max_bytes))
     ]
-    fetched = attempt_all(small, lambda some: source.fetch([o.key for o in some], max_bytes), passes=_PASSES)
+    fetched = attempt_all(small, lambda some: source.fetch([o.key for o in some], max_bytes), passes=FATAL)
     for entry, got in zip(small, fetched, strict=True):
         if isinstance(got, Fault):
-            results.append(_rejection(entry.key, entry.etag, "fetch", got))
+            results.append(rejection_for(entry.key, entry.etag, "fetch", got))
         elif isinstance(got, FetchFailed):
             results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
         else:
@@ -138,17 +133,17 @@ def load(
 
 
 def _read(got: Fetched, sandbox: Sandbox, max_pixels: int) -> Loaded | Rejection:
-    reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=_PASSES)
+    reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=FATAL)
     match reading:
         case Fault():
-            return _rejection(got.key, got.etag, "read", reading)
+            return rejection_for(got.key, got.etag, "read", reading)
         case Rejected():
             return Rejection(got.key, got.etag, reading.stage, reading.reason)
         case _:
             return Loaded(got.key, got.etag, got.data, reading)
 
 
-def _rejection(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
+def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
     """The rejection of an object for a fault; if the machine is to blame, the next run tries the object again."""
     return Rejection(key, etag, OUTAGE if fault.machine else stage, fault.reason)
 
@@ -156,7 +151,7 @@ def _rejection(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
 def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec batches pictures of equal size."""
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
-    latents = iter(attempt_all(pictures, lambda some: codec.analyse(some, target), passes=_PASSES))
+    latents = iter(attempt_all(pictures, lambda some: codec.analyse(some, target), passes=FATAL))
     results: list[Analysed | Rejection] = []
     for item in items:
         if isinstance(item, Rejection):
@@ -167,7 +162,7 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         if picture is None:
             results.append(Analysed(*facts, keep=reading.keep))
         elif isinstance(made := next(latents), Fault):
-            results.append(_rejection(item.key, item.etag, "encode", made))
+            results.append(rejection_for(item.key, item.etag, "encode", made))
         else:
             results.append(Analysed(*facts, made, None, picture.icc, picture.exif, picture.xmp))
     return results
@@ -188,9 +183,9 @@ def compress(
     rows, rejections = list[dict[str, Any]](), [item for item in items if isinstance(item, Rejection)]
     for item in items:
         if isinstance(item, Analysed):
-            row = attempt(functools.partial(_row, item, coder, target, sandbox, run), passes=_PASSES)
+            row = attempt(functools.partial(_row, item, coder, target, sandbox, run), passes=FATAL)
             if isinstance(row, Fault):
-                rejections.append(_rejection(item.key, item.etag, "encode", row))
+                rejections.append(rejection_for(item.key, item.etag, "encode", row))
             else:
                 rows.append(row)
     made = attempt(lambda: pa.Table.from_pylist(rows, IMAGES))
@@ -206,7 +201,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, list[Rejection]]:
     for row in rows:
         one = attempt(functools.partial(pa.Table.from_pylist, [row], IMAGES))
         if isinstance(one, Fault):
-            rejections.append(_rejection(row["key"], row["etag"], "encode", one))
+            rejections.append(rejection_for(row["key"], row["etag"], "encode", one))
         else:
             tables.append(one)
     return pa.concat_tables(tables), rejections
@@ -253,68 +248,3 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "exif": item.exif or None,
         "xmp": item.xmp or None,
     }
-
-
-def write(
-    unit: int, base: str | None, pieces: Iterable[CompressedPiece], archive: Archive, drop: Collection[str] = ()
-) -> Receipt:
-    """Write a whole unit as one shard.
-
-    Args:
-        unit: its number.
-        base: the shard that it replaces, None for new keys.
-        pieces: all of the unit's pieces, in order.
-        archive: the archive to write to.
-        drop: keys that leave `base`.
-
-    Returns:
-        The unit's receipt. Nothing refers to the shard until the receipt is committed.
-    """
-    parts = list(pieces)
-    tables = [p.rows for p in parts]
-    rejections = tuple(r for p in parts for r in p.rejections)
-    shard = None
-    if drop or any(table.num_rows for table in tables):  # else nothing to write; an older row of a rejected key stays
-        made = attempt(lambda: write_shard(archive.images, tables, base=base, drop=drop), passes=(*_PASSES, OSError))
-        if isinstance(made, Fault):
-            tables, found = _writable(tables)
-            rejections += tuple(found)
-            made = write_shard(archive.images, tables, base=base, drop=drop)
-        shard = made
-    rows = pa.concat_tables([IMAGES.empty_table(), *tables])
-    if rows.num_rows == 0 and not drop:
-        return Receipt(unit, rejections=rejections)
-    facts: list[tuple[Any, ...]] = list(zip(*(rows[name].to_pylist() for name in _RECEIPT_COLUMNS), strict=True))
-    return Receipt(
-        unit,
-        add=shard,
-        remove=base,
-        rejections=rejections,
-        retired=len(drop),
-        rows=len(facts),
-        latents=sum(status == LATENT for status, *_ in facts),
-        transcoded=sum(status == JXL for status, *_ in facts),
-        kept=tuple(Counter(kept for *_, kept in facts if kept is not None).items()),
-        source_bytes=sum(size for _, size, *_ in facts),
-        payload_bytes=sum(size for _, _, size, *_ in facts),
-        pixels=sum(width * height for status, _, _, width, height, kept in facts if _is_decoded(status, kept)),
-    )
-
-
-def _is_decoded(status: str, kept: str | None) -> bool:
-    """Whether a row's pixels were decoded; of other rows the size is only what their header claims."""
-    return status == LATENT or kept in (MISSED, LARGER)
-
-
-def _writable(tables: Sequence[pa.Table]) -> tuple[list[pa.Table], list[Rejection]]:
-    """The rows that can be written, each alone, and the rejections of the others."""
-    sound, rejections = list[pa.Table](), list[Rejection]()
-    for table in tables:
-        for i in range(table.num_rows):
-            row = table.slice(i, 1)
-            fault = attempt(functools.partial(check_rows, row))
-            if isinstance(fault, Fault):
-                rejections.append(_rejection(row["key"][0].as_py(), row["etag"][0].as_py(), "write", fault))
-            else:
-                sound.append(row)
-    return sound, rejections

@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from pipeline.images.image_reader import Rejected
 from pipeline.images.limits import READABLE_PIXELS, READING
+from pipeline.images.reading import Rejected
 from pipeline.images.sandbox import shared
 
 

@@ -20,7 +20,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from PIL import Image, UnidentifiedImageError
 from model.core.picture import MAX_SIDE, Picture
 from pipeline.images.bit_depth import is_deep
 from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
+from pipeline.images.reading import Reading, Rejected
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are kept as their original bytes instead of being decoded."""
@@ -56,39 +57,6 @@ LARGEST_SIDE = (1 << 31) - 1
 _PILLOW_SETTINGS = threading.Lock()
 """Held while a file is read: Pillow's pixel limit and Python's warning filters belong to the whole
 process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A valid image.
-
-    Attributes:
-        source_format: Pillow's name in lower case ("jpeg", "png" ...).
-        width: in pixels, as decoded (as in the header, if it was not decoded).
-        height: in pixels.
-        picture: for the codec, or None when the source is kept as it is.
-        keep: why the source is kept as it is, one of a few fixed texts; None when there is a
-            picture.
-    """
-
-    source_format: str
-    width: int
-    height: int
-    picture: Picture | None = None
-    keep: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A source that cannot become a row.
-
-    Attributes:
-        stage: where it failed: "fetch", "read" or "encode".
-        reason: one line.
-    """
-
-    stage: str
-    reason: str
 
 
 def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:

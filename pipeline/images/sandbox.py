@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from model.core.boundary import reason_of
 from model.core.errors import DamagedPayload, MissingPackage
 from model.core.picture import Picture
-from pipeline.images.image_reader import Reading, Rejected, possible_size
+from pipeline.images.image_reader import possible_size
 from pipeline.images.ipc_messages import Buffer
 from pipeline.images.limits import Limits
+from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox_process import Answer, Died, SandboxProcess, Stopped
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from model.core.boundary import reason_of
 from model.core.errors import DamagedPayload, MissingPackage
-from pipeline.images.image_reader import Rejected, read, read_rgb
+from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.jpeg_xl import to_jpeg, to_jxl
+from pipeline.images.reading import Rejected
 from pipeline.images.shared_buffer import SharedBuffer
 
 Reply = tuple[object, Sequence[Buffer]]

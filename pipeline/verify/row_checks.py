@@ -13,8 +13,8 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import IMAGES, JXL, LATENT, ORIGINAL
-from pipeline.images.image_reader import Reading
 from pipeline.images.limits import READING, TRANSCODING
+from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
 
 PSNR_TOLERANCE = 0.05

@@ -33,6 +33,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
 from pipeline.decode import run as decode_run
 from pipeline.encode import stages
+from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
 from pipeline.images.limits import Limits
@@ -180,7 +181,7 @@ def _encoded(folder: Path, entries: Sequence[Entry], report: Report, sound: set[
         for at in range(0, len(some), PIECE):
             loaded = stages.load(some[at : at + PIECE], source, sandbox, MAX_PIXELS, MAX_BYTES)
             pieces.append(stages.compress(stages.analyse(loaded, codec, target), codec.coder, target, sandbox, "fuzz"))
-        receipts.append(stages.write(unit, None, pieces, archive))
+        receipts.append(write_unit(unit, None, pieces, archive))
     archive.committer("fuzz").commit(receipts)
     rows, rejections = list(archive.rows_by_key()), list(archive.rejections_by_key())
     ends = Counter([row.key for row in rows] + [rejection.key for rejection in rejections])

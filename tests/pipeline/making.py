@@ -15,8 +15,9 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
 from pipeline.archive.shards import write_shard
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
 from pipeline.images.jpeg_xl import to_jxl
+from pipeline.images.reading import Reading
 
 if TYPE_CHECKING:  # torch takes seconds, and a process that is started to be killed should not wait for it
     from model.codec import Codec

@@ -25,13 +25,14 @@ from pipeline.archive.schema import IMAGES, OUTAGE
 from pipeline.dataset.samples import Samples
 from pipeline.decode import run as decode_run
 from pipeline.encode import stages
-from pipeline.estimate import run as estimate_run
+from pipeline.encode.unit_writer import write_unit
+from pipeline.estimate import sample_encoder
 from pipeline.evaluate.measurement import MeasuredImage, MeasurementPlan, Measurer, Skipped
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_flow import item_rows
-from pipeline.images.image_reader import Reading
 from pipeline.images.image_writer import write_picture
 from pipeline.images.limits import READING
+from pipeline.images.reading import Reading
 from pipeline.images.sandbox import Sandbox, shared
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store
 from pipeline.storage.open import open_store
@@ -215,7 +216,7 @@ def test_a_row_that_cannot_be_written(source: Store, entries: list[Entry], tiny_
     nulled = pa.array([etags[0], None, etags[2]], pa.string())
     broken = piece.rows.set_column(1, pa.field("etag", pa.string(), nullable=False), nulled)
     made = Archive.create(str(tmp_path / "archive"))
-    receipt = stages.write(0, None, [stages.CompressedPiece(broken, ())], made)
+    receipt = write_unit(0, None, [stages.CompressedPiece(broken, ())], made)
     assert (receipt.rows, [(r.key, r.stage) for r in receipt.rejections]) == (2, [(BAD, "write")])
     assert receipt.add is not None and receipt.add.rows == 2
 
@@ -393,10 +394,10 @@ def test_measuring(
 def test_estimating(
     source: Store, entries: list[Entry], tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    encode = _fails(estimate_run.encode_object, lambda entry, *_: entry.key == BAD, error)
-    monkeypatch.setattr(estimate_run, "encode_object", encode)
+    encode = _fails(sample_encoder.encode_object, lambda entry, *_: entry.key == BAD, error)
+    monkeypatch.setattr(sample_encoder, "encode_object", encode)
     done = [
-        estimate_run._encoded(entry, source, shared(READING), tiny_codec, Target(quality=40), ()) for entry in entries
+        sample_encoder._encoded(entry, source, shared(READING), tiny_codec, Target(quality=40), ()) for entry in entries
     ]
     assert [one.status == "rejected" for one in done] == [False, True, False]
     assert done[1].stored == done[1].size == entries[1].size
@@ -480,7 +481,7 @@ def test_the_size_that_a_header_claims_counts_no_megapixels(source: Store, tiny_
     entries = list(source.entries())
     piece = _compress(_analysed(source, entries, tiny_codec), tiny_codec)
     assert piece.rows["kept"].to_pylist()[1] == "too many pixels"
-    receipt = stages.write(0, None, [piece], Archive.create(str(tmp_path / "archive")))
+    receipt = write_unit(0, None, [piece], Archive.create(str(tmp_path / "archive")))
     assert (receipt.rows, receipt.pixels) == (3, 2 * 70 * 50)
 
 

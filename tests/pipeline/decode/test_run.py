@@ -11,8 +11,9 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.selection import literal_prefix, select
 from pipeline.decode.run import DecodeSettings, decode
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
 from pipeline.images.image_writer import SUFFIXES
+from pipeline.images.reading import Reading
 from pipeline.storage.open import StorageError, open_store
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
 

@@ -14,7 +14,8 @@ from model.core.target import Target
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.estimate.byte_sampling import Sample, size_weighted_sample
 from pipeline.estimate.prices import Machine, Prices, Requests, read_prices
-from pipeline.estimate.run import COMPARED, EncodedObject, encode_object, estimate, scale_up
+from pipeline.estimate.run import estimate, scale_up
+from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_object
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS

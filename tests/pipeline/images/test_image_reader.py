@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.image_reader import Reading, Rejected, read, read_rgb
+from pipeline.images.image_reader import read, read_rgb
+from pipeline.images.reading import Reading, Rejected
 from tests.conftest import photo_like
 
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import ImageCms
 
 from model.core.picture import Picture
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
 from pipeline.images.image_writer import Format, format_for, format_of, write_picture
+from pipeline.images.reading import Reading
 from tests.conftest import photo_like
 from tests.pipeline.making import image_file
 

@@ -16,8 +16,9 @@ import pytest
 
 from model.core.errors import DamagedPayload
 from pipeline.images.decode_rgb import decode_rgb
-from pipeline.images.image_reader import Reading, Rejected, read, read_rgb
+from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.limits import READING, Limits
+from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox, shared
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file

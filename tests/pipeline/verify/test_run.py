@@ -13,7 +13,8 @@ from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.archive import Archive
-from pipeline.images.image_reader import Reading, read
+from pipeline.images.image_reader import read
+from pipeline.images.reading import Reading
 from pipeline.storage.open import StorageError, open_store
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.run import VerifySettings, verify

@@ -1,0 +1,129 @@
+"""Encoding the sample of an estimate: each object by the stages of the encode job, timed on one thread."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from model.codec import Codec
+from model.core.boundary import Fault, attempt
+from model.core.errors import MissingPackage
+from model.core.target import Target
+from model.metrics.psnr import psnr
+from model.metrics.ssimulacra2 import ssimulacra2
+from pipeline.archive.model_store import local_model
+from pipeline.archive.receipt import Rejection
+from pipeline.encode.stages import Loaded, analyse, compress, load
+from pipeline.estimate.byte_sampling import Sample
+from pipeline.estimate.settings import EstimateSettings
+from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
+from pipeline.images.image_reader import MAX_PIXELS
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox import Sandbox, shared
+from pipeline.storage.base import Entry, StorageError, Store
+
+COMPARED = (WEBP, AVIF)
+"""Codecs that the sample is compared with. JPEG is not among them, as most sources are JPEGs."""
+_NOTIFY_SECONDS = 10.0
+_READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedObject:
+    """Outcome of encoding one object of the sample.
+
+    Attributes:
+        size: bytes of the source, as listed.
+        stored: bytes that remain.
+        status: "latent", "jxl", "original" or "rejected".
+        pixels: width times height; 0 if it was rejected or not decoded.
+        seconds: core-seconds of reading, analysing and entropy coding.
+        psnr: PSNR in dB of a compressed image.
+        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it
+            was not compared.
+    """
+
+    size: int
+    stored: int
+    status: str
+    pixels: int
+    seconds: float
+    psnr: float | None = None
+    others: tuple[int, ...] | None = None
+
+
+def encode_sample(
+    sample: Sample, source: Store, settings: EstimateSettings, notify: Callable[[str], None]
+) -> list[EncodedObject]:
+    """Encode the sample; an object that was drawn several times is encoded once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # seconds are core-seconds
+    try:
+        codec = Codec.load(local_model(settings.model))
+        sandbox = shared(Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES))
+        entries = [entry for entry in sample.entries if entry.size]
+        every = -(-len(entries) // settings.compare) if settings.compare else 0
+        done: dict[str, EncodedObject] = {}
+        notified = time.monotonic()
+        for i, entry in enumerate(entries):
+            if entry.key not in done:
+                others = COMPARED if every and i % every == 0 else ()
+                done[entry.key] = _encoded(entry, source, sandbox, codec, settings.target(), others)
+            if time.monotonic() - notified > _NOTIFY_SECONDS:
+                notified = time.monotonic()
+                notify(f"{i + 1:,}/{len(entries):,} objects")
+        return [done[entry.key] for entry in entries]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _encoded(
+    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+) -> EncodedObject:
+    """The outcome of one object; one that fails in any way counts as rejected."""
+    begun = sandbox.processor_seconds()
+    work = functools.partial(encode_object, entry, source, sandbox, codec, target, others)
+    done = attempt(work, passes=(StorageError, MissingPackage))
+    if not isinstance(done, Fault):
+        return done
+    seconds = sandbox.processor_seconds() - begun
+    return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
+
+
+def encode_object(
+    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+) -> EncodedObject:
+    """Encode one object as the encode job would, and time it.
+
+    Args:
+        entry: the object.
+        source: the store that holds it.
+        sandbox: decodes it.
+        codec: the model.
+        target: target of the compression.
+        others: codecs to compare with; may be empty.
+    """
+    (loaded,) = load([entry], source, sandbox, MAX_PIXELS, _MAX_BYTES)
+    begun = sandbox.processor_seconds()  # fetching waits for the store, not for a core
+    if isinstance(loaded, Loaded):
+        sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, only to time it
+    items = analyse([loaded], codec, target)
+    compressed = compress(items, codec.coder, target, sandbox, "estimate")
+    seconds = sandbox.processor_seconds() - begun
+    if compressed.rejections or isinstance(loaded, Rejection):
+        return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
+    (row,) = compressed.rows.to_pylist()
+    metadata = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
+    stored = min(entry.size, row["payload_bytes"] + metadata)
+    sizes = None
+    picture = loaded.reading.picture
+    if others and row["status"] == "latent" and picture is not None:
+        equal = (row["psnr"], psnr) if target.min_ssimulacra2 is None else (row["ssimulacra2"], ssimulacra2)
+        found = [bytes_at(other, picture.pixels, *equal) for other in others]
+        sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
+    elif others:
+        sizes = (entry.size,) * len(others)  # a kept source would be kept beside them, too
+    pixels = row["width"] * row["height"] if picture is not None else 0
+    return EncodedObject(entry.size, stored, row["status"], pixels, seconds, row["psnr"], sizes)
