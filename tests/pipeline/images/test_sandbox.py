@@ -106,12 +106,12 @@ def test_it_gives_rgb_or_a_reason_as_the_reader_does(sandbox: Sandbox, shared_da
 def test_learning_goes_on_without_a_file_that_makes_its_decoder_hang() -> None:
     sandbox = shared(READING)
     sandbox.close()
-    sandbox.limits = Limits(seconds=1.0, memory=READING.memory)
+    sandbox._process.limits = Limits(seconds=1.0, memory=READING.memory)
     try:
         assert decode_rgb(scan_bomb()) is None
     finally:
         sandbox.close()
-        sandbox.limits = READING
+        sandbox._process.limits = READING
     assert decode_rgb(GOOD) is not None
 
 
