@@ -1,4 +1,7 @@
-"""The documentation is true: links, names of files and tests, examples and commands are those of the code."""
+"""The documentation is true: links, names of files and tests, examples and commands are those of the code.
+
+It is one long module because all its tests share the parsing of pages.
+"""
 
 import ast
 import functools

@@ -1,4 +1,7 @@
-"""One bad object never ends a job: at every stage, an exception of any class becomes that object's verdict."""
+"""One bad object never ends a job: at every stage, an exception of any class becomes that object's verdict.
+
+It is one long module because it is one property: the stages share its archive, source and errors.
+"""
 
 import io
 import struct

@@ -1,4 +1,7 @@
-"""The interface of stores, on a local disk and on a real S3 server."""
+"""The interface of stores, on a local disk and on a real S3 server.
+
+It is one long module because both kinds of store must pass the same tests.
+"""
 
 import os
 import pickle
