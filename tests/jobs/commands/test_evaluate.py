@@ -96,7 +96,7 @@ def test_the_page_looks_whole_in_a_browser(report: Path, browser: Browser, width
         page = opened_page.page
         opened_page.wait_for_images()
         assert not opened_page.overflows
-        assert page.locator(".plot").count() == 2 and page.locator("details").count() > 0
+        assert page.locator(".plot").count() == 3 and page.locator("details").count() > 0
         for plot in page.locator(".plot").all():
             box = plot.bounding_box()
             assert box is not None and box["width"] > 300
