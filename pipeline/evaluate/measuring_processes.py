@@ -34,7 +34,7 @@ def measured_in_processes(
 
     Raises:
         MaepressError: when a worker was killed.
-        Exception: what measuring raised in a worker.
+        StorageError: when the store fails; any other error of one image makes it `Skipped`.
     """
     waiting = iter(entries)
     started: list[_Worker] = []
