@@ -67,6 +67,8 @@ def start(place: Path, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_trunk_resumes_from_its_last_state_and_its_counters_stay_right(place: Path) -> None:
     first = start(place, "--ranks", "2")
     try:
@@ -90,6 +92,8 @@ def test_a_killed_trunk_resumes_from_its_last_state_and_its_counters_stay_right(
     checkpoint.load(place / "out/model")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_trainings_of_one_folder_exclude_each_other(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +109,8 @@ def test_two_trainings_of_one_folder_exclude_each_other(
         first.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_branch_decays_from_a_copy_and_does_not_change_the_trunk(place: Path) -> None:
     assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.1")) == 0
     out, new = place / "out", place / "new"

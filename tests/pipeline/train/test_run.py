@@ -35,6 +35,8 @@ def settings(images: Path, out: Path, init: Path, **more: object) -> TrainSettin
     return TrainSettings(**(values | {"crop": 64, "validation_share": 0.2, "learning_rate": 2e-3} | more))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_workers_learn_survive_a_kill_and_leave_a_model_that_codes(
     images: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
