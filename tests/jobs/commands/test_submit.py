@@ -137,7 +137,7 @@ def test_a_schedule_that_fires_twice_submits_once(inside: Head, here: Path, capf
 
     assert main(["submit", "--address", inside.job_server, "--", "status", "/nowhere/twice"]) == 2
     seen = capfd.readouterr()
-    assert "is there already" in seen.err
+    assert "was submitted before" in seen.err
     assert "/nowhere/twice" in seen.out
 
 
