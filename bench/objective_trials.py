@@ -11,9 +11,7 @@ photographs. It needs PyPI's `ssimulacra2` and the program `butteraugli_main` (D
 
 import argparse
 import io
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from PIL import Image
 
 import model.network.loss
 import pipeline.train.learner
+from bench import butteraugli
 from bench.trunk_files import replace
 from model import checkpoint
 from model.core.errors import MaepressError
@@ -181,19 +180,13 @@ def _perceptual(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> tupl
     """SSIMULACRA2, and butteraugli's 3-norm."""
     from ssimulacra2 import compute_ssimulacra2
 
+    norm = butteraugli.distance(original, decoded)
+    if norm is None:
+        raise MaepressError("butteraugli_main is not installed (Debian: libjxl-devtools)")
     files = [io.BytesIO(), io.BytesIO()]
     for file, pixels in zip(files, (original, decoded), strict=True):
         Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, name) for name in ("original.png", "decoded.png")]
-        for path, file in zip(paths, files, strict=True):
-            path.write_bytes(file.getvalue())
-        try:
-            output = subprocess.run(["butteraugli_main", *paths], capture_output=True, text=True, check=True).stdout
-        except FileNotFoundError:
-            raise MaepressError("butteraugli_main is not installed (Debian: libjxl-devtools)") from None
-    norm = next(line.split(":")[-1] for line in output.splitlines() if "3-norm" in line)
-    return float(compute_ssimulacra2(*files)), float(norm)
+    return float(compute_ssimulacra2(*files)), norm
 
 
 if __name__ == "__main__":

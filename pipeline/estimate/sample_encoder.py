@@ -9,20 +9,19 @@ import torch
 
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
-from model.core.errors import MissingPackage
 from model.core.target import Target
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Rejection
-from pipeline.encode.stages import Loaded, analyse, compress, load
+from pipeline.encode.stages import FATAL, Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Sample
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.limits import Limits
 from pipeline.images.sandbox import Sandbox, shared
-from pipeline.storage.base import Entry, StorageError, Store
+from pipeline.storage.base import Entry, Store
 
 COMPARED = (WEBP, AVIF)
 """Codecs that the sample is compared with. JPEG is not among them, as most sources are JPEGs."""
@@ -85,7 +84,7 @@ def _encoded(
     """The outcome of one object; one that fails in any way counts as rejected."""
     begun = sandbox.processor_seconds()
     work = functools.partial(encode_object, entry, source, sandbox, codec, target, others)
-    done = attempt(work, passes=(StorageError, MissingPackage))
+    done = attempt(work, passes=FATAL)
     if not isinstance(done, Fault):
         return done
     seconds = sandbox.processor_seconds() - begun

@@ -4,22 +4,19 @@ from dataclasses import dataclass
 
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
-from model.core.errors import MissingPackage
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
-from pipeline.encode.stages import load
+from pipeline.encode.stages import FATAL, load
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.limits import Limits
 from pipeline.images.sandbox import Sandbox
-from pipeline.storage.base import Entry, StorageError, Store
+from pipeline.storage.base import Entry, Store
 
 OURS = "maepress"
-_PASSES = (StorageError, MissingPackage)
-"""Errors that concern more than one image."""
 _READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
 
 
@@ -93,7 +90,7 @@ class Measurer:
 
     def measure(self, entry: Entry) -> MeasuredImage | Skipped:
         """Measure one image with every codec; one that fails in any way is skipped."""
-        measured = attempt(lambda: self._measure(entry), passes=_PASSES)
+        measured = attempt(lambda: self._measure(entry), passes=FATAL)
         return Skipped(entry.key, measured.reason) if isinstance(measured, Fault) else measured
 
     def _measure(self, entry: Entry) -> MeasuredImage | Skipped:
