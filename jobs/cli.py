@@ -2,10 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
-from jobs.framework.job import guard
-from jobs.framework.registry import NAMES, load
+from jobs.framework.registry import NAMES, SUMMARIES, load
 from model.core.errors import MaepressError
 
 HEAD = """maepress learns an image codec from your own images and compresses them into an archive.
@@ -22,7 +20,7 @@ Settings come from flags, then a YAML file (--config), then MAEPRESS_* variables
 
 def overview() -> str:
     """The text that `maepress --help` prints."""
-    return HEAD + "".join(f"  {name:<12}{load(name).summary}\n" for name in NAMES) + TAIL
+    return HEAD + "".join(f"  {name:<12}{summary}\n" for name, summary in SUMMARIES.items()) + TAIL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,9 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(overview(), end="")
         return 0
     if name == "--version":
+        from importlib.metadata import version
+
         print(f"maepress {version('maepress')}")
         return 0
     if name not in NAMES:
+        from jobs.framework.job import guard
+
         return guard(lambda: _unknown(name))
     return load(name).main(rest)
 

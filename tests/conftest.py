@@ -19,6 +19,7 @@ from model.core.picture import Picture
 from model.inference.encoder import Encoder
 from model.inference.tiling import TILE
 from model.network.network import Network
+from tests.scheduling import ByModule, needs_ray
 
 if TYPE_CHECKING:
     from pipeline.archive.archive import Archive
@@ -45,6 +46,17 @@ def threads(count: int) -> Iterator[None]:
     torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need Ray come first when several processes share the tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not needs_ray(item.path))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> ByModule:
+    """The scheduler of pytest-xdist."""
+    return ByModule(config)
 
 
 @pytest.fixture(autouse=True)

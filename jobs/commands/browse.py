@@ -67,7 +67,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 JOB = Job(
     name="browse",
-    summary="serve a web page over an archive: search, thumbnails, source beside compressed image",
     about="Serves a page over an archive until it is interrupted: totals and savings per folder, search, thumbnails "
     "decoded on demand, and each image at full size with its data and, with --source, a slider over its "
     "source. Nothing is written. GET /image/KEY?format=webp&width=640 is a stable address of an image.",

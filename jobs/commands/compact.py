@@ -35,7 +35,6 @@ def _run(settings: "CompactSettings", output: Output) -> int:
 
 JOB: "Job[CompactSettings]" = Job(
     name="compact",
-    summary="join small shards; nothing is compressed again",
     about="Joins small neighbouring shards in bounded memory. Readers see the old shards or the new one; a later "
     "vacuum removes the old ones.",
     example="maepress compact s3://archive/photos --shard-mib 128",

@@ -65,7 +65,6 @@ def _reached(latents: "Latents") -> str:
 
 JOB = Job(
     name="compress",
-    summary="compress one image into a file",
     about="Compresses one 8-bit image (JPEG, PNG, WebP ...) into a .mae file, with its ICC profile, EXIF and XMP. "
     "Decoding the file needs the same model.",
     example="maepress compress photo.jpg photo.mae --quality 45",

@@ -42,7 +42,6 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
 
 JOB: "Job[DecodeSettings]" = Job(
     name="decode",
-    summary="write an archive's images to files",
     about="Writes an archive's images to a folder or bucket: compressed ones decoded, the others byte for byte as "
     "their sources. An image that cannot be decoded is reported, the others are written, and the exit status is 1.",
     example="maepress decode s3://archive/photos restored --keys '2024/*' --format png",

@@ -46,7 +46,6 @@ def _run(settings: DecompressSettings, output: Output) -> int:
 
 JOB = Job(
     name="decompress",
-    summary="decode one .mae file to an image",
     about="Decodes a .mae file to an image, with the ICC profile, EXIF and XMP of its source. "
     "It needs the model that compressed the file.",
     example="maepress decompress photo.mae photo.png",

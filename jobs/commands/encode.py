@@ -56,7 +56,6 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
 
 JOB: "Job[EncodeSettings]" = Job(
     name="encode",
-    summary="encode new and changed images into an archive",
     about="Encodes a folder or bucket of images into an archive, and creates the archive if there is none. It commits "
     "while it runs: after an interruption, the same command continues. Later runs encode only new and changed images.",
     example="maepress encode s3://photos/2024 s3://archive/photos --model models/photos --quality 45",

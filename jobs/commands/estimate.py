@@ -64,7 +64,6 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[EstimateSettings]" = Job(
     name="estimate",
-    summary="predict savings, time and cost of encoding a source, from a sample",
     about="Encodes a sample from the whole key range and predicts size, saving, time and cost for the whole source, "
     "each with a 95 % interval, compared with no encoding, WebP and AVIF. Nothing is written, no cluster is needed.",
     example="maepress estimate s3://photos/2024 --min-psnr 38 --machine c7i.4xlarge-spot --machines 8",

@@ -56,7 +56,6 @@ def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[EvaluateSettings]" = Job(
     name="evaluate",
-    summary="compare a model with JPEG, WebP, AVIF and JPEG XL in an HTML report",
     about="Measures rate, fidelity and speed of a model and of JPEG, WebP, AVIF and JPEG XL on the same images. "
     "Writes one self-contained HTML page with plots, bytes saved, and a slider for the best and worst images, and the "
     "numbers as JSON and CSV.",

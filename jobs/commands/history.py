@@ -40,7 +40,6 @@ def _run(settings: "HistorySettings", output: Output) -> int:
 
 JOB: "Job[HistorySettings]" = Job(
     name="history",
-    summary="list an archive's versions: time, job, number of rows",
     about="Lists the versions of an archive, latest first. `maepress restore` goes back to one of them.",
     example="maepress history s3://archive/photos",
     settings=_settings,

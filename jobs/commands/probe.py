@@ -51,7 +51,6 @@ _FACTS: "dict[str, Callable[[Outcome], str]]" = {
 
 JOB: "Job[ProbeSettings]" = Job(
     name="probe",
-    summary="classify images by their latents, without decoding: precision, recall, F1 per class",
     about="Trains a small head on the quantised latents of an archive's images and tests it on images held out, "
     "compared with the same head on decoded pixels at equal compute, with the time of both. Needs no cluster.",
     example="maepress probe s3://archive/photos --label-from-key '/(cat|dog)[^/]*$'",

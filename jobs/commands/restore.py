@@ -28,7 +28,6 @@ def _run(settings: "RestoreSettings", output: Output) -> int:
 
 JOB: "Job[RestoreSettings]" = Job(
     name="restore",
-    summary="go back to an older version of rows and rejections",
     about="Makes an older version of an archive the current one. Nothing is lost: later versions stay in the "
     "history, and another restore undoes this one. A later encode or sync adds what the restored version lacks.",
     example="maepress restore s3://archive/photos 41",

@@ -84,7 +84,6 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
 
 JOB: "Job[StatusSettings]" = Job(
     name="status",
-    summary="show counts, bytes, ratio, quality, models, rejections, versions",
     about="Shows what an archive holds. It reads the tables only, no payloads.",
     example="maepress status s3://archive/photos --json",
     settings=_settings,

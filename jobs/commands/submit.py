@@ -124,7 +124,6 @@ def _checked(words: Sequence[str]) -> str | None:
 
 JOB: "Job[SubmitSettings]" = Job(
     name="submit",
-    summary="run any of these jobs on a cluster",
     about="Sends a job to a Ray cluster: packs this folder (without .git, .venv, build and files that Git ignores), "
     "passes the MAEPRESS_* variables, shows the job's logs and ends with its exit status. It reconnects when the "
     "connection breaks. A job that was submitted before on the same day is followed, not submitted again. Credentials "

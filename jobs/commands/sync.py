@@ -65,7 +65,6 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
 
 JOB: "Job[SyncSettings]" = Job(
     name="sync",
-    summary="the nightly job: encode new and changed images, retire rows whose source is gone",
     about="Makes an archive match its source: encodes new and changed images, retires rows whose source is gone "
     "(unless these are suspiciously many), and, with --repress, encodes again what was encoded with another model or "
     "target. CONFIG holds the settings by name, at least source and archive. "

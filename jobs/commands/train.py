@@ -43,7 +43,6 @@ def _run(settings: "TrainSettings", output: Output) -> int:
 
 JOB: "Job[TrainSettings]" = Job(
     name="train",
-    summary="train a codec on images, or adapt one to them",
     about="Trains a codec on a folder or bucket of images with any number of DDP workers. Without a limit it runs "
     "until it is interrupted; the same command continues where it stopped. MODEL is the best model by validation loss.",
     example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",

@@ -37,7 +37,6 @@ def _run(settings: "TuneSettings", output: Output) -> int:
 
 JOB: "Job[TuneSettings]" = Job(
     name="tune",
-    summary="search for the best training settings",
     about="Runs many short trainings with random settings and stops the worst ones early. Writes the table of trials, "
     "their curves, and the best settings as a configuration file for train.",
     example="maepress tune s3://photos/2024 --out tuning --trials 12 --minutes 5",

@@ -37,7 +37,6 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
 
 JOB: "Job[VacuumSettings]" = Job(
     name="vacuum",
-    summary="remove files that no recent version and no running job needs",
     about="Removes shards that were replaced long ago, and files that killed runs left. Versions older than the given "
     "hours cannot be restored afterwards. Safe while other jobs run.",
     example="maepress vacuum s3://archive/photos --hours 72 --dry-run",

@@ -43,7 +43,6 @@ def _run(settings: "VerifySettings", output: Output) -> int:
 
 JOB: "Job[VerifySettings]" = Job(
     name="verify",
-    summary="check every payload, and decode a sample to its recorded fidelity",
     about="Reads and checks every payload of an archive (checksum, header, hash of unchanged sources), and decodes a "
     "sample. With --source, the sample's PSNR and SSIMULACRA2 are measured again. The exit status is 1 if any check "
     "fails.",

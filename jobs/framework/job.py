@@ -30,7 +30,6 @@ class Job(Generic[Settings]):
 
     Attributes:
         name: the word after `maepress`.
-        summary: one line for the list of jobs.
         about: a paragraph for the job's help.
         example: one command that works.
         settings: returns the settings class; a function, because importing the class may import torch and Ray.
@@ -44,7 +43,6 @@ class Job(Generic[Settings]):
     """
 
     name: str
-    summary: str
     about: str
     example: str
     settings: Callable[[], type[Settings]]

@@ -1,32 +1,39 @@
-"""The list of jobs, and how a job's name leads to its module."""
+"""The list of jobs with a line about each, and how a job's name leads to its module.
+
+Nothing is imported before a job is loaded, so that `maepress --help` answers at once.
+"""
 
 import importlib
+from typing import TYPE_CHECKING
 
-from jobs.framework.job import Job
+if TYPE_CHECKING:
+    from jobs.framework.job import Job
 
-NAMES = (
-    "train",
-    "encode",
-    "sync",
-    "decode",
-    "status",
-    "verify",
-    "history",
-    "restore",
-    "vacuum",
-    "compact",
-    "estimate",
-    "evaluate",
-    "browse",
-    "probe",
-    "tune",
-    "submit",
-    "compress",
-    "decompress",
-)
+SUMMARIES = {
+    "train": "train a codec on images, or adapt one to them",
+    "encode": "encode new and changed images into an archive",
+    "sync": "the nightly job: encode new and changed images, retire rows whose source is gone",
+    "decode": "write an archive's images to files",
+    "status": "show counts, bytes, ratio, quality, models, rejections, versions",
+    "verify": "check every payload, and decode a sample to its recorded fidelity",
+    "history": "list an archive's versions: time, job, number of rows",
+    "restore": "go back to an older version of rows and rejections",
+    "vacuum": "remove files that no recent version and no running job needs",
+    "compact": "join small shards; nothing is compressed again",
+    "estimate": "predict savings, time and cost of encoding a source, from a sample",
+    "evaluate": "compare a model with JPEG, WebP, AVIF and JPEG XL in an HTML report",
+    "browse": "serve a web page over an archive: search, thumbnails, source beside compressed image",
+    "probe": "classify images by their latents, without decoding: precision, recall, F1 per class",
+    "tune": "search for the best training settings",
+    "submit": "run any of these jobs on a cluster",
+    "compress": "compress one image into a file",
+    "decompress": "decode one .mae file to an image",
+}
+"""Names of the jobs, in the order of the overview, and one line about each."""
+NAMES = tuple(SUMMARIES)
 
 
-def load(name: str) -> Job[object]:  # type: ignore[type-var]  # each job has its own settings class
+def load(name: str) -> "Job[object]":  # type: ignore[type-var]  # each job has its own settings class
     """The job of that name."""
     job: Job[object] = importlib.import_module(f"jobs.commands.{name}").JOB  # type: ignore[type-var]
     return job

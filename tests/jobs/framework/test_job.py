@@ -26,7 +26,7 @@ class Settings(BaseModel):
 
 
 def job(run: "object") -> Job[Settings]:
-    return Job("sample", "s", "a", "maepress sample x", lambda: Settings, run, ("path",))  # type: ignore[arg-type]
+    return Job("sample", "a", "maepress sample x", lambda: Settings, run, ("path",))  # type: ignore[arg-type]
 
 
 def fail(error: BaseException) -> int:

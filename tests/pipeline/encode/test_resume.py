@@ -58,6 +58,7 @@ def _descends(process: int, ancestor: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_driver_killed_half_way_continues_without_compressing_anything_twice(
     tmp_path: Path, tiny_model_folder: Path
@@ -82,6 +83,7 @@ def test_a_driver_killed_half_way_continues_without_compressing_anything_twice(
     assert {after[key][0] for key in after.keys() - committed.keys()} == {result.run}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_an_encode_whose_encoder_is_killed_ends_well_by_itself(tmp_path: Path, tiny_model_folder: Path) -> None:
     source, archive = tmp_path / "source", tmp_path / "archive"

@@ -90,6 +90,7 @@ def test_mistakes_are_one_clear_line(images: Path, tmp_path: Path, tiny_model_fo
     assert "is no model" in attempt(init=str(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_a_failed_run_names_the_mistake_that_a_worker_met(
     images: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
