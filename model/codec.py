@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from model import checkpoint
 from model.bitstream import alpha_codec, container
-from model.bitstream.container import FRACTIONS, Header, Tag
+from model.bitstream.container import FRACTIONS, METADATA, Header, Tag
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.config import QUALITIES
 from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
@@ -108,7 +108,7 @@ class Codec:
         return in_size_batches([latent_size(p.height, p.width) for p in pictures], work, self._device)
 
     def _payload(self, picture: Picture, latents: Latents, target: Target, metadata: bool) -> bytes:
-        extra = {"icc": picture.icc, "exif": picture.exif, "xmp": picture.xmp} if metadata else {}
+        extra = {name: getattr(picture, name) for name in METADATA} if metadata else {}
         payload = self.coder.encode(latents, **extra)
         if not latents.met:
             without = len(payload) if not any(extra.values()) else len(self.coder.encode(latents))
@@ -291,7 +291,7 @@ def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:
 
 
 def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8]) -> Picture:
-    metadata = {name: sections.get(tag, b"") for name, tag in (("icc", Tag.ICC), ("exif", Tag.EXIF), ("xmp", Tag.XMP))}
+    metadata = {name: sections.get(tag, b"") for name, tag in METADATA.items()}
     return Picture(pixels, _alpha(header, sections), **metadata)
 
 

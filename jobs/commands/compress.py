@@ -25,6 +25,7 @@ class CompressSettings(TargetSettings):
 
 def _run(settings: CompressSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
+    from model.bitstream.container import METADATA
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
     from pipeline.images.image_reader import MAX_PIXELS
@@ -47,7 +48,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
             f"{settings.image} cannot be compressed to {settings.target().described()} by this model: "
             f"the nearest result is {_reached(latents)}"
         )
-    payload = codec.coder.encode(latents, icc=picture.icc, exif=picture.exif, xmp=picture.xmp)
+    payload = codec.coder.encode(latents, **{name: getattr(picture, name) for name in METADATA})
     write_file(settings.out, payload)
     shape = f"{picture.width}x{picture.height}"
     gain = f"{size(len(source))} -> {size(len(payload))} ({len(source) / len(payload):.1f}x)"

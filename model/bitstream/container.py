@@ -48,8 +48,12 @@ class Tag(IntEnum):
     ICC = 128
     EXIF = 129
     XMP = 130
+    SKELETON = 131
+    """What else the source's file held; `pipeline.containers` reads and writes it."""
 
 
+METADATA = {"icc": Tag.ICC, "exif": Tag.EXIF, "xmp": Tag.XMP, "skeleton": Tag.SKELETON}
+"""The sections of a picture's metadata, by the names of its attributes."""
 PASS_TAGS = (Tag.FIRST, Tag.SECOND, Tag.THIRD)
 
 

@@ -108,7 +108,9 @@ class EntropyCoder:
             self._models[index] = _table_model(self._tables.latent[index])
         return self._models[index]
 
-    def encode(self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"") -> bytes:
+    def encode(
+        self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"", skeleton: bytes = b""
+    ) -> bytes:
         """Encode a payload.
 
         Args:
@@ -116,6 +118,7 @@ class EntropyCoder:
             icc: ICC profile to store.
             exif: EXIF block to store.
             xmp: XMP packet to store.
+            skeleton: what else the source's file held.
 
         Raises:
             WrongModel: when the latents are from another model.
@@ -142,6 +145,7 @@ class EntropyCoder:
             Tag.ICC: icc,
             Tag.EXIF: exif,
             Tag.XMP: xmp,
+            Tag.SKELETON: skeleton,
         }
         if not self.is_plausible(latents.header, len(sections[Tag.HYPER])):
             # A table's lowest symbol costs nothing while the coder is empty: an image of only those

@@ -22,6 +22,7 @@ class Picture:
         exif: the EXIF block as stored, empty when there is none. Its orientation is not applied to
             the pixels.
         xmp: the XMP packet, empty when there is none.
+        skeleton: what else its file held, for who writes it again; empty when that is unknown.
 
     Raises:
         UnsupportedImage: for other dtypes, shapes or channel counts.
@@ -32,6 +33,7 @@ class Picture:
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
+    skeleton: bytes = b""
 
     def __post_init__(self) -> None:
         p = self.pixels

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from model.bitstream.container import Tag, read, write
+from model.bitstream.container import METADATA, Tag, read, write
 from model.codec import MAX_PIXELS, Codec
 from model.core.boundary import Fault, attempt_all, reason_of
 from model.core.errors import DamagedPayload, MaepressError
@@ -21,7 +21,7 @@ CHUNK_PIXELS = 4 << 20
 memory."""
 
 Row = dict[str, Any]
-"""A row of the archive with at least key, model, width, height, payload, icc, exif and xmp."""
+"""A row of the archive with at least key, model, width, height, payload, and those of METADATA."""
 
 
 class RowDecoder:
@@ -54,7 +54,7 @@ class RowDecoder:
     def _decode(self, rows: Sequence[Row]) -> list[Picture]:
         pictures = self.codec(rows[0]["model"]).decompress([row["payload"] for row in rows])
         return [
-            replace(picture, icc=row["icc"] or b"", exif=row["exif"] or b"", xmp=row["xmp"] or b"")
+            replace(picture, **{name: row[name] or b"" for name in METADATA})
             for row, picture in zip(rows, pictures, strict=True)
         ]
 
@@ -126,8 +126,7 @@ def mae_file(row: Row) -> bytes:
     tagged = {Tag(tag): data for tag, data in sections.items() if tag in set(Tag)}
     if len(tagged) != len(sections):
         raise DamagedPayload("the payload has sections of a newer maepress: upgrade maepress")
-    metadata = {Tag.ICC: row["icc"] or b"", Tag.EXIF: row["exif"] or b"", Tag.XMP: row["xmp"] or b""}
-    return write(header, tagged | metadata)
+    return write(header, tagged | {tag: row[name] or b"" for name, tag in METADATA.items()})
 
 
 def read_image(archive: Archive, key: str) -> Picture | bytes:

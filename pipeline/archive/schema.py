@@ -37,6 +37,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),
     pa.field("xmp", pa.binary()),
+    pa.field("skeleton", pa.binary()),  # what else the file held: pipeline/containers; null unless latent
     pa.field("encoded_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),
 ]
@@ -63,5 +64,5 @@ more."""
 REJECTION_COLUMNS = ("key", "etag", "stage")
 """The columns of REJECTIONS that planning reads."""
 
-READER_COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp")
+READER_COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp", "skeleton")
 """The columns of IMAGES that turn a row back into an image."""

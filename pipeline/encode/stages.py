@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from model.bitstream.container import METADATA
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage
@@ -77,6 +78,7 @@ class Analysed:
         icc: ICC profile; empty for none, and for kept sources, whose own bytes hold it.
         exif: EXIF block, likewise.
         xmp: XMP packet, likewise.
+        skeleton: what else the file holds, likewise.
     """
 
     key: str
@@ -90,6 +92,7 @@ class Analysed:
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
+    skeleton: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         elif isinstance(made := next(latents), Fault):
             results.append(rejection_for(item.key, item.etag, "encode", made))
         else:
-            results.append(Analysed(*facts, made, None, picture.icc, picture.exif, picture.xmp))
+            results.append(Analysed(*facts, made, None, **{name: getattr(picture, name) for name in METADATA}))
     return results
 
 
@@ -227,7 +230,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         payload = coder.encode(item.latents) if item.latents.met else b""
         kept = LARGER if item.latents.met else MISSED
         if item.latents.met:
-            smallest = min(size, len(payload) + len(item.icc) + len(item.exif) + len(item.xmp))
+            smallest = min(size, len(payload) + sum(len(getattr(item, name)) for name in METADATA))
     jxl = None
     if smallest >= _TRANSCODE_SHARE * size and item.source.startswith(JPEG_START):
         jxl = sandbox.to_jxl(item.source)
@@ -244,7 +247,5 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "psnr": item.latents.psnr,
         "ms_ssim": item.latents.ms_ssim,
         "ssimulacra2": item.latents.ssimulacra2,
-        "icc": item.icc or None,
-        "exif": item.exif or None,
-        "xmp": item.xmp or None,
+        **{name: getattr(item, name) or None for name in METADATA},
     }

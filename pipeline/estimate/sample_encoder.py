@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from model.bitstream.container import METADATA
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
 from model.core.target import Target
@@ -114,7 +115,7 @@ def encode_object(
     if compressed.rejections or isinstance(loaded, Rejection):
         return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
     (row,) = compressed.rows.to_pylist()
-    metadata = sum(len(row[name] or b"") for name in ("icc", "exif", "xmp"))
+    metadata = sum(len(row[name] or b"") for name in METADATA)
     stored = min(entry.size, row["payload_bytes"] + metadata)
     sizes = None
     picture = loaded.reading.picture

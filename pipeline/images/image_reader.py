@@ -1,7 +1,7 @@
 """Reading image files: a picture for the codec, RGB pixels for learning, or a reason why not.
 
     outcome = read(source)
-    Reading with a picture      8-bit grey or RGB, alpha split off, ICC, EXIF and XMP beside it
+    Reading with a picture      8-bit grey or RGB, alpha split off, and all else that the file holds beside it
     Reading without a picture   a valid image that the codec does not code; `keep` is the reason, the archive keeps the
                                 bytes
     Rejected                    not an image, damaged or truncated; `reason` goes into the rejections table
@@ -9,8 +9,9 @@
 Use it through `pipeline.images.sandbox` for files that you did not make yourself: the decoders are
 written in C.
 
-Every picture holds the file's own pixels. EXIF orientation is stored, not applied (except in TIFF,
-which Pillow always turns upright); a palette is replaced by its colours; grey stays one channel.
+Every picture holds the file's own pixels. Orientation is stored, not applied; a palette is replaced
+by its colours; grey stays one channel. `pipeline.containers` reads what else the file holds, and a
+file that holds something that would not come back is kept.
 Alpha is kept even where all of it is opaque: an RGBA file must come back as RGBA, and a constant
 plane costs a few bytes.
 """
@@ -20,16 +21,20 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from model.core.picture import MAX_SIDE, Picture
+from pipeline.containers.contents import Contents, Unexpected
+from pipeline.containers.read import read_contents
+from pipeline.containers.skeleton_bytes import pack
+from pipeline.containers.tiff import orientation
 from pipeline.images.bit_depth import is_deep
-from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
 from pipeline.images.reading import Reading, Rejected
+from pipeline.images.self_check import UNWRITABLE, problem_with
+from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, tiff_exif
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are kept as their original bytes instead of being decoded."""
@@ -38,17 +43,8 @@ _DECODED = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 )
 """Formats whose pixels are read. Other formats of Pillow's are kept as they are: some are
-containers of several images (ICO, PSD), some start other programs when they are loaded (EPS)."""
-
-_DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-"""TIFF tags that describe the photograph: description, make, model, software, date, artist,
-copyright. The others describe the layout of the file."""
-
-_EXIF_DIRECTORIES = (0x8769, 0x8825)
-"""The EXIF and GPS directories of a TIFF file."""
-
-UNWRITABLE = "metadata that cannot be written back"
-"""The value of `keep` for images whose metadata would prevent that a decode writes them."""
+containers of several images (ICO, PSD), some start other programs when they are loaded (EPS). DIB,
+PCX, SGI and TGA are read for learning only, as nothing carries what they hold beside pixels."""
 
 LARGEST_SIDE = (1 << 31) - 1
 """Largest width or height in pixels that a row can hold; in pictures that are decoded it is
@@ -105,7 +101,7 @@ def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         MemoryError: as `read` does.
     """
     try:
-        with _pillow_settings(), Image.open(io.BytesIO(source)) as image:
+        with _pillow_settings(), _opened(source) as image:
             if image.format not in _DECODED:
                 return Rejected("read", f"format {(image.format or 'unknown').lower()}")
             width, height = possible_size(image.size)
@@ -149,51 +145,67 @@ def _pillow_settings() -> Iterator[None]:
 
 
 def _read(source: bytes, max_pixels: int) -> Reading:
-    with Image.open(io.BytesIO(source)) as image:
+    with _opened(source) as image:
         name = (image.format or "unknown").lower()
         width, height = possible_size(image.size)
         keep = _why_not_coded(image, source, max_pixels)
         if keep is not None:
             return Reading(name, width, height, keep=keep)
         Image.MAX_IMAGE_PIXELS = max_pixels  # an image inside the file may be larger than the header says
-        exif = image.info.get("exif", b"")  # before loading: TIFF and AVIF rewrite `info` as they load
-        if image.format == "TIFF":
-            try:
-                image.load()
-                exif = _tiff_exif(image)
-            except Exception:  # of the pixels, or of a tag, which makes Pillow raise after it has them
-                if not _has_tiff_pixels(source):
-                    raise
-                return Reading(name, width, height, keep=UNWRITABLE)
-        else:
+        try:
+            contents = _contents(image, name, source)
+            keep = None if contents else UNWRITABLE
+        except Unexpected as e:
+            contents, keep = None, str(e)
+            if not keep.startswith("container"):  # another kind of file; else its pixels tell whether it is sound
+                return Reading(name, width, height, keep=keep)
+        try:
             image.load()
-        plain = _without_palette(image)
+        except Exception:  # of the pixels, or of a TIFF's tag, which makes Pillow raise after it has them
+            if image.format != "TIFF" or not has_tiff_pixels(source):
+                raise
+            return Reading(name, width, height, keep=UNWRITABLE)
+        if contents is None:
+            return Reading(name, width, height, keep=keep)
+        plain = _without_palette(as_stored(image, orientation(contents)) if name == "tiff" else image)
         if plain is None:
             return Reading(name, width, height, keep=f"mode {image.mode}")
-        pixels, alpha = _planes(plain)
-        icc, xmp = image.info.get("icc_profile") or b"", image.info.get("xmp") or b""
-        picture = Picture(
-            pixels, alpha, bytes(icc), bytes(exif or b""), xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-        )
-        if not _is_writable(picture, name):
-            return Reading(name, picture.width, picture.height, keep=UNWRITABLE)
+        columns = contents.columns
+        picture = Picture(*_planes(plain), columns.icc, columns.exif, columns.xmp, pack(contents.skeleton))
+        if keep := problem_with(picture, contents, name):
+            return Reading(name, contents.width, contents.height, keep=keep)
         return Reading(name, picture.width, picture.height, picture)
 
 
-def _is_writable(picture: Picture, source_format: str) -> bool:
-    """Whether a decode can write the picture's metadata into the format in which it writes this source.
+def _opened(source: bytes) -> Image.Image:
+    """The file as Pillow opens it, but a JPEG with further images behind it as its first one."""
+    image = Image.open(io.BytesIO(source))
+    if image.format != "MPO":
+        return image
+    image.close()
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(source))
 
-    It is tried with one pixel: no parser of EXIF tells what another program's writer refuses.
+
+def _contents(image: Image.Image, name: str, source: bytes) -> Contents | None:
+    """What an opened file holds beside its pixels; None when its tags cannot be read.
+
+    Raises:
+        Unexpected: when it holds something that is not carried.
     """
-    if not (picture.icc or picture.exif or picture.xmp):
-        return True
-    wanted = format_for(picture, format_of_decoded(source_format))
-    alpha = None if picture.alpha is None else picture.alpha[:1, :1]
-    try:
-        write_picture(replace(picture, pixels=picture.pixels[:1, :1], alpha=alpha), wanted)
-    except Exception:
-        return False
-    return True
+    # Before loading: AVIF and TIFF rewrite `info` as they load.
+    exif, xmp = image.info.get("exif") or b"", image.info.get("xmp") or b""
+    if name == "tiff":
+        try:
+            exif = tiff_exif(image)
+        except Exception:
+            return None
+    return read_contents(name, source, exif=bytes(exif), xmp=bytes(xmp), bands=_bands(image))
+
+
+def _bands(image: Image.Image) -> int:
+    """Bands once a palette is looked up and a transparent colour has become alpha."""
+    bands = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "P": 3, "PA": 4, "RGBA": 4}.get(image.mode, 0)
+    return bands + (bands in (1, 3) and "transparency" in image.info)
 
 
 def _why_not_coded(image: Image.Image, source: bytes, max_pixels: int) -> str | None:
@@ -237,30 +249,6 @@ def _planes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
     if image.mode == "RGB":
         return array, None
     return np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1])
-
-
-def _has_tiff_pixels(source: bytes) -> bool:
-    """Whether a TIFF's pixels can be read, whatever its tags are."""
-    with Image.open(io.BytesIO(source)) as image:
-        image.load_end = lambda: None  # type: ignore[method-assign]  # the method that reads further tags
-        try:
-            image.load()
-        except Exception:
-            return False
-    return True
-
-
-def _tiff_exif(image: Image.Image) -> bytes:
-    """An EXIF block of a TIFF's descriptive tags, without the orientation: Pillow has applied it."""
-    tags, block = image.getexif(), Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if tag in tags:
-            block[tag] = tags[tag]
-    for directory in _EXIF_DIRECTORIES:
-        if entries := tags.get_ifd(directory):
-            block._ifds[directory] = entries  # Pillow has no public way to set a directory
-            block[directory] = 0
-    return block.tobytes() if len(block) else b""
 
 
 def _reason(error: Exception) -> str:

@@ -143,8 +143,9 @@ def _reading(head: dict[str, Any], blobs: list[Buffer], planes: NDArray[np.uint8
     height, width, channels = head["shape"]
     colour = height * width * channels
     alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
-    icc, exif, xmp = (bytes(data) for data in blobs)
-    return Reading(str(name), wide, high, Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp))
+    icc, exif, xmp, skeleton = (bytes(data) for data in blobs)
+    picture = Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp, skeleton)
+    return Reading(str(name), wide, high, picture)
 
 
 def shared(limits: Limits) -> Sandbox:

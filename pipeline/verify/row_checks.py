@@ -6,13 +6,15 @@ from collections.abc import Collection
 import numpy as np
 
 from model.bitstream import container
-from model.bitstream.container import Colour
+from model.bitstream.container import METADATA, Colour
 from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import IMAGES, JXL, LATENT, ORIGINAL
+from pipeline.containers.contents import Columns
+from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.limits import READING, TRANSCODING
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
@@ -69,9 +71,26 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
     ):
         if said != found:
             return f"its row says {name} {said}, its payload {found}"
+    try:
+        check_skeleton(row)
+    except ValueError as e:
+        return str(e)
     if header.fingerprint not in models:
         return f"the archive lacks its model: copy its folder to models/{header.fingerprint}"
     return None
+
+
+def check_skeleton(row: Row) -> None:
+    """Check that what else a row's file held can be written.
+
+    Raises:
+        ValueError: when the skeleton is damaged, or refers to bytes that the row does not have.
+    """
+    if row["skeleton"]:
+        skeleton = unpack(row["skeleton"])
+        columns = Columns(*(row[name] or b"" for name in ("icc", "exif", "xmp")))
+        for part in (*skeleton.before, *skeleton.after):
+            part.data(columns)
 
 
 def problem_with_picture(row: Row, picture: Picture) -> str | None:
@@ -85,7 +104,9 @@ def problem_with_picture(row: Row, picture: Picture) -> str | None:
 
 
 def problem_with_fidelity(row: Row, picture: Picture, source: bytes) -> str | None:
-    """Compare a decoded picture with its source: PSNR and SSIMULACRA2 must be the row's, the alpha plane equal.
+    """Compare a decoded picture with its source.
+
+    PSNR and SSIMULACRA2 must be the row's, the alpha plane and everything beside the pixels equal.
 
     Args:
         row: with key, width, height, psnr, ssimulacra2 and source_sha256.
@@ -99,6 +120,9 @@ def problem_with_fidelity(row: Row, picture: Picture, source: bytes) -> str | No
         return "its source can no longer be read"
     if reading.picture.pixels.shape != picture.pixels.shape:
         return f"its source has the shape {reading.picture.pixels.shape}, the decoded image {picture.pixels.shape}"
+    different = [name for name in METADATA if getattr(picture, name) != getattr(reading.picture, name)]
+    if picture.skeleton and different:
+        return f"its {different[0]} is not the source's"
     measured, said = psnr(reading.picture.pixels, picture.pixels), row["psnr"]
     if said is None or not (measured == said or abs(measured - said) <= PSNR_TOLERANCE):
         return f"its PSNR is {measured:.2f} dB, its row says {'nothing' if said is None else f'{said:.2f} dB'}"

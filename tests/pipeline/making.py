@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image
 
+from model.bitstream.container import METADATA
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
@@ -85,9 +86,7 @@ def compressed(codec: "Codec", key: str, source: bytes, quality: int = 40, etag:
         "payload_bytes": len(payload),
         "psnr": latents.psnr,
         "ssimulacra2": latents.ssimulacra2,
-        "icc": picture.icc or None,
-        "exif": picture.exif or None,
-        "xmp": picture.xmp or None,
+        **{name: getattr(picture, name) or None for name in METADATA},
     }
 
 

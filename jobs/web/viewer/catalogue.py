@@ -28,7 +28,7 @@ _FACTS = (
     *("key", "etag", "source_bytes", "source_format", "width", "height", "status", "kept", "model", "target"),
     *("quality", "payload_bytes", "psnr", "ms_ssim", "ssimulacra2", "source_sha256", "encoded_at", "run"),
 )
-_CONTENT = ("payload", "icc", "exif", "xmp")
+_CONTENT = ("payload", "icc", "exif", "xmp", "skeleton")
 Row = dict[str, Any]
 
 

@@ -16,7 +16,7 @@ import io
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -252,7 +252,7 @@ def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
 
 
 def _upright(picture: Picture) -> Image.Image:
-    image = to_image(replace(picture, xmp=b""))
+    image = to_image(picture)
     if picture.exif:
         image.info["exif"] = picture.exif
         with contextlib.suppress(Exception):  # an EXIF block that Pillow cannot parse gives no rotation

@@ -1,0 +1,51 @@
+"""What a file of any format holds beside its pixels."""
+
+from pipeline.containers import avif, bmp, gif, jpeg, jpeg2000, plain, png, tiff, webp
+from pipeline.containers.contents import Contents, Unexpected
+
+
+def read_contents(form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b"", bands: int = 0) -> Contents:
+    """A file without its pixels.
+
+    Args:
+        form: its format, by Pillow's name in lower case.
+        source: the file.
+        exif: the decoder's EXIF block, for formats whose metadata it finds (AVIF, TIFF).
+        xmp: the decoder's XMP packet (AVIF).
+        bands: that the decoder gives (BMP, GIF).
+
+    Raises:
+        Unexpected: when it holds something that is not carried: the file is kept.
+    """
+    try:
+        return _contents(form, source, exif, xmp, bands)
+    except (Unexpected, MemoryError):
+        raise
+    except Exception:  # a damaged header makes a parser read beyond it, or compute nonsense
+        raise Unexpected("container: damaged") from None
+
+
+def _contents(form: str, source: bytes, exif: bytes, xmp: bytes, bands: int) -> Contents:
+    match form:
+        case "jpeg":
+            return jpeg.read(source)
+        case "png":
+            return png.read(source)
+        case "webp":
+            return webp.read(source)
+        case "tiff":
+            return tiff.read(source, exif)
+        case "avif":
+            return avif.read(source, exif, xmp)
+        case "gif":
+            return gif.read(source, bands)
+        case "bmp":
+            return bmp.read(source, bands)
+        case "jpeg2000":
+            return jpeg2000.read(source)
+        case "ppm":
+            return plain.read_netpbm(source)
+        case "qoi":
+            return plain.read_qoi(source)
+        case _:
+            raise Unexpected(f"format {form}")

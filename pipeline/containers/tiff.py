@@ -1,0 +1,183 @@
+"""TIFF: every tag of the page that is not about how its pixels are stored.
+
+A part is one tag: its name holds directory, tag and type, its content the value in the file's byte
+order, which the part `order` gives. Directories of EXIF, GPS and interoperability are carried tag
+by tag. A file with bytes that no tag refers to is kept: they may be anything.
+"""
+
+import struct
+from collections.abc import Iterator
+
+from pipeline.containers import tiff_tags as tags
+from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
+from pipeline.containers.tiff_file import Entry, TiffFile, pack_directory
+
+_ORDER = b"order"
+_NAME = struct.Struct(">HHH")
+_PAGE = 0
+_COLUMNS = {tags.ICC: Column.ICC, tags.XMP: Column.XMP}
+_CARRIED = {
+    _PAGE: tags.CARRIED,
+    34665: tags.CARRIED_IN_EXIF,
+    34853: tags.CARRIED_IN_GPS,
+    tags.INTEROPERABILITY: tags.CARRIED_IN_INTEROPERABILITY,
+}
+_GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
+_LONG = 4
+_WRITTEN = frozenset(tags.TYPE_BYTES) - {tags.POINTER}
+_FEW_BYTES = 64
+"""Bytes that nothing refers to, up to which they are taken for what an editor left behind."""
+
+
+def read(source: bytes, exif: bytes) -> Contents:
+    """A TIFF of one page without its pixels.
+
+    Args:
+        source: the file.
+        exif: the block for the column, as the file itself has none.
+
+    Raises:
+        Unexpected: when it holds something that is not carried.
+    """
+    file = TiffFile.of(source)
+    page, following = file.directory(file.first())
+    _check_kind(file, page, following)
+    width, height = (file.numbers(page.get(tag))[:1] for tag in (tags.WIDTH, tags.HEIGHT))
+    if not width or not height:
+        raise Unexpected("container: no size")
+    bands = _bands(file, page)
+    _check_storage(file, page)
+    values = {Column.ICC: b"", Column.XMP: b""}
+    parts = [Part(_ORDER, (b"II" if file.order == "<" else b"MM",)), *_parts(file, _PAGE, page, values)]
+    if len(file.unaccounted()) > _FEW_BYTES or file.source[max(end for _, end in file.ranges) :].strip(b"\0"):
+        raise Unexpected("container: bytes that no tag refers to")
+    columns = Columns(values[Column.ICC], exif, values[Column.XMP])
+    return Contents(width[0], height[0], bands, Skeleton("tiff", tuple(parts)), columns)
+
+
+def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
+    """A TIFF with another's skeleton; see `pipeline.containers.jpeg.write`."""
+    file = TiffFile.of(encoded)
+    page, _ = file.directory(file.first())
+    order, directories = _directories(skeleton, columns)
+    out = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
+    entries = directories.pop(_PAGE, [])
+    offsets = []
+    for at, size in zip(*(file.numbers(page.get(t)) for t in (tags.STRIP_OFFSETS, tags.STRIP_BYTES)), strict=True):
+        offsets.append(len(out))
+        out += file.range(at, size) + bytes(size & 1)
+    for entry in page.values():
+        if entry.tag in tags.STORAGE:
+            numbers = offsets if entry.tag == tags.STRIP_OFFSETS else file.numbers(entry)
+            code = {1: "B", 3: "H", 4: "I"}[entry.kind]
+            kind, code = (_LONG, "I") if entry.tag == tags.STRIP_OFFSETS else (entry.kind, code)
+            entries.append(Entry(entry.tag, kind, struct.pack(f"{order}{len(numbers)}{code}", *numbers)))
+    for tag in (tags.INTEROPERABILITY, *tags.DIRECTORIES):
+        if found := directories.pop(tag, []):
+            parent = directories.setdefault(34665, []) if tag == tags.INTEROPERABILITY else entries
+            parent.append(Entry(tag, _LONG, struct.pack(order + "I", len(out))))
+            out += pack_directory(found, len(out), order)
+    out[4:8] = struct.pack(order + "I", len(out))
+    return bytes(out) + pack_directory(entries, len(out), order)
+
+
+def orientation(contents: Contents) -> int:
+    """The value of the orientation tag: 1 where there is none, or it is not one of 1 to 8."""
+    order = "little"
+    for part in contents.skeleton.before:
+        if part.name == _ORDER:
+            order = "little" if part.pieces == (b"II",) else "big"
+        elif _NAME.unpack(part.name)[:2] == (_PAGE, tags.ORIENTATION):
+            (value,) = part.pieces
+            assert isinstance(value, bytes)
+            number = int.from_bytes(value, order)  # type: ignore[arg-type]
+            return number if 1 <= number <= 8 else 1
+    return 1
+
+
+def _check_kind(file: TiffFile, page: dict[int, Entry], following: int) -> None:
+    """Whether this is one finished picture, and not a raw, layers, or one page of several."""
+    if tags.DNG_VERSION in page:
+        raise Unexpected("camera raw")
+    if tags.LAYERS in page:
+        raise Unexpected("layers")
+    kind, old_kind = file.numbers(page.get(tags.SUBFILE)), file.numbers(page.get(tags.OLD_SUBFILE))
+    if tags.SUB_IFDS in page or following or kind not in ((), (0,)) or old_kind not in ((), (1,)):
+        raise Unexpected("several frames or pages")
+
+
+def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
+    """Samples per pixel; 3 for a palette.
+
+    Raises:
+        Unexpected: for samples that 8-bit grey or RGB with or without alpha does not hold exactly.
+    """
+    (samples,) = file.numbers(page.get(tags.SAMPLES)) or (1,)
+    bits = set(file.numbers(page.get(tags.BITS)) or (1,))
+    photometric = file.numbers(page.get(tags.PHOTOMETRIC))
+    if max(bits) > 8:
+        raise Unexpected("more than 8 bits a channel")
+    if photometric == (_PALETTE,) and samples == 1:
+        colours = file.numbers(page.get(tags.COLOUR_MAP))
+        if any(c % 257 and c % 256 for c in colours):
+            raise Unexpected("more than 8 bits a channel")
+        return 3
+    if bits != {8}:
+        raise Unexpected("fewer than 8 bits a channel")
+    if set(file.numbers(page.get(tags.SAMPLE_FORMAT))) - {1}:
+        raise Unexpected("samples that are not whole numbers from 0")
+    colours = {(_RGB,): 3, (_YCBCR,): 3, (0,): 1, (1,): 1}.get(photometric)  # type: ignore[assignment]
+    extra = file.numbers(page.get(tags.EXTRA_SAMPLES))
+    if colours is None:
+        raise Unexpected("colours of an unknown kind")
+    if (samples, extra) not in ((colours, ()), (colours + 1, (2,))):  # type: ignore[operator]
+        raise Unexpected("extra bands")
+    return samples
+
+
+def _check_storage(file: TiffFile, page: dict[int, Entry]) -> None:
+    """Mark the bytes of the pixels as accounted for."""
+    for at_tag, size_tag in ((tags.STRIP_OFFSETS, tags.STRIP_BYTES), (tags.TILE_OFFSETS, tags.TILE_BYTES), (513, 514)):
+        places, sizes = file.numbers(page.get(at_tag)), file.numbers(page.get(size_tag))
+        if len(places) != len(sizes):
+            raise Unexpected("container: strips or tiles without lengths")
+        file.ranges += [(at, at + size) for at, size in zip(places, sizes, strict=True)]
+
+
+def _parts(file: TiffFile, directory: int, entries: dict[int, Entry], values: dict[Column, bytes]) -> Iterator[Part]:
+    nested = {_PAGE: tuple(tags.DIRECTORIES), 34665: (tags.INTEROPERABILITY,)}.get(directory, ())
+    for entry in entries.values():
+        if directory == _PAGE and entry.tag in tags.STORAGE:
+            continue
+        if entry.tag in nested:
+            places = file.numbers(entry)
+            below, following = file.directory(places[0])
+            if len(places) != 1 or following:
+                raise Unexpected("container: a chain of EXIF directories")
+            yield from _parts(file, entry.tag, below, values)
+            continue
+        if entry.tag not in _CARRIED[directory] or entry.kind == tags.POINTER:
+            raise Unexpected("container: a maker note" if entry.tag == tags.MAKER_NOTE else "container: unknown tags")
+        column = _COLUMNS.get(entry.tag) if directory == _PAGE else None
+        piece: bytes | Copy = entry.data
+        if column is not None and entry.kind in (1, 7):
+            values[column], piece = entry.data, Copy(column, 0, len(entry.data))
+        yield Part(_NAME.pack(directory, entry.tag, entry.kind), (piece,))
+
+
+def _directories(skeleton: Skeleton, columns: Columns) -> tuple[str, dict[int, list[Entry]]]:
+    """Byte order, and the tags of each directory."""
+    order, found = "<", dict[int, list[Entry]]()
+    for part in skeleton.before:
+        data = part.data(columns)
+        if part.name == _ORDER:
+            order = "<" if data == b"II" else ">"
+            continue
+        try:
+            directory, tag, kind = _NAME.unpack(part.name)
+        except struct.error:
+            raise ValueError("the skeleton has a part that is no tag") from None
+        if tag not in _CARRIED.get(directory, ()) or kind not in _WRITTEN or len(data) % tags.TYPE_BYTES[kind]:
+            raise ValueError(f"the skeleton has a tag {tag} that is not carried")
+        found.setdefault(directory, []).append(Entry(tag, kind, data))
+    return order, found
