@@ -53,10 +53,7 @@ class RowDecoder:
 
     def _decode(self, rows: Sequence[Row]) -> list[Picture]:
         pictures = self.codec(rows[0]["model"]).decompress([row["payload"] for row in rows])
-        return [
-            replace(picture, **{name: row[name] or b"" for name in METADATA})
-            for row, picture in zip(rows, pictures, strict=True)
-        ]
+        return [with_metadata(picture, row) for row, picture in zip(rows, pictures, strict=True)]
 
     def codec(self, fingerprint: str) -> Codec:
         """The codec of one of the archive's models.
@@ -81,6 +78,12 @@ class RowDecoder:
         if codec.fingerprint != fingerprint:
             return StorageError(f"the model in {folder} is {codec.fingerprint}, not {fingerprint}: restore its files")
         return codec
+
+
+def with_metadata(picture: Picture, row: Row) -> Picture:
+    """A row's decoded picture with what the row's columns hold beside the payload."""
+    icc, exif, xmp, skeleton = (row[name] or b"" for name in METADATA)
+    return replace(picture, icc=icc, exif=exif, xmp=xmp, skeleton=skeleton)
 
 
 def row_fault(row: Row) -> str | None:

@@ -22,7 +22,9 @@ _CARRIED = {
     34853: tags.CARRIED_IN_GPS,
     tags.INTEROPERABILITY: tags.CARRIED_IN_INTEROPERABILITY,
 }
-_GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
+_PALETTE = 3
+_COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
+"""Samples per pixel of grey (0: white is zero), RGB, and YCbCr inside JPEG, which is decoded to RGB."""
 _LONG = 4
 _WRITTEN = frozenset(tags.TYPE_BYTES) - {tags.POINTER}
 _FEW_BYTES = 64
@@ -114,10 +116,10 @@ def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
     """
     (samples,) = file.numbers(page.get(tags.SAMPLES)) or (1,)
     bits = set(file.numbers(page.get(tags.BITS)) or (1,))
-    photometric = file.numbers(page.get(tags.PHOTOMETRIC))
+    photometric, *_ = (*file.numbers(page.get(tags.PHOTOMETRIC)), -1)
     if max(bits) > 8:
         raise Unexpected("more than 8 bits a channel")
-    if photometric == (_PALETTE,) and samples == 1:
+    if photometric == _PALETTE and samples == 1:
         colours = file.numbers(page.get(tags.COLOUR_MAP))
         if any(c % 257 and c % 256 for c in colours):
             raise Unexpected("more than 8 bits a channel")
@@ -126,11 +128,11 @@ def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
         raise Unexpected("fewer than 8 bits a channel")
     if set(file.numbers(page.get(tags.SAMPLE_FORMAT))) - {1}:
         raise Unexpected("samples that are not whole numbers from 0")
-    colours = {(_RGB,): 3, (_YCBCR,): 3, (0,): 1, (1,): 1}.get(photometric)  # type: ignore[assignment]
+    bands = _COLOURS.get(photometric)
     extra = file.numbers(page.get(tags.EXTRA_SAMPLES))
-    if colours is None:
+    if bands is None:
         raise Unexpected("colours of an unknown kind")
-    if (samples, extra) not in ((colours, ()), (colours + 1, (2,))):  # type: ignore[operator]
+    if (samples, extra) not in ((bands, ()), (bands + 1, (2,))):
         raise Unexpected("extra bands")
     return samples
 

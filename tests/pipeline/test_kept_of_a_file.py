@@ -1,16 +1,13 @@
 """From a folder into an archive and back: what files hold beside their pixels, through the real jobs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.bitstream.container import METADATA
 from model.codec import Codec
-from model.core.picture import Picture
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import Row
+from pipeline.archive.reader import with_metadata
 from pipeline.archive.schema import IMAGES
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
@@ -82,12 +79,9 @@ def test_a_row_whose_skeleton_is_not_its_sources_is_a_problem(tiny_codec: Codec)
     row = compressed(tiny_codec, "scan.jpg", source, quality=20)
     (picture,) = tiny_codec.decompress([row["payload"]])
 
-    def whole(row: Row) -> Picture:
-        return replace(picture, **{name: row[name] or b"" for name in METADATA})
-
-    assert problem_with_fidelity(row, whole(row), source) is None
+    assert problem_with_fidelity(row, with_metadata(picture, row), source) is None
     other = row | {"skeleton": compressed(tiny_codec, "b.jpg", files.jpeg([], image=PHOTO), quality=20)["skeleton"]}
-    assert problem_with_fidelity(other, whole(other), source) == "its skeleton is not the source's"
+    assert problem_with_fidelity(other, with_metadata(picture, other), source) == "its skeleton is not the source's"
     assert problem_with(row, [tiny_codec.fingerprint]) is None
     for damaged in (row["skeleton"][:-1], b"\x09" + row["skeleton"][1:]):
         assert "skeleton is damaged" in str(problem_with(row | {"skeleton": damaged}, [tiny_codec.fingerprint]))
