@@ -7,7 +7,6 @@ column, so that its bytes are stored once:
     Part(b"tEXt", (b"Author\\0Ada",))                             a chunk of a PNG
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -112,8 +111,3 @@ class Contents:
     bands: int
     skeleton: Skeleton
     columns: Columns = field(default_factory=Columns)
-
-
-def total(parts: Iterable[Part]) -> int:
-    """Bytes of the parts' contents."""
-    return sum(len(p) if isinstance(p, bytes) else p.length for part in parts for p in part.pieces)

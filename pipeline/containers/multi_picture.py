@@ -9,6 +9,7 @@ entry 0xB002 holds 16 bytes per image: attributes, length, place, two numbers.
 """
 
 import struct
+from collections.abc import Callable
 
 from pipeline.containers.contents import Unexpected
 
@@ -54,7 +55,8 @@ def absolute(data: bytes, base: int, end: int) -> bytes:
         raise ValueError(str(e)) from None
 
 
-def _with_places(data: bytes, moved) -> bytes:  # type: ignore[no-untyped-def]
+def _with_places(data: bytes, moved: Callable[[int, int, bool], tuple[int, int]]) -> bytes:
+    """The segment with each place and length replaced by what `moved` makes of them, told which is the first."""
     tiff = bytearray(data[len(MPF) :])
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]), "")
     try:
