@@ -34,8 +34,11 @@ def _run(settings: BrowseSettings, output: Output) -> int:
 
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
+    from pipeline.archive.apart import require_source_apart
 
     here = settings.host in LOOPBACK
+    if settings.source:
+        require_source_apart(settings.source, settings.archive)
     app = make_app(
         settings.archive,
         source=settings.source or None,

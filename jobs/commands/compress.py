@@ -7,7 +7,7 @@ from pydantic import Field
 
 from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
-from jobs.framework.single_file import read_file, write_file
+from jobs.framework.single_file import read_file, require_two_files, write_file
 from model.core.errors import MaepressError, UnsupportedImage
 from pipeline.encode.target_settings import TargetSettings
 
@@ -21,6 +21,7 @@ class CompressSettings(TargetSettings):
     image: str = Field(description="the image to compress")
     out: str = Field(description="the file to write")
     model: str = Field("base", description="base (the shipped model), or the folder of another")
+    overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 
 
 def _run(settings: CompressSettings, output: Output) -> int:
@@ -34,6 +35,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
     from pipeline.images.sandbox import shared
     from pipeline.monitoring.formatting import size
 
+    require_two_files(settings.image, settings.out)
     source = read_file(settings.image)
     reading = shared(READING).read(source, max_pixels=MAX_PIXELS)
     if isinstance(reading, Rejected):
@@ -49,7 +51,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
             f"the nearest result is {_reached(latents)}"
         )
     payload = codec.coder.encode(latents, **{name: getattr(picture, name) for name in METADATA})
-    write_file(settings.out, payload)
+    write_file(settings.out, payload, overwrite=settings.overwrite)
     shape = f"{picture.width}x{picture.height}"
     gain = f"{size(len(source))} -> {size(len(payload))} ({len(source) / len(payload):.1f}x)"
     output.line(f"{settings.out}: {shape}, {gain}, {_reached(latents)}")

@@ -18,11 +18,10 @@ def _settings() -> "type[DecodeSettings]":
 
 
 def _run(settings: "DecodeSettings", output: Output) -> int:
-    from pipeline.archive.archive import Archive
-    from pipeline.decode.run import decode
+    from pipeline.decode.run import checked_archive, decode
     from pipeline.monitoring.formatting import duration, size
 
-    Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once
+    checked_archive(settings)  # before Ray starts, so that a mistyped place is answered at once
     with ray_session():
         result = decode(settings, quiet=output.quiet)
     output.result(result.to_dict())
@@ -43,7 +42,8 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
 JOB: "Job[DecodeSettings]" = Job(
     name="decode",
     about="Writes an archive's images to a folder or bucket: compressed ones decoded, the others byte for byte as "
-    "their sources. An image that cannot be decoded is reported, the others are written, and the exit status is 1.",
+    "their sources. Existing files that differ are kept unless --overwrite is given. An image that is not written is "
+    "reported, the others are written, and the exit status is 1.",
     example="maepress decode s3://archive/photos restored --keys '2024/*' --format png",
     settings=_settings,
     run=_run,

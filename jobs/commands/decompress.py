@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
-from jobs.framework.single_file import read_file, write_file
+from jobs.framework.single_file import read_file, require_two_files, write_file
 from model.core.errors import MaepressError
 
 
@@ -18,6 +18,7 @@ class DecompressSettings(BaseModel):
     file: str = Field(description="the .mae file")
     out: str = Field(description="the image to write; its suffix selects the format (.png, .jpg, .webp, .tif)")
     model: str = Field("base", description="the model that compressed it: base (the shipped model) or a model's folder")
+    overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 
 
 def _run(settings: DecompressSettings, output: Output) -> int:
@@ -31,6 +32,7 @@ def _run(settings: DecompressSettings, output: Output) -> int:
         raise MaepressError(
             f"{settings.out} has no suffix of an image format: end it with {', '.join(SUFFIXES.values())}"
         )
+    require_two_files(settings.file, settings.out)
     payload = read_file(settings.file)
     codec = Codec.load(local_model(settings.model))
     try:
@@ -39,7 +41,7 @@ def _run(settings: DecompressSettings, output: Output) -> int:
         raise MaepressError(f"{settings.file}: {e}") from e
     if format_for(picture, wanted) != wanted:
         raise MaepressError(f"{settings.out}: {wanted} cannot hold this image (alpha, or its size): write a .png")
-    write_file(settings.out, write_picture(picture, wanted))
+    write_file(settings.out, write_picture(picture, wanted), overwrite=settings.overwrite)
     output.line(f"{settings.out}: {picture.width}x{picture.height}")
     return DONE
 

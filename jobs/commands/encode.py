@@ -19,10 +19,9 @@ def _settings() -> "type[EncodeSettings]":
 
 
 def _run(settings: "EncodeSettings", output: Output) -> int:
-    from pipeline.encode.run import encode
-    from pipeline.storage.open import open_source
+    from pipeline.encode.run import checked_source, encode
 
-    open_source(settings.source)  # before Ray starts, so that a mistyped place is answered at once
+    checked_source(settings)  # before Ray starts, so that a mistake, or another run, is answered at once
     with ray_session():
         result = encode(settings, quiet=output.quiet)
     output.result(result.to_dict())

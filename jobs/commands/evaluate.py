@@ -10,6 +10,14 @@ from jobs.framework.output import Cell, Output
 if TYPE_CHECKING:
     from pipeline.evaluate.result import Evaluation
     from pipeline.evaluate.settings import EvaluateSettings
+    from pipeline.storage.outputs import Outputs
+
+
+def _outputs() -> "Outputs":
+    from pipeline.storage.outputs import Outputs
+
+    files = ("report.html", "report.json", "points.csv", "floors.csv")
+    return Outputs("evaluate", files, typical=("report.json", b'{\n "fingerprint"'))
 
 
 def _settings() -> "type[EvaluateSettings]":
@@ -21,11 +29,14 @@ def _settings() -> "type[EvaluateSettings]":
 def _run(settings: "EvaluateSettings", output: Output) -> int:
     from jobs.web.report.page import render
     from pipeline.evaluate.run import evaluate
-    from pipeline.storage.open import open_target
+    from pipeline.storage.open import open_store, open_target
 
+    outputs = _outputs()
+    outputs.require_free(settings.images, open_store(settings.out), overwrite=settings.overwrite)
     out = open_target(settings.out)  # before an hour of work, as it may not be writable
     found = evaluate(settings, notify=output.progress)
     result = found.to_dict()
+    outputs.mark(out)
     out.put("report.json", (json.dumps(result, indent=1) + "\n").encode())
     out.put("points.csv", found.points_csv().encode())
     out.put("floors.csv", found.floors_csv().encode())

@@ -20,14 +20,14 @@ def _settings() -> "type[SyncSettings]":
 
 
 def _run(settings: "SyncSettings", output: Output) -> int:
-    from pipeline.storage.open import open_source
+    from pipeline.encode.run import checked_source
     from pipeline.sync.run import sync
 
-    open_source(settings.source)  # before Ray starts, so that a mistyped place is answered at once
     if settings.dry_run:
         result = sync(settings, quiet=output.quiet)
         output.table("planned", _plan_in_words(result.plan), ("", "images", "bytes"))
     else:
+        checked_source(settings)  # before Ray starts, so that a mistake, or another run, is answered at once
         with ray_session():
             result = sync(settings, quiet=output.quiet)
         if result.adapted:

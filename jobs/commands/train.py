@@ -20,9 +20,10 @@ def _settings() -> "type[TrainSettings]":
 
 def _run(settings: "TrainSettings", output: Output) -> int:
     from pipeline.storage.open import open_source
-    from pipeline.train.run import train
+    from pipeline.train.run import checked_output, train
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
+    checked_output(settings)
     with ray_session():
         result = train(settings, notify=output.progress)
     output.result(asdict(result))

@@ -19,9 +19,10 @@ def _settings() -> "type[TuneSettings]":
 
 def _run(settings: "TuneSettings", output: Output) -> int:
     from pipeline.storage.open import open_source
-    from pipeline.tune.run import BEST, tune_training
+    from pipeline.tune.run import BEST, checked_output, tune_training
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
+    checked_output(settings)
     with ray_session():
         result = tune_training(settings, output.progress)
     output.result(result.to_dict())

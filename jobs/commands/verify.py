@@ -18,34 +18,43 @@ def _settings() -> "type[VerifySettings]":
 
 
 def _run(settings: "VerifySettings", output: Output) -> int:
-    from pipeline.archive.archive import Archive
     from pipeline.monitoring.formatting import duration, size
-    from pipeline.verify.run import verify
+    from pipeline.verify.run import checked_archive, verify
 
-    Archive.open(settings.archive)  # before Ray starts, so that a mistyped place is answered at once
+    checked_archive(settings)  # before Ray starts, so that a mistyped place is answered at once
     with ray_session():
         result = verify(settings, quiet=output.quiet)
     output.result(result.to_dict())
     rows: list[tuple[str, str | int]] = [
-        ("payloads read and intact" if result.ok else "payloads read", result.rows),
+        ("payloads read and intact" if not result.failed else "payloads read", result.rows),
         ("bytes", size(result.payload_bytes)),
         ("decoded", result.decoded),
         ("compared with their source", result.compared),
         ("source gone or changed", result.changed),
+        ("objects of the source", result.source_objects),
+        ("absent from the archive", result.absent),
+        ("changed since they were encoded", result.outdated),
         ("problems", result.failed),
         ("time", duration(result.seconds)),
     ]
     output.table("", [row for row in rows if row[1] or row[0] == "problems"])
     if result.problems:
         output.table("problems", [(problem.key, problem.problem) for problem in result.problems])
+    for title, keys, count in (
+        ("absent from the archive: encode the source again", result.absent_keys, result.absent),
+        ("changed since they were encoded: encode the source again", result.outdated_keys, result.outdated),
+    ):
+        if keys:
+            more = [(f"... and {count - len(keys):,} more",)] if count > len(keys) else []
+            output.table(title, [*((key,) for key in keys), *more])
     return DONE if result.ok else FAILED
 
 
 JOB: "Job[VerifySettings]" = Job(
     name="verify",
     about="Reads and checks every payload of an archive (checksum, header, hash of unchanged sources), and decodes a "
-    "sample. With --source, the sample's PSNR and SSIMULACRA2 are measured again. The exit status is 1 if any check "
-    "fails.",
+    "sample. With --source, the sample's PSNR and SSIMULACRA2 are measured again, and every object must be in the "
+    "archive as it is now. The exit status is 1 if any check fails.",
     example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
     settings=_settings,
     run=_run,

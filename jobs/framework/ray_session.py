@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from jobs.framework.stderr_filter import without_unwanted_lines
 from model.core.errors import MaepressError
 
+# Ray's functions start Ray, or join any cluster that they find on this machine, where it is not connected; so did Ray
+# Data's threads after the end of a session. Ray reads this when it is imported.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+
 START_ATTEMPTS = 3
 _REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 

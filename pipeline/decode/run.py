@@ -12,15 +12,16 @@ Names of the files:
 - `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
 
-An image that fails is listed with its reason, and the others are written.
+An image that fails is listed with its reason, and the others are written. A file that is there
+already and differs is such a failure: it is replaced only if the settings say so.
 """
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from contextlib import closing
+from typing import cast
 
 import pyarrow as pa
 import torch
@@ -28,13 +29,16 @@ from ray.data import DataContext
 
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.picture import Picture
+from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import rows_of, scan_shard
+from pipeline.decode.occupied import require_free, require_outside_sources
+from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
-from pipeline.decode.video_muxing import VideoResult, write_videos
+from pipeline.decode.video_muxing import OCCUPIED, write_videos
 from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -46,69 +50,13 @@ from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of
 from pipeline.images.limits import TRANSCODING
 from pipeline.images.sandbox import shared
 from pipeline.monitoring.progress import Progress
-from pipeline.storage.open import StorageError, Store, open_target
+from pipeline.storage.open import Occupied, StorageError, Store, open_store, open_target
 
-__all__ = ["DecodeResult", "DecodeSettings", "Failure", "decode"]
-
-LISTED_FAILURES = 1000
-"""Failures that a result lists; further ones are only counted."""
+__all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
 _COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256")
 _MAE = ".mae"
-_KINDS = {LATENT: "latents", JXL: "transcoded"}
 _WRITERS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An image that was not written, and the reason in one line."""
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeResult:
-    """The result of a decode.
-
-    Attributes:
-        written: files written.
-        latents: files of compressed images, decoded or, as `.mae`, copied.
-        transcoded: files of JPEGs, restored byte for byte from JPEG XL.
-        originals: files of sources, copied byte for byte.
-        bytes_written: bytes of all files.
-        pixels: decoded pixels.
-        failed: images that were not written.
-        failures: the first of these, with reasons.
-        seconds: from the start to the last file.
-    """
-
-    written: int
-    latents: int
-    transcoded: int
-    originals: int
-    bytes_written: int
-    pixels: int
-    failed: int
-    failures: tuple[Failure, ...]
-    seconds: float
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields, and the speed computed from them."""
-        return asdict(self) | {"megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None}
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """The result for one row: name and size of its file, or the reason why there is none."""
-
-    key: str
-    status: str = ""
-    payload_bytes: int = 0
-    pixels: int = 0
-    name: str = ""
-    bytes_written: int = 0
-    reason: str = ""
 
 
 def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
@@ -116,8 +64,9 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
 
     Uses the Ray that is connected, or starts one.
 
-    Existing files are overwritten, each atomically; running the same decode twice gives the same
-    files. An image that fails raises nothing: see `DecodeResult.failures`.
+    Existing files that are equal stay, so that the same decode continues. Files that differ are
+    never replaced, each is a failure, unless `settings.overwrite` is set. Each file appears whole.
+    An image that fails raises nothing: see `DecodeResult.failures`.
 
     Args:
         settings: archive, destination, keys and format.
@@ -125,29 +74,51 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
 
     Raises:
         MaepressError: in one line, when there is no archive, no key matches, or the destination
-            cannot be written.
+            cannot be written, is not apart from the archive, lies in its source, or is seen to hold
+            other files under the archive's keys.
     """
     started = time.monotonic()
-    archive = Archive.open(settings.archive)
+    archive = checked_archive(settings)
     selection = select(archive, settings.keys, (*SUFFIXES.values(), _MAE))
     if not selection.shards:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
     dest = open_target(settings.dest)
-    totals = _Totals()
+    totals = Totals()
     if settings.format == "mp4":
         video.require_library()
-        for written in write_videos(archive, selection, dest, settings.keys):
+        for written in write_videos(archive, selection, dest, settings.keys, overwrite=settings.overwrite):
             totals.add_video(written)
         return totals.result(time.monotonic() - started)
-    with Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress:
-        for outcome in _outcomes(archive, selection, dest, settings):
+    if not settings.overwrite:
+        own = frozenset(name for name in SUFFIXES if settings.format in ("same", name))
+        require_free(archive, selection, dest, settings.keys, own)
+    with (
+        Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress,
+        closing(_outcomes(archive, selection, dest, settings)) as outcomes,
+    ):
+        for outcome in outcomes:
             totals.add(outcome)
             done = int(not outcome.reason)
             progress.advance(objects=done, bytes_in=outcome.payload_bytes, pixels=outcome.pixels)
     return totals.result(time.monotonic() - started)
 
 
-def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings) -> Iterator[_Outcome]:
+def checked_archive(settings: DecodeSettings) -> Archive:
+    """The archive, if it may be decoded to the destination: takes seconds, and needs no Ray.
+
+    Raises:
+        MaepressError: when there is no archive, or the destination is not apart from it or from its
+            source.
+    """
+    require_destination_apart(settings.dest, settings.archive)
+    archive = Archive.open(settings.archive)
+    require_outside_sources(archive, open_store(settings.dest))
+    return archive
+
+
+def _outcomes(
+    archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings
+) -> Generator[Outcome, None, None]:
     workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
     cpus = workers.task_cpus
     with DataContext.current(ray_flow.context()):
@@ -155,7 +126,7 @@ def _outcomes(archive: Archive, selection: Selection, dest: Store, settings: Dec
         rows = ray_flow.stage(shards, _read, archive, settings.keys, cpus=cpus)
         decoder = (_Decoder, archive, settings.format, workers.threads)
         pictures = ray_flow.actor_stage(rows, *decoder, workers=workers, rows=selection.objects)
-        outcomes = ray_flow.stage(pictures, _write, dest, settings.format, selection.taken, cpus=cpus)
+        outcomes = ray_flow.stage(pictures, _write, dest, settings, selection.taken, cpus=cpus)
     yield from ray_flow.items(outcomes)
 
 
@@ -171,15 +142,15 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
             yield item_rows(_unread(path, reason_of(e)))
 
 
-def _unread(path: str, reason: str) -> _Outcome:
-    return _Outcome(f"shard {path}", reason=reason)
+def _unread(path: str, reason: str) -> Outcome:
+    return Outcome(f"shard {path}", reason=reason)
 
 
 @raise_in_first_call
 class _Decoder:
     """An actor with the archive's models.
 
-    Turns a row into its facts with a Picture or with the file's bytes, or into the _Outcome of its
+    Turns a row into its facts with a Picture or with the file's bytes, or into the Outcome of its
     failure.
     """
 
@@ -192,7 +163,7 @@ class _Decoder:
         latents: list[Row] = []
         for cell in table["item"]:
             row = unpack(cell)
-            if isinstance(row, _Outcome):
+            if isinstance(row, Outcome):
                 yield item_rows(row)
             elif row["status"] in (ORIGINAL, JXL):
                 yield item_rows((_facts(row), row["payload"]))
@@ -218,28 +189,30 @@ def _as_mae(row: Row) -> object:
     return _failed(row, data.reason) if isinstance(data, Fault) else (_facts(row), data)
 
 
-def _failed(row: Row, reason: str) -> _Outcome:
-    return _Outcome(str(row["key"]), str(row["status"]), row["payload_bytes"] or 0, reason=reason)
+def _failed(row: Row, reason: str) -> Outcome:
+    return Outcome(str(row["key"]), str(row["status"]), row["payload_bytes"] or 0, reason=reason)
 
 
-def _write(table: pa.Table, dest: Store, wanted: str, taken: frozenset[str]) -> pa.Table:
-    def one(cell: pa.LargeBinaryScalar) -> _Outcome:
+def _write(table: pa.Table, dest: Store, settings: DecodeSettings, taken: frozenset[str]) -> pa.Table:
+    def one(cell: pa.LargeBinaryScalar) -> Outcome:
         item = unpack(cell)
-        if isinstance(item, _Outcome):
+        if isinstance(item, Outcome):
             return item
         row, content = item
-        done = attempt(lambda: _write_one(row, content, dest, wanted, taken))
+        done = attempt(lambda: _write_one(row, content, dest, settings, taken))
         return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return item_rows(*pool.map(one, table["item"]))
 
 
-def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, taken: frozenset[str]) -> _Outcome:
+def _write_one(
+    row: Row, content: Picture | bytes, dest: Store, settings: DecodeSettings, taken: frozenset[str]
+) -> Outcome:
     key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
     if isinstance(content, Picture):
-        chosen = format_for(content, format_wanted(wanted, row["source_format"]))
+        chosen = format_for(content, format_wanted(settings.format, row["source_format"]))
         name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
     else:
         name = key + _MAE if status == LATENT else key
@@ -251,8 +224,11 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, wanted: str, tak
         data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
         if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
             return _failed(row, "its bytes are no longer those of the source")
-    dest.put(name, data)
-    return _Outcome(key, status, row["payload_bytes"], pixels, name, len(data))
+    try:
+        (dest.put if settings.overwrite else dest.put_new)(name, data)
+    except Occupied:
+        return _failed(row, OCCUPIED)
+    return Outcome(key, status, row["payload_bytes"], pixels, name, len(data))
 
 
 def format_wanted(wanted: str, source_format: str) -> Format:
@@ -260,33 +236,3 @@ def format_wanted(wanted: str, source_format: str) -> Format:
     if wanted != "same":
         return cast(Format, wanted)
     return format_of_decoded(source_format)
-
-
-class _Totals:
-    """Sums of outcomes."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = dict.fromkeys(
-            ("written", "latents", "transcoded", "originals", "bytes_written", "pixels", "failed"), 0
-        )
-        self._failures: list[Failure] = []
-
-    def add(self, outcome: _Outcome) -> None:
-        sums = self._sums
-        if outcome.reason:
-            sums["failed"] += 1
-            if len(self._failures) < LISTED_FAILURES:
-                self._failures.append(Failure(outcome.key, outcome.reason))
-            return
-        sums["written"] += 1
-        sums[_KINDS.get(outcome.status, "originals")] += 1
-        sums["bytes_written"] += outcome.bytes_written
-        sums["pixels"] += outcome.pixels
-
-    def add_video(self, written: VideoResult) -> None:
-        facts = (written.payload_bytes, written.pixels, written.key, written.bytes_written, written.reason)
-        self.add(_Outcome(written.key, LATENT, *facts))
-
-    def result(self, seconds: float) -> DecodeResult:
-        failures = tuple(sorted(self._failures, key=lambda failure: failure.key))
-        return DecodeResult(**self._sums, failures=failures, seconds=seconds)

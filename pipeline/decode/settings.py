@@ -20,6 +20,7 @@ class DecodeSettings(BaseModel):
         description="of compressed images; others are written as their source's bytes; mp4: videos joined from their "
         "frames, and nothing else",
     )
+    overwrite: bool = Field(False, description="replace files in DEST that differ; without it they stay and are listed")
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -23,8 +24,10 @@ from pipeline.archive.shard_reader import scan_shard
 from pipeline.images import video
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image
-from pipeline.storage.open import StorageError, Store
+from pipeline.storage.open import Occupied, StorageError, Store
 
+OCCUPIED = "the destination holds another file of its name: give another destination, or --overwrite to replace it"
+_BLOCK = 1 << 20
 _NOT_ADJACENT = "its frames are not next to each other in the archive: run `maepress compact` first"
 
 
@@ -40,7 +43,9 @@ class VideoResult:
     reason: str = ""
 
 
-def write_videos(archive: Archive, selection: Selection, dest: Store, keys: str) -> Iterator[VideoResult]:
+def write_videos(
+    archive: Archive, selection: Selection, dest: Store, keys: str, *, overwrite: bool = False
+) -> Iterator[VideoResult]:
     """Write the videos whose frames are selected; other rows are ignored.
 
     Args:
@@ -49,6 +54,7 @@ def write_videos(archive: Archive, selection: Selection, dest: Store, keys: str)
         dest: where each video is written, under its own key; `.mp4` is appended unless the key ends
             with it.
         keys: the glob.
+        overwrite: replace files that differ.
     """
     decoder, seen = RowDecoder(archive), set[str]()
     unreadable: list[VideoResult] = []
@@ -57,7 +63,7 @@ def write_videos(archive: Archive, selection: Selection, dest: Store, keys: str)
             yield VideoResult(key, reason=_NOT_ADJACENT)
             continue
         seen.add(key)
-        yield _write_video(key, ((time, row) for _, time, row in rows), decoder, dest)
+        yield _write_video(key, ((time, row) for _, time, row in rows), decoder, dest, overwrite)
     yield from unreadable
 
 
@@ -79,21 +85,42 @@ def _frames(
             unreadable.append(VideoResult(f"shard {shard.path}", reason=reason_of(e)))
 
 
-def _write_video(key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store) -> VideoResult:
+def _write_video(
+    key: str, rows: Iterator[tuple[float, Row]], decoder: RowDecoder, dest: Store, overwrite: bool
+) -> VideoResult:
     name = key if key.lower().endswith(".mp4") else f"{key}.mp4"
     frames = _DecodedFrames(rows, decoder)
     try:
         with tempfile.TemporaryFile() as file:
             count = video.write_mp4(file, iter(frames))
             size = file.seek(0, io.SEEK_END)  # the writer has sought back to complete its header
-            file.seek(0)
-            with dest.open_output(name) as out:
-                shutil.copyfileobj(file, out)
+            if not _put(file, dest, name, overwrite):
+                return VideoResult(key, reason=OCCUPIED)
     except Exception as e:  # of a frame, or of the video encoder
         for _ in rows:  # skip the rest of this video, so that the next one begins at its first frame
             pass
         return VideoResult(key, reason=reason_of(e))
     return VideoResult(key, count, frames.payload_bytes, frames.pixels, size)
+
+
+def _put(file: BinaryIO, dest: Store, name: str, overwrite: bool) -> bool:
+    """Copy a file to its destination. Returns whether that now holds it."""
+    try:
+        file.seek(0)
+        with dest.open_output(name, new=not overwrite) as out:
+            shutil.copyfileobj(file, out)
+    except Occupied:
+        file.seek(0)
+        with dest.open_input(name) as there:
+            return _equal(file, there)
+    return True
+
+
+def _equal(one: BinaryIO, other: BinaryIO) -> bool:
+    while data := one.read(_BLOCK):
+        if other.read(len(data)) != data:
+            return False
+    return not other.read(1)
 
 
 class _DecodedFrames:

@@ -9,7 +9,7 @@ repeats the work of any task or actor that dies.
 
 import functools
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -86,10 +86,11 @@ class EncodeDataflow:
         """Within a `with` block, report the encoders' counts to `show` once per second."""
         return polling_counter(self._counter, show)
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Receipt]:
+    def run(self, pieces: Iterable[Piece]) -> Generator[Receipt, None, None]:
         """Run all stages on whole units.
 
-        Yields the units' receipts, in order, as they are finished.
+        Yields the units' receipts, in order, as they are finished. A caller that may end early closes
+        the generator, which ends the work.
         """
         receipts = self.dataset(pieces)
         for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

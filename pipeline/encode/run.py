@@ -7,17 +7,18 @@ commits its receipt, so after any crash the same command continues from the last
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 from model.codec import Codec
+from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Receipt
 from pipeline.encode.dataflow import EncodeDataflow
+from pipeline.encode.result import EncodeResult, Totals
 from pipeline.encode.settings import EncodeSettings
 from pipeline.monitoring.log import RunLog
 from pipeline.monitoring.metrics import RunMetrics
@@ -25,64 +26,17 @@ from pipeline.monitoring.progress import Progress
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
+from pipeline.runs.alone import require_alone, source_name
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
 from pipeline.runs.record import RunRecord
-from pipeline.storage.open import open_source
+from pipeline.storage.open import Store, open_source, open_store
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
 
 COMMIT_SHARDS = 16
 """Number of finished shards that are committed at once, before the commit interval is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeResult:
-    """The result of an encode. The sums are over the rows that this run wrote.
-
-    Attributes:
-        run: the run's id, as in the column `run`.
-        model: fingerprint of the model that compressed.
-        latents: rows that hold a compressed image.
-        transcoded: rows that hold a JPEG as JPEG XL, without loss.
-        originals: rows that hold their source byte for byte.
-        kept: transcoded and originals by reason, most frequent first.
-        rejected: objects rejected in this run; the rejections table holds each one's reason.
-        unchanged: keys that needed nothing.
-        rejected_before: keys rejected in an earlier run and not changed since, which were not tried
-            again.
-        gone: rows whose key the source no longer has.
-        retired: rows among `gone` that this run removed; the others stay.
-        source_bytes: bytes of the sources.
-        payload_bytes: bytes of the payloads.
-        pixels: width times height of the images that were decoded; of others the size is only what a
-            header claims.
-        seconds: from the start to the last commit.
-    """
-
-    run: str
-    model: str
-    latents: int
-    transcoded: int
-    originals: int
-    kept: dict[str, int]
-    rejected: int
-    unchanged: int
-    rejected_before: int
-    gone: int
-    retired: int
-    source_bytes: int
-    payload_bytes: int
-    pixels: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields, and the ratio and the speed computed from them."""
-        return asdict(self) | {
-            "ratio": self.source_bytes / self.payload_bytes if self.payload_bytes else None,
-            "megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None,
-        }
 
 
 def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
@@ -138,30 +92,38 @@ def run_encode(
         MaepressError: as `encode` does.
     """
     started = time.monotonic()
-    source = open_source(settings.source)
+    source = checked_source(settings)
     folder = local_model(settings.model)
     codec = Codec.load(folder)
     archive = Archive.create(settings.archive)
     run = new_run()
-    totals = _Totals()
+    totals = Totals()
     with ExitStack() as stack:
-        summary = stack.enter_context(RunRecord(archive.root, run, options.job, settings))
+        summary = stack.enter_context(
+            # With the source's whole path, so that a decode can tell whether it would write into it.
+            RunRecord(archive.root, run, options.job, settings.model_copy(update={"source": source.absolute_url}))
+        )
         lease = stack.enter_context(Lease(archive.root, run, options.job)) if options.exclusive else None
         committer = archive.committer(run, options.job)
         manifest = Manifest(archive.root, run)
         stack.callback(manifest.remove)
-        stack.enter_context(Heartbeat(archive.root, run))
+        stack.enter_context(Heartbeat(archive.root, run, options.job, source_name(source)))
+        require_alone(archive.root, source, run)
         plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, options))
         if plan.units:
+            require_alone(archive.root, source, run)  # again: a run that began earlier may have been slower so far
             if plan.objects:
                 archive.put_model(codec.fingerprint, folder)
             dataflow = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
             stack.enter_context(dataflow.polling(progress.encoded))
             deadline = started + 60 * options.stale_minutes if options.stale_minutes is not None else None
-            receipts = _receipts(dataflow, manifest, plan, deadline)
+            # Closed before Ray ends, as an error keeps suspended generators alive: Ray Data would then
+            # wait for its workers without Ray.
+            receipts = stack.enter_context(closing(_receipts(dataflow, manifest, plan, deadline)))
             reports = _Reports(run, plan)
-            for receipt in _committed(receipts, committer, settings.commit_seconds, lease, reports):
+            committed = _committed(receipts, committer, settings.commit_seconds, lease, reports)
+            for receipt in stack.enter_context(closing(committed)):
                 totals.add(receipt)
                 progress.advance(
                     objects=receipt.rows + len(receipt.rejections),
@@ -173,6 +135,19 @@ def run_encode(
         result = totals.result(run, codec.fingerprint, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
+
+
+def checked_source(settings: EncodeSettings) -> Store:
+    """The source, if this run may begin: takes seconds, and needs neither Ray nor the model.
+
+    Raises:
+        MaepressError: when source and archive are not apart, the source is missing or empty, or
+            another run encodes it into the archive already.
+    """
+    require_source_apart(settings.source, settings.archive)
+    source = open_source(settings.source)
+    require_alone(open_store(settings.archive), source)
+    return source
 
 
 def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions) -> PlanOptions:
@@ -188,17 +163,18 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
 
 def _receipts(
     dataflow: EncodeDataflow, manifest: Manifest, plan: EncodePlan, deadline: float | None
-) -> Iterator[Receipt]:
+) -> Generator[Receipt, None, None]:
     """Receipts of the required parts, then of the optional ones until the deadline."""
     for part in plan.required_parts:
         yield from dataflow.run(manifest.read(part))
     for part in plan.optional_parts:
         if deadline is not None and time.monotonic() >= deadline:
             return
-        for receipt in dataflow.run(manifest.read(part)):
-            yield receipt
-            if deadline is not None and time.monotonic() >= deadline:
-                return
+        with closing(dataflow.run(manifest.read(part))) as receipts:
+            for receipt in receipts:
+                yield receipt
+                if deadline is not None and time.monotonic() >= deadline:
+                    return
 
 
 class _Reports:
@@ -221,7 +197,7 @@ class _Reports:
 
 def _committed(
     receipts: Iterable[Receipt], committer: Committer, seconds: float, lease: Lease | None, reports: _Reports
-) -> Iterator[Receipt]:
+) -> Generator[Receipt, None, None]:
     """Pass receipts on, and commit them in batches: after some seconds or shards, and at the end.
 
     When a later unit fails or the job is interrupted, the finished units are still committed, as
@@ -249,42 +225,3 @@ def _committed(
     finally:
         if waiting:
             commit(waiting)
-
-
-class _Totals:
-    """Sums of receipts."""
-
-    def __init__(self) -> None:
-        self._retired = self._rows = self._latents = self._transcoded = self._rejected = 0
-        self._kept: Counter[str] = Counter()
-        self._source_bytes = self._payload_bytes = self._pixels = 0
-
-    def add(self, receipt: Receipt) -> None:
-        self._retired += receipt.retired
-        self._rows += receipt.rows
-        self._latents += receipt.latents
-        self._transcoded += receipt.transcoded
-        self._kept.update(dict(receipt.kept))
-        self._rejected += len(receipt.rejections)
-        self._source_bytes += receipt.source_bytes
-        self._payload_bytes += receipt.payload_bytes
-        self._pixels += receipt.pixels
-
-    def result(self, run: str, model: str, plan: EncodePlan, seconds: float) -> EncodeResult:
-        return EncodeResult(
-            run,
-            model,
-            self._latents,
-            self._transcoded,
-            self._rows - self._latents - self._transcoded,
-            dict(self._kept.most_common()),
-            self._rejected,
-            plan.unchanged,
-            plan.rejected,
-            plan.gone,
-            self._retired,
-            self._source_bytes,
-            self._payload_bytes,
-            self._pixels,
-            seconds,
-        )

@@ -1,8 +1,6 @@
 """The settings of an encode."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.setting_types import ActorRange
@@ -36,13 +34,6 @@ class EncodeSettings(TargetSettings):
     read_seconds: float = Field(
         60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"
     )
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        source, archive = self.source.rstrip("/"), self.archive.rstrip("/")
-        if archive == source or archive.startswith(source + "/"):
-            raise ValueError(f"the archive {self.archive} lies inside its source {self.source}: put it elsewhere")
-        return self
 
     @property
     def max_pixels(self) -> int:

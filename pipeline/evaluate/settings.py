@@ -19,4 +19,5 @@ class EvaluateSettings(BaseModel):
     max_images: int = Field(100, ge=1, le=10_000, description="images to measure at most; of more, a random sample")
     max_megapixels: float = Field(1.0, ge=0.1, le=64, description="of a larger image, only the middle is measured")
     seed: int = Field(0, ge=0, description="seed of the random sample")
+    overwrite: bool = Field(False, description="write to `out` although it holds something else under the same names")
     workers: int | None = Field(None, ge=1, le=256, description="processes that measure; one per core if not given")

@@ -1,7 +1,7 @@
 """Polling an actor for something to display, in a thread, for the length of a `with` block.
 
 For displays only, not for results: an actor that is lost or too slow is asked again later, and the
-work goes on.
+work goes on. The thread ends with Ray, and never starts it.
 """
 
 import threading
@@ -31,6 +31,8 @@ def polling(method: Any, show: Callable[[Any], None], every: float) -> Iterator[
         last = False
         while not last:
             last = ended.wait(every)
+            if not ray.is_initialized():  # it ended before us: a call would start it again
+                return
             try:
                 show(ray.get(method.remote(), timeout=_LAST_TIMEOUT_SECONDS if last else _TIMEOUT_SECONDS))
             except RayError:

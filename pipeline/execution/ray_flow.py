@@ -5,7 +5,7 @@ one cell of its own, so Ray can split the output of a large shard into blocks an
 actors. The order does not matter, as every result carries its key.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -102,8 +102,13 @@ def item_rows(*items: object) -> pa.Table:
     return pa.table({"item": pa.array([pack(item) for item in items], pa.large_binary())})
 
 
-def items(dataset: Dataset) -> Iterator[Any]:
-    """The objects in a dataset's rows, as they become available."""
+def items(dataset: Dataset) -> Generator[Any, None, None]:
+    """The objects in a dataset's rows, as they become available.
+
+    A caller that may end early, by an error for example, closes the generator, which ends the work.
+    An error keeps a suspended generator alive: once Ray had ended, Ray Data would wait for its
+    workers without an end.
+    """
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for cell in batch["item"]:
             yield unpack(cell)

@@ -45,7 +45,8 @@ def require_ray() -> None:
             somebody else's `model` or `pipeline` in place of ours.
     """
     if not ray.is_initialized():
-        start_ray()
+        # Without an address Ray would join any cluster that runs on this machine, whoever started it.
+        start_ray(address=os.environ.get("RAY_ADDRESS") or "local")
     elif not ray.get_runtime_context().runtime_env.get("worker_process_setup_hook"):
         module = shadowing_module()
         if module is not None:

@@ -23,6 +23,10 @@ class Outage(StorageError):
     """A store gave no answer after all retries: no object is to blame."""
 
 
+class Occupied(StorageError):
+    """Another object has the key, and must not be overwritten."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One object of a listing.
@@ -129,6 +133,18 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write one object, unless the key has one: an equal one stays, another is never replaced.
+
+        Of two writers at the same time one wins, where the store can decide that (a local folder,
+        S3 with `If-None-Match`).
+
+        Raises:
+            Occupied: when another object has the key.
+            StorageError: when it cannot be written after all retries.
+        """
+
+    @abstractmethod
     def open_input(self, key: str) -> BinaryIO:
         """A seekable reader that fetches only the ranges that are read.
 
@@ -137,10 +153,17 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
+    def open_output(self, key: str, *, new: bool = False) -> AbstractContextManager[BinaryIO]:
         """A writer for one large object, which appears complete at the end of the `with` block.
 
         If the block raises, the object does not appear at all.
+
+        Args:
+            key: of the object.
+            new: never replace an object, whatever its bytes.
+
+        Raises:
+            Occupied: at the end of the block, when `new` is set and the key has an object.
         """
 
     @abstractmethod
@@ -155,6 +178,10 @@ class Store(ABC):
     def absolute_url(self) -> str:
         """The URL for other libraries and for processes with another working directory."""
         return self.url
+
+    @abstractmethod
+    def place(self) -> tuple[str, ...]:
+        """Where the store is: its kind, then the parts of its path. Equal for all spellings of a URL."""
 
     def local_path(self) -> Path | None:
         """The store's folder, absolute, or None if it is not a folder of this machine."""
@@ -215,3 +242,13 @@ class Store(ABC):
         if isinstance(result, FetchFailed):
             raise (Outage if result.transient else StorageError)(f"{self.url}/{key} cannot be read: {result.reason}")
         return result.data
+
+    def require_equal(self, key: str, data: bytes) -> None:
+        """Check that the object at a key has these bytes.
+
+        Raises:
+            Occupied: when it has others.
+            StorageError: when it cannot be read.
+        """
+        if self.get(key) != data:
+            raise Occupied(f"{self.url}/{key} exists and differs")

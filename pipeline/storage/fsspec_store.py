@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
+from pipeline.storage.local_store import LocalStore
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 
@@ -61,6 +62,30 @@ class FsspecStore(Store):
         with self.open_output(key) as file:
             file.write(data)
 
+    def put_new(self, key: str, data: bytes) -> None:
+        """See Store: fsspec's exclusive write where a file system has one, else a look before."""
+        fs, path = self._at(key)
+        if not fs.exists(path):
+            try:
+                fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+                fs.pipe_file(path, data, mode="create")
+                return
+            except FileExistsError:
+                pass
+            except (TypeError, ValueError, NotImplementedError):  # it knows no such mode
+                self.put(key, data)
+                return
+        self.require_equal(key, data)
+
+    def place(self) -> tuple[str, ...]:
+        """See Store: the path as its file system writes it."""
+        kind = fsspec.get_filesystem_class(self.url.split("://", 1)[0])
+        name = kind.protocol if isinstance(kind.protocol, str) else kind.protocol[0]
+        path = str(kind._strip_protocol(self.url))
+        if name == "file":  # `local://`
+            return LocalStore(path).place()
+        return (name, *(part for part in path.split("/") if part))
+
     def open_input(self, key: str) -> BinaryIO:
         """See Store."""
         fs, path = self._at(key)
@@ -70,9 +95,11 @@ class FsspecStore(Store):
             raise StorageError(f"{self.url}/{key} does not exist") from None
 
     @contextlib.contextmanager
-    def open_output(self, key: str) -> Iterator[BinaryIO]:
-        """See Store: fsspec's own two-step commit of a file."""
+    def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
+        """See Store: fsspec's own two-step commit of a file, with a look before if it must be new."""
         fs, path = self._at(key)
+        if new and fs.exists(path):
+            raise Occupied(f"{self.url}/{key} exists")
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         file = fs.open(path, "wb", autocommit=False)
         try:

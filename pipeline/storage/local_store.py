@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
 from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.ordered_walk import Page, walk
 
@@ -73,6 +73,22 @@ class LocalStore(Store):
         with self.open_output(key) as file:
             file.write(data)
 
+    def put_new(self, key: str, data: bytes) -> None:
+        """See Store: a hard link from the temporary file, which fails where a file is already."""
+        path = self.root / check_key(key)
+        if not os.path.lexists(path):
+            try:
+                with self.open_output(key, new=True) as file:
+                    file.write(data)
+                return
+            except Occupied:  # another writer was faster
+                pass
+        self.require_equal(key, data)
+
+    def place(self) -> tuple[str, ...]:
+        """See Store: without symbolic links and `..`."""
+        return ("file", *Path(os.path.realpath(self.root)).parts)
+
     def open_input(self, key: str) -> BinaryIO:
         """See Store."""
         try:
@@ -81,7 +97,7 @@ class LocalStore(Store):
             raise StorageError(f"{self.url}/{key} cannot be read: {e.strerror}") from None
 
     @contextlib.contextmanager
-    def open_output(self, key: str) -> Iterator[BinaryIO]:
+    def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """See Store: the file has a temporary name until the block ends."""
         path = self.root / check_key(key)
         try:
@@ -95,9 +111,11 @@ class LocalStore(Store):
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            (_link if new else os.replace)(temporary, path)
         except OSError as e:
             temporary.unlink(missing_ok=True)
+            if new and isinstance(e, FileExistsError):
+                raise Occupied(f"{self.url}/{key} exists") from None
             raise StorageError(f"{self.url}/{key} cannot be written: {e.strerror or e}") from e
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -190,6 +208,24 @@ class LocalStore(Store):
             if _etag(before) == _etag(after) and len(data) == after.st_size:
                 return Fetched(key, data, _etag(after))
         return FetchFailed(key, "the file changed while it was read")
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless that is taken.
+
+    Raises:
+        FileExistsError: when it is.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: look, then rename
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.replace(temporary, path)
+        return
+    temporary.unlink()
 
 
 def _etag(facts: os.stat_result) -> str:

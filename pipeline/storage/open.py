@@ -16,7 +16,7 @@ import re
 from urllib.parse import urlsplit
 
 from pipeline.images import video
-from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.fsspec_store import FsspecStore
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.s3_store import S3Store
@@ -26,6 +26,7 @@ __all__ = [
     "Entry",
     "FetchFailed",
     "Fetched",
+    "Occupied",
     "StorageError",
     "Store",
     "open_source",
@@ -53,11 +54,12 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         raise StorageError(
             f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
         )
+    rest = text.split("://", 1)[1]  # urlsplit has the scheme in lower case
     if parts.scheme == "file":
-        return LocalStore(text.removeprefix("file://"))
+        return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest)
     if parts.scheme in ("s3", "s3a"):
-        return S3Store("s3://" + text.split("://", 1)[1])
-    return FsspecStore(text.rstrip("/"))
+        return S3Store("s3://" + rest)
+    return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))
 
 
 def open_source(url: str | os.PathLike[str]) -> Store:

@@ -34,6 +34,7 @@ _TRANSIENT_CODES = frozenset(
     }
 )
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchUpload"})
+_TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _UNSUPPORTED = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
 
@@ -54,6 +55,11 @@ def is_transient(error: BaseException) -> bool:
 def is_missing(error: BaseException) -> bool:
     """Whether the error says that the object or upload (not the bucket) does not exist."""
     return isinstance(error, ClientError) and _code(error) in _MISSING
+
+
+def is_taken(error: BaseException | None) -> bool:
+    """Whether the error is the answer to a conditional put of an object that exists."""
+    return isinstance(error, ClientError) and _code(error) in _TAKEN
 
 
 def is_unsupported(error: BaseException | None) -> bool:

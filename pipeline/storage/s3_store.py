@@ -13,11 +13,20 @@ from typing import Any, BinaryIO, cast
 
 import fsspec.asyn
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, Unfinished, too_large
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.retry import ATTEMPTS, with_retries
-from pipeline.storage.s3_errors import S3_ERRORS, Truncated, explain, is_missing, is_transient, is_unsupported, reason
+from pipeline.storage.s3_errors import (
+    S3_ERRORS,
+    Truncated,
+    explain,
+    is_missing,
+    is_taken,
+    is_transient,
+    is_unsupported,
+    reason,
+)
 from pipeline.storage.s3_listing import FlatListing, Request
 from pipeline.storage.s3_sessions import CONCURRENCY, PROCESS_SESSIONS, S3Sessions
 
@@ -87,6 +96,32 @@ class S3Store(Store):
         """See Store: a single put is atomic."""
         self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
 
+    def put_new(self, key: str, data: bytes) -> None:
+        """See Store: a conditional put.
+
+        The object is looked for first, since some servers ignore the condition.
+        """
+        if not self.exists(key):
+            try:
+                self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data, IfNoneMatch="*")
+                return
+            except StorageError as e:
+                if is_unsupported(e.__cause__):
+                    self.put(key, data)
+                    return
+                # Also the answer to a repeated request, when that to the first one was lost.
+                if not is_taken(e.__cause__):
+                    raise
+        self.require_equal(key, data)
+
+    def place(self) -> tuple[str, ...]:
+        """See Store.
+
+        `a//b` counts as `a/b`: to S3 they are two prefixes, but the archive's tables and some
+        servers make one of them.
+        """
+        return ("s3", self.bucket, *(part for part in self.prefix.split("/") if part))
+
     def open_input(self, key: str) -> BinaryIO:
         """See Store."""
         try:
@@ -97,9 +132,12 @@ class S3Store(Store):
             raise self._file_error(e, key) from e
 
     @contextlib.contextmanager
-    def open_output(self, key: str) -> Iterator[BinaryIO]:
+    def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """See Store: a multipart upload, completed at the end or aborted."""
-        file = self._sessions.current().open(f"{self.bucket}/{self.prefix}{key}", "wb", block_size=PART_BYTES)
+        if new and self.exists(key):  # some servers ignore the condition of an exclusive write
+            raise Occupied(f"{self.url}/{key} exists")
+        mode = "xb" if new else "wb"
+        file = self._sessions.current().open(f"{self.bucket}/{self.prefix}{key}", mode, block_size=PART_BYTES)
         try:
             yield file
             file.close()
@@ -107,6 +145,8 @@ class S3Store(Store):
             with contextlib.suppress(*S3_ERRORS):  # report the first error
                 file.discard()
             file.closed = True
+            if new and (isinstance(e, FileExistsError) or is_taken(e) or is_taken(e.__cause__)):
+                raise Occupied(f"{self.url}/{key} exists") from e
             if isinstance(e, S3_ERRORS):
                 raise self._file_error(e, key) from e
             raise

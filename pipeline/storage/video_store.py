@@ -81,6 +81,10 @@ class VideoStore(Store):
         """See Store."""
         return f"{self.inner.absolute_url}{MARK}{self._choice}"
 
+    def place(self) -> tuple[str, ...]:
+        """See Store: that of the videos."""
+        return self.inner.place()
+
     def root_exists(self) -> bool:
         """See Store."""
         return self.inner.root_exists()
@@ -138,7 +142,11 @@ class VideoStore(Store):
         """Not possible: the view is read-only."""
         raise self._read_only()
 
-    def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
+    def put_new(self, key: str, data: bytes) -> None:
+        """Not possible: the view is read-only."""
+        raise self._read_only()
+
+    def open_output(self, key: str, *, new: bool = False) -> AbstractContextManager[BinaryIO]:
         """Not possible: the view is read-only."""
         raise self._read_only()
 

@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import TableNotFoundError
 
 from model.codec import Codec
+from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.model_store import local_model
-from pipeline.encode.run import EncodeResult, RunOptions, plan_options, run_encode
+from pipeline.encode.run import EncodeResult, RunOptions, checked_source, plan_options, run_encode
 from pipeline.planning.planner import EncodePlan, make_plan
 from pipeline.storage.open import open_source
 from pipeline.sync.model_adaptation import AdaptationTrial, choose_model
@@ -93,6 +94,8 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
         stale_objects=settings.repress_objects,
         stale_minutes=settings.repress_minutes,
     )
+    if not settings.dry_run:
+        checked_source(settings)  # before a model is trained, as that takes long
     model, trial = choose_model(settings, quiet=quiet)
     settings = settings.model_copy(update={"model": model})
     if settings.dry_run:
@@ -103,6 +106,7 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
 
 def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
     """The plan alone; nothing is written."""
+    require_source_apart(settings.source, settings.archive)
     source = open_source(settings.source)
     archive: Archive | None = Archive(settings.archive)
     try:

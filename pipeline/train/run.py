@@ -19,10 +19,12 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from model import checkpoint
 from model.core.errors import MaepressError
-from pipeline.archive.model_store import local_model
+from pipeline.archive.model_store import FILES, local_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
-from pipeline.storage.open import open_source, open_target
+from pipeline.execution.ray_init import require_ray
+from pipeline.storage.open import Store, open_source, open_store, open_target
+from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import SUFFIXES
 from pipeline.train.progress_relay import new_board, relayed
 from pipeline.train.ray_storage import ray_storage, remove
@@ -33,6 +35,7 @@ __all__ = ["TrainResult", "TrainSettings", "train"]
 
 logger = logging.getLogger(__name__)
 RUN = "run"
+OUTPUTS = Outputs("train", (*FILES, HISTORY), (RUN, LOGS), typical=(HISTORY, b'{"step": '))
 MS_SSIM_SIDE = 192
 """Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""
 
@@ -71,10 +74,13 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
         raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
     if settings.init not in ("base", "scratch", "random"):
         local_model(settings.init)  # so that a wrong name fails here, not in every worker
+    out = checked_output(settings)
     train_keys, held_out = split(image_keys(settings), settings.validation_share)
-    out = open_target(settings.out)
+    open_target(settings.out)
     if not settings.resume:
         forget(settings.out)
+    OUTPUTS.mark(out)
+    require_ray()
     board = new_board()
     gpu = settings.gpus_per_worker > 0
     trainer = TorchTrainer(
@@ -108,6 +114,17 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
     fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
     return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+
+
+def checked_output(settings: TrainSettings) -> Store:
+    """The store of the model, if a training may write there: takes seconds, and needs no Ray.
+
+    Raises:
+        MaepressError: when it lies in the images, or holds something else than an earlier training.
+    """
+    out = open_store(settings.out)
+    OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
+    return out
 
 
 def _for_workers(settings: TrainSettings) -> TrainSettings:

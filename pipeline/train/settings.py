@@ -46,3 +46,4 @@ class TrainSettings(BaseModel):
     max_failures: int = Field(3, ge=0, description="how often to restart after a worker died")
     seed: int = Field(0, description="seed of crops and qualities")
     resume: bool = Field(True, description="resume an earlier run with the same `out`")
+    overwrite: bool = Field(False, description="write to `out` although it holds something else under the same names")

@@ -24,7 +24,9 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from model.core.errors import MaepressError
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
-from pipeline.storage.open import open_store, open_target
+from pipeline.execution.ray_init import require_ray
+from pipeline.storage.open import Store, open_store, open_target
+from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
@@ -40,6 +42,7 @@ REPORTS = 9
 SURVIVORS = 3
 """One in this number of trials continues after each comparison."""
 TABLE, BEST, LOGS = "trials.csv", "best.yaml", "trials"
+OUTPUTS = Outputs("tune", (TABLE, BEST), (LOGS,), typical=(BEST, b"# Best of "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,13 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
     Raises:
         MaepressError: without usable images, or if no trial completed.
     """
-    out = open_target(settings.out)
+    out = checked_output(settings)
+    open_target(settings.out)
     base = _common(settings)
     keys = split(image_keys(base), base.validation_share)
     start_network(base)  # so that a wrong `init` fails here, not in every trial
+    OUTPUTS.mark(out)
+    require_ray()
     trials = sorted(_run(settings, base, keys, notify), key=lambda trial: (trial.ended_early, trial.loss))
     if not trials or trials[0].ended_early:
         raise MaepressError(f"no trial completed: see {settings.out}/{LOGS} for the errors")
@@ -98,6 +104,17 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
     out.put(TABLE, _table(trials).encode())
     out.put(BEST, (head + yaml.safe_dump(chosen, sort_keys=False)).encode())
     return TuneResult(tuple(trials), chosen)
+
+
+def checked_output(settings: TuneSettings) -> Store:
+    """The store of the results, if a tuning may write there: takes seconds, and needs no Ray.
+
+    Raises:
+        MaepressError: when it lies in the images, or holds something else than an earlier tuning.
+    """
+    out = open_store(settings.out)
+    OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
+    return out
 
 
 def _common(settings: TuneSettings) -> TrainSettings:

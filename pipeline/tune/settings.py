@@ -73,3 +73,4 @@ class TuneSettings(BaseModel):
         "tensorboard", description="logger of the curves, beside the table; wandb needs that package and an account"
     )
     seed: int = Field(0, description="seed of the settings to try, of crops and qualities")
+    overwrite: bool = Field(False, description="write to `out` although it holds something else under the same names")

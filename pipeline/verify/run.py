@@ -1,20 +1,22 @@
 """Verify: check that an archive can return every image.
 
     keys --> driver: repeated keys, choice of the sample
+    keys + listing of the source --> driver: objects that the archive lacks
     shards --> check every payload (tasks) --> decode the sample (actors) --> findings
 
 Every payload is read. Checksum, header and row must agree; an original, and the JPEG of a
 transcode, must have the SHA-256 of the source. A sample of the compressed images is decoded with
-the archive's own models, and compared with the source if that is given.
+the archive's own models, and compared with the source if that is given. Then every object of the
+source must have a row or a rejection, too.
 """
 
 import functools
 import hashlib
 import heapq
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from ray.data import DataContext
 
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import MissingPackage
+from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
@@ -37,77 +40,14 @@ from pipeline.execution.ray_flow import item_rows
 from pipeline.execution.setting_types import parse_range
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Fetched, StorageError, Store, open_source
+from pipeline.verify.result import LISTED_PROBLEMS, Finding, Totals, VerifyResult
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
+from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
 
-__all__ = ["Problem", "VerifyResult", "VerifySettings", "verify"]
+__all__ = ["VerifyResult", "VerifySettings", "verify"]
 
-_COUNTERS = (
-    *("rows", "latents", "transcoded", "originals", "payload_bytes"),
-    *("decoded", "compared", "changed", "failed"),
-)
 _KINDS = {LATENT: "latents", JXL: "transcoded"}
-LISTED_PROBLEMS = 1000
-"""Problems that a result lists; further ones are only counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A problem of one key or shard, in one line."""
-
-    key: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyResult:
-    """The result of a verification.
-
-    Attributes:
-        rows: rows whose payload was read and checked.
-        latents: rows that hold a compressed image.
-        transcoded: rows that hold a JPEG as JPEG XL.
-        originals: rows that hold their source byte for byte.
-        payload_bytes: bytes of the payloads.
-        decoded: sampled images that were decoded.
-        compared: decoded images whose fidelity was measured against the source again.
-        changed: decoded images not compared, because their source is gone or has changed since.
-        failed: number of problems.
-        problems: the first of them.
-        seconds: from start to end.
-    """
-
-    rows: int
-    latents: int
-    transcoded: int
-    originals: int
-    payload_bytes: int
-    decoded: int
-    compared: int
-    changed: int
-    failed: int
-    problems: tuple[Problem, ...]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no problem."""
-        return not self.failed
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields, and `ok`."""
-        return {"ok": self.ok} | asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """The result for one row: the counters that it increments, and its problem, if any."""
-
-    key: str
-    counts: tuple[str, ...] = ()
-    payload_bytes: int = 0
-    pixels: int = 0
-    problem: str | None = None
 
 
 def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
@@ -122,23 +62,38 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, or the source given does not exist.
+        MaepressError: in one line, when there is no archive, or the source given does not exist, is
+            empty, or is not apart from the archive.
     """
     started = time.monotonic()
-    archive = Archive.open(settings.archive)
+    archive = checked_archive(settings)
     source = open_source(settings.source) if settings.source else None
     shards = archive.shards()
-    totals = _Totals()
-    survey = _survey(archive, shards, settings.sample)
+    totals = Totals()
+    survey = _survey(archive, shards, settings.sample, source)
     for key in survey.repeated:
-        totals.add(_Finding(key, problem="its key is in the archive more than once"))
+        totals.add(Finding(key, problem="its key is in the archive more than once"))
     if shards:
-        with Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress:
-            for finding in _findings(archive, shards, survey, source, settings):
+        with (
+            Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress,
+            closing(_findings(archive, shards, survey, source, settings)) as findings,
+        ):
+            for finding in findings:
                 totals.add(finding)
                 checked = int("rows" in finding.counts)
                 progress.advance(objects=checked, bytes_in=finding.payload_bytes, pixels=finding.pixels)
-    return totals.result(time.monotonic() - started)
+    return totals.result(survey.source, time.monotonic() - started)
+
+
+def checked_archive(settings: VerifySettings) -> Archive:
+    """The archive, if it and the source given are apart: takes seconds, and needs no Ray.
+
+    Raises:
+        MaepressError: when there is no archive, or they are not apart.
+    """
+    if settings.source:
+        require_source_apart(settings.source, settings.archive)
+    return Archive.open(settings.archive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +104,10 @@ class _KeySurvey:
     payload_bytes: int
     repeated: tuple[str, ...]
     sample: frozenset[str] | None
+    source: SourceTotals
 
 
-def _survey(archive: Archive, shards: list[Shard], sample: str) -> _KeySurvey:
+def _survey(archive: Archive, shards: list[Shard], sample: str, source: Store | None) -> _KeySurvey:
     """Read all keys in order; memory grows with the sample only."""
     size = 0 if sample == "all" else int(sample)
     least: list[tuple[int, str]] = []  # a heap of negated hashes; its first is the greatest hash kept
@@ -159,8 +115,11 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _KeySurvey:
     rows = payload_bytes = 0
     last = None
     unreadable: set[str] = set()  # reported later, when the payloads are read
-    index = merged(archive.images, shards, ("key", "status", "payload_bytes"), unreadable=unreadable)
-    for (key, status, length), _ in index:
+    ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
+    entries, rejections = (source.entries(), archive.rejections_by_key()) if source else (iter(()), iter(()))
+    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable))
+    index = merged(archive.images, shards, ("key", "status", "payload_bytes", "etag"), unreadable=unreadable)
+    for (key, status, length, etag), _ in index:
         rows += 1
         payload_bytes += length or 0
         if key is None:  # reported later, as an unreadable shard is
@@ -170,20 +129,20 @@ def _survey(archive: Archive, shards: list[Shard], sample: str) -> _KeySurvey:
                 repeated.append(key)
             continue
         last = key
+        comparison.row(key, etag or "")
         if size and status == LATENT:
             entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
             if len(least) < size:
                 heapq.heappush(least, entry)
             elif entry > least[0]:
                 heapq.heapreplace(least, entry)
-    return _KeySurvey(
-        rows, payload_bytes, tuple(repeated), None if sample == "all" else frozenset(key for _, key in least)
-    )
+    chosen = None if sample == "all" else frozenset(key for _, key in least)
+    return _KeySurvey(rows, payload_bytes, tuple(repeated), chosen, comparison.end())
 
 
 def _findings(
     archive: Archive, shards: list[Shard], survey: _KeySurvey, source: Store | None, settings: VerifySettings
-) -> Iterator[_Finding]:
+) -> Generator[Finding, None, None]:
     workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
     models = frozenset(archive.models())
     to_decode = survey.rows if survey.sample is None else len(survey.sample)
@@ -205,16 +164,16 @@ def _check(
             for batch in scan_shard(archive.images, path, IMAGES.names):
                 for row in rows_of(batch):
                     if isinstance(row, Fault):
-                        yield item_rows(_Finding(f"shard {path}", ("rows",), problem=row.reason))
+                        yield item_rows(Finding(f"shard {path}", ("rows",), problem=row.reason))
                         continue
                     kind = _KINDS.get(row["status"], "originals")
                     problem = _problem(problem_with, row, models)
                     size = row["payload_bytes"] or 0
-                    yield item_rows(_Finding(str(row["key"]), ("rows", kind), size, problem=problem))
+                    yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem))
                     if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
                         yield item_rows(row)
         except Exception as e:  # whatever a damaged Parquet file makes its parser raise
-            yield item_rows(_Finding(f"shard {path}", problem=reason_of(e)))
+            yield item_rows(Finding(f"shard {path}", problem=reason_of(e)))
 
 
 def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:
@@ -236,13 +195,13 @@ class _SampleDecoder:
         rows: list[Row] = []
         for cell in table["item"]:
             item = unpack(cell)
-            if isinstance(item, _Finding):
+            if isinstance(item, Finding):
                 yield item_rows(item)
             else:
                 rows.append(item)
         for row, picture in self._decoder.pictures(rows):
             if isinstance(picture, str):
-                yield item_rows(_Finding(row["key"], problem=picture))
+                yield item_rows(Finding(row["key"], problem=picture))
                 continue
             pixels = row["width"] * row["height"]
             counts: tuple[str, ...] = ("decoded",)
@@ -256,24 +215,4 @@ class _SampleDecoder:
                     counts, problem = ("decoded", "compared"), _problem(problem_with_fidelity, row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
-            yield item_rows(_Finding(row["key"], counts, pixels=pixels, problem=problem))
-
-
-class _Totals:
-    """Sums of findings."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._problems: list[Problem] = []
-
-    def add(self, finding: _Finding) -> None:
-        self._counts.update(finding.counts)
-        self._counts["payload_bytes"] += finding.payload_bytes
-        if finding.problem is not None:
-            self._counts["failed"] += 1
-            if len(self._problems) < LISTED_PROBLEMS:
-                self._problems.append(Problem(finding.key, finding.problem))
-
-    def result(self, seconds: float) -> VerifyResult:
-        problems = tuple(sorted(self._problems, key=lambda problem: problem.key))
-        return VerifyResult(**{name: self._counts[name] for name in _COUNTERS}, problems=problems, seconds=seconds)
+            yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem))

@@ -13,7 +13,9 @@ class VerifySettings(BaseModel):
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     sample: str = Field("32", pattern=r"^(all|\d{1,9})$", description="compressed images to decode, a number or all")
     source: str | None = Field(
-        None, description="where the images came from; the sample's fidelity is measured against it again"
+        None,
+        description="where the images came from; the sample's fidelity is measured against it again, and objects that "
+        "the archive lacks are counted",
     )
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(

@@ -74,9 +74,9 @@ class RecordingImages(LocalStore):
     """Records where shards are written."""
 
     @contextmanager
-    def open_output(self, key: str) -> Iterator[BinaryIO]:
+    def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
         _record("write")
-        with super().open_output(key) as file:
+        with super().open_output(key, new=new) as file:
             yield file
 
 

@@ -158,3 +158,34 @@ def test_a_suffix_that_names_no_format_is_refused_before_anything_is_decoded(
     said = line(capsys, "decompress", tmp_path / "absent.mae", tmp_path / "out.xyz")
     assert "out.xyz" in said
     assert ".png" in said
+
+
+def test_what_is_there_already_is_only_replaced_when_asked(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tiny_model_folder)]
+    pressed, restored = tmp_path / "photo.mae", tmp_path / "photo.png"
+    for _ in range(2):  # equal files are fine
+        assert main(["compress", str(photo), str(pressed), *model]) == 0
+    capsys.readouterr()
+    payload = pressed.read_bytes()
+    assert "is there already and differs" in line(capsys, "compress", photo, pressed, "--quality", 9, *model)
+    restored.write_bytes(photo.read_bytes())  # the original
+    assert "is there already and differs" in line(capsys, "decompress", pressed, restored, *model)
+    assert (pressed.read_bytes(), restored.read_bytes()) == (payload, photo.read_bytes())
+    assert main(["decompress", str(pressed), str(restored), *model, "--overwrite"]) == 0
+    assert main(["compress", str(photo), str(pressed), "--quality", "9", *model, "--overwrite"]) == 0
+    assert pressed.read_bytes() != payload and restored.read_bytes() != photo.read_bytes()
+
+
+def test_the_file_that_is_read_is_never_written(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "a.png"
+    copy.write_bytes(photo.read_bytes())
+    (tmp_path / "link.png").symlink_to(copy)
+    monkeypatch.chdir(tmp_path)
+    for out in ("a.png", "./a.png", f"file://{copy}", "link.png"):
+        for job in ("compress", "decompress"):
+            assert f"{out} is the file that is read" in line(capsys, job, copy, out, "--overwrite")
+    assert copy.read_bytes() == photo.read_bytes()

@@ -7,6 +7,7 @@ from PIL import Image
 
 from jobs.cli import main
 from jobs.demo.s3_server import S3Server
+from pipeline.archive.archive import Archive
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -146,3 +147,33 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(say: Say, tmp_path: P
     said = say("status", "s3://me:do-not-print-me@bucket/archive")
     assert "do-not-print-me" not in said
     assert "AWS_ACCESS_KEY_ID" in said
+
+
+def test_an_output_folder_that_holds_something_else_is_named_and_nothing_there_changes(
+    say: Say, photos: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    kept: dict[Path, bytes] = {}
+    for job, name in (("train", "logs/server.log"), ("train", "model.safetensors"), ("tune", "best.yaml"),
+                      ("evaluate", "report.html")):  # fmt: skip
+        out = tmp_path / f"{job}-{len(kept)}"
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_bytes(b"mine")
+        kept[out / name] = b"mine"
+        more = ["--no-resume", "--max-steps", 1] if job == "train" else []
+        said = say(job, photos, "--out", out, *more)
+        assert f"{out} holds {name.partition('/')[0]}" in said and "--overwrite" in said
+    assert {path: path.read_bytes() for path in kept} == kept
+    for job in ("train", "tune", "evaluate"):
+        assert "lies inside the images" in say(job, photos, "--out", f"{photos}/./report")
+    assert not (photos / "report").exists()
+
+
+def test_places_that_are_not_apart_are_named(say: Say, photos: Path, tmp_path: Path) -> None:
+    assert "lies inside its source" in say("encode", photos, f"file://{photos}/archive")
+    assert "is its source" in say("encode", f"{photos}/.", photos)
+    archive = tmp_path / "archive"
+    Archive.create(str(archive))
+    assert "could be overwritten" in say("decode", archive, f"{archive}/restored")
+    assert "could be overwritten" in say("decode", archive, tmp_path)
+    assert "lies inside its source" in say("verify", archive, "--source", tmp_path)
+    assert "lies inside its source" in say("browse", archive, "--source", tmp_path)

@@ -240,8 +240,6 @@ def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path)
         ({"actors": "5:2"}, "not MIN:MAX"),
         ({"actors": "0:2"}, "not MIN:MAX"),
         ({"actors": "many"}, "not MIN:MAX"),
-        ({"archive": "/pictures/archive"}, "lies inside its source"),
-        ({"archive": "/pictures/"}, "lies inside its source"),
         ({"speed": 3}, "Extra inputs"),
     ],
 )

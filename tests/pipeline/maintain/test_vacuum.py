@@ -45,7 +45,7 @@ def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_ne
 
 def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_takes(local: Archive) -> None:
     with Heartbeat(local.root, "20260101T000000-cafe") as heartbeat:
-        heartbeat._started = time.time() - 20 * DAY  # it waits for machines since then
+        heartbeat._facts["started"] = time.time() - 20 * DAY  # it waits for machines since then
         heartbeat._beat()
         waiting = write_shard(local.images, [originals(["a"])])
         orphan = write_shard(local.images, [originals(["b"])])

@@ -3,10 +3,13 @@
 It is one long module because both kinds of store must pass the same tests.
 """
 
+import errno
 import os
 import pickle
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import (
     Fetched,
     FetchFailed,
+    Occupied,
     StorageError,
     open_source,
     open_store,
@@ -66,6 +70,69 @@ def test_a_missing_object_gives_a_reason_and_the_others_are_read(place: str) -> 
     assert isinstance(here, Fetched)
     assert isinstance(missing, FetchFailed) and not missing.transient
     assert missing.reason in ("the object does not exist", "No such file or directory")
+
+
+def test_a_new_object_never_replaces_another_and_an_equal_one_is_fine(place: str) -> None:
+    store = open_target(place)
+    store.put_new("k", b"one")
+    store.put_new("k", b"one")
+    for data in (b"two", b"", b"one and more"):
+        with pytest.raises(Occupied, match=r"k exists"):
+            store.put_new("k", data)
+    assert store.get("k") == b"one"
+    with pytest.raises(Occupied), store.open_output("k", new=True) as file:
+        file.write(b"two")
+    with store.open_output("fresh", new=True) as file:
+        file.write(b"three")
+    assert (store.get("k"), store.get("fresh")) == (b"one", b"three")
+    assert [entry.key for entry in store.entries()] == ["fresh", "k"]
+
+
+def test_of_many_that_write_one_new_object_at_once_one_wins_and_the_others_are_told(place: str) -> None:
+    store = open_target(place)
+    begin = threading.Barrier(6)
+
+    def write(number: int) -> bool:
+        begin.wait()
+        try:
+            store.put_new("k", b"%d" % number)
+        except Occupied:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        wrote = list(pool.map(write, range(6)))
+    assert sum(wrote) == 1
+    assert store.get("k") == b"%d" % wrote.index(True)
+
+
+def test_an_object_that_appears_while_another_is_written_is_kept(place: str) -> None:
+    store = open_target(place)
+    with pytest.raises(Occupied), store.open_output("k", new=True) as file:
+        file.write(b"slow")
+        store.put("k", b"fast")
+    assert store.get("k") == b"fast" and [entry.key for entry in store.entries()] == ["k"]
+
+
+def test_a_folder_without_hard_links_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = LocalStore(str(tmp_path))
+    store.put_new("k", b"one")
+    with pytest.raises(Occupied):
+        store.put_new("k", b"two")
+    assert store.get("k") == b"one" and os.listdir(tmp_path) == ["k"]
+
+
+def test_an_fsspec_store_never_replaces_another_object() -> None:
+    store = open_store(f"memory://{os.urandom(4).hex()}")
+    store.put_new("a/k", b"one")
+    store.put_new("a/k", b"one")
+    with pytest.raises(Occupied):
+        store.put_new("a/k", b"two")
+    assert store.get("a/k") == b"one"
 
 
 def test_a_large_object_appears_only_when_it_is_whole(place: str) -> None:

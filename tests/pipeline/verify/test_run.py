@@ -13,11 +13,14 @@ from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.archive import Archive
+from pipeline.archive.receipt import Rejection
+from pipeline.archive.schema import OUTAGE
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
 from pipeline.storage.open import StorageError, open_store
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.run import VerifySettings, verify
+from pipeline.verify.source_comparison import NAMED
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
 JPEG = image_file("JPEG", quality=90, size=(120, 80))
@@ -43,7 +46,8 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
     source.put("8.png", files["7.png"])  # changed since it was compressed: it cannot be compared
     result = verify(VerifySettings(archive=archive.url, sample="all", source=source.url), quiet=True)
-    assert result.ok and result.problems == ()
+    assert result.problems == () and (result.source_objects, result.absent) == (9, 0)
+    assert not result.ok and (result.outdated, result.outdated_keys) == (1, ("8.png",))
     assert (result.rows, result.latents, result.transcoded, result.originals) == (11, 9, 1, 1)
     assert (result.decoded, result.compared, result.changed) == (9, 8, 1)
     made.append(transcoded("same.jpg", JPEG))
@@ -93,13 +97,55 @@ def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Pa
     good = compressed(tiny_codec, "good", image_file("PNG"))
     add(archive, [good | {"key": f"{i:03d}"} for i in range(50)] + [original(f"o{i}") for i in range(50)])
     add(archive, [good | {"key": f"x{i:03d}"} for i in range(50)], run="second")
-    surveys = [_survey(archive, archive.shards(), size) for size in ("10", "10", "20", "0", "1000", "all")]
+    surveys = [_survey(archive, archive.shards(), size, None) for size in ("10", "10", "20", "0", "1000", "all")]
     samples = [survey.sample for survey in surveys]
     assert samples[0] == samples[1] and samples[0] is not None and samples[2] is not None
     assert len(samples[0]) == 10 and samples[0] < samples[2] and len(samples[2]) == 20
     assert samples[3] == frozenset() and samples[5] is None
     assert samples[4] is not None and len(samples[4]) == 100  # originals need no decoding
     assert any(key.startswith("x") for key in samples[0]) and any(not key.startswith("x") for key in samples[0])
+
+
+def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(place: str, local_ray: None) -> None:
+    source = open_store(f"{place}/source")
+    for key in ("a", "b", "c", "d", "e", "f", "z"):
+        source.put(key, key.encode())
+    etags = {entry.key: entry.etag for entry in source.entries()}
+    archive = Archive.create(f"{place}/archive")
+    rejections = [
+        Rejection("b", etags["b"], "read", "no image"),
+        Rejection("c", "an older version's", "read", "no image"),
+        Rejection("d", etags["d"], OUTAGE, "the store did not answer"),
+    ]
+    rows = [original("a", b"a", etag=etags["a"]), original("e", b"e", etag="an older version's"), original("gone")]
+    add(archive, rows, rejections=rejections)
+    result = verify(VerifySettings(archive=archive.url, source=source.url), quiet=True)
+    assert (result.source_objects, result.failed, result.ok) == (7, 0, False)
+    assert (result.absent, result.absent_keys) == (4, ("c", "d", "f", "z"))
+    assert (result.outdated, result.outdated_keys) == (1, ("e",))
+    facts = result.to_dict()
+    assert (facts["ok"], facts["absent"], facts["outdated"]) == (False, 4, 1)
+    for key in ("c", "d", "e", "f", "z"):
+        source.delete(key)
+    assert verify(VerifySettings(archive=archive.url, source=source.url), quiet=True).ok
+    assert verify(VerifySettings(archive=archive.url), quiet=True).source_objects == 0
+
+
+def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_its_own(tmp_path: Path) -> None:
+    from pipeline.verify.run import _survey
+
+    source = open_store(str(tmp_path / "source"))
+    for i in range(60):
+        source.put(f"{i:02d}", b"x")
+    archive = Archive.create(str(tmp_path / "archive"))
+    lost = add(archive, [original("10"), original("14")]).add
+    add(archive, [original("12", etag="older"), original("50", etag="older")], run="second")
+    assert lost is not None
+    archive.images.put(lost.path, b"no Parquet file any more")
+    found = _survey(archive, archive.shards(), "0", source).source
+    assert (found.objects, found.unknown) == (60, 4)  # 10, 11, 13, 14: nobody knows
+    assert (found.outdated, found.absent) == (2, 54)
+    assert found.absent_keys == tuple(f"{i:02d}" for i in range(25) if i not in (10, 11, 12, 13, 14))[:NAMED]
 
 
 def test_an_empty_archive_is_sound(tmp_path: Path) -> None:

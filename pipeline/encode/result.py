@@ -1,0 +1,96 @@
+"""The result of an encode, and its sums while it runs."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from pipeline.archive.receipt import Receipt
+from pipeline.planning.planner import EncodePlan
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeResult:
+    """The result of an encode. The sums are over the rows that this run wrote.
+
+    Attributes:
+        run: the run's id, as in the column `run`.
+        model: fingerprint of the model that compressed.
+        latents: rows that hold a compressed image.
+        transcoded: rows that hold a JPEG as JPEG XL, without loss.
+        originals: rows that hold their source byte for byte.
+        kept: transcoded and originals by reason, most frequent first.
+        rejected: objects rejected in this run; the rejections table holds each one's reason.
+        unchanged: keys that needed nothing.
+        rejected_before: keys rejected in an earlier run and not changed since, which were not tried
+            again.
+        gone: rows whose key the source no longer has.
+        retired: rows among `gone` that this run removed; the others stay.
+        source_bytes: bytes of the sources.
+        payload_bytes: bytes of the payloads.
+        pixels: width times height of the images that were decoded; of others the size is only what a
+            header claims.
+        seconds: from the start to the last commit.
+    """
+
+    run: str
+    model: str
+    latents: int
+    transcoded: int
+    originals: int
+    kept: dict[str, int]
+    rejected: int
+    unchanged: int
+    rejected_before: int
+    gone: int
+    retired: int
+    source_bytes: int
+    payload_bytes: int
+    pixels: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields, and the ratio and the speed computed from them."""
+        return asdict(self) | {
+            "ratio": self.source_bytes / self.payload_bytes if self.payload_bytes else None,
+            "megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None,
+        }
+
+
+class Totals:
+    """Sums of receipts."""
+
+    def __init__(self) -> None:
+        self._retired = self._rows = self._latents = self._transcoded = self._rejected = 0
+        self._kept: Counter[str] = Counter()
+        self._source_bytes = self._payload_bytes = self._pixels = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Add a unit."""
+        self._retired += receipt.retired
+        self._rows += receipt.rows
+        self._latents += receipt.latents
+        self._transcoded += receipt.transcoded
+        self._kept.update(dict(receipt.kept))
+        self._rejected += len(receipt.rejections)
+        self._source_bytes += receipt.source_bytes
+        self._payload_bytes += receipt.payload_bytes
+        self._pixels += receipt.pixels
+
+    def result(self, run: str, model: str, plan: EncodePlan, seconds: float) -> EncodeResult:
+        """The sums, and what the plan knew."""
+        return EncodeResult(
+            run,
+            model,
+            self._latents,
+            self._transcoded,
+            self._rows - self._latents - self._transcoded,
+            dict(self._kept.most_common()),
+            self._rejected,
+            plan.unchanged,
+            plan.rejected,
+            plan.gone,
+            self._retired,
+            self._source_bytes,
+            self._payload_bytes,
+            self._pixels,
+            seconds,
+        )

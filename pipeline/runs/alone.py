@@ -1,0 +1,60 @@
+"""Of two runs that encode one source into one archive, the later one gives way before it begins.
+
+The commit protects data without this: the slower run would fail at its first commit, after minutes
+of work that is lost. Sources with different keys may be encoded into one archive side by side, so a
+run gives way only to a run with the same source, which its heartbeat names.
+
+A run that was killed leaves its heartbeat. On its own machine it is recognised at once, as its
+process is gone; elsewhere after `SILENT_SECONDS`.
+"""
+
+import socket
+import time
+from datetime import UTC, datetime
+
+from pipeline.runs.heartbeat import EVERY_SECONDS, RunFolder, is_running_here, list_runs
+from pipeline.runs.lease import LeaseHeld
+from pipeline.storage.base import Store
+
+SILENT_SECONDS = 2.5 * EVERY_SECONDS
+"""Time without a heartbeat after which a run no longer stops others from beginning."""
+
+
+def source_name(source: Store) -> str:
+    """A source's place as one text, the same for every spelling of its URL."""
+    return "/".join(source.place())
+
+
+def require_alone(root: Store, source: Store, run: str | None = None) -> None:
+    """Give way to another run that encodes the same source into the same archive.
+
+    A run that has its heartbeat already gives way only to those that began before it, so that of
+    two runs that begin at the same time one stays.
+
+    Args:
+        root: of the archive, which need not exist.
+        source: of this run.
+        run: name of this run; None when it has no heartbeat yet.
+
+    Raises:
+        LeaseHeld: when another run is at work.
+        StorageError: when the archive cannot be read.
+    """
+    runs = {found.run: found for found in list_runs(root)}
+    mine = runs.get(run or "")
+    name, now = source_name(source), time.time()
+    for other in runs.values():
+        if other is mine or other.source != name or not _is_at_work(other, now):
+            continue
+        if mine is None or (other.started, other.run) < (mine.started, mine.run):
+            until = datetime.fromtimestamp(other.seen + SILENT_SECONDS, UTC)
+            raise LeaseHeld(
+                f"{other.job} {other.run} on {other.host} is encoding {source.url} into {root.url}: let it end; "
+                f"if it is dead, this job can begin at {until:%H:%M:%S} UTC"
+            )
+
+
+def _is_at_work(other: RunFolder, now: float) -> bool:
+    if other.host == socket.gethostname() and other.process:
+        return is_running_here(other.process)
+    return now - other.seen < SILENT_SECONDS

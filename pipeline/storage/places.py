@@ -1,0 +1,58 @@
+"""Whether two places are apart: for every job that has two, such as a source and an archive.
+
+Places are compared as they are resolved (`Store.place`): `./photos/`, `file://`, a symbolic link,
+`..` and `.` all name the same folder. Local folders are also compared by device and inode, for file
+systems that ignore case, and for folders that are mounted twice.
+"""
+
+import os
+from pathlib import Path
+
+from pipeline.storage.base import StorageError, Store
+from pipeline.storage.open import open_store
+from pipeline.storage.video_store import MARK
+
+
+def store_at(url: str | os.PathLike[str]) -> Store:
+    """The store at a URL; of a view of videos, the store of the videos. Nothing is contacted."""
+    return open_store(os.fspath(url).partition(MARK)[0])
+
+
+def is_within(inner: Store, outer: Store) -> bool:
+    """Whether `inner` is `outer` itself or lies inside it."""
+    place, above = inner.place(), outer.place()
+    if place[: len(above)] == above:
+        return True
+    return place[0] == above[0] == "file" and _is_within_folder(Path(*place[1:]), Path(*above[1:]))
+
+
+def require_outside(inner: Store, what: str, outer: Store, whose: str, why: str) -> None:
+    """Refuse a place that is, or lies in, another one.
+
+    Args:
+        inner: the place that must be outside.
+        what: its name in the error, such as "the archive".
+        outer: the other place.
+        whose: its name in the error, such as "its source".
+        why: what would happen, as the end of a sentence.
+
+    Raises:
+        StorageError: in one line.
+    """
+    if is_within(inner, outer):
+        where = "is" if is_within(outer, inner) else "lies inside"
+        raise StorageError(f"{what} {inner.url} {where} {whose} {outer.url}, {why}: give another place")
+
+
+def _is_within_folder(place: Path, above: Path) -> bool:
+    try:
+        facts = above.stat()
+    except OSError:  # what does not exist holds nothing
+        return False
+    for folder in (place, *place.parents):
+        try:
+            if os.path.samestat(folder.stat(), facts):
+                return True
+        except OSError:  # not made yet
+            continue
+    return False

@@ -1,0 +1,112 @@
+"""The result of a verification, and its sums while it runs."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from pipeline.verify.source_comparison import SourceTotals
+
+_COUNTERS = (
+    *("rows", "latents", "transcoded", "originals", "payload_bytes"),
+    *("decoded", "compared", "changed", "failed"),
+)
+LISTED_PROBLEMS = 1000
+"""Problems that a result lists; further ones are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem of one key or shard, in one line."""
+
+    key: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """The result of a verification.
+
+    Attributes:
+        rows: rows whose payload was read and checked.
+        latents: rows that hold a compressed image.
+        transcoded: rows that hold a JPEG as JPEG XL.
+        originals: rows that hold their source byte for byte.
+        payload_bytes: bytes of the payloads.
+        decoded: sampled images that were decoded.
+        compared: decoded images whose fidelity was measured against the source again.
+        changed: decoded images not compared, because their source is gone or has changed since.
+        failed: number of problems.
+        problems: the first of them.
+        seconds: from start to end.
+        source_objects: objects of the source given; 0 without one.
+        absent: objects of the source that have neither a row nor a rejection.
+        absent_keys: the first of them.
+        outdated: objects of the source that changed since they were encoded.
+        outdated_keys: the first of them.
+    """
+
+    rows: int
+    latents: int
+    transcoded: int
+    originals: int
+    payload_bytes: int
+    decoded: int
+    compared: int
+    changed: int
+    failed: int
+    problems: tuple[Problem, ...]
+    seconds: float
+    source_objects: int
+    absent: int
+    absent_keys: tuple[str, ...]
+    outdated: int
+    outdated_keys: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem, and nothing of the source is absent or outdated."""
+        return not (self.failed or self.absent or self.outdated)
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields, and `ok`."""
+        return {"ok": self.ok} | asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result for one row: the counters that it increments, and its problem, if any."""
+
+    key: str
+    counts: tuple[str, ...] = ()
+    payload_bytes: int = 0
+    pixels: int = 0
+    problem: str | None = None
+
+
+class Totals:
+    """Sums of findings."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding."""
+        self._counts.update(finding.counts)
+        self._counts["payload_bytes"] += finding.payload_bytes
+        if finding.problem is not None:
+            self._counts["failed"] += 1
+            if len(self._problems) < LISTED_PROBLEMS:
+                self._problems.append(Problem(finding.key, finding.problem))
+
+    def result(self, source: SourceTotals, seconds: float) -> VerifyResult:
+        """The sums, with the problems in key order."""
+        return VerifyResult(
+            **{name: self._counts[name] for name in _COUNTERS},
+            problems=tuple(sorted(self._problems, key=lambda problem: problem.key)),
+            seconds=seconds,
+            source_objects=source.objects,
+            absent=source.absent,
+            absent_keys=source.absent_keys,
+            outdated=source.outdated,
+            outdated_keys=source.outdated_keys,
+        )

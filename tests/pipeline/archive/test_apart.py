@@ -1,0 +1,84 @@
+"""An archive, its source and a destination are apart, however they are spelled, in every job that has two places."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive.apart import OWN_FOLDERS, require_destination_apart, require_source_apart
+from pipeline.archive.archive import Archive
+from pipeline.decode.run import DecodeSettings, decode
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.storage.open import StorageError
+from pipeline.sync.run import SyncSettings, sync
+from pipeline.verify.run import VerifySettings, verify
+from tests.pipeline.making import add, original
+from tests.pipeline.spellings import spellings
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source with an archive inside it."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(b"a picture")
+    add(Archive.create(str(photos / "archive")), [original("a.png")])
+    monkeypatch.chdir(tmp_path)
+    return photos
+
+
+def jobs(source: str, archive: str) -> list[Callable[[], object]]:
+    """The jobs that have a source and an archive."""
+    return [
+        lambda: encode(EncodeSettings(source=source, archive=archive), quiet=True),
+        lambda: sync(SyncSettings(source=source, archive=archive), quiet=True),
+        lambda: sync(SyncSettings(source=source, archive=archive, dry_run=True), quiet=True),
+        lambda: verify(VerifySettings(source=source, archive=archive), quiet=True),
+    ]
+
+
+def test_an_archive_inside_its_source_is_refused_by_every_job_and_in_every_spelling(photos: Path) -> None:
+    before = sorted(photos.rglob("*"))
+    for source in spellings(photos):
+        for job in jobs(source, "photos/archive"):
+            with pytest.raises(StorageError, match="lies inside its source"):
+                job()
+    for archive in spellings(photos / "archive"):
+        if "#" not in archive:
+            with pytest.raises(StorageError, match="lies inside its source"):
+                require_source_apart("photos", archive)
+    assert [path for path in sorted(photos.rglob("*")) if not path.is_symlink()] == before
+
+
+def test_an_archive_that_is_its_source_or_will_be_in_it_is_refused(photos: Path) -> None:
+    for archive in ("photos", "./photos/", f"file://{photos}"):
+        with pytest.raises(StorageError, match=r"the archive .* is its source"):
+            require_source_apart("photos", archive)
+    for archive in ("photos/not-made", "other/../photos/x", "S3://b/p//archive", "s3a://b/p"):
+        with pytest.raises(StorageError, match="its source"):
+            require_source_apart("s3://b/p/" if "3" in archive else "photos", archive)
+
+
+def test_the_folders_of_an_archive_are_no_source_and_the_folder_around_them_may_hold_one(photos: Path) -> None:
+    for name in OWN_FOLDERS:
+        with pytest.raises(StorageError, match="the archive's own folder"):
+            require_source_apart(f"photos/archive/{name}/x", "photos/archive")
+    require_source_apart("s3://bucket/photos", "s3://bucket")
+    require_source_apart("photos", "photos-archive")
+    require_source_apart("s3://bucket/photos", "s3://bucket/photos-archive")
+
+
+@pytest.mark.parametrize("dest", ["photos/archive", "photos/archive/images", "photos/archive/back", "photos", "."])
+def test_a_destination_in_or_above_the_archive_is_refused(photos: Path, dest: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in photos.rglob("*") if path.is_file()}
+    (photos.parent / dest).mkdir(exist_ok=True)
+    for spelled in spellings((photos.parent / dest).resolve()):
+        if "#" not in spelled:
+            with pytest.raises(StorageError, match="could be overwritten"):
+                decode(DecodeSettings(archive="photos/archive", dest=spelled, overwrite=True), quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_destination_beside_the_archive_is_fine(photos: Path) -> None:
+    require_destination_apart("photos/archive-back", "photos/archive")
+    require_destination_apart("s3://bucket/back", "s3://bucket/archive")
