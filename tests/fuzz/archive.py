@@ -32,6 +32,7 @@ from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
 from pipeline.decode import run as decode_run
+from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.packing import unpack
@@ -218,10 +219,11 @@ def _verify(archive: Archive, report: Report) -> None:
 def _decode(archive: Archive, folder: Path, report: Report) -> None:
     dest = open_store(str(folder / "decoded"))
     dest.check_writable()
+    settings = DecodeSettings(archive=archive.url, dest=dest.url)
     decoder = decode_run._Decoder(archive, "same", 1)
     for table in decode_run._read(_shards(archive), archive, "*"):
         decoded = item_rows(*_items(decoder(table)))
-        for outcome in _items(iter([decode_run._write(decoded, dest, "same", frozenset())])):
+        for outcome in _items(iter([decode_run._write(decoded, dest, settings, frozenset())])):
             report.rows[outcome.status] += 1
             if outcome.reason:
                 report.failures.append(f"{outcome.key}: decode: {outcome.reason}")

@@ -27,6 +27,8 @@ from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import IMAGES, OUTAGE
 from pipeline.dataset.samples import Samples
 from pipeline.decode import run as decode_run
+from pipeline.decode.result import Outcome
+from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
 from pipeline.encode.unit_writer import write_unit
 from pipeline.estimate import sample_encoder
@@ -43,10 +45,12 @@ from pipeline.train.crops import CropPool
 from pipeline.train.validation import Validation
 from pipeline.verify import row_checks
 from pipeline.verify import run as verify_run
+from pipeline.verify.result import Finding
 from tests.pipeline.making import add, compressed, image_file, original
 
 KEYS = ("a.png", "bad.png", "c.png")
 BAD = "bad.png"
+SAME = DecodeSettings(archive="unused", dest="unused")
 
 
 class _Speechless(Exception):
@@ -267,7 +271,7 @@ def test_decoding(
     _break_payload(monkeypatch, rows, "decompress", error)
     table = item_rows(*rows)
     outcomes = _items(decode_run._Decoder(archive, "same", 1)(table))
-    failed = [item for item in outcomes if isinstance(item, decode_run._Outcome)]
+    failed = [item for item in outcomes if isinstance(item, Outcome)]
     assert len(outcomes) == 3 and [outcome.key for outcome in failed] == [BAD]
     _assert_line(failed[0].reason)
 
@@ -280,7 +284,7 @@ def test_writing_a_file(
     pictures = decode_run._Decoder(archive, "same", 1)(item_rows(*rows))
     decoded = item_rows(*_items(pictures))
     monkeypatch.setattr(dest, "put", _fails(dest.put, lambda key, data: key == BAD, error))
-    outcomes = _items(decode_run._write(decoded, dest, "same", frozenset()))
+    outcomes = _items(decode_run._write(decoded, dest, SAME, frozenset()))
     assert sorted(outcome.key for outcome in outcomes if not outcome.reason) == ["a.png", "c.png"]
     (failed,) = [outcome for outcome in outcomes if outcome.reason]
     assert failed.key == BAD
@@ -293,7 +297,7 @@ def test_checking_rows(archive: Archive, monkeypatch: pytest.MonkeyPatch, error:
     monkeypatch.setattr(verify_run, "problem_with", check)
     shards = pa.table({"shard": [shard.path for shard in archive.shards()]})
     findings = _items(verify_run._check(shards, archive, frozenset(archive.models()), None))
-    problems = {f.key: f.problem for f in findings if isinstance(f, verify_run._Finding)}
+    problems = {f.key: f.problem for f in findings if isinstance(f, Finding)}
     assert [key for key, problem in problems.items() if problem] == [BAD] and problems.keys() == set(KEYS)
     _assert_line(problems[BAD])
 
@@ -537,6 +541,6 @@ def test_originals_and_nothing_else_are_unharmed_by_their_neighbours(archive: Ar
     dest = open_store(str(tmp_path / "dest"))
     sound, odd = original("sound"), original("odd") | {"status": "no such status"}
     outcomes = _items(decode_run._Decoder(archive, "same", 1)(item_rows(sound, odd)))
-    written = _items(decode_run._write(item_rows(*outcomes), dest, "same", frozenset()))
+    written = _items(decode_run._write(item_rows(*outcomes), dest, SAME, frozenset()))
     assert {outcome.key: bool(outcome.reason) for outcome in written} == {"sound": False, "odd": True}
     assert isinstance(dest.fetch(["sound"])[0], Fetched)
