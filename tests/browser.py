@@ -16,13 +16,20 @@ PATIENCE = 120_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser that runs until the end of a `with` block."""
+def chromium(*, scrollbars: bool = False) -> Iterator[Browser]:
+    """A browser that runs until the end of a `with` block.
+
+    Args:
+        scrollbars: show them, as a browser with a window does; Playwright hides them by default.
+    """
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no browser here (none of {', '.join(NAMES)}): apt-get install chromium")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=PATIENCE)
+        hiding = ["--hide-scrollbars"] if scrollbars else None
+        browser = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox"], ignore_default_args=hiding, timeout=PATIENCE
+        )
         yield browser
         browser.close()
 

@@ -1,12 +1,15 @@
-"""The model card: the README in a model's folder, or else its configuration as a table."""
+"""The model card: the README in a model's folder, or else its configuration and notes as tables."""
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.archive.model_store import CONFIG
 
 README = "README.md"
+_MOST_ROWS = 100
 
 
 def model_card(folder: Path) -> str:
@@ -19,7 +22,52 @@ def model_card(folder: Path) -> str:
     if readme.is_file():
         return readme.read_text(encoding="utf-8", errors="replace")
     description: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    rows = {"fingerprint": description["fingerprint"]} | description["config"]
-    rows |= {f"notes: {name}": value for name, value in description.get("notes", {}).items()}
-    lines = [f"| {name} | {json.dumps(value)} |" for name, value in rows.items()]
-    return "\n".join([f"# Model {description['fingerprint']}", "", "| | |", "|---|---|", *lines, ""])
+    notes = description.get("notes")
+    notes = dict(notes) if isinstance(notes, Mapping) else {}
+    validation = notes.pop("validation", None)
+    lines = [f"# Model {description['fingerprint']}", "", *_table([*_rows(notes), *_rows(description["config"])])]
+    if isinstance(validation, Mapping):
+        lines += ["", "## Validation", "", *_validation(validation)]
+    return "\n".join([*lines, ""])
+
+
+def _validation(row: Mapping[str, Any]) -> list[str]:
+    """The row that training notes: step, minutes and loss, then `bpp/Q` and `psnr/Q` for some qualities Q."""
+    qualities = [name.removeprefix("bpp/") for name in row if name.startswith("bpp/")]
+    alone = {name: value for name, value in row.items() if name.partition("/")[2] not in qualities}
+    lines = _table(list(_rows(alone)))
+    if qualities:
+        lines += ["", "| quality | bits per pixel | PSNR, dB |", "|---|---|---|"]
+        lines += [
+            f"| {' | '.join(_words(value) for value in (quality, row[f'bpp/{quality}'], row.get(f'psnr/{quality}')))} |"
+            for quality in qualities
+        ]
+    return lines
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    more = [("...", f"{len(rows) - _MOST_ROWS:,} more")] if len(rows) > _MOST_ROWS else []
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in [*rows[:_MOST_ROWS], *more])]
+
+
+def _rows(values: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values as text; what lies deeper is named with all that is above it."""
+    for name, value in values.items() if isinstance(values, Mapping) else ():
+        words = above + _words(str(name).replace("_", " "))
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{words}, ")
+        else:
+            yield words, _words(value)
+
+
+def _words(value: Any) -> str:
+    """A value as text for a cell: one line without Markdown's column mark."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, list):
+        return ", ".join("..." if isinstance(item, list | Mapping) else _words(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(str(value).split()))

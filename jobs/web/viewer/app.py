@@ -13,7 +13,7 @@ so no address leads to another file.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,6 +46,8 @@ THUMBNAIL, LARGE = 360, 1600
 """Widths in pixels."""
 _MOST_TEXT = 2048
 _QUERIES = 4
+_ALIKE = 6
+"""Keys that the page for an unknown one names."""
 _KEPT_SECONDS = 300
 Answer = TypeVar("Answer")
 
@@ -138,12 +140,28 @@ class _Viewer:
         )
 
     async def view(self, request: Request) -> Response:
-        row = await self._facts(request)
-        width = min(LARGE, row["width"])
+        key = _key(request)
+        row = await self._ask(self._catalogue.facts, key) if key else None
+        if row is None:
+            return await self._unknown(key)
+        before, after = await self._ask(self._catalogue.neighbours, key)
         return self._page(
-            "view.html.j2", row=row, width=width, shows=_shows(row), latent=row["status"] == LATENT,
-            has_source=self._has_source, folder=row["key"].rpartition("/")[0], crumbs=crumbs(row["key"])[:-1],
+            "view.html.j2", row=row, width=min(LARGE, row["width"]), shows=_shows(row),
+            whole=min(LARGEST, max(row["width"], row["height"])), latent=row["status"] == LATENT,
+            has_source=self._has_source, crumbs=crumbs(row["key"])[:-1], before=before, after=after,
         )  # fmt: skip
+
+    async def _unknown(self, key: str) -> Response:
+        """The page for a key that is no row: why, and what there is instead."""
+        reason = (await self._ask(self._catalogue.rejections)).get(key)
+        message = f"The archive has no image {key[:200]!r}." if key else "This address names no image."
+        if reason is not None:
+            message += f" It was rejected: {reason}."
+        name = key.rpartition("/")[2]
+        stem = name.rpartition(".")[0] or name
+        alike = await self._ask(self._catalogue.page, "", stem, "", _ALIKE) if stem else []
+        near = [found for found in await self._ask(self._catalogue.neighbours, key) if found] if key else []
+        return self._missing(message, keys=[row["key"] for row in alike] or near, alike=bool(alike))
 
     async def image(self, request: Request) -> Response:
         row = await self._facts(request)
@@ -178,6 +196,8 @@ class _Viewer:
     async def refused(self, request: Request, error: Exception) -> Response:
         """The answer to a bad request: a page for pages, a line of text for images."""
         assert isinstance(error, HTTPException)
+        if error.status_code == 404 and not _is_file(request):
+            return self._missing(f"There is no page at {request.url.path[:200]}.")
         return self._error(request, error.status_code, error.detail)
 
     async def failed(self, request: Request, error: Exception) -> Response:
@@ -186,12 +206,17 @@ class _Viewer:
         return self._error(request, 503 if isinstance(error, StorageError) else status, redact(str(error)))
 
     def _error(self, request: Request, status: int, text: str) -> Response:
-        if request.url.path.split("/")[1] in ("image", "original", "static"):
+        if _is_file(request):
             return PlainTextResponse(text + "\n", status)
-        return self._page("error.html.j2", status_code=status, message=text)
+        return self._page("error.html.j2", status_code=status, message=text, keys=(), alike=False, missing=False)
+
+    def _missing(self, message: str, keys: Sequence[str] = (), *, alike: bool = False) -> Response:
+        """A page with status 404 that leads on: to keys that are like the wrong one, or near it."""
+        words = {"message": message, "keys": keys, "alike": alike, "missing": True}
+        return self._page("error.html.j2", status_code=404, **words)
 
     async def _facts(self, request: Request) -> Row:
-        key = request.path_params.get("key") or request.query_params.get("key", "")
+        key = _key(request)
         row = await self._ask(self._catalogue.facts, key) if key else None
         if row is None:
             raise HTTPException(404, f"the archive has no image {key[:200]!r}")
@@ -215,6 +240,16 @@ class _Viewer:
     def _page(self, name: str, status_code: int = 200, **values: Any) -> Response:
         text = self._templates.get_template(name).render(status_code=status_code, **values)
         return HTMLResponse(text, status_code, headers={"cache-control": "no-cache"})
+
+
+def _key(request: Request) -> str:
+    key: str = request.path_params.get("key") or request.query_params.get("key", "")
+    return key
+
+
+def _is_file(request: Request) -> bool:
+    """Whether an address is that of a file, which gets a line of text instead of a page when it is not there."""
+    return request.url.path.split("/")[1] in ("image", "original", "static")
 
 
 def _text(request: Request, name: str) -> str:

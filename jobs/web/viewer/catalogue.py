@@ -137,6 +137,18 @@ class Catalogue:
                 now.facts.popitem(last=False)
         return found
 
+    def neighbours(self, key: str) -> tuple[str | None, str | None]:
+        """The keys before and after a key, which need not exist; None at either end of the archive."""
+        now = self._snapshot()
+        # The ends of the nearest other shards bound the search, so that the engine skips all files beyond.
+        low = max((shard.last_key for shard in now.shards if shard.last_key < key), default="")
+        high = min((shard.first_key for shard in now.shards if shard.first_key > key), default=None)
+        below = f"key < {_quoted(key)} AND key >= {_quoted(low)} ORDER BY key DESC"
+        above = f"key > {_quoted(key)}" + (f" AND key <= {_quoted(high)}" if high is not None else "") + " ORDER BY key"
+        found = [_select(now, f"SELECT key FROM images WHERE {where} LIMIT 1") for where in (below, above)]
+        before, after = (rows[0]["key"] if rows else None for rows in found)
+        return before, after
+
     def content(self, key: str) -> Row | None:
         """A row with its payload; None if there is no such key."""
         return self.archive.row(key, (*_FACTS, *_CONTENT), self._snapshot().shards)

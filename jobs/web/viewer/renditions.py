@@ -39,8 +39,8 @@ from pipeline.storage.base import FetchFailed, Store
 
 Kind = Literal["webp", "png", "jpeg", "mae", "source"]
 KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
-SMALLEST, LARGEST = 16, 4096
-"""Smallest and largest width of a rendition."""
+SMALLEST, LARGEST = 16, 16_383
+"""Smallest and largest width of a rendition; WebP holds no larger one."""
 _MEDIA = {"webp": "image/webp", "png": "image/png", "jpeg": "image/jpeg", "mae": "image/x-maepress"}
 _SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
 _MAX_SOURCE = 512 << 20

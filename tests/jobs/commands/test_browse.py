@@ -22,6 +22,7 @@ from playwright.sync_api import Browser
 
 from jobs.cli import main
 from jobs.web.viewer.app import make_app
+from jobs.web.viewer.catalogue import Catalogue
 from jobs.web.viewer.headers import LOOPBACK
 from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import Wanted, tag_of
@@ -149,7 +150,7 @@ def test_a_row_that_is_compressed_again_has_another_tag(served: Served) -> None:
     [
         ("/image/a/0.png?format=gif", 400),
         ("/image/a/0.png?width=15", 400),
-        ("/image/a/0.png?width=4097", 400),
+        ("/image/a/0.png?width=16384", 400),
         ("/image/a/0.png?width=1e3", 400),
         ("/image/a/0.png?format=mae&width=64", 400),
         ("/image/a/0.png?format=source", 415),
@@ -281,6 +282,97 @@ def test_the_border_between_source_and_compressed_image_moves_by_key_and_pointer
         page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)
         assert 15 < border() < 35
         assert opened_page.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_source_that_is_gone_leaves_the_compressed_image_at_its_size(
+    served: Served, browser: Browser, width: int
+) -> None:
+    with opened(browser, served.url + link("view", PLAIN[5]), width) as opened_page:
+        page = opened_page.page
+        page.locator(".stage .missing").wait_for()
+        opened_page.wait_for_images()
+        assert "it is gone or has changed" in page.locator(".stage .missing").inner_text()
+        box = page.locator(".zoom > img").bounding_box()
+        assert box is not None and (round(box["width"]), round(box["height"])) == (96, 64)
+        assert page.locator(".compare").count() == 0 and not opened_page.overflows
+
+
+def test_both_pictures_that_cannot_be_shown_become_messages(served: Served, browser: Browser) -> None:
+    (served.folder / "source" / DAMAGED).unlink()
+    with opened(browser, served.url + link("view", DAMAGED), 1280) as opened_page:
+        opened_page.page.get_by_text("The compressed image cannot be shown.").wait_for()
+        opened_page.page.get_by_text("The source cannot be shown").wait_for()
+        assert opened_page.page.locator(".stage img").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_an_image_page_zooms_to_whole_pixels_without_loss(served: Served, browser: Browser, width: int) -> None:
+    with opened(browser, served.url + link("view", PLAIN[0]), width) as opened_page:
+        page = opened_page.page
+        opened_page.wait_for_images()
+
+        def shown() -> tuple[int, int]:
+            box = page.locator(".compare").bounding_box()
+            assert box is not None
+            return round(box["width"]), round(box["height"])
+
+        for name, times in (("1:1", 1), ("4:1", 4), ("2:1", 2), ("Fit", 1)):
+            page.get_by_role("button", name=name, exact=True).click()
+            opened_page.wait_for_images()
+            assert shown() == (96 * times, 64 * times)
+            assert page.locator(".zooms [aria-pressed=true]").inner_text() == name
+            assert not opened_page.overflows
+        for picture in page.locator(".compare img").all():
+            assert "format=png" in (picture.get_attribute("src") or "")
+        page.get_by_role("button", name="4:1").click()
+        page.keyboard.press("ArrowRight")
+        assert page.url.endswith(PLAIN[0]), "arrow keys do not leave a picture that is zoomed"
+        assert opened_page.errors == []
+
+
+def test_next_and_previous_lead_through_the_archive_in_key_order(served: Served, browser: Browser) -> None:
+    keys = [row.key for row in Archive.open(str(served.folder / "archive")).rows_by_key()]
+    catalogue = Catalogue(str(served.folder / "archive"))
+    for before, key, after in zip([None, *keys], keys, [*keys[1:], None], strict=False):
+        assert catalogue.neighbours(key) == (before, after)
+    assert catalogue.neighbours("a/0") == (OUTSIDE, PLAIN[0]) and catalogue.neighbours("\U0010ffff")[1] is None
+    with opened(browser, served.url + link("view", PLAIN[1]), 1280) as opened_page:
+        page = opened_page.page
+        page.get_by_text("Next").click()
+        page.wait_for_url("**/" + PLAIN[2])
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_url("**/" + PLAIN[1])
+        page.locator(".compare input").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.url.endswith(PLAIN[1]), "there the key moves the border"
+
+
+def test_neighbours_are_found_across_shards(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path))
+    for keys in ("ad", "be", "c"):
+        add(archive, [original(key) for key in keys], run=keys)
+    catalogue = Catalogue(archive.url)
+    found = [catalogue.neighbours(key) for key in ("a", "b", "c", "d", "e", "")]
+    assert found == [(None, "b"), ("a", "c"), ("b", "d"), ("c", "e"), ("d", None), (None, "a")]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/view/a/0.webp", ["has no image", "Keys with this name", 'href="/view/a/0.png"']),
+        ("/view/a/5zz", ["has no image", "The nearest keys", 'href="/view/a/5.png"']),
+        ("/view/broken/a.jpg", ["It was rejected: read: empty file."]),
+        ("/view", ["names no image"]),
+        ("/views/a/0.png", ["There is no page at /views/a/0.png", 'href="/rejections"']),
+        ("/view/" + quote("<b>" + "x" * 999), ["has no image", "&lt;b&gt;"]),
+    ],
+)
+def test_an_address_that_is_wrong_gets_a_page_that_leads_on(served: Served, path: str, says: list[str]) -> None:
+    reply = served.get(path)
+    text = reply.body.decode()
+    assert reply.status == 404 and all(words in text for words in says), text
+    assert 'href="/">All images' in text and "<b>" not in text
 
 
 def test_the_command_prints_its_address_and_ends_at_an_interrupt(served: Served) -> None:

@@ -41,7 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_fo
 
 
 def test_the_numbers_are_beside_the_page(report: Path, photos: Path) -> None:
-    assert sorted(path.name for path in report.iterdir()) == ["floors.csv", "points.csv", "report.html", "report.json"]
+    names = ["floors.csv", "maepress.json", "points.csv", "report.html", "report.json"]
+    assert sorted(path.name for path in report.iterdir()) == names
     found: dict[str, Any] = json.loads((report / "report.json").read_text())
     assert (found["listed"], found["measured"]) == (4, 3)
     assert found["skipped"] == {"not an image that can be read": 1}
@@ -112,6 +113,23 @@ def test_the_page_looks_whole_in_a_browser(report: Path, browser: Browser, width
         assert opened_page.errors == []
 
 
+def test_tables_that_are_wider_than_a_narrow_page_show_that_they_scroll(report: Path) -> None:
+    with chromium(scrollbars=True) as browser, opened(browser, (report / "report.html").as_uri(), 400) as opened_page:
+        page = opened_page.page
+        for details in page.locator("details").all():
+            details.locator("summary").click()
+        wide = "e => e.scrollWidth > e.clientWidth"
+        boxes = [box for box in page.locator(".scroll:visible").all() if box.evaluate(wide)]
+        assert len(boxes) >= 3
+        for box in boxes:
+            assert box.evaluate("e => e.offsetHeight - e.clientHeight") > 0, "a bar that takes space is always visible"
+            assert "gradient" in box.evaluate("e => getComputedStyle(e).backgroundImage")
+            box.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+            first = box.locator("tbody td:first-child").first.bounding_box()
+            assert first is not None and first["x"] >= 0, "the first column stays"
+        assert not opened_page.overflows
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_border_moves_and_the_picture_on_the_left_can_be_a_jpeg(report: Path, browser: Browser, width: int) -> None:
     with opened(browser, (report / "report.html").as_uri(), width) as opened_page:
@@ -149,7 +167,8 @@ def test_a_plot_draws_what_lies_in_its_range_and_survives_a_single_point() -> No
         (["{tmp}/none", "--out", "{tmp}/out"], "does not exist"),
         (["{text}", "--out", "{tmp}/out", "--workers", "1"], "has no image that can be measured"),
         (["{text}", "--out", "{tmp}/out", "--model", "{empty}"], "is no model"),
-        (["{text}", "--out", "{text}/a.txt/x"], "cannot be written"),
+        (["{text}", "--out", "{tmp}/file/x"], "cannot be written"),
+        (["{text}", "--out", "{text}/report"], "lies inside the images"),
         (["{text}"], "--out is missing"),
     ],
 )
@@ -159,6 +178,7 @@ def test_mistakes_are_answered_in_one_line(
     for name in ("empty", "text"):
         (tmp_path / name).mkdir()
     (tmp_path / "text" / "a.txt").write_text("words")
+    (tmp_path / "file").write_text("in the way")
     places = {"tmp": tmp_path, "empty": tmp_path / "empty", "text": tmp_path / "text"}
     assert main(["evaluate", "--quiet", *(word.format(**places) for word in words)]) == 2
     error = capsys.readouterr().err
