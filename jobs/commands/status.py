@@ -1,7 +1,9 @@
 """`maepress status`: count what an archive holds."""
 
 import sys
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 from jobs.framework.job import DONE, Job
@@ -10,6 +12,10 @@ from jobs.framework.output import Cell, Output
 if TYPE_CHECKING:
     from pipeline.maintain.settings import StatusSettings
     from pipeline.maintain.status import ArchiveStatus
+
+
+_MOST_VALUES = 8
+"""Values that a line lists."""
 
 
 def _settings() -> "type[StatusSettings]":
@@ -35,6 +41,8 @@ def _run(settings: "StatusSettings", output: Output) -> int:
     if found.runs:
         columns = ("run", "job", "outcome", "took", "rows", "rejected", "bytes", "MP/s")
         output.table("\nruns", [_run_in_words(run) for run in found.runs], columns)
+    elif settings.runs:
+        output.line("\nruns: none is recorded; encode and sync record theirs when they end")
     return DONE
 
 
@@ -75,11 +83,27 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
             low, middle, high = (f"{values[at]:.1f}" for at in ("p5", "p50", "p95"))
             spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
             rows.append((name, f"{values['mean']:.1f}{unit} on average, {values['least']:.1f} at worst ({spread})"))
-    kinds = (("kept because", found.kept), ("targets", found.targets), ("models", found.models))
-    for name, counts in (*kinds, ("qualities", found.qualities), ("formats", found.formats)):
-        if counts:
-            rows.append((name, ", ".join(f"{value} ({count:,})" for value, count in counts.items())))
+    for name, counts in (("kept because", found.kept), ("targets", found.targets), ("models", found.models)):
+        rows.append((name, _listed(counts)))
+    rows.append(("qualities", _spread(found.qualities)))
+    rows.append(("formats", _listed(found.formats)))
     return [row for row in rows if row[1]]
+
+
+def _listed(counts: Mapping[Any, int]) -> str:
+    """The most frequent values with their counts."""
+    words = [f"{value} ({count:,})" for value, count in islice(counts.items(), _MOST_VALUES)]
+    return ", ".join([*words, f"{len(counts) - _MOST_VALUES:,} more"] if len(counts) > _MOST_VALUES else words)
+
+
+def _spread(counts: Mapping[float, int]) -> str:
+    """Numbers with their counts; of many numbers their range and their median."""
+    if len(counts) <= _MOST_VALUES:
+        return _listed({f"{value:g}": count for value, count in counts.items()})
+    values = sorted(counts)
+    below = list(accumulate(counts[value] for value in values))
+    median = values[bisect_left(below, (below[-1] + 1) // 2)]
+    return f"{values[0]:g} to {values[-1]:g}, median {median:g}"
 
 
 JOB: "Job[StatusSettings]" = Job(

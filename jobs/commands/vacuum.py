@@ -1,6 +1,7 @@
 """`maepress vacuum`: remove files that are no longer needed."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jobs.framework.job import DONE, Job
@@ -32,6 +33,12 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
     if result.spared_for:
         rows.append(("files kept for running jobs", ", ".join(result.spared_for)))
     output.table("would be removed" if settings.dry_run else "removed", rows)
+    if result.next_in_hours is not None:
+        when = datetime.now(UTC) + timedelta(hours=result.next_in_hours)
+        output.line(
+            f"\n{result.waiting:,} replaced files ({size(result.waiting_bytes)}) are younger than "
+            f"{settings.hours:g} hours\nand stay for `maepress restore`; the first can go at {when:%Y-%m-%d %H:%M} UTC"
+        )
     return DONE
 
 

@@ -13,6 +13,7 @@ Models are never removed: they are small, and no row can be decoded without its 
 
 import math
 import time
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
 
 from deltalake.exceptions import DeltaError
@@ -38,6 +39,11 @@ class VacuumResult:
         plans: plans of dead runs.
         unfinished: files and uploads that were never finished.
         spared_for: ids of live runs; no file younger than the oldest of them is removed.
+        waiting: files of both tables that a commit replaced, and that an older version within the
+            retention still needs.
+        waiting_bytes: bytes of these.
+        next_in_hours: hours after which a vacuum with the same settings removes the first of these,
+            to the hour; None when nothing waits.
     """
 
     shards: int
@@ -46,6 +52,9 @@ class VacuumResult:
     plans: int
     unfinished: int
     spared_for: tuple[str, ...]
+    waiting: int = 0
+    waiting_bytes: int = 0
+    next_in_hours: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The fields."""
@@ -76,7 +85,11 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
         for found in unfinished:
             archive.root.discard(found)
     names = tuple(run.run for run in alive)
-    return VacuumResult(shards, rejections, shard_bytes + rejection_bytes, len(dead), len(unfinished), names)
+    removed = (shards, rejections, shard_bytes + rejection_bytes, len(dead), len(unfinished), names)
+    waiting = [_waiting(table, age, settings.hours) for table in (archive.images, archive.rejections)]
+    hours = [found.next_in_hours for found in waiting if found.next_in_hours is not None]
+    counts = (sum(found.files for found in waiting), sum(found.bytes for found in waiting))
+    return VacuumResult(*removed, *counts, min(hours, default=None))
 
 
 def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
@@ -87,13 +100,56 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
     hours = math.ceil(age / 3600)
     try:
         table = open_table(store)
+        # This also names files that an earlier vacuum removed, as long as the log remembers them.
         paths = set(table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True))
-        size = sum(entry.size for entry in store.entries() if entry.key in paths) if paths else 0
-        if paths and not dry_run:
+        sizes = _sizes(store, paths)
+        if sizes and not dry_run:
             table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
     except (DeltaError, OSError) as e:
         raise StorageError(f"{store.url} cannot be cleaned up: {one_line(e)}") from e
-    return len(paths), size
+    return len(sizes), sum(sizes)
+
+
+def _sizes(store: Store, paths: set[str]) -> list[int]:
+    """The sizes of those files that are still there."""
+    return [entry.size for entry in store.entries() if entry.key in paths] if paths else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Replaced files of one table that are not old enough, and when the first of them will be."""
+
+    files: int = 0
+    bytes: int = 0
+    next_in_hours: int | None = None
+
+
+def _waiting(store: Store, age: float, retention: float) -> _Waiting:
+    """What a later vacuum will remove from a table, as far as its log tells: files that a commit replaced.
+
+    Args:
+        store: of the table.
+        age: seconds after which files go now.
+        retention: hours after which they go while no other job runs.
+    """
+    hours = math.ceil(retention)
+    try:
+        table = open_table(store)
+
+        def replaced(hours: int) -> set[str]:
+            """Files that were replaced at least this many hours ago."""
+            return set(table.vacuum(hours, dry_run=True, enforce_retention_duration=False))
+
+        gone = replaced(math.ceil(age / 3600))
+        waiting = replaced(0) - gone
+        if not waiting:
+            return _Waiting()
+        # The greatest age in whole hours at which one of them appears.
+        oldest = bisect_left(range(1, hours), True, key=lambda hours: replaced(hours) <= gone)
+        sizes = _sizes(store, waiting)
+    except (DeltaError, OSError) as e:
+        raise StorageError(f"{store.url} cannot be read: {one_line(e)}") from e
+    return _Waiting(len(sizes), sum(sizes), hours - oldest)
 
 
 def _last_seen(run: RunFolder, now: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jobs.cli import main
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import CommitConflict
 from pipeline.archive.receipt import Receipt
@@ -34,7 +35,7 @@ def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_ne
     age(local, 10 * DAY, orphan.path, f"{TEMPORARY}half-written")
     new = replace(local, base, "b")
     would = vacuum(VacuumSettings(archive=local.url, hours=24, dry_run=True))
-    assert would == VacuumResult(1, 0, orphan.size, 0, 1, ())
+    assert would == VacuumResult(1, 0, orphan.size, 0, 1, (), waiting=1, waiting_bytes=base.size, next_in_hours=24)
     assert (Path(local.images.url) / orphan.path).exists()
     assert vacuum(VacuumSettings(archive=local.url, hours=24)) == would
     left = {path.name for path in Path(local.images.url).glob("*") if path.is_file()}
@@ -56,6 +57,41 @@ def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_
         assert (result.shards, result.spared_for, result.plans) == (1, ("20260101T000000-cafe",), 0)
         local.committer("r").commit([Receipt(0, waiting)])
     assert keys_of(local) == ["a"] and list_runs(local.root) == []
+
+
+def test_a_vacuum_says_when_the_next_replaced_files_will_be_old_enough(
+    local: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (add(local, [original(key)], run=key).add for key in "ab")
+    assert first is not None and second is not None
+    assert vacuum(VacuumSettings(archive=local.url)).next_in_hours is None
+    replace(local, first, "a", run="then")
+    backdate(local, 30 * 3600 + 60)
+    replace(local, second, "b", run="now")
+    found = vacuum(VacuumSettings(archive=local.url, hours=72))
+    assert (found.shards, found.waiting, found.waiting_bytes) == (0, 2, first.size + second.size)
+    assert found.next_in_hours == 42  # an hour more at most than the 41 hours and 59 minutes that are left
+    assert main(["vacuum", local.url, "--hours", "72"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 replaced files (" in said and "the first can go at 20" in said
+    found = vacuum(VacuumSettings(archive=local.url, hours=24))
+    assert (found.shards, found.waiting, found.next_in_hours) == (1, 1, 24)
+    found = vacuum(VacuumSettings(archive=local.url, hours=24))
+    assert (found.shards, found.waiting) == (0, 1), "what is gone does not wait"
+
+
+def backdate(archive: Archive, seconds: float) -> None:
+    """Let the images table's commits so far have happened earlier, by their own account."""
+
+    def earlier(action: dict[str, Any]) -> dict[str, Any]:
+        if "remove" in action:
+            action["remove"]["deletionTimestamp"] -= int(seconds * 1000)
+        return action
+
+    for path in (Path(archive.images.url) / "_delta_log").glob("*.json"):
+        actions = [json.dumps(earlier(json.loads(line))) for line in path.read_text().splitlines()]
+        path.write_text("\n".join(actions) + "\n")
+    age(archive, seconds)
 
 
 def test_a_commit_of_a_shard_that_a_vacuum_took_is_refused(local: Archive) -> None:
