@@ -128,7 +128,7 @@ def measure(size: int, url: str, stale: bool) -> dict[str, float]:
     archive = Archive.open(url)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     manifest = Manifest(archive.root, "bench")
-    scope = PlanOptions(64 << 20, Staleness("0123456789abcdef", "quality 40" if stale else None), retire_share=0.1)
+    scope = PlanOptions(64 << 20, Staleness("0123456789abcdef", "quality 40", stale), retire_share=0.1)
     cpu, started = time.process_time(), time.monotonic()
     plan = make_plan(Listing(size), archive, manifest, scope)
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu

@@ -20,6 +20,8 @@ class EncodeResult:
         kept: transcoded and originals by reason, most frequent first.
         rejected: objects rejected in this run; the rejections table holds each one's reason.
         unchanged: keys that needed nothing.
+        other_settings: keys among these that another model or another target compressed; `repress`
+            compresses them again.
         rejected_before: keys rejected in an earlier run and not changed since, which were not tried
             again.
         gone: rows whose key the source no longer has.
@@ -39,6 +41,7 @@ class EncodeResult:
     kept: dict[str, int]
     rejected: int
     unchanged: int
+    other_settings: int
     rejected_before: int
     gone: int
     retired: int
@@ -86,6 +89,7 @@ class Totals:
             dict(self._kept.most_common()),
             self._rejected,
             plan.unchanged,
+            plan.other_settings,
             plan.rejected,
             plan.gone,
             self._retired,

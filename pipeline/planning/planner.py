@@ -61,6 +61,7 @@ class EncodePlan:
         stale_bytes: bytes of these.
         stale_left: stale keys beyond the limit.
         unchanged: keys that need nothing.
+        other_settings: keys among `unchanged` that another model or another target compressed.
         rejected: keys rejected before and not changed since.
         gone: rows whose key the source no longer has.
         gone_bytes: bytes of these.
@@ -81,6 +82,7 @@ class EncodePlan:
     stale_bytes: int
     stale_left: int
     unchanged: int
+    other_settings: int
     rejected: int
     gone: int
     gone_bytes: int
@@ -144,7 +146,7 @@ class _Planner:
         self._rows = sum(shard.rows for shard in self._shards)
         self._counts: Counter[KeyState] = Counter()
         self._bytes: Counter[KeyState] = Counter()
-        self._units = 0
+        self._units = self._other_settings = 0
 
     def write_new_units(self) -> range:
         """Compare all keys. Returns the manifest's parts with the new ones."""
@@ -185,6 +187,7 @@ class _Planner:
             stale_bytes=stale_bytes,
             stale_left=count[KeyState.STALE] - stale,
             unchanged=count[KeyState.UNCHANGED],
+            other_settings=self._other_settings,
             rejected=count[KeyState.REJECTED],
             gone=count[KeyState.GONE],
             gone_bytes=size[KeyState.GONE],
@@ -203,6 +206,9 @@ class _Planner:
         """New objects in key order; all other changes are counted and stored on the way."""
         for window in self._windows():
             self._counts.update(window.counts())
+            unchanged = window.match[window.states[KeyState.UNCHANGED]]
+            if len(unchanged):
+                self._other_settings += int(self._options.stale.differs(window.rows)[unchanged].sum())
             self._store_rework(window)
             new = window.objects(KeyState.NEW)
             self._bytes[KeyState.NEW] += _sum(new, "size")

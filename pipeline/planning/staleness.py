@@ -22,19 +22,27 @@ class Staleness:
 
     Attributes:
         fingerprint: of the model that compresses now.
-        target: the target now, as in the column `target`; None: no row is stale.
+        target: the target now, as in the column `target`; None: nothing is known of the rows.
+        repress: whether such rows are stale; if not, `differs` still tells which they are.
     """
 
     fingerprint: str
     target: str | None
+    repress: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the archive that `__call__` and the order by age need."""
-        return ("model", "target", "encoded_at") if self.target is not None else ()
+        """The columns of the archive that `__call__`, `differs` and the order by age need."""
+        if self.target is None:
+            return ()
+        return ("model", "target", "encoded_at") if self.repress else ("model", "target")
 
     def __call__(self, rows: pa.Table) -> Mask:
         """A mask over the rows: true where a row is stale."""
+        return self.differs(rows) if self.repress else np.zeros(rows.num_rows, bool)
+
+    def differs(self, rows: pa.Table) -> Mask:
+        """A mask over the rows: true where another model or another target had a part in a row."""
         if self.target is None:
             return np.zeros(rows.num_rows, bool)
         other_target = pc.fill_null(pc.not_equal(rows["target"], self.target), False)

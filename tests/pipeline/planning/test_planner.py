@@ -89,6 +89,15 @@ def test_a_plan_without_a_manifest_has_the_same_totals(archive: Archive, limit: 
     assert plan.stale + plan.stale_left == 18
 
 
+def test_rows_of_another_model_or_target_are_counted_when_they_stay(archive: Archive) -> None:
+    plan, required, optional = planned(archive, stale=Staleness("0" * 16, "quality 40", repress=False))
+    assert (plan.stale, plan.unchanged, plan.other_settings) == (0, 28, 18)  # not the ten without a target
+    assert keys_of(required + optional) == ["d0", "d1", "a3"]
+    assert planned(archive, stale=Staleness("0" * 16, "quality 10", repress=False))[0].other_settings == 0
+    assert planned(archive, stale=Staleness("0" * 16, "quality 40"))[0].other_settings == 0
+    assert planned(archive)[0].other_settings == 0
+
+
 def test_an_empty_listing_retires_nothing_and_makes_no_plan(archive: Archive) -> None:
     with pytest.raises(StorageError, match="is empty: no row is retired"):
         make_plan(Listing({}), archive, None, PlanOptions(1 << 20, retire_share=1.0))
