@@ -44,7 +44,7 @@ class JobHelp(Directive):
         for name in NAMES:
             section = nodes.section(ids=[f"maepress-{name}"])
             section += nodes.title(text=f"maepress {name}")
-            text = load(name).parser().format_help()
+            text = load(name).parser(width=100).format_help()
             section += nodes.literal_block(text, text, language="text")
             sections.append(section)
         return sections

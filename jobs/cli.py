@@ -1,26 +1,33 @@
 """The command line `maepress`: finds the job that its first argument names and runs it."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from jobs.framework.registry import NAMES, SUMMARIES, load
+from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError
 
-HEAD = """maepress learns an image codec from your own images and compresses them into an archive.
+HEAD = """maepress learns an image codec from your own images,
+and compresses them into an archive.
 
-usage: maepress JOB ... [options]        (maepress JOB --help describes it)
+usage: maepress JOB ... [options]     (maepress JOB --help describes it)
 
 jobs:
 """
 TAIL = """
-SOURCE, ARCHIVE, DEST, IMAGES and OUT are folders or URLs (s3://bucket/prefix, gs://..., file:///...).
-Settings come from flags, then a YAML file (--config), then MAEPRESS_* variables.
+SOURCE, ARCHIVE, DEST, IMAGES and OUT are folders or URLs
+(s3://bucket/prefix, gs://..., file:///...). Settings come from flags,
+then a YAML file (--config), then MAEPRESS_* variables.
 """
 
 
 def overview() -> str:
     """The text that `maepress --help` prints."""
-    return HEAD + "".join(f"  {name:<12}{summary}\n" for name, summary in SUMMARIES.items()) + TAIL
+    width, under = help_width(), " " * 14
+    jobs = (f"  {name:<12}{summary}" for name, summary in SUMMARIES.items())
+    lines = (textwrap.fill(job, width, subsequent_indent=under) for job in jobs)
+    return HEAD + "\n".join(lines) + "\n" + TAIL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

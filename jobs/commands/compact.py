@@ -41,6 +41,7 @@ JOB: "Job[CompactSettings]" = Job(
     settings=_settings,
     run=_run,
     positionals=("archive",),
+    scheduled=True,
 )
 main = JOB.main
 

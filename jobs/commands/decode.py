@@ -1,5 +1,6 @@
 """`maepress decode`: write an archive's images to files."""
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
     from pipeline.monitoring.formatting import duration, size
 
     checked_archive(settings)  # before Ray starts, so that a mistyped place is answered at once
-    with ray_session():
+    joins_videos = settings.format == "mp4"  # in this process
+    with contextlib.nullcontext() if joins_videos else ray_session(output.progress):
         result = decode(settings, quiet=output.quiet)
     output.result(result.to_dict())
     rows: list[tuple[str, str | int]] = [

@@ -22,11 +22,21 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
     from pipeline.encode.run import checked_source, encode
 
     checked_source(settings)  # before Ray starts, so that a mistake, or another run, is answered at once
-    with ray_session():
+    with ray_session(output.progress):
         result = encode(settings, quiet=output.quiet)
     output.result(result.to_dict())
     output.table("", in_words(result))
+    hint_at_repress(result, output)
     return DONE
+
+
+def hint_at_repress(result: "EncodeResult", output: Output) -> None:
+    """Say which unchanged images another model or another target compressed, and what would compress them again."""
+    if result.other_settings:
+        output.line(
+            f"\n{result.other_settings:,} of the unchanged images were compressed by another model or to another "
+            "target:\n--repress compresses them again"
+        )
 
 
 def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:

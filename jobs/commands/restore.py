@@ -34,6 +34,7 @@ JOB: "Job[RestoreSettings]" = Job(
     settings=_settings,
     run=_run,
     positionals=("archive", "version"),
+    scheduled=True,
 )
 main = JOB.main
 

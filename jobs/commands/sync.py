@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.commands.encode import in_words
+from jobs.commands.encode import hint_at_repress, in_words
 from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
@@ -28,12 +28,13 @@ def _run(settings: "SyncSettings", output: Output) -> int:
         output.table("planned", _plan_in_words(result.plan), ("", "images", "bytes"))
     else:
         checked_source(settings)  # before Ray starts, so that a mistake, or another run, is answered at once
-        with ray_session():
+        with ray_session(output.progress):
             result = sync(settings, quiet=output.quiet)
         if result.adapted:
             output.line(result.adapted.described())
         if result.done:
             output.table("", in_words(result.done))
+            hint_at_repress(result.done, output)
     output.result(result.to_dict())
     if result.warning:
         print(f"maepress: {result.warning}", file=sys.stderr)
@@ -50,6 +51,7 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
         ("encode again", plan.stale, plan.stale_bytes),
         ("retire", plan.retire, plan.gone_bytes if plan.retire else 0),
         ("unchanged", plan.unchanged, None),
+        ("of these by another model or target", plan.other_settings, None),
         ("encode again in a later run", plan.stale_left, None),
         ("keep although the source is gone", plan.withheld, plan.gone_bytes),
         ("rejected before", plan.rejected, None),
@@ -68,13 +70,14 @@ JOB: "Job[SyncSettings]" = Job(
     about="Makes an archive match its source: encodes new and changed images, retires rows whose source is gone "
     "(unless these are suspiciously many), and, with --repress, encodes again what was encoded with another model or "
     "target. CONFIG holds the settings by name, at least source and archive. "
-    "The exit status is 1 if rows were not retired.",
+    "The exit status is 1 if rows were not retired, and 75 if another run is at work on the archive.",
     example="maepress sync nightly.yaml --dry-run",
     settings=_settings,
     run=_run,
     positionals=(),
     metavars={"model": "base|MODEL", "actors": "MIN:MAX", "source": "SOURCE", "archive": "ARCHIVE"},
     by_config=True,
+    scheduled=True,
 )
 main = JOB.main
 

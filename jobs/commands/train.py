@@ -24,7 +24,7 @@ def _run(settings: "TrainSettings", output: Output) -> int:
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
     checked_output(settings)
-    with ray_session():
+    with ray_session(output.progress):
         result = train(settings, notify=output.progress)
     output.result(asdict(result))
     output.table(

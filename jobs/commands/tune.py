@@ -23,7 +23,7 @@ def _run(settings: "TuneSettings", output: Output) -> int:
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once
     checked_output(settings)
-    with ray_session():
+    with ray_session(output.progress):
         result = tune_training(settings, output.progress)
     output.result(result.to_dict())
     names = sorted(result.trials[0].drawn)

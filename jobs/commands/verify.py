@@ -22,7 +22,7 @@ def _run(settings: "VerifySettings", output: Output) -> int:
     from pipeline.verify.run import checked_archive, verify
 
     checked_archive(settings)  # before Ray starts, so that a mistyped place is answered at once
-    with ray_session():
+    with ray_session(output.progress):
         result = verify(settings, quiet=output.quiet)
     output.result(result.to_dict())
     rows: list[tuple[str, str | int]] = [

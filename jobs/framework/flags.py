@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 from model.core.errors import MaepressError
 
 METAVARS: dict[object, str] = {int: "N", float: "X", str: "TEXT"}
-HELP_WIDTH = 110
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,11 +1,13 @@
 """A job of the command line: its flags, settings and exit status.
 
 Exit status 0: done. 1: done, but a check of the archive failed (damaged payloads, wrong PSNR). 2: an error that the
-user can correct, reported in one line. 130: interrupted.
+user can correct, reported in one line. 75: gave way to another run; nothing is wrong, and a later run will do the work.
+130: interrupted.
 """
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +16,17 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from jobs.framework.flags import HELP_WIDTH, Parser, add_fields
+from jobs.framework.flags import Parser, add_fields
 from jobs.framework.output import Output
 from jobs.framework.settings import redact, resolve
+from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError
 from pipeline.monitoring.log import to_standard_error
 
 Settings = TypeVar("Settings", bound=BaseModel)
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+GAVE_WAY = 75
+"""EX_TEMPFAIL of sysexits.h: a temporary failure, try again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Job(Generic[Settings]):
         by_config: whether the configuration file is given by position instead of by `--config`.
         parse_with: class of the argument parser.
         usage: first line of the help; None: the positionals, then the options.
+        scheduled: whether a scheduler starts the job, so that giving way to another run is no mistake of its settings.
     """
 
     name: str
@@ -53,17 +59,23 @@ class Job(Generic[Settings]):
     by_config: bool = False
     parse_with: type[Parser] = Parser
     usage: str | None = None
+    scheduled: bool = False
 
-    def parser(self) -> Parser:
-        """The job's command line."""
+    def parser(self, width: int | None = None) -> Parser:
+        """The job's command line.
+
+        Args:
+            width: characters per line of the help; None: those of the terminal.
+        """
+        width = width or help_width()
         words = (name.upper() for name in self._words())
         parser = self.parse_with(
             prog=f"maepress {self.name}",
-            description=textwrap.fill(self.about, HELP_WIDTH),
-            epilog=f"example:\n  {self.example}",
+            description=textwrap.fill(self.about, width),
+            epilog=f"example:\n  {_in_lines(self.example, width - 2)}",
             usage=self.usage or " ".join(["maepress", self.name, *words, "[options]"]),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, max_help_position=30, width=HELP_WIDTH
+                prog, max_help_position=min(30, width // 3), width=width
             ),
             allow_abbrev=False,
             add_help=False,
@@ -92,7 +104,7 @@ class Job(Generic[Settings]):
         Args:
             argv: arguments after the job's name; the process's own when None.
         """
-        return guard(lambda: self._start(sys.argv[1:] if argv is None else argv))
+        return guard(lambda: self._start(sys.argv[1:] if argv is None else argv), scheduled=self.scheduled)
 
     def _start(self, argv: Sequence[str]) -> int:
         flags = vars(self.parser().parse(argv))
@@ -102,8 +114,24 @@ class Job(Generic[Settings]):
         return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
 
 
-def guard(action: Callable[[], int]) -> int:
+def _in_lines(command: str, width: int) -> str:
+    """A command as a shell takes it, in lines of at most a width; the lines break before options."""
+    lines = [""]
+    for part in re.split(r" (?=--)", command):
+        joined = f"{lines[-1]} {part}".lstrip()
+        if lines[-1] and len(joined) > width - 2:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return " \\\n    ".join(lines)
+
+
+def guard(action: Callable[[], int], *, scheduled: bool = False) -> int:
     """Run a function; print one line for a user's mistake or an interruption, nothing for a closed pipe.
+
+    Args:
+        action: returns the exit status.
+        scheduled: whether a run that gives way to another one ends with `GAVE_WAY`, not with `MISTAKE`.
 
     Returns:
         The exit status.
@@ -124,7 +152,14 @@ def guard(action: Callable[[], int]) -> int:
         if mistake is None:
             raise
         print(f"maepress: {redact(' '.join(str(mistake).split()))}", file=sys.stderr)
-        return MISTAKE
+        return GAVE_WAY if scheduled and _gave_way(mistake) else MISTAKE
+
+
+def _gave_way(mistake: MaepressError) -> bool:
+    from pipeline.archive.commits import CommitConflict  # loaded by now, if it is one
+    from pipeline.runs.lease import LeaseHeld
+
+    return isinstance(mistake, LeaseHeld | CommitConflict)
 
 
 def users_mistake(error: BaseException) -> MaepressError | None:

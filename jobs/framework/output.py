@@ -1,14 +1,20 @@
 """Output of jobs: a small table for people, or JSON for scripts. Progress goes to standard error."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from jobs.framework.table import GAP, column_widths
+
 Cell = str | int | float | None
+UNLIMITED = 200
+"""Characters per line where standard output is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +45,12 @@ class Output:
         if self.as_json:
             return
         # Lines are wrapped on a terminal only.
-        console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
-        table = Table(
-            title=title or None,
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            show_header=bool(columns),
-            pad_edge=False,
-            padding=(0, 2, 0, 0),
-        )
-        for i, column in enumerate(columns or ("", "")):
-            table.add_column(column, justify="left" if i == 0 or not columns else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*(format_cell(cell) for cell in row))
-        console.print(table)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+        console = Console(file=sys.stdout, highlight=False, width=width)
+        if title:
+            console.print(f"[bold]{escape(title)}[/bold]" if sys.stdout.isatty() else escape(title))
+        if rows or columns:
+            _print(console, [[format_cell(cell) for cell in row] for row in rows], columns)
 
     def progress(self, text: str) -> None:
         """Print a line of progress on standard error, unless told to be quiet."""
@@ -73,3 +70,22 @@ def format_cell(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:.4g}" if isinstance(cell, float) else cell
+
+
+def _print(console: Console, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    """Print a table; one that is too wide is printed row by row, each as pairs of a heading and a value."""
+    headings = columns or [""] * len(rows[0])
+    widths = column_widths(headings, rows, console.width)
+    if widths is None and columns:
+        for i, row in enumerate(rows):
+            console.print("", end="\n" if i else "")
+            _print(console, list(zip(columns, row, strict=True)), ())
+        return
+    table = Table(box=None, show_header=bool(columns), pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
+    for i, heading in enumerate(headings):
+        right = bool(columns) and i > 0
+        width = widths[i] if widths else None
+        table.add_column(escape(heading), justify="right" if right else "left", overflow="fold", width=width)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)

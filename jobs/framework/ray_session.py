@@ -2,10 +2,14 @@
 
 import logging
 import os
+import signal
 import socket
+import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from jobs.framework.stderr_filter import without_unwanted_lines
 from model.core.errors import MaepressError
@@ -19,24 +23,55 @@ _REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
     """Connect to Ray for a `with` block; an existing connection is used and stays open.
+
+    Args:
+        notify: called with a line of text before Ray starts, which takes seconds.
 
     Raises:
         MaepressError: when RAY_ADDRESS names a cluster that does not answer.
     """
+    if notify is not None and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
+        notify("starting Ray ...")  # before the import, which takes seconds, too
     import ray
 
     if ray.is_initialized():
         yield
         return
     with without_unwanted_lines():
-        _connect(os.environ.get("RAY_ADDRESS") or None)
-        quiet_data()
         try:
+            with _interrupts_wait():
+                _connect(os.environ.get("RAY_ADDRESS") or None)
+            quiet_data()
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let an interrupt wait for the end of a `with` block, a second one not.
+
+    While it starts, Ray swallows interrupts, and a job that goes on then may wait for Ray forever.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it gets none
+        yield
+        return
+    interrupts: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _connect(address: str | None) -> None:
@@ -105,4 +140,6 @@ def quiet_data() -> None:
     context.raise_original_map_exception = True
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
+    # Tracebacks of what failed in a worker: the job says what that was, in one line.
+    for name in ("ray.data.exceptions", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -5,9 +5,10 @@
 Not `concurrent.futures`: its workers can keep a model between two tasks only in a global variable.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -72,7 +73,14 @@ class _Worker:
         context = get_context("spawn")
         self.connection, other_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(other_end, plan, folder), daemon=True)
-        self._process.start()
+        # An interrupt from a terminal goes to all of its processes. This one ends the others; they would only print
+        # where it met them. The mask is inherited, so it holds while a worker starts, too.
+        resource_tracker.ensure_running()  # otherwise the first start does this, and unblocks the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         other_end.close()  # the worker alone holds it, so that its death ends the pipe
 
     def give(self, entry: Entry) -> None:

@@ -5,6 +5,9 @@ A terminal shows a bar, a log gets a line every ten seconds.
     with Progress(total_objects, total_bytes) as progress:
         progress.advance(objects=12, bytes_in=3_400_000, pixels=9_000_000)
 
+Percentage and bar follow the number of objects that the line shows; the time left follows bytes,
+since objects differ in size.
+
 Any job can drive it. An encode reports in two ways: `advance` when a shard is written, and
 `encoded` for the images that encoders have finished and no shard holds yet. Number of objects,
 speed and time left follow the larger of the two; bytes out and the ratio count written shards only.
@@ -28,6 +31,10 @@ LINE_SECONDS = 10.0
 """Seconds between two lines in a log."""
 ESTIMATE_SECONDS, ESTIMATE_SHARE = 5.0, 0.01
 """Seconds of work and share of the bytes after which the time left is shown."""
+
+_BAR_WIDTH = 12
+_BAR_CELLS = len("100%") + _BAR_WIDTH + 3
+"""Cells of a terminal's line that percentage and bar take, with the spaces between them."""
 
 
 class Progress:
@@ -63,12 +70,12 @@ class Progress:
         if not quiet and self._stream.isatty():
             self._bar = Bar(
                 TextColumn("{task.percentage:>3.0f}%", table_column=Column(min_width=4, no_wrap=True)),
-                BarColumn(bar_width=12),
+                BarColumn(bar_width=_BAR_WIDTH),
                 TextColumn("{task.description}"),
                 console=Console(file=self._stream),
                 transient=True,
             )
-            self._task = self._bar.add_task(self.line(), total=max(1, total_bytes))
+            self._task = self._bar.add_task(self._fitting(), total=max(1, total_objects))
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -112,19 +119,33 @@ class Progress:
 
     def line(self) -> str:
         """The state in one line: objects, speed, bytes in and out, ratio, rejections, time left."""
+        return ", ".join(self._parts().values())
+
+    def _fitting(self) -> str:
+        """The line, shortened to what fits beside the bar."""
+        parts = self._parts()
+        room = self._bar.console.width - _BAR_CELLS if self._bar else 0
+        if "bytes" in parts and len(", ".join(parts.values())) > room:
+            parts["bytes"] = f"{self._bytes_in / self._bytes_out:.1f}x"
+        for name in ("speed", "rejected", "bytes"):
+            if len(", ".join(parts.values())) > room:
+                parts.pop(name, None)
+        return ", ".join(parts.values())
+
+    def _parts(self) -> dict[str, str]:
         done = self._done()
         seconds = self._seconds()
-        parts = [f"{done.objects:,}/{self._total_objects:,} objects"]
+        parts = {"objects": f"{done.objects:,}/{self._total_objects:,} objects"}
         if seconds > 0 and done.pixels:
-            parts.append(f"{done.pixels / 1e6 / seconds:.1f} MP/s")
+            parts["speed"] = f"{done.pixels / 1e6 / seconds:.1f} MP/s"
         if self._bytes_out:
             ratio = self._bytes_in / self._bytes_out
-            parts.append(f"{size(self._bytes_in)} -> {size(self._bytes_out)} ({ratio:.1f}x)")
+            parts["bytes"] = f"{size(self._bytes_in)} -> {size(self._bytes_out)} ({ratio:.1f}x)"
         if self._rejected:
-            parts.append(f"{self._rejected:,} rejected")
+            parts["rejected"] = f"{self._rejected:,} rejected"
         if done.objects < self._total_objects and (left := self._seconds_left(done.source_bytes)) is not None:
-            parts.append(f"{duration(left)} left")
-        return ", ".join(parts)
+            parts["left"] = f"{duration(left)} left"
+        return parts
 
     def _seconds(self) -> float:
         return self._clock() - self._started
@@ -155,7 +176,7 @@ class Progress:
         if self._first is None and bytes_done:
             self._first = (self._seconds(), bytes_done)
         if self._bar:
-            self._bar.update(self._task, completed=bytes_done, description=self.line())
+            self._bar.update(self._task, completed=self._done().objects, description=self._fitting())
         elif not self._quiet and self._updated - self._printed >= LINE_SECONDS:
             self._print()
 

@@ -43,6 +43,21 @@ def test_a_jobs_help_shows_its_usage_and_an_example(name: str, capsys: pytest.Ca
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 300])
+def test_every_help_fits_the_terminal(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    widest = []
+    for name in NAMES:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        widest.append(max(map(len, capsys.readouterr().out.splitlines())))
+    assert main(["--help"]) == 0
+    assert max(*widest, *map(len, capsys.readouterr().out.splitlines())) <= max(columns, 72)
+    assert max(widest) > min(columns, 110) - 12, "it uses the width that there is"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_jobs_example_parses(name: str) -> None:
     job = load(name)

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from jobs.framework.job import GAVE_WAY, MISTAKE
 from pipeline.archive.archive import Archive
 from pipeline.runs.alone import source_name
 from pipeline.runs.heartbeat import Heartbeat
+from pipeline.runs.lease import Lease
 from pipeline.storage.open import open_store
 from tests.conftest import photo_like
 from tests.pipeline.making import add, original
@@ -42,10 +44,22 @@ def test_a_job_gives_way_to_another_one_before_ray_starts(
     (tmp_path / "nightly.yaml").write_text(json.dumps({"source": f"file://{photos}/", "archive": root.url}))
     words = [str(tmp_path / "nightly.yaml")] if job == "sync" else [str(photos), root.url]
     with Heartbeat(root, "the-first", "encode", source_name(open_store(str(photos)))):
-        assert main([job, *words]) == 2
+        assert main([job, *words]) == {"encode": MISTAKE, "sync": GAVE_WAY}[job]
     captured = capfd.readouterr()
     assert captured.out == "" and captured.err.startswith("maepress: encode the-first on ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("job", ["compact", "restore"])
+def test_a_job_that_waits_for_no_lease_is_no_mistake_of_its_settings(
+    job: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive.create(str(tmp_path))
+    add(archive, [original("a")])
+    words = ["1"] if job == "restore" else []
+    with Lease(archive.root, "night", "sync"):
+        assert main([job, archive.url, *words]) == GAVE_WAY
+    assert capfd.readouterr().err.startswith("maepress: sync night on ")
 
 
 @pytest.mark.timeout(600)
@@ -73,6 +87,7 @@ def test_an_encode_whose_keys_another_job_added_ends_within_seconds(
     said = [error for error in errors if error.startswith("maepress: ")]
     assert len(said) == 1 and "another job added '1.png'" in said[0]
     assert not any("worker.py" in error for error in errors), errors
+    assert errors[0] == "starting Ray ...\n"
     assert Archive.open(str(archive)).row("1.png") is not None
 
 

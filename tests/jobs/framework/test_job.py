@@ -11,9 +11,10 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 import maepress
-from jobs.framework.job import DONE, FAILED, INTERRUPTED, MISTAKE, Job, guard, users_mistake
+from jobs.framework.job import DONE, FAILED, GAVE_WAY, INTERRUPTED, MISTAKE, Job, guard, users_mistake
 from jobs.framework.output import Output
 from jobs.framework.ray_session import ray_session
+from maepress import CommitConflict, LeaseHeld
 from model.core.errors import DamagedPayload, MaepressError, WrongModel
 from pipeline.execution.actor_errors import raise_in_first_call
 
@@ -61,6 +62,13 @@ def test_a_mistake_found_later_is_one_line_without_credentials(capsys: pytest.Ca
     error = MaepressError("s3://key:secret@bucket\nis not there")
     assert guard(lambda: fail(error)) == MISTAKE
     assert capsys.readouterr().err == "maepress: s3://***@bucket is not there\n"
+
+
+def test_giving_way_is_a_mistake_of_the_settings_only_where_a_person_starts_the_job() -> None:
+    for error in (LeaseHeld("sync x is at work"), CommitConflict("another job added 'a'")):
+        assert guard(lambda error=error: fail(error)) == MISTAKE  # type: ignore[misc]  # a default binds it now
+        assert guard(lambda error=error: fail(error), scheduled=True) == GAVE_WAY == 75  # type: ignore[misc]
+    assert guard(lambda: fail(MaepressError("x")), scheduled=True) == MISTAKE
 
 
 def test_an_interruption_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 import io
 import re
 
+import pytest
+
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.progress import Progress
 
@@ -82,10 +84,25 @@ def test_quiet_shows_nothing_anywhere() -> None:
         assert stream.getvalue() == ""
 
 
-def test_a_terminal_gets_a_bar_with_the_same_line() -> None:
+def test_a_terminal_gets_a_bar_whose_percentage_is_that_of_the_count_beside_it() -> None:
     stream = Terminal()
     with Progress(400, 100_000_000, stream=stream) as progress:
-        progress.advance(**SHARD)
+        progress.advance(**SHARD)  # half of the bytes, a quarter of the objects
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "100/400 objects" in plain
-    assert "50%" in plain
+    assert "25%" in plain and "50%" not in plain
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_bar_fits_the_terminal_and_keeps_count_and_time_left(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    clock, stream = Clock(), Terminal()
+    with Progress(40_000, 200_000_000_000, stream=stream, clock=clock) as progress:
+        for second in (100.0, 5000.0):
+            clock.now = second
+            progress.advance(objects=9_999, bytes_in=50_000_000_000, bytes_out=5_000_000_000, pixels=10**9, rejected=12)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+    last = [line.rstrip() for line in lines if "19,998/40,000 objects" in line][-1]
+    assert len(last) <= columns and last.endswith("2 h 43 min left")
+    assert ("100.0 GB -> 10.0 GB (10.0x)" in last) == (columns == 200)
+    assert ("10.0x" in last) == (columns > 60)
