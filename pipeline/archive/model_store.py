@@ -33,16 +33,25 @@ def local_model(url: str) -> Path:
 
         return BASE
     store = open_store(url)
-    missing = f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)"
     local = store.local_path()
     if local is not None:
         if not store.exists(CONFIG):
-            raise StorageError(missing)
+            raise StorageError(_missing(url))
         return local
     folder = Path(tempfile.mkdtemp(prefix="maepress-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _download(store, folder, missing)
+    _download(store, folder, _missing(url))
     return folder
+
+
+def require_model(url: str) -> None:
+    """Check that there is a model at a URL, as `local_model` names it; nothing is fetched or loaded.
+
+    Raises:
+        StorageError: when there is none.
+    """
+    if url != "base" and not open_store(url).exists(CONFIG):
+        raise StorageError(_missing(url))
 
 
 def publish_model(folder: str | Path, store: Store) -> None:
@@ -73,6 +82,10 @@ def cached_model(store: Store, fingerprint: str) -> Path:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def _missing(url: str) -> str:
+    return f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)"
 
 
 def cache_folder() -> Path:

@@ -38,7 +38,7 @@ from pipeline.archive.shard_reader import rows_of, scan_shard
 from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
-from pipeline.decode.video_muxing import OCCUPIED, write_videos
+from pipeline.decode.video_muxing import OCCUPIED, require_frames, write_videos
 from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -73,19 +73,22 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
         quiet: show no progress.
 
     Raises:
-        MaepressError: in one line, when there is no archive, no key matches, or the destination
-            cannot be written, is not apart from the archive, lies in its source, or is seen to hold
-            other files under the archive's keys.
+        MaepressError: in one line, when there is no archive, no key matches, no frame of a video
+            matches and `format` is "mp4", or the destination cannot be written, is not apart from
+            the archive, lies in its source, or is seen to hold other files under the archive's
+            keys.
     """
     started = time.monotonic()
     archive = checked_archive(settings)
     selection = select(archive, settings.keys, (*SUFFIXES.values(), _MAE))
     if not selection.shards:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
-    dest = open_target(settings.dest)
     totals = Totals()
     if settings.format == "mp4":
         video.require_library()
+        require_frames(archive, selection, settings.keys)
+    dest = open_target(settings.dest)
+    if settings.format == "mp4":
         for written in write_videos(archive, selection, dest, settings.keys, overwrite=settings.overwrite):
             totals.add_video(written)
         return totals.result(time.monotonic() - started)
@@ -108,11 +111,12 @@ def checked_archive(settings: DecodeSettings) -> Archive:
 
     Raises:
         MaepressError: when there is no archive, or the destination is not apart from it or from its
-            source.
+            source, or cannot be written.
     """
     require_destination_apart(settings.dest, settings.archive)
-    archive = Archive.open(settings.archive)
-    require_outside_sources(archive, open_store(settings.dest))
+    archive, dest = Archive.open(settings.archive), open_store(settings.dest)
+    require_outside_sources(archive, dest)
+    dest.check_target()
     return archive
 
 

@@ -4,6 +4,7 @@ Works in this process, one video after the other: frames follow each other, and 
 all cores.
 """
 
+import fnmatch
 import io
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from PIL import Image
 from model.core.boundary import reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection
@@ -41,6 +43,23 @@ class VideoResult:
     pixels: int = 0
     bytes_written: int = 0
     reason: str = ""
+
+
+def require_frames(archive: Archive, selection: Selection, keys: str) -> None:
+    """Check that at least one selected key is a frame of a video; reads keys only.
+
+    Raises:
+        StorageError: when none is, and all shards can be read.
+    """
+    unreadable: set[str] = set()
+    for (key,), _ in merged(archive.images, selection.shards, ("key",), unreadable=unreadable):
+        if isinstance(key, str) and fnmatch.fnmatchcase(key, keys) and video.parse_key(key):
+            return
+    if not unreadable:
+        raise StorageError(
+            f"no key in {archive.url} that matches {keys!r} is a frame of a video: --format mp4 joins what "
+            "`maepress encode 'VIDEOS#frames=30' ARCHIVE` took from videos"
+        )
 
 
 def write_videos(

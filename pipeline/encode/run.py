@@ -15,7 +15,7 @@ from model.codec import Codec
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
-from pipeline.archive.model_store import local_model
+from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt
 from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.result import EncodeResult, Totals
@@ -141,12 +141,16 @@ def checked_source(settings: EncodeSettings) -> Store:
     """The source, if this run may begin: takes seconds, and needs neither Ray nor the model.
 
     Raises:
-        MaepressError: when source and archive are not apart, the source is missing or empty, or
-            another run encodes it into the archive already.
+        MaepressError: when source and archive are not apart, the source is missing or empty,
+            another run encodes it into the archive already, there is no such model, or the archive
+            cannot be written.
     """
     require_source_apart(settings.source, settings.archive)
     source = open_source(settings.source)
-    require_alone(open_store(settings.archive), source)
+    root = open_store(settings.archive)
+    require_alone(root, source)
+    require_model(settings.model)
+    root.check_target()
     return source
 
 
@@ -154,7 +158,7 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
     """The planner's options of a run with the model `fingerprint`."""
     return PlanOptions(
         settings.shard_mib << 20,
-        Staleness(fingerprint, settings.target().described() if settings.repress else None),
+        Staleness(fingerprint, settings.target().described(), settings.repress),
         settings.retry_rejected,
         options.stale_objects,
         options.retire_share,

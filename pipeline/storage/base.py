@@ -227,6 +227,14 @@ class Store(ABC):
             StorageError: when the root cannot be written.
         """
 
+    def check_target(self) -> None:
+        """Check early, before long work, that the root can be written; no folder is created.
+
+        Raises:
+            StorageError: when it cannot, such as a folder whose place a file has.
+        """
+        self.check_writable()
+
     def child(self, name: str) -> "Store":
         """The store of a sub-folder."""
         return type(self)(f"{self.url}/{name}")

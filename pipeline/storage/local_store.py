@@ -164,6 +164,15 @@ class LocalStore(Store):
         except OSError as e:
             raise StorageError(f"{self.url} cannot be written: {e.strerror}") from None
 
+    def check_target(self) -> None:
+        """See Store: looks at the folder, or at the nearest one above it that exists."""
+        at = Path(os.path.abspath(self.root))
+        there = next(path for path in (at, *at.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise StorageError(f"{self.url} cannot be written: {there} is a file, not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise StorageError(f"{self.url} cannot be written: {there} may not be written by this user")
+
     def _folder(self, prefix: str) -> Iterable[Page]:
         files: list[Entry] = []
         folders: list[str] = []

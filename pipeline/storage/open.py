@@ -42,7 +42,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     Nothing is contacted yet.
 
     Raises:
-        StorageError: for an unknown scheme or a URL without a bucket.
+        StorageError: for an unknown scheme, a web address or a URL without a bucket.
     """
     text = os.fspath(url)
     if "://" not in text:
@@ -53,6 +53,10 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if "@" in parts.netloc or re.search(r":(?!\d*$)", parts.netloc):
         raise StorageError(
             f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
+        )
+    if parts.scheme in ("http", "https"):
+        raise StorageError(
+            f"{text}: maepress reads folders and buckets, not web pages: download the files, or use s3:// or gs://"
         )
     rest = text.split("://", 1)[1]  # urlsplit has the scheme in lower case
     if parts.scheme == "file":

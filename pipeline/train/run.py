@@ -19,7 +19,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from model import checkpoint
 from model.core.errors import MaepressError
-from pipeline.archive.model_store import FILES, local_model
+from pipeline.archive.model_store import FILES, require_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.execution.ray_init import require_ray
@@ -36,6 +36,8 @@ __all__ = ["TrainResult", "TrainSettings", "train"]
 logger = logging.getLogger(__name__)
 RUN = "run"
 OUTPUTS = Outputs("train", (*FILES, HISTORY), (RUN, LOGS), typical=(HISTORY, b'{"step": '))
+NO_FOLDER = ("base", "scratch", "random")
+"""Values of `init` that name no model folder."""
 MS_SSIM_SIDE = 192
 """Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""
 
@@ -61,19 +63,6 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     Raises:
         MaepressError: for contradictory settings, without usable images, or when training fails for good.
     """
-    if settings.min_scale > settings.max_scale:
-        raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
-    if settings.batch % settings.workers:
-        fits = max(1, settings.batch // settings.workers) * settings.workers
-        raise MaepressError(
-            f"--batch {settings.batch} cannot be split evenly over {settings.workers} workers: give --batch {fits}"
-        )
-    if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
-        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
-    if settings.width and settings.init not in ("scratch", "random"):
-        raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
-    if settings.init not in ("base", "scratch", "random"):
-        local_model(settings.init)  # so that a wrong name fails here, not in every worker
     out = checked_output(settings)
     train_keys, held_out = split(image_keys(settings), settings.validation_share)
     open_target(settings.out)
@@ -86,7 +75,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     trainer = TorchTrainer(
         work,
         train_loop_config={
-            "settings": _for_workers(settings).model_dump(),
+            "settings": for_workers(settings).model_dump(),
             "train": train_keys,
             "held_out": held_out,
             "board": board,
@@ -117,21 +106,40 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
 
 
 def checked_output(settings: TrainSettings) -> Store:
-    """The store of the model, if a training may write there: takes seconds, and needs no Ray.
+    """The store of the model, if a training may begin: takes seconds, and needs no Ray.
 
     Raises:
-        MaepressError: when it lies in the images, or holds something else than an earlier training.
+        MaepressError: for contradictory settings, an `init` that is no model, and an `out` that lies
+            in the images, cannot be written, or holds something else than an earlier training.
     """
+    _require_sound(settings)
     out = open_store(settings.out)
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
+    out.check_target()
     return out
 
 
-def _for_workers(settings: TrainSettings) -> TrainSettings:
-    """The settings with absolute local paths: Ray Train's workers have a working directory of their own."""
+def _require_sound(settings: TrainSettings) -> None:
+    if settings.min_scale > settings.max_scale:
+        raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
+    if settings.batch % settings.workers:
+        fits = max(1, settings.batch // settings.workers) * settings.workers
+        raise MaepressError(
+            f"--batch {settings.batch} cannot be split evenly over {settings.workers} workers: give --batch {fits}"
+        )
+    if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
+        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
+    if settings.width and settings.init not in ("scratch", "random"):
+        raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
+    if settings.init not in NO_FOLDER:
+        require_model(settings.init)
+
+
+def for_workers(settings: TrainSettings) -> TrainSettings:
+    """The settings with absolute local paths: Ray's workers may have a working directory of their own."""
 
     def absolute(url: str) -> str:
-        return url if "://" in url or url in ("base", "scratch", "random") else os.path.abspath(os.path.expanduser(url))
+        return url if "://" in url or url in NO_FOLDER else os.path.abspath(os.path.expanduser(url))
 
     names = ("images", "out", "init")
     return settings.model_copy(update={name: absolute(getattr(settings, name)) for name in names})

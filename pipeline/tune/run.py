@@ -18,10 +18,13 @@ from typing import Any
 import torch
 import yaml
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from model.core.boundary import reason_of
 from model.core.errors import MaepressError
+from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
 from pipeline.execution.ray_init import require_ray
@@ -30,7 +33,7 @@ from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
-from pipeline.train.run import TrainSettings, image_keys
+from pipeline.train.run import NO_FOLDER, TrainSettings, for_workers, image_keys
 from pipeline.train.validation import Validation
 from pipeline.train.worker import start_network
 from pipeline.tune.settings import TuneSettings, bounds, choices
@@ -95,9 +98,11 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
     start_network(base)  # so that a wrong `init` fails here, not in every trial
     OUTPUTS.mark(out)
     require_ray()
-    trials = sorted(_run(settings, base, keys, notify), key=lambda trial: (trial.ended_early, trial.loss))
+    found, error = _run(settings, base, keys, notify)
+    trials = sorted(found, key=lambda trial: (trial.ended_early, trial.loss))
     if not trials or trials[0].ended_early:
-        raise MaepressError(f"no trial completed: see {settings.out}/{LOGS} for the errors")
+        why = f" ({_cause(error)})" if error is not None else ""
+        raise MaepressError(f"no trial completed{why}: see {settings.out}/{LOGS} for the errors")
     best = {name: int(v) if float(v).is_integer() else v for name, v in trials[0].drawn.items()}
     chosen = base.model_dump(include={"images", "init", "min_scale", "max_scale"}) | best
     head = f"# Best of {len(trials)} trials of {settings.minutes:g} minutes: validation loss {trials[0].loss:.4f}.\n"
@@ -107,13 +112,17 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
 
 
 def checked_output(settings: TuneSettings) -> Store:
-    """The store of the results, if a tuning may write there: takes seconds, and needs no Ray.
+    """The store of the results, if a tuning may begin: takes seconds, and needs no Ray.
 
     Raises:
-        MaepressError: when it lies in the images, or holds something else than an earlier tuning.
+        MaepressError: for an `init` that is no model, and an `out` that lies in the images, cannot be
+            written, or holds something else than an earlier tuning.
     """
+    if settings.init not in NO_FOLDER:
+        require_model(settings.init)
     out = open_store(settings.out)
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
+    out.check_target()
     return out
 
 
@@ -131,11 +140,13 @@ def _space(settings: TuneSettings) -> dict[str, Any]:
 
 def _run(
     settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], notify: Callable[[str], None]
-) -> list[TuningTrial]:
+) -> tuple[list[TuningTrial], BaseException | None]:
+    """The trials that reported something, and an error of one that failed."""
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
     results = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(_trial, base=base.model_dump(), keys=keys, minutes=settings.minutes), resources
+            tune.with_parameters(_trial, base=for_workers(base).model_dump(), keys=keys, minutes=settings.minutes),
+            resources,
         ),
         param_space=_space(settings),
         tune_config=tune.TuneConfig(
@@ -152,7 +163,7 @@ def _run(
             verbose=0,
         ),
     ).fit()
-    return [
+    trials = [
         TuningTrial(
             dict(result.config),
             result.metrics["loss"],
@@ -163,6 +174,13 @@ def _run(
         for result in (results[i] for i in range(len(results)))
         if result.metrics and "loss" in result.metrics and result.config
     ]
+    return trials, next(iter(results.errors), None)
+
+
+def _cause(error: BaseException) -> str:
+    """The reason of an error that Ray may have wrapped, in one line."""
+    inner = error.cause if isinstance(error, RayTaskError) else error
+    return reason_of(inner) if isinstance(inner, Exception) else type(inner).__name__
 
 
 class _Notifier(tune.Callback):

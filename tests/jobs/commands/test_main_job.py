@@ -12,6 +12,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.archive.archive import Archive
 from tests.conftest import photo_like
+from tests.pipeline.making import add, original
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 KEYS = [f"{year}/{n}.png" for year in (2023, 2024) for n in range(4)]
@@ -52,6 +53,32 @@ def test_encoding_again_finds_nothing_to_do(
     assert (again["latents"], again["unchanged"], again["rejected_before"]) == (0, len(KEYS), 1)
 
 
+def test_another_quality_or_model_hints_at_repress_and_the_same_ones_do_not(
+    photos: Path,
+    archive: Path,
+    tiny_model_folder: Path,
+    other_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nightly = tmp_path / "nightly.yaml"
+    nightly.write_text(f"source: {photos}\narchive: {archive}\nmodel: {other_model_folder}\n")
+    words = ["encode", str(photos), str(archive), "--model", str(tiny_model_folder)]
+    for command, hinted in (
+        ([*words, "--quality", "20"], True),
+        (["encode", str(photos), str(archive), "--model", str(other_model_folder)], True),
+        (["sync", str(nightly)], True),
+        (words, False),
+    ):
+        capsys.readouterr()
+        assert main([*command, "--quiet"]) == 0
+        said = capsys.readouterr().out
+        assert ("8 of the unchanged images were compressed by another model or to another" in said) == hinted
+        assert ("--repress" in said) == hinted
+    assert main(["sync", str(nightly), "--dry-run"]) == 0
+    assert "of these by another model or target" in capsys.readouterr().out
+
+
 def test_status_counts_the_archive(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = result(capsys, "status", archive)
     assert status["rows"] == len(KEYS)
@@ -59,6 +86,26 @@ def test_status_counts_the_archive(archive: Path, capsys: pytest.CaptureFixture[
     assert main(["status", str(archive)]) == 0
     text = capsys.readouterr().out
     assert "rejected" in text
+    assert "runs" not in text
+
+
+def test_status_says_that_no_run_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = Archive.create(str(tmp_path))
+    add(archive, [original("a")])
+    assert main(["status", archive.url, "--runs"]) == 0
+    assert "runs: none is recorded" in capsys.readouterr().out
+
+
+def test_status_shows_many_qualities_as_their_range_and_median(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive.create(str(tmp_path))
+    shares = [10 + n / 4 for n in range(85)] + [12.25] * 90
+    add(archive, [original(f"{n:03}") | {"quality": quality} for n, quality in enumerate(shares)])
+    assert main(["status", archive.url]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "qualities" in line)
+    assert line.split(maxsplit=1)[1].strip() == "10 to 31, median 12.25"
+    assert sorted(shares)[len(shares) // 2] == 12.25
 
 
 def test_verify_passes_an_intact_archive(archive: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from jobs.cli import main
 from jobs.demo.s3_server import S3Server
 from pipeline.archive.archive import Archive
 from tests.conftest import photo_like
+from tests.pipeline.making import add, original
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -166,6 +167,68 @@ def test_an_output_folder_that_holds_something_else_is_named_and_nothing_there_c
     for job in ("train", "tune", "evaluate"):
         assert "lies inside the images" in say(job, photos, "--out", f"{photos}/./report")
     assert not (photos / "report").exists()
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start of a Ray session fails, and Ray itself is not connected to by a job."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("Ray was started")
+
+    for job in ("encode", "sync", "decode", "verify", "train", "tune"):
+        monkeypatch.setattr(f"jobs.commands.{job}.ray_session", refuse)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_what_can_be_checked_before_ray_starts_is(
+    say: Say, photos: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    model = ["--model", tiny_model_folder]
+    (tmp_path / "file").write_text("in the way")
+    archive = tmp_path / "archive"
+    add(Archive.create(str(archive)), [original("a.png")])
+    nightly = tmp_path / "nightly.yaml"
+    nightly.write_text(f"source: {photos}\narchive: {tmp_path / 'new'}\nmodel: nosuch\n")
+    for words in (
+        ["encode", photos, tmp_path / "new", "--model", "nosuch"],
+        ["sync", nightly],
+        ["train", photos, "--out", tmp_path / "new", "--init", "nosuch"],
+        ["tune", photos, "--out", tmp_path / "new", "--init", "nosuch"],
+    ):
+        assert "nosuch is no model" in say(*words)
+    for target in (tmp_path / "file", tmp_path / "file" / "inside"):
+        for words in (
+            ["encode", photos, target, *model],
+            ["decode", archive, target],
+            ["train", photos, "--out", target, "--max-steps", 1],
+            ["tune", photos, "--out", target],
+        ):
+            assert f"{target} cannot be written: {tmp_path / 'file'} is a file" in say(*words)
+    assert "--batch 2 cannot be split" in say("train", photos, "--out", tmp_path / "new", "--batch", 2, "--workers", 4)
+    assert not (tmp_path / "new").exists(), "a refused job leaves nothing behind"
+
+
+@pytest.mark.parametrize("url", ["http://example.org/photos", "https://example.org/photos/", "HTTP://example.org"])
+def test_a_web_address_is_refused_in_one_line(url: str, say: Say, photos: Path, tmp_path: Path) -> None:
+    for words in (
+        ["encode", url, tmp_path / "archive"],
+        ["encode", photos, url],
+        ["train", url, "--out", tmp_path / "model"],
+        ["status", url],
+        ["compress", url, tmp_path / "out.mae"],
+        ["estimate", url],
+    ):
+        assert "not web pages" in say(*words)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_joining_videos_of_an_archive_without_any_is_refused_and_nothing_is_made(say: Say, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    add(Archive.create(str(archive)), [original("a.png"), original("clip.mp4")])
+    said = say("decode", archive, tmp_path / "back", "--format", "mp4")
+    assert "is a frame of a video" in said and "#frames=30" in said
+    assert not (tmp_path / "back").exists()
 
 
 def test_places_that_are_not_apart_are_named(say: Say, photos: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tuning: trials have the requested settings, the worse ones end early, and train accepts the best settings."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,31 @@ def test_the_best_of_some_trials_is_found_and_trains(
     assert best["learning_rate"] == result.trials[0].drawn["learning_rate"]
     trained = train(TrainSettings(**best, out=str(tmp_path / "model"), workers=1, max_steps=2))
     assert trained.steps == 2
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("local_ray")
+def test_places_may_be_relative_and_what_fails_each_trial_is_said_in_one_line(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model_folder, tmp_path / "start")
+    put_all("images", {f"{i}.png": encoded(photo(i, 96, 100), "PNG") for i in range(6)})
+    settings = TuneSettings(
+        images="images", out="tuned", init="start", trials=1, minutes=0.02, batch="2", crop="64",
+        learning_rate="0.0001:0.0002",
+    )  # fmt: skip
+    result = tune_training(settings, lambda line: None)
+    assert len(result.trials) == 1 and (tmp_path / "tuned" / TABLE).is_file()
+    assert yaml.safe_load((tmp_path / "tuned" / BEST).read_text())["images"] == "images"
+
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"no image")
+    capfd.readouterr()
+    with pytest.raises(MaepressError, match=r"no trial completed \(.*\): see tuned/trials") as failed:
+        tune_training(settings, lambda line: None)
+    assert "\n" not in str(failed.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_widths_of_a_trained_model_are_its_own() -> None:
