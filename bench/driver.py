@@ -57,7 +57,7 @@ def make(folder: Path, count: int) -> None:
 def encoded(count: int, folder: str, model: str) -> str:
     """Encode them in this process and print a line."""
     start_ray(address="local", include_dashboard=False, log_to_driver=False)
-    settings = EncodeSettings(source=f"{folder}/source", archive=f"{folder}/archive", model=model)
+    settings = EncodeSettings(source=f"{folder}/source", archive=f"{folder}/archive", model=model, executor="ray")
     result = encode(settings, quiet=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     done = result.latents + result.originals + result.transcoded

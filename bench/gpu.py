@@ -108,7 +108,9 @@ def _pipeline(files: Sequence[Path], count: int, model: str) -> Row:
         source.mkdir()
         for number, file in enumerate(itertools.islice(itertools.cycle(files), count)):
             (source / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
-        settings = EncodeSettings(source=str(source), archive=f"{folder}/archive", model=model, quality=QUALITY)
+        settings = EncodeSettings(
+            source=str(source), archive=f"{folder}/archive", model=model, quality=QUALITY, executor="ray"
+        )
         with ray_session():
             done = []
             _, busy = _watched(lambda: done.append(encode(settings, quiet=True)))

@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             model=options.model,
             quality=options.quality,
             shard_mib=options.shard_mib,
+            executor="ray",
         )
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
         an_image = size.megapixels / size.images

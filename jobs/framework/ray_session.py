@@ -13,6 +13,8 @@ from types import FrameType
 
 from jobs.framework.stderr_filter import without_unwanted_lines
 from model.core.errors import MaepressError
+from pipeline.execution.executors import ray_is_connected
+from pipeline.execution.ray_init import started_by
 
 # Ray's functions start Ray, or join any cluster that they find on this machine, where it is not connected; so did Ray
 # Data's threads after the end of a session. Ray reads this when it is imported.
@@ -24,7 +26,9 @@ _REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 
 @contextmanager
 def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Connect to Ray for a `with` block; an existing connection is used and stays open.
+    """Within a `with` block, connect to Ray when the job first needs it; disconnect at the end.
+
+    An existing connection is used and stays open. A job that runs in this process needs no Ray.
 
     Args:
         notify: called with a line of text before Ray starts, which takes seconds.
@@ -32,21 +36,28 @@ def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
     Raises:
         MaepressError: when RAY_ADDRESS names a cluster that does not answer.
     """
-    if notify is not None and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
-        notify("starting Ray ...")  # before the import, which takes seconds, too
-    import ray
-
-    if ray.is_initialized():
+    if ray_is_connected():
         yield
         return
-    with without_unwanted_lines():
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        require_answer(address, f"no Ray cluster at RAY_ADDRESS={address}", _REMEDY)
+
+    def start() -> None:
+        if notify is not None:
+            notify("starting Ray ...")
+        with _interrupts_wait():
+            _connect(address)
+        quiet_data()
+
+    with without_unwanted_lines(), started_by(start):
         try:
-            with _interrupts_wait():
-                _connect(os.environ.get("RAY_ADDRESS") or None)
-            quiet_data()
             yield
         finally:
-            ray.shutdown()
+            if ray_is_connected():
+                import ray
+
+                ray.shutdown()
 
 
 @contextmanager
@@ -82,7 +93,6 @@ def _connect(address: str | None) -> None:
         if address is None:
             _start_here()
             return
-        require_answer(address, f"no Ray cluster at RAY_ADDRESS={address}", _REMEDY)
         try:
             start_ray(address=address, logging_level=logging.ERROR)
         except ConnectionError as e:

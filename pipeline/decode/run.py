@@ -16,6 +16,7 @@ An image that fails is listed with its reason, and the others are written. A fil
 already and differs is such a failure: it is replaced only if the settings say so.
 """
 
+import functools
 import hashlib
 import time
 from collections.abc import Generator, Iterator
@@ -25,7 +26,6 @@ from typing import cast
 
 import pyarrow as pa
 import torch
-from ray.data import DataContext
 
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.picture import Picture
@@ -39,12 +39,11 @@ from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import OCCUPIED, require_frames, write_videos
-from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import item_rows
-from pipeline.execution.setting_types import parse_range
+from pipeline.execution.shard_flow import run_shards
+from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.images import video
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
 from pipeline.images.limits import TRANSCODING
@@ -57,12 +56,15 @@ __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 _COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256")
 _MAE = ".mae"
 _WRITERS = 8
+SOURCE_PER_PAYLOAD = 3
+"""Bytes of source per byte of payload: how much work a decode is, only to choose where it runs."""
 
 
 def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
     """Write an archive's images to a folder or bucket.
 
-    Uses the Ray that is connected, or starts one.
+    A small job runs in this process (`pipeline.execution.executors`); others use the Ray that is
+    connected, or start one.
 
     Existing files that are equal stay, so that the same decode continues. Files that differ are
     never replaced, each is a failure, unless `settings.overwrite` is set. Each file appears whole.
@@ -123,15 +125,16 @@ def checked_archive(settings: DecodeSettings) -> Archive:
 def _outcomes(
     archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings
 ) -> Generator[Outcome, None, None]:
-    workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
-    cpus = workers.task_cpus
-    with DataContext.current(ray_flow.context()):
-        shards = ray_flow.from_shards([shard.path for shard in selection.shards])
-        rows = ray_flow.stage(shards, _read, archive, settings.keys, cpus=cpus)
-        decoder = (_Decoder, archive, settings.format, workers.threads)
-        pictures = ray_flow.actor_stage(rows, *decoder, workers=workers, rows=selection.objects)
-        outcomes = ray_flow.stage(pictures, _write, dest, settings, selection.taken, cpus=cpus)
-    yield from ray_flow.items(outcomes)
+    work = ShardWork(
+        functools.partial(_read, archive=archive, keys=settings.keys),
+        _Decoder,
+        (archive, settings.format),
+        functools.partial(_write, dest=dest, settings=settings, taken=selection.taken),
+        selection.objects,
+        SOURCE_PER_PAYLOAD * selection.payload_bytes,
+    )
+    paths = [shard.path for shard in selection.shards]
+    return run_shards(paths, work, settings.executor, settings.actors, settings.gpus_per_actor)
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:

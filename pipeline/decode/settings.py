@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 
 
@@ -21,6 +22,7 @@ class DecodeSettings(BaseModel):
         "frames, and nothing else",
     )
     overwrite: bool = Field(False, description="replace files in DEST that differ; without it they stay and are listed")
+    executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"

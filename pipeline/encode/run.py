@@ -7,9 +7,10 @@ commits its receipt, so after any crash the same command continues from the last
 """
 
 import time
-from collections.abc import Generator, Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
+from typing import Protocol
 
 from model.codec import Codec
 from pipeline.archive.apart import require_source_apart
@@ -17,15 +18,17 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
 from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt
-from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.result import EncodeResult, Totals
 from pipeline.encode.settings import EncodeSettings
+from pipeline.execution.executors import ray_is_connected, runs_here
+from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.log import RunLog
 from pipeline.monitoring.metrics import RunMetrics
 from pipeline.monitoring.progress import Progress
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
+from pipeline.planning.units import Piece
 from pipeline.runs.alone import require_alone, source_name
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
@@ -45,7 +48,8 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     An image is compressed once. It is compressed again only when its source's etag changed, or when
     `repress` is set and its row was made by another model or to another target. `model` may differ
     from the model of existing rows: every row names its model, and the archive holds all of them.
-    Uses the Ray that is connected, or starts one.
+    A small job runs in this process (`pipeline.execution.executors`); others use the Ray that is
+    connected, or start one.
 
     Args:
         settings: source, archive, model, target and limits.
@@ -114,7 +118,7 @@ def run_encode(
             require_alone(archive.root, source, run)  # again: a run that began earlier may have been slower so far
             if plan.objects:
                 archive.put_model(codec.fingerprint, folder)
-            dataflow = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
+            dataflow = _dataflow(plan, source, archive, codec, run, settings)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
             stack.enter_context(dataflow.polling(progress.encoded))
             deadline = started + 60 * options.stale_minutes if options.stale_minutes is not None else None
@@ -165,8 +169,37 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
     )
 
 
+class Dataflow(Protocol):
+    """The stages of an encode, configured for one run."""
+
+    def polling(self, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
+        """Within a `with` block, report counts of what is encoded to `show`."""
+
+    def run(self, pieces: Iterable[Piece]) -> Generator[Receipt, None, None]:
+        """Run all stages on whole units, and yield their receipts in order."""
+
+
+def _dataflow(
+    plan: EncodePlan, source: Store, archive: Archive, codec: Codec, run: str, settings: EncodeSettings
+) -> Dataflow:
+    """The stages in this process or on Ray."""
+    if runs_here(
+        settings.executor,
+        objects=plan.objects,
+        source_bytes=plan.source_bytes,
+        actors=settings.actors,
+        gpus=settings.gpus_per_actor,
+    ):
+        from pipeline.encode.local_dataflow import LocalDataflow
+
+        return LocalDataflow(source, archive, codec, run, settings)
+    from pipeline.encode.dataflow import EncodeDataflow  # imports Ray, which takes a second
+
+    return EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
+
+
 def _receipts(
-    dataflow: EncodeDataflow, manifest: Manifest, plan: EncodePlan, deadline: float | None
+    dataflow: Dataflow, manifest: Manifest, plan: EncodePlan, deadline: float | None
 ) -> Generator[Receipt, None, None]:
     """Receipts of the required parts, then of the optional ones until the deadline."""
     for part in plan.required_parts:
@@ -185,16 +218,20 @@ class _Reports:
     """Reports a run's events to the metrics and to the log."""
 
     def __init__(self, run: str, plan: EncodePlan) -> None:
-        self._metrics, self._log = RunMetrics(), RunLog(run)
-        self._metrics.planned(plan.objects)
+        self._metrics = RunMetrics() if ray_is_connected() else None  # Ray exports them
+        self._log = RunLog(run)
+        if self._metrics:
+            self._metrics.planned(plan.objects)
         self._log.event("plan", objects=plan.objects, source_bytes=plan.source_bytes, shards=plan.units)
 
     def written(self, receipt: Receipt) -> None:
-        self._metrics.written(receipt)
+        if self._metrics:
+            self._metrics.written(receipt)
         self._log.rejections(receipt.rejections)
 
     def committed(self, batch: list[Receipt], seconds: float) -> None:
-        self._metrics.committed(len(batch), seconds)
+        if self._metrics:
+            self._metrics.committed(len(batch), seconds)
         rows = sum(receipt.rows for receipt in batch)
         self._log.event("commit", shards=len(batch), rows=rows, seconds=round(seconds, 2))
 

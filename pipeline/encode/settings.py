@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from pipeline.encode.target_settings import TargetSettings
+from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.limits import Limits
@@ -16,6 +17,7 @@ class EncodeSettings(TargetSettings):
     model: str = Field("base", description="base (the shipped model) or a model's folder")
     repress: bool = Field(False, description="also compress again what another model compressed, or to another target")
     retry_rejected: bool = Field(False, description="try again what was rejected before and has not changed since")
+    executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field(
         "", description="encoders at least and at most, as MIN:MAX; empty: one per GPU, or one per CPU core"
     )

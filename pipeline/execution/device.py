@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
-import ray
 import torch
 
 from model.core.errors import MaepressError
+from pipeline.execution.executors import ray_is_connected
 
 
 def own_device() -> str:
     """The calling actor's device: "cuda" if Ray gave it a GPU or a share of one, otherwise "cpu".
+
+    Without Ray it is "cuda" if torch can use a GPU.
 
     `torch.cuda.is_available()` is the wrong test. Ray 2.60 leaves every GPU of a machine visible to
     an actor without one (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is set), which would take memory
@@ -21,6 +23,10 @@ def own_device() -> str:
     Raises:
         MaepressError: when Ray gave the actor a GPU that torch cannot use.
     """
+    if not ray_is_connected():
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    import ray  # here, as it takes a second
+
     if not ray.get_gpu_ids():
         return "cpu"
     if not torch.cuda.is_available():

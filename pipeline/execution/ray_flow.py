@@ -1,8 +1,7 @@
-"""The data flow of decode, verify and the training data set: shards, Ray Data, results.
+"""Work on shards on Ray Data: of decode, verify and the training data set.
 
-Each row of a shard becomes
-one cell of its own, so Ray can split the output of a large shard into blocks and spread these over
-actors. The order does not matter, as every result carries its key.
+Each row of a shard becomes one cell of its own, so Ray can split the output of a large shard into
+blocks and spread these over actors.
 """
 
 from collections.abc import Generator, Sequence
@@ -13,9 +12,11 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from pipeline.execution.packing import pack, unpack
+from pipeline.execution.packing import unpack
 from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import WorkerResources, plan_resources
+from pipeline.execution.setting_types import parse_range
+from pipeline.execution.shard_work import ShardWork
 
 BLOCK_BYTES = 16 << 20
 """Output of a stage after which the next stage may begin with it."""
@@ -64,9 +65,16 @@ def _pool(workers: WorkerResources, rows: int) -> ActorPoolStrategy:
     return ActorPoolStrategy(min_size=workers.least, max_size=useful, initial_size=min(workers.start, useful))
 
 
-def from_shards(paths: Sequence[str]) -> Dataset:
-    """A dataset with one block per shard; its column `shard` holds the path."""
-    return ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])
+def run(paths: Sequence[str], work: ShardWork, actors: str, gpus_per_actor: float | None) -> Generator[Any, None, None]:
+    """Do the work on all shards, and yield the items; see `shard_flow.run_shards`."""
+    workers = worker_resources(parse_range(actors), gpus_per_actor)
+    with DataContext.current(context()):
+        shards = ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])  # one block each
+        rows = stage(shards, work.read, cpus=workers.task_cpus)
+        done = actor_stage(rows, work.worker, *work.arguments, workers.threads, workers=workers, rows=work.rows)
+        if work.finish is not None:
+            done = stage(done, work.finish, cpus=workers.task_cpus)
+    yield from items(done)
 
 
 def stage(dataset: Dataset, work: Any, *arguments: object, cpus: float) -> Dataset:
@@ -95,11 +103,6 @@ def actor_stage(dataset: Dataset, work: type, *arguments: object, workers: Worke
         num_cpus=workers.encoder_cpus,
         num_gpus=workers.gpus,
     )
-
-
-def item_rows(*items: object) -> pa.Table:
-    """Objects as the rows of a table with one column, `item`."""
-    return pa.table({"item": pa.array([pack(item) for item in items], pa.large_binary())})
 
 
 def items(dataset: Dataset) -> Generator[Any, None, None]:

@@ -2,12 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
-
-import ray
 
 import pipeline
 from model.core.errors import MaepressError
@@ -31,10 +30,31 @@ def start_ray(**options: Any) -> None:
     Args:
         options: arguments of `ray.init`.
     """
+    import ray  # here, as it takes a second: jobs that run in their own process do without
+
     os.environ.setdefault(SOFT_LIMIT, str(WORKERS_PER_CORE * (os.cpu_count() or 1)))
     if shadowing_module() is not None:
         options = options | {"runtime_env": {"worker_process_setup_hook": _own_packages_first(str(ROOT))}}
     ray.init(**options)
+
+
+def _start_by_default() -> None:
+    # Without an address Ray would join any cluster that runs on this machine, whoever started it.
+    start_ray(address=os.environ.get("RAY_ADDRESS") or "local")
+
+
+_starter: Callable[[], None] = _start_by_default
+
+
+@contextmanager
+def started_by(starter: Callable[[], None]) -> Iterator[None]:
+    """Within a `with` block, `require_ray` starts Ray by this function."""
+    global _starter
+    before, _starter = _starter, starter
+    try:
+        yield
+    finally:
+        _starter = before
 
 
 def require_ray() -> None:
@@ -44,9 +64,10 @@ def require_ray() -> None:
         MaepressError: when Ray was connected without `start_ray`, and its workers would import
             somebody else's `model` or `pipeline` in place of ours.
     """
+    import ray
+
     if not ray.is_initialized():
-        # Without an address Ray would join any cluster that runs on this machine, whoever started it.
-        start_ray(address=os.environ.get("RAY_ADDRESS") or "local")
+        _starter()
     elif not ray.get_runtime_context().runtime_env.get("worker_process_setup_hook"):
         module = shadowing_module()
         if module is not None:

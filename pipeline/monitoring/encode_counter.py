@@ -10,10 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-import ray
-
-from pipeline.execution.actor_polling import polling
-
 POLL_SECONDS = 1.0
 
 
@@ -43,9 +39,13 @@ def start_counter() -> Any:
 
     It ends when no handle is left.
     """
+    import ray
+
     return ray.remote(num_cpus=0, max_restarts=-1)(_Counter).remote()
 
 
 def polling_counter(counter: Any, show: Callable[[EncodeCounts], None]) -> AbstractContextManager[None]:
     """Within a `with` block, call `show` with the counter's value once per second, in a thread."""
+    from pipeline.execution.actor_polling import polling  # imports Ray
+
     return polling(counter.read, show, POLL_SECONDS)

@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from ray.data import DataContext
 
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import MissingPackage
@@ -32,12 +31,11 @@ from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import rows_of, scan_shard
 from pipeline.archive.shards import Shard
-from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import item_rows
-from pipeline.execution.setting_types import parse_range
+from pipeline.execution.shard_flow import run_shards
+from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Fetched, StorageError, Store, open_source
 from pipeline.verify.result import LISTED_PROBLEMS, Finding, Totals, VerifyResult
@@ -54,8 +52,9 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
     """Check every payload of an archive, and decode a sample.
 
     The sample consists of the rows whose keys have the smallest SHA-256: the same every time, and
-    spread over all keys. Problems raise nothing: see `VerifyResult.problems`. Uses the Ray that is
-    connected, or starts one.
+    spread over all keys. Problems raise nothing: see `VerifyResult.problems`. A small job runs in
+    this process (`pipeline.execution.executors`); others use the Ray that is connected, or start
+    one.
 
     Args:
         settings: archive, size of the sample, source and resources.
@@ -143,15 +142,18 @@ def _survey(archive: Archive, shards: list[Shard], sample: str, source: Store | 
 def _findings(
     archive: Archive, shards: list[Shard], survey: _KeySurvey, source: Store | None, settings: VerifySettings
 ) -> Generator[Finding, None, None]:
-    workers = ray_flow.worker_resources(parse_range(settings.actors), settings.gpus_per_actor)
-    models = frozenset(archive.models())
-    to_decode = survey.rows if survey.sample is None else len(survey.sample)
-    with DataContext.current(ray_flow.context()):
-        paths = ray_flow.from_shards([shard.path for shard in shards])
-        checked = ray_flow.stage(paths, _check, archive, models, survey.sample, cpus=workers.task_cpus)
-        decoder = (_SampleDecoder, archive, source, workers.threads)
-        findings = ray_flow.actor_stage(checked, *decoder, workers=workers, rows=to_decode)
-    yield from ray_flow.items(findings)
+    to_decode = survey.rows if survey.sample is None else min(survey.rows, len(survey.sample))
+    work = ShardWork(
+        functools.partial(_check, archive=archive, models=frozenset(archive.models()), sample=survey.sample),
+        _SampleDecoder,
+        (archive, source),
+        None,
+        to_decode,
+        # A payload that is only checked takes a small part of the time of one that is decoded.
+        survey.payload_bytes * (0.1 + 3 * to_decode / max(1, survey.rows)),
+    )
+    paths = [shard.path for shard in shards]
+    return run_shards(paths, work, settings.executor, settings.actors, settings.gpus_per_actor)
 
 
 def _check(

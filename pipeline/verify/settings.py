@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 
 
@@ -17,6 +18,7 @@ class VerifySettings(BaseModel):
         description="where the images came from; the sample's fidelity is measured against it again, and objects that "
         "the archive lacks are counted",
     )
+    executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"

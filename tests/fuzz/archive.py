@@ -36,7 +36,7 @@ from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import item_rows
+from pipeline.execution.shard_work import item_rows
 from pipeline.images.limits import Limits
 from pipeline.images.sandbox import shared
 from pipeline.storage.base import Entry

@@ -34,7 +34,7 @@ from pipeline.encode.unit_writer import write_unit
 from pipeline.estimate import sample_encoder
 from pipeline.evaluate.measurement import MeasuredImage, MeasurementPlan, Measurer, Skipped
 from pipeline.execution.packing import unpack
-from pipeline.execution.ray_flow import item_rows
+from pipeline.execution.shard_work import item_rows
 from pipeline.images.image_writer import write_picture
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from pipeline.archive.archive import Archive
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.storage.open import open_store
 from tests.pipeline.making import add, original
-
-pytestmark = pytest.mark.usefixtures("local_ray")
 
 KEYS = (
     *(
@@ -51,7 +47,8 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     source = open_store(f"{bucket}/source")
     for key, data in files.items():
         source.put(key, data)
-    settings = EncodeSettings(source=source.url, archive=f"{bucket}/archive", model=str(tiny_model_folder))
+    model = str(tiny_model_folder)
+    settings = EncodeSettings(source=source.url, archive=f"{bucket}/archive", model=model, executor="local")
     result = encode(settings, quiet=True)
     archive = Archive.open(f"{bucket}/archive")
     rows = {row.key for row in archive.rows_by_key()}
@@ -62,7 +59,7 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     assert len(rows) > 3 and len(rejected) > 3, "the test files are of both kinds"
 
     back = tmp_path / "deep" / "back"
-    restored = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)
+    restored = decode(DecodeSettings(archive=archive.url, dest=str(back), executor="local"), quiet=True)
     assert restored.written + restored.failed == len(rows)
     written = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert len(written) == restored.written and all(back in p.parents for p in written)
@@ -73,7 +70,7 @@ def test_a_key_that_leads_out_of_the_folder_is_named_and_nothing_is_written_ther
     add(archive, [original(key, b"payload " + key.encode()) for key in (*ESCAPING, "good")])
     back = tmp_path / "deep" / "back"
     before = {p for p in tmp_path.rglob("*") if back not in p.parents}
-    result = decode(DecodeSettings(archive=archive.url, dest=str(back)), quiet=True)
+    result = decode(DecodeSettings(archive=archive.url, dest=str(back), executor="local"), quiet=True)
     assert {failure.key for failure in result.failures} == set(ESCAPING)
     assert all("cannot be a file here" in failure.reason for failure in result.failures)
     assert [p.name for p in back.rglob("*") if p.is_file()] == ["good"]

@@ -17,11 +17,13 @@ from tests.waiting import wait_for
 IMAGES = 48
 DRIVER = """
 import sys
-import ray
 from pipeline.encode.run import EncodeSettings, encode
-ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
-source, archive, model = sys.argv[1:]
-encode(EncodeSettings(source=source, archive=archive, model=model, shard_mib=1, commit_seconds=0), quiet=True)
+source, archive, model, executor = sys.argv[1:]
+if executor == "ray":
+    import ray
+    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
+settings = dict(source=source, archive=archive, model=model, executor=executor, shard_mib=1, commit_seconds=0)
+encode(EncodeSettings(**settings), quiet=True)
 """
 
 
@@ -58,23 +60,23 @@ def _descends(process: int, ancestor: int) -> bool:
     return False
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_driver_killed_half_way_continues_without_compressing_anything_twice(
-    tmp_path: Path, tiny_model_folder: Path
+    tmp_path: Path, tiny_model_folder: Path, executor: str
 ) -> None:
     source, archive = tmp_path / "source", tmp_path / "archive"
     keys = large_pngs(source, IMAGES)
     log = archive / "images" / "_delta_log"
     with subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(source), str(archive), str(tiny_model_folder)], start_new_session=True
+        [sys.executable, "-c", DRIVER, str(source), str(archive), str(tiny_model_folder), executor],
+        start_new_session=True,
     ) as driver:
         wait_for(lambda: driver.poll() is not None or (log.is_dir() and len(list(log.glob("*.json"))) > 3))
         driver.send_signal(signal.SIGKILL)
     committed = facts(archive)
     assert 0 < len(committed) < IMAGES, "it was not killed half-way"
 
-    settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder))
+    settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder), executor="local")
     result = encode(settings, quiet=True)
     after = facts(archive)
     assert sorted(after) == keys

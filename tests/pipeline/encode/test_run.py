@@ -1,4 +1,4 @@
-"""Encode, with a real Ray: one row per key, payloads that match their rows, no work done twice."""
+"""Encode, with a real Ray and in this process: one row per key, payloads that match their rows, no work done twice."""
 
 import hashlib
 import math
@@ -18,6 +18,7 @@ from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import IMAGES
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
+from pipeline.execution.executors import Executor
 from pipeline.execution.resources import plan_resources
 from pipeline.images.jpeg_xl import to_jpeg
 from tests.pipeline.hostile import scan_bomb
@@ -27,8 +28,11 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 FILES = mixed()
 
 
-def run_encode(source: object, archive: object, model: Path, **settings: Any) -> EncodeResult:
-    return encode(EncodeSettings(source=str(source), archive=str(archive), model=str(model), **settings), quiet=True)
+def run_encode(
+    source: object, archive: object, model: Path, executor: Executor = "local", **settings: Any
+) -> EncodeResult:
+    chosen = settings | {"source": str(source), "archive": str(archive), "model": str(model), "executor": executor}
+    return encode(EncodeSettings(**chosen), quiet=True)
 
 
 def rows(archive: object) -> dict[str, dict[str, Any]]:
@@ -49,7 +53,7 @@ def archived(
     folder = tmp_path_factory.mktemp("archived")
     source, archive = folder / "source", folder / "archive"
     put_all(str(source), FILES)
-    return source, archive, run_encode(source, archive, tiny_model_folder, quality=30)
+    return source, archive, run_encode(source, archive, tiny_model_folder, "ray", quality=30)
 
 
 @pytest.fixture
@@ -216,11 +220,26 @@ def test_a_file_that_decodes_for_minutes_is_rejected_and_its_neighbours_are_comp
     assert result.rejected == 1
 
 
+def test_this_process_makes_the_same_rows_as_ray(
+    archived: tuple[Path, Path, EncodeResult], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    source, archive, on_ray = archived
+    here = run_encode(source, tmp_path / "archive", tiny_model_folder, "local", quality=30)
+    of_the_run = ("run", "encoded_at")
+
+    def facts(where: object) -> dict[str, dict[str, Any]]:
+        return {key: {k: v for k, v in row.items() if k not in of_the_run} for key, row in rows(where).items()}
+
+    assert facts(tmp_path / "archive") == facts(archive)
+    assert rejections(tmp_path / "archive") == rejections(archive)
+    assert (here.latents, here.kept, here.pixels) == (on_ray.latents, on_ray.kept, on_ray.pixels)
+
+
 def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path) -> None:
     source, archive = f"{bucket}/source", f"{bucket}/archive"
     files = {key: FILES[key] for key in sorted(FILES)[::3]}
     put_all(source, files)
-    result = run_encode(source, archive, tiny_model_folder)
+    result = run_encode(source, archive, tiny_model_folder, "ray")
     found = rows(archive)
     assert found.keys() == files.keys() - set(BROKEN)
     assert rejections(archive).keys() == files.keys() & set(BROKEN)

@@ -19,12 +19,10 @@ from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.pipeline.making import add, original
 from tests.pipeline.sources import encoded, large_pngs, photo, put_all
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
 
 def run(source: object, archive: object, model: Path, **settings: Any) -> SyncResult:
     folders = {"source": str(source), "archive": str(archive), "model": str(model)}
-    return sync(SyncSettings(**folders, actors="1:1", **settings), quiet=True)
+    return sync(SyncSettings(**folders, executor="local", **settings), quiet=True)
 
 
 def rows(archive: object) -> dict[str, dict[str, Any]]:
@@ -40,9 +38,7 @@ def photos(count: int) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def first_night(
-    local_ray: None, tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path
-) -> tuple[Path, Path]:
+def first_night(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> tuple[Path, Path]:
     """A source of thirty photographs and its archive."""
     folder = tmp_path_factory.mktemp("sync")
     put_all(str(folder / "source"), photos(30))
@@ -234,7 +230,7 @@ def test_an_encode_never_retires_and_never_waits_for_a_lease(
 ) -> None:
     source, archive = folders
     (source / "0/00.png").unlink()
-    settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder))
+    settings = EncodeSettings(source=str(source), archive=str(archive), model=str(tiny_model_folder), executor="local")
     with Lease(Archive(str(archive)).root, "the-other", "sync"):
         result = encode(settings, quiet=True)
     assert (result.gone, result.retired, len(rows(archive))) == (1, 0, 30)
