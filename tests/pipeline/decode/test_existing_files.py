@@ -36,13 +36,13 @@ def content(store: Store) -> dict[str, bytes]:
 
 
 def test_files_that_are_equal_are_fine_and_those_that_differ_stay_and_are_named(
-    place: str, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+    place: str, tiny_model_folder: Path, tiny_codec: Codec
 ) -> None:
     archive = make(f"{place}/archive", tiny_model_folder, tiny_codec)
     back = open_store(f"{place}/back")
 
     def run(**more: Any) -> tuple[int, dict[str, str]]:
-        done = decode(DecodeSettings(archive=archive.url, dest=back.url, **more), quiet=True)
+        done = decode(DecodeSettings(executor="local", archive=archive.url, dest=back.url, **more), quiet=True)
         assert done.failed == len(done.failures)
         return done.written, {failure.key: failure.reason for failure in done.failures}
 
@@ -75,7 +75,7 @@ def test_a_destination_that_holds_the_sources_is_refused_before_anything_is_writ
     with pytest.raises(
         StorageError, match=rf"holds other files .*the sources perhaps \({only or 'a/photo.jpg'}.*--over"
     ):
-        decode(DecodeSettings(archive=archive.url, dest=originals.url), quiet=True)
+        decode(DecodeSettings(executor="local", archive=archive.url, dest=originals.url), quiet=True)
     assert content(originals) == before
 
 
@@ -112,9 +112,9 @@ def test_a_destination_inside_the_archives_source_is_refused_and_the_source_itse
         pass
     for dest in (source / "back", f"file://{source}/x/../back"):
         with pytest.raises(StorageError, match="lies inside the archive's source"):
-            decode(DecodeSettings(archive=archive.url, dest=str(dest)), quiet=True)
+            decode(DecodeSettings(executor="local", archive=archive.url, dest=str(dest)), quiet=True)
     assert not list(source.iterdir())
     (source / "a").write_bytes(b"another")
     with pytest.raises(StorageError, match="holds other files under keys of the archive"):
-        decode(DecodeSettings(archive=archive.url, dest=str(source)), quiet=True)
+        decode(DecodeSettings(executor="local", archive=archive.url, dest=str(source)), quiet=True)
     assert (source / "a").read_bytes() == b"another"

@@ -52,7 +52,7 @@ def test_an_archive_comes_back_under_its_keys_and_in_its_formats(
     made = {str(row["key"]): row for row in rows(tiny_codec)}
     add(archive, list(made.values())[:3])
     add(archive, list(made.values())[3:], run="second")
-    result = decode(DecodeSettings(archive=archive.url, dest=f"{bucket}/back"), quiet=True)
+    result = decode(DecodeSettings(executor="ray", archive=archive.url, dest=f"{bucket}/back"), quiet=True)
     assert (result.written, result.latents, result.transcoded, result.originals) == (7, 5, 1, 1)
     assert result.failed == 0
     back = {entry.key: entry.size for entry in open_store(f"{bucket}/back").entries()}
@@ -72,7 +72,7 @@ def test_an_archive_comes_back_under_its_keys_and_in_its_formats(
 
 
 def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
-    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
 ) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
@@ -97,7 +97,9 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
     assert lost is not None
     shard = Path(archive.images.url) / lost.path
     shard.write_bytes(shard.read_bytes()[:-100])
-    result = decode(DecodeSettings(archive=archive.url, dest=str(tmp_path / "back"), format="png"), quiet=True)
+    result = decode(
+        DecodeSettings(executor="local", archive=archive.url, dest=str(tmp_path / "back"), format="png"), quiet=True
+    )
     assert (result.written, result.failed) == (3, 7)
     reasons = {failure.key: failure.reason for failure in result.failures}
     assert "checksum" in reasons["damaged.jpg"]
@@ -114,13 +116,15 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
 
 
 def test_a_mae_file_is_the_payload_with_its_metadata_and_a_glob_chooses_keys(
-    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
 ) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     add(archive, rows(tiny_codec))
     dest = tmp_path / "back"
-    result = decode(DecodeSettings(archive=archive.url, dest=str(dest), format="mae", keys="a/*"), quiet=True)
+    result = decode(
+        DecodeSettings(executor="local", archive=archive.url, dest=str(dest), format="mae", keys="a/*"), quiet=True
+    )
     assert (result.written, result.failed) == (2, 0)
     assert sorted(str(p.relative_to(dest)) for p in dest.rglob("*") if p.is_file()) == ["a/photo.jpg.mae", ORIGINAL]
     (picture,) = tiny_codec.decompress([(dest / "a/photo.jpg.mae").read_bytes()])

@@ -36,7 +36,6 @@ ESCAPING = ("../up", "a/../../up", "..", "/absolute", "a//b", "./here", "a/.", "
 """Keys that some server may hold, and no folder."""
 
 
-@pytest.mark.slow
 def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_back_inside_the_folder(
     bucket: str, shared_data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     add(archive, made[:4])
     add(archive, [*made[4:], original("note.txt"), transcoded("same.jpg", JPEG)], run="second")
     source.put("8.png", files["7.png"])  # changed since it was compressed: it cannot be compared
-    result = verify(VerifySettings(archive=archive.url, sample="all", source=source.url), quiet=True)
+    result = verify(VerifySettings(executor="ray", archive=archive.url, sample="all", source=source.url), quiet=True)
     assert result.problems == () and (result.source_objects, result.absent) == (9, 0)
     assert not result.ok and (result.outdated, result.outdated_keys) == (1, ("8.png",))
     assert (result.rows, result.latents, result.transcoded, result.originals) == (11, 9, 1, 1)
@@ -54,9 +54,7 @@ def test_a_sound_archive_passes_and_is_compared_with_its_source(
     assert result.payload_bytes == sum(row["payload_bytes"] for row in made) + len(b"source")
 
 
-def test_every_kind_of_damage_is_named_with_its_key(
-    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
-) -> None:
+def test_every_kind_of_damage_is_named_with_its_key(tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
     archive.root.put("models/feedfeedfeedfeed/config.json", b"{}")
@@ -78,7 +76,7 @@ def test_every_kind_of_damage_is_named_with_its_key(
     lost = add(archive, [original("in-a-lost-shard")], run="three").add
     assert lost is not None
     archive.images.put(lost.path, b"no Parquet file any more")
-    result = verify(VerifySettings(archive=archive.url, sample="32"), quiet=True)
+    result = verify(VerifySettings(executor="local", archive=archive.url, sample="32"), quiet=True)
     problems = {problem.key: problem.problem for problem in result.problems}
     assert set(problems) == {*bad, "bad-original", "twice", f"shard {lost.path}"}
     assert not result.ok and result.failed == len(problems)
@@ -106,7 +104,7 @@ def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Pa
     assert any(key.startswith("x") for key in samples[0]) and any(not key.startswith("x") for key in samples[0])
 
 
-def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(place: str, local_ray: None) -> None:
+def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(place: str) -> None:
     source = open_store(f"{place}/source")
     for key in ("a", "b", "c", "d", "e", "f", "z"):
         source.put(key, key.encode())
@@ -119,7 +117,7 @@ def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(plac
     ]
     rows = [original("a", b"a", etag=etags["a"]), original("e", b"e", etag="an older version's"), original("gone")]
     add(archive, rows, rejections=rejections)
-    result = verify(VerifySettings(archive=archive.url, source=source.url), quiet=True)
+    result = verify(VerifySettings(executor="local", archive=archive.url, source=source.url), quiet=True)
     assert (result.source_objects, result.failed, result.ok) == (7, 0, False)
     assert (result.absent, result.absent_keys) == (4, ("c", "d", "f", "z"))
     assert (result.outdated, result.outdated_keys) == (1, ("e",))
@@ -127,8 +125,8 @@ def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(plac
     assert (facts["ok"], facts["absent"], facts["outdated"]) == (False, 4, 1)
     for key in ("c", "d", "e", "f", "z"):
         source.delete(key)
-    assert verify(VerifySettings(archive=archive.url, source=source.url), quiet=True).ok
-    assert verify(VerifySettings(archive=archive.url), quiet=True).source_objects == 0
+    assert verify(VerifySettings(executor="local", archive=archive.url, source=source.url), quiet=True).ok
+    assert verify(VerifySettings(executor="local", archive=archive.url), quiet=True).source_objects == 0
 
 
 def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_its_own(tmp_path: Path) -> None:
@@ -149,16 +147,16 @@ def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_i
 
 
 def test_an_empty_archive_is_sound(tmp_path: Path) -> None:
-    result = verify(VerifySettings(archive=Archive.create(str(tmp_path / "a")).url), quiet=True)
+    result = verify(VerifySettings(executor="local", archive=Archive.create(str(tmp_path / "a")).url), quiet=True)
     assert result.ok and result.rows == 0 and result.to_dict()["ok"] is True
 
 
 def test_what_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="does not exist"):
-        verify(VerifySettings(archive=str(tmp_path / "a")), quiet=True)
+        verify(VerifySettings(executor="local", archive=str(tmp_path / "a")), quiet=True)
     archive = Archive.create(str(tmp_path / "a"))
     with pytest.raises(StorageError, match="does not exist"):
-        verify(VerifySettings(archive=archive.url, source=str(tmp_path / "b")), quiet=True)
+        verify(VerifySettings(executor="local", archive=archive.url, source=str(tmp_path / "b")), quiet=True)
 
 
 def test_a_fidelity_that_does_not_hold_is_a_problem_and_one_within_tolerance_is_not(tiny_codec: Codec) -> None:
