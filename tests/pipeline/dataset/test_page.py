@@ -52,10 +52,14 @@ def test_every_program_of_the_page_is_run_here() -> None:
 @pytest.mark.parametrize(
     ("page", "name"), [("README.md", "images"), ("docs/howto/restore.md", "picture"), ("docs/howto/look.md", "app")]
 )
-def test_short_examples_of_other_pages_run_on_a_local_archive(page: str, name: str, small_archive: Archive) -> None:
+def test_short_examples_of_other_pages_run_on_a_local_archive(
+    page: str, name: str, small_archive: Archive, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.png").write_bytes(b"")
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
     key = next(small_archive.rows_by_key()).key
-    for theirs, ours in (("s3://archive/photos", small_archive.url), ("2024/beach.jpg", key), ("2024/*", "*")):
+    places = (("s3://archive/photos", small_archive.url), ("s3://photos", str(tmp_path)))
+    for theirs, ours in (*places, ("2024/beach.jpg", key), ("2024/*", "*")):
         program = program.replace(theirs, ours)
     names: dict[str, Any] = {"crop_and_label": lambda sample: sample["key"]}
     exec(program, names)
