@@ -115,7 +115,10 @@ def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
         Unexpected: for samples that 8-bit grey or RGB with or without alpha does not hold exactly.
     """
     (samples,) = file.numbers(page.get(tags.SAMPLES)) or (1,)
-    bits = set(file.numbers(page.get(tags.BITS)) or (1,))
+    depths = file.numbers(page.get(tags.BITS)) or (1,) * samples
+    bits = set(depths)
+    if len(depths) != samples:
+        raise Unexpected("container: a tag of an unexpected length")
     photometric, *_ = (*file.numbers(page.get(tags.PHOTOMETRIC)), -1)
     if max(bits) > 8:
         raise Unexpected("more than 8 bits a channel")

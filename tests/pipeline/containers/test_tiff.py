@@ -38,6 +38,7 @@ def tiff(
     below: dict[int, Sequence[Tag]] | None = None,
     behind: bytes = b"",
     leave: bytes = b"",
+    depths: Sequence[int] = (),
 ) -> bytes:
     """A TIFF with these tags beside those of its pixels; `below` are directories under tags, as EXIF is."""
     image = np.asarray(RGB) if pixels is None else pixels
@@ -52,7 +53,12 @@ def tiff(
     def short(tag: int, *values: int) -> Tag:
         return tag, SHORT, struct.pack(f"{order}{len(values)}H", *values)
 
-    storage = [short(256, width), short(257, height), short(258, *[8 * image.itemsize] * bands), short(259, 8)]
+    storage = [
+        short(256, width),
+        short(257, height),
+        short(258, *depths or [8 * image.itemsize] * bands),
+        short(259, 8),
+    ]
     storage += [short(262, photometric), (273, LONG, struct.pack(order + "I", 8)), short(277, bands)]
     storage += [short(278, height), (279, LONG, struct.pack(order + "I", len(data)))]
     storage += [short(338, *extra)] if extra else []
@@ -164,6 +170,7 @@ def palette_of_16_bits() -> bytes:
         (tiff(pixels=photo_like(24, 40, 4)), "extra bands"),
         (tiff(pixels=photo_like(24, 40, 4), extra=[0]), "extra bands"),
         (palette_of_16_bits(), "more than 8 bits"),
+        (tiff(pixels=photo_like(24, 40, 4), extra=[2], depths=[8]), "unexpected length"),
         (tiff((65000, LONG, struct.pack("<I", 40))), "unknown tags"),
         (tiff(below={34665: [(37500, UNDEFINED, b"places in the file")]}), "maker note"),
         (tiff(behind=b"an archive behind the image"), "bytes that no tag refers to"),
@@ -179,6 +186,7 @@ def palette_of_16_bits() -> bytes:
         "no extra samples tag",
         "unspecified",
         "deep palette",
+        "one depth for all",
         "private",
         "maker note",
         "behind",
