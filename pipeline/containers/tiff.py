@@ -83,20 +83,6 @@ def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     return bytes(out) + pack_directory(entries, len(out), order)
 
 
-def orientation(contents: Contents) -> int:
-    """The value of the orientation tag: 1 where there is none, or it is not one of 1 to 8."""
-    order = "little"
-    for part in contents.skeleton.before:
-        if part.name == _ORDER:
-            order = "little" if part.pieces == (b"II",) else "big"
-        elif _NAME.unpack(part.name)[:2] == (_PAGE, tags.ORIENTATION):
-            (value,) = part.pieces
-            assert isinstance(value, bytes)
-            number = int.from_bytes(value, order)  # type: ignore[arg-type]
-            return number if 1 <= number <= 8 else 1
-    return 1
-
-
 def _check_kind(file: TiffFile, page: dict[int, Entry], following: int) -> None:
     """Whether this is one finished picture, and not a raw, layers, or one page of several."""
     if tags.DNG_VERSION in page:

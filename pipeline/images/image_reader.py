@@ -30,11 +30,10 @@ from model.core.picture import MAX_SIDE, Picture
 from pipeline.containers.contents import Contents, Unexpected
 from pipeline.containers.read import read_contents
 from pipeline.containers.skeleton_bytes import pack
-from pipeline.containers.tiff import orientation
 from pipeline.images.bit_depth import is_deep
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.self_check import UNWRITABLE, problem_with
-from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, tiff_exif
+from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are kept as their original bytes instead of being decoded."""
@@ -160,6 +159,7 @@ def _read(source: bytes, max_pixels: int) -> Reading:
             if not keep.startswith("container"):  # another kind of file; else its pixels tell whether it is sound
                 return Reading(name, width, height, keep=keep)
         try:
+            turned = orientation_of(image) if name == "tiff" else 0  # before loading, which turns the picture
             image.load()
         except Exception:  # of the pixels, or of a TIFF's tag, which makes Pillow raise after it has them
             if image.format != "TIFF" or not has_tiff_pixels(source):
@@ -167,7 +167,7 @@ def _read(source: bytes, max_pixels: int) -> Reading:
             return Reading(name, width, height, keep=UNWRITABLE)
         if contents is None:
             return Reading(name, width, height, keep=keep)
-        plain = _without_palette(as_stored(image, orientation(contents)) if name == "tiff" else image)
+        plain = _without_palette(as_stored(image, turned) if turned else image)
         if plain is None:
             return Reading(name, width, height, keep=f"mode {image.mode}")
         columns = contents.columns

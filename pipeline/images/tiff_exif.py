@@ -2,7 +2,7 @@
 
 import io
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 305, 306, 315, 33432)
 """Tags that describe the photograph: description, make, model, orientation, software, date, artist,
@@ -36,8 +36,19 @@ def tiff_exif(image: Image.Image) -> bytes:
     return block.tobytes() if len(block) else b""
 
 
+def orientation_of(image: Image.Image) -> int:
+    """The orientation by which Pillow will turn a TIFF when it loads it: of its tag, or else of its XMP."""
+    found = image.getexif().get(ExifTags.Base.Orientation)
+    return found if isinstance(found, int) and found in _BACK else 1
+
+
 def as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """A TIFF's pixels as they are in the file: Pillow turns them upright when it loads them."""
+    """A loaded TIFF's pixels as they are in the file.
+
+    Args:
+        image: which Pillow has turned upright.
+        orientation: what `orientation_of` gave before it was loaded.
+    """
     back = _BACK.get(orientation)
     return image if back is None else image.transpose(back)
 

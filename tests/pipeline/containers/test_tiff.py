@@ -138,6 +138,17 @@ def test_orientation_comes_back_and_the_pixels_stay_as_they_are_stored(orientati
         assert np.array_equal(file.pages[0].asarray(), np.asarray(RGB))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_stay_as_they_are_stored_where_xmp_alone_gives_the_orientation(orientation: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    square = photo_like(24, 24)
+    xmp = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+    back = restored(tiff((700, BYTE, xmp), pixels=square))
+    with tifffile.TiffFile(io.BytesIO(back)) as file:
+        assert np.array_equal(file.pages[0].asarray(), square)
+    assert xmp in back
+
+
 @pytest.mark.parametrize(
     "form", ["grey", "palette", "alpha", "grey and alpha", "ycbcr in jpeg", "lzw", "white is zero"]
 )
