@@ -28,6 +28,7 @@ from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import Wanted, tag_of
 from model.codec import Codec
 from pipeline.archive.archive import Archive
+from pipeline.archive.reader import mae_file
 from pipeline.archive.receipt import Rejection
 from tests.browser import chromium, opened
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
@@ -116,7 +117,7 @@ def test_an_image_is_what_the_codec_decodes(served: Served, tiny_codec: Codec) -
     small = Image.open(io.BytesIO(served.get(f"/image/{PLAIN[0]}?format=webp&width=48").body))
     assert (small.format, small.size) == ("WEBP", (48, 32))
     mae = served.get(f"/image/{PLAIN[0]}?format=mae&download=1")
-    assert mae.body == row["payload"]
+    assert mae.body == mae_file(row)
     assert mae.headers["content-disposition"] == "attachment; filename=\"0.mae\"; filename*=UTF-8''0.mae"
 
 
