@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.images.image_reader import read
-from pipeline.images.image_writer import SUFFIXES, format_for, format_of_decoded, write_picture
+from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
 from pipeline.images.reading import Reading
 
 EXIFTOOL = shutil.which("exiftool")
@@ -61,7 +61,7 @@ def outcome_of(path: Path) -> tuple[str, str, Reading | None]:
     return reading.source_format, "carried", reading
 
 
-def restored(reading: Reading) -> tuple[bytes, str]:
+def restored(reading: Reading) -> tuple[bytes, Format]:
     """The file that a decode writes if the codec loses nothing, and its format."""
     assert reading.picture is not None
     wanted = format_for(reading.picture, format_of_decoded(reading.source_format))
