@@ -16,7 +16,8 @@ _META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat"
 _PROPERTIES = frozenset({b"ispe", b"pixi", b"av1C", b"colr", b"auxC"})
 _XMP_TYPE = b"application/rdf+xml"
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-_UNSPECIFIED = 2
+_UNSPECIFIED, _SRGB = (2, 2), (1, 13)
+"""Primaries and transfer function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,10 @@ def _colours(tags: list[bytes]) -> tuple[bytes, list[Part]]:
             primaries, transfer = struct.unpack_from(">HH", data)
             if max(primaries, transfer) > 255:
                 raise Unexpected("colours of an unknown kind")
-            if (primaries, transfer) != (_UNSPECIFIED, _UNSPECIFIED):
+            if (primaries, transfer) != _UNSPECIFIED:
                 named.append(Part(b"cICP", (bytes([primaries, transfer, 0, 1]),)))
         else:
             raise Unexpected("colours of an unknown kind")
-    return icc, parts or named  # beside a profile, the tag is about the storage as YCbCr alone
+    if icc and any(part.pieces != (bytes([*_SRGB, 0, 1]),) for part in named):
+        raise Unexpected("colours of an unknown kind")  # such as PQ, which no profile expresses
+    return icc, parts or named  # encoders write sRGB's tag beside any profile, which goes before it

@@ -32,7 +32,7 @@ _GEOGRAPHY = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 _PHOTOGRAPH = (18246, 18249, 32781, 33421, 33422, 33432, 33434, 33437, 33723, 34377, 34850, 34852, 34855, 50341)
 CARRIED = frozenset(
     {SUBFILE, OLD_SUBFILE, ORIENTATION, ICC, XMP, *_DOCUMENT, *_COLOUR, *_RESOLUTION, *_GEOGRAPHY, *_PHOTOGRAPH}
-    | {*range(40091, 40096), *range(36864, 37500), *range(37501, 37701), *range(41483, 42241)}
+    | {59932, *range(40091, 40096), *range(36864, 37500), *range(37501, 37701), *range(41483, 42241)}
 )
 """Tags of the page that mean the same whatever the compression."""
 

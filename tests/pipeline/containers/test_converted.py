@@ -139,6 +139,13 @@ def test_metadata_of_an_avif_comes_back() -> None:
     assert found[b"eXIf"] == exif.tobytes().removeprefix(b"Exif\0\0") and b"cICP" not in found
 
 
+def test_an_avif_whose_colour_tag_says_other_than_its_profile_is_kept() -> None:
+    source = encoded(RGB, "AVIF", icc_profile=b"p" * 200)
+    at = source.index(b"nclx") + 4
+    assert dict(chunks(restored(source)))[b"iCCP"]
+    assert "colours" in why_kept(source[:at] + struct.pack(">HH", 9, 16) + source[at + 4 :])
+
+
 def test_alpha_of_an_avif_comes_back() -> None:
     clear = RGB.convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
