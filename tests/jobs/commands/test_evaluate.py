@@ -87,7 +87,7 @@ def test_the_page_needs_nothing_else_and_holds_no_key_as_markup(report: Path) ->
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as found:
+    with chromium(scrollbars=True) as found:
         yield found
 
 
@@ -113,8 +113,8 @@ def test_the_page_looks_whole_in_a_browser(report: Path, browser: Browser, width
         assert opened_page.errors == []
 
 
-def test_tables_that_are_wider_than_a_narrow_page_show_that_they_scroll(report: Path) -> None:
-    with chromium(scrollbars=True) as browser, opened(browser, (report / "report.html").as_uri(), 400) as opened_page:
+def test_tables_that_are_wider_than_a_narrow_page_show_that_they_scroll(report: Path, browser: Browser) -> None:
+    with opened(browser, (report / "report.html").as_uri(), 400) as opened_page:
         page = opened_page.page
         for details in page.locator("details").all():
             details.locator("summary").click()
