@@ -76,9 +76,13 @@ class Terminal:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("when", ["starting Ray ...", "/8 objects"])
-def test_an_interrupted_encode_says_one_line(when: str, photos: Path, tmp_path: Path, tiny_model_folder: Path) -> None:
-    words = ["encode", photos, tmp_path / "archive", "--model", tiny_model_folder, "--actors", "1:1"]
+@pytest.mark.parametrize(
+    ("where", "when"), [("ray", "starting Ray ..."), ("ray", "/8 objects"), ("local", "/8 objects")]
+)
+def test_an_interrupted_encode_says_one_line(
+    where: str, when: str, photos: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    words = ["encode", photos, tmp_path / "archive", "--model", tiny_model_folder, "--executor", where]
     terminal = Terminal(*words)
     try:
         terminal.read_until(when, PATIENCE)
