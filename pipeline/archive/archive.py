@@ -77,7 +77,7 @@ class Archive:
         Args:
             url: of the archive.
         """
-        self.root: Store = open_store(url)
+        self.root: Store = open_store(url, links=False)
         self.url = self.root.url
         self.images = self.root.child("images")
         self.rejections = self.root.child("rejections")

@@ -1,8 +1,9 @@
 """A Delta table at a store's root: opening it, creating it, listing its files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -10,6 +11,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import StorageError, Store
+from pipeline.storage.keys import problem_with
 from pipeline.storage.open import storage_options
 from pipeline.storage.retry import retried
 
@@ -25,6 +27,7 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
     """
     url = store.absolute_url
     options = storage_options(url)
+    store.check_plain(f"_delta_log/{name}" for name in store.names_in("_delta_log"))
     try:
         # deltalake retries most requests by itself, but not one whose answer ends in the middle of
         # a listing or of an error: that is raised as OSError.
@@ -48,6 +51,7 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
         StorageError: when it cannot be written.
     """
     url = store.absolute_url
+    store.check_plain(["_delta_log"])
     try:
         # No retries: one would create the table again on top of another job's.
         once = CommitProperties(max_commit_retries=0)
@@ -75,18 +79,42 @@ def files_of(table: DeltaTable) -> list[Shard]:
     """The table's files in order of their first key.
 
     The field `stats` is an empty string, because nothing needs it here.
+
+    Raises:
+        StorageError: when the log names a file outside the table.
     """
     actions = pa.table(table.get_add_actions(flatten=True))
     if actions.num_rows == 0:
         return []
     names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")
     columns: list[list[Any]] = [actions[name].to_pylist() for name in names]
+    for path in columns[0]:
+        if problem := outside(path):
+            raise StorageError(f"the log of {table.table_uri} names the file {path[:80]!r}: {problem}")
     # A file without statistics, written by another tool, may contain any key.
     files = [
         Shard(path, size, modified, rows, first or "", "\U0010ffff" if last is None else last, "")
         for path, size, modified, rows, first, last in zip(*columns, strict=True)
     ]
     return sorted(files, key=lambda shard: (shard.first_key, shard.path))
+
+
+def queryable(store: Store, table: DeltaTable, files: Iterable[Shard]) -> DeltaTable:
+    """The table, for a query engine that opens its files by itself.
+
+    Raises:
+        StorageError: when one of the files is not a regular file inside the table.
+    """
+    store.check_plain(shard.path for shard in files)
+    return table
+
+
+def outside(path: str) -> str | None:
+    """Why a path of a log is not inside its table, as the end of a sentence; None if it is.
+
+    Delta allows absolute paths and URLs; here, they would read and remove anything.
+    """
+    return problem_with(path) or problem_with(unquote(path))
 
 
 def one_line(error: BaseException) -> str:

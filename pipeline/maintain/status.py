@@ -14,10 +14,11 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.delta_table import files_of, one_line, open_table, queryable
 from pipeline.archive.merge_reader import merged
 from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.record import latest_records
+from pipeline.storage.base import StorageError
 
 __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 
@@ -144,7 +145,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     archive = Archive.open(settings.archive)
     table = archive.table()
     files = files_of(table)
-    query = QueryBuilder().register("images", table)
+    query = QueryBuilder().register("images", queryable(archive.images, table, files))
     (totals,) = _select(query, _TOTALS)
     (psnr,) = _select(query, _PSNR)
     (ssimulacra2,) = _select(query, _SSIMULACRA2)
@@ -170,7 +171,10 @@ def status(settings: StatusSettings) -> ArchiveStatus:
 
 
 def _select(query: QueryBuilder, sql: str) -> list[dict[str, Any]]:
-    return pa.table(query.execute(sql)).to_pylist()
+    try:
+        return pa.table(query.execute(sql)).to_pylist()
+    except Exception as e:  # the engine's own, for a shard that is missing or damaged
+        raise StorageError(f"the archive cannot be read: {one_line(e)}") from e
 
 
 def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, int]:

@@ -14,6 +14,7 @@ Models are never removed: they are small, and no row can be decoded without its 
 import math
 import time
 from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from deltalake.exceptions import DeltaError
@@ -26,6 +27,8 @@ from pipeline.runs.name import started_at
 from pipeline.storage.base import StorageError, Store
 
 __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
+
+_REMOVING_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +98,22 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
 def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
     """Remove a table's files that no version of the last `age` seconds needs.
 
+    The log tells which; but it may come from others, and name files elsewhere, or the folder may
+    hold links to them. So only what the store itself lists is removed, and by the store.
+
     Returns their number and bytes.
     """
-    hours = math.ceil(age / 3600)
     try:
         table = open_table(store)
         # This also names files that an earlier vacuum removed, as long as the log remembers them.
-        paths = set(table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True))
-        sizes = _sizes(store, paths)
-        if sizes and not dry_run:
-            table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+        unneeded = set(table.vacuum(math.ceil(age / 3600), dry_run=True, enforce_retention_duration=False, full=True))
     except (DeltaError, OSError) as e:
         raise StorageError(f"{store.url} cannot be cleaned up: {one_line(e)}") from e
-    return len(sizes), sum(sizes)
+    found = [entry for entry in store.entries() if entry.key in unneeded] if unneeded else []
+    if not dry_run:
+        with ThreadPoolExecutor(_REMOVING_THREADS) as pool:
+            list(pool.map(store.delete, (entry.key for entry in found)))
+    return len(found), sum(entry.size for entry in found)
 
 
 def _sizes(store: Store, paths: set[str]) -> list[int]:

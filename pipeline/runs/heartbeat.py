@@ -30,6 +30,7 @@ live run its files."""
 
 _FILE = "alive.json"
 _PROCESS = re.compile(r"([1-9][0-9]{0,9})( [0-9]{1,20})?")
+_MOST_BYTES = 1 << 20
 _LATEST = 1e11
 """Seconds since 1970 that no clock shows."""
 
@@ -116,7 +117,7 @@ def list_runs(root: Store) -> list[RunFolder]:
         facts = _Facts()
         if f"plans/{run}/{_FILE}" in files:
             try:
-                facts = _facts(root.get(f"plans/{run}/{_FILE}"))
+                facts = _facts(root.get(f"plans/{run}/{_FILE}", _MOST_BYTES))
             except StorageError:  # the run has just ended
                 continue
         found.append(RunFolder(run, *facts[:2], tuple(files), *facts[2:]))

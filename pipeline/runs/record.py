@@ -25,6 +25,7 @@ from pipeline.storage.base import Fetched, StorageError, Store
 
 FOLDER = "runs"
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
+_MOST_BYTES = 16 << 20
 _PACKAGES = ("maepress", "ray", "torch", "deltalake", "pyarrow")
 
 
@@ -89,7 +90,7 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
         return []
     names = deque((entry.key for entry in folder.entries() if entry.key.endswith(".json")), maxlen=count)
     found = []
-    for got in folder.fetch(list(names)):
+    for got in folder.fetch(list(names), _MOST_BYTES):
         try:
             facts = json.loads(got.data) if isinstance(got, Fetched) else None
         except (ValueError, RecursionError):

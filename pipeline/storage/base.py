@@ -6,7 +6,7 @@ of fsspec: gs://, memory:// ...).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +211,20 @@ class Store(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} lists nothing unfinished")
 
+    def check_plain(self, keys: Iterable[str]) -> None:
+        """Check that what other libraries will open under these keys is a file or folder below the root, if it exists.
+
+        Objects of a bucket always are; a local folder may hold links and devices.
+
+        Raises:
+            StorageError: naming the first that is not.
+        """
+        del keys  # sound, except where a subclass knows better
+
+    def names_in(self, folder: str) -> list[str]:
+        """Names in a folder of the local file system, for `check_plain`; empty for object stores."""
+        return []
+
     @abstractmethod
     def check_readable(self) -> None:
         """Check that the root can be read; takes seconds, without long retries.
@@ -239,14 +253,18 @@ class Store(ABC):
         """The store of a sub-folder."""
         return type(self)(f"{self.url}/{name}")
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """One object's bytes.
+
+        Args:
+            key: of the object.
+            max_bytes: a larger object is not read; None for no limit.
 
         Raises:
             Outage: when the store is to blame.
             StorageError: when this object cannot be read.
         """
-        (result,) = self.fetch([key])
+        (result,) = self.fetch([key], max_bytes)
         if isinstance(result, FetchFailed):
             raise (Outage if result.transient else StorageError)(f"{self.url}/{key} cannot be read: {result.reason}")
         return result.data

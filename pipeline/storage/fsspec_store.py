@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
+from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
@@ -41,6 +42,10 @@ class FsspecStore(Store):
             raise StorageError(f"{url}: maepress knows no {scheme}:// (use s3://, gs://, file:// or a path)") from None
         except ImportError as e:
             raise StorageError(f"{url}: {e}") from None
+
+    def child(self, name: str) -> "FsspecStore":
+        """See Store."""
+        return FsspecStore(f"{self.url}/{check_inside(name, self.url)}")
 
     def root_exists(self) -> bool:
         """See Store: some of fsspec's file systems have folders that must be created."""
@@ -118,6 +123,8 @@ class FsspecStore(Store):
 
     def exists(self, key: str) -> bool:
         """See Store."""
+        if leads_out(key):
+            return False
         fs, path = self._at(key)
         return bool(fs.isfile(path))
 
@@ -142,7 +149,12 @@ class FsspecStore(Store):
             raise StorageError(f"{self.url} cannot be written: {type(e).__name__}") from e
         self.delete(probe)
 
+    def problem_with_key(self, key: str) -> str | None:
+        """See Store: some of fsspec's file systems are folders of another machine."""
+        return leads_out(key)
+
     def _at(self, key: str) -> tuple[Any, str]:
+        check_inside(key, self.url)
         fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         return fs, f"{path.rstrip('/')}/{key}" if key else path
 
@@ -159,14 +171,19 @@ class FsspecStore(Store):
         return [Page(files, folders)]
 
     def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
-        fs, path = self._at(key)
         try:
+            fs, path = self._at(key)
             details = fs.info(path)
-            if reason := too_large(details["size"], max_bytes):
+            size = details.get("size")
+            if details.get("type") == "directory" or not isinstance(size, int):
+                return FetchFailed(key, "it is no file of known size")
+            if reason := too_large(size, max_bytes):
                 return FetchFailed(key, reason)
             before = _etag(details)
-            data = fs.cat_file(path)
+            data = fs.cat_file(path, end=size) if size else b""
             after = _etag(fs.info(path))
+        except StorageError as e:
+            return FetchFailed(key, e.message)
         except FileNotFoundError:
             return FetchFailed(key, "the object does not exist")
         except OSError as e:

@@ -28,6 +28,29 @@ def problem_with(key: str) -> str | None:
     return None
 
 
+def leads_out(key: str) -> str | None:
+    """Why a key cannot be a path below any folder-like root, as `problem_with`; None when it can.
+
+    Milder than `problem_with`: object stores may hold keys with empty parts and of any length.
+    """
+    if key.startswith("/"):
+        return "it is absolute"
+    if "\0" in key:
+        return "it contains a NUL character"
+    return "it leads out of the folder" if ".." in key.split("/") else None
+
+
+def check_inside(key: str, url: str) -> str:
+    """The key, unchanged.
+
+    Raises:
+        StorageError: when it leads out of the store at `url`.
+    """
+    if problem := leads_out(key):
+        raise StorageError(f"the key {key[:80]!r} cannot be in {url}: {problem}")
+    return key
+
+
 def check_key(key: str) -> str:
     """The key, unchanged.
 

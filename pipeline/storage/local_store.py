@@ -1,7 +1,9 @@
 """Folders of the local (or mounted) file system.
 
-Symbolic links are followed, except one that leads to a folder above itself. Sockets, pipes and
-devices are left out: reading one may never end.
+Every key is a path below the folder, for reading as for writing. Only regular files are read:
+reading a socket, a pipe or a device may never end. In a source, symbolic links are followed, except
+one that leads to a folder above itself. In an archive, which may come from others, links are never
+followed, as they lead to anything that the reader may read, or a vacuum delete.
 """
 
 import contextlib
@@ -28,15 +30,22 @@ _READERS = 8
 class LocalStore(Store):
     """A local folder. An etag is "SIZE-MTIME_NS"."""
 
-    def __init__(self, url: str) -> None:
-        """Args: url: a path. It is made absolute, so that workers with another working directory find the folder."""
+    def __init__(self, url: str, *, links: bool = True) -> None:
+        """Nothing is read yet.
+
+        Args:
+            url: a path. It is made absolute, so that workers with another working directory find
+                the folder.
+            links: follow symbolic links below the folder (the folder itself may be one).
+        """
         super().__init__(url.rstrip("/") or "/")
         self.root = Path(self.url).expanduser().absolute()
+        self._links, self._top = links, self.root
 
     def child(self, name: str) -> "LocalStore":
         """See Store. Absolute as well, for workers with another working directory."""
-        child = LocalStore(str(self.root / name))
-        child.url = f"{self.url}/{name}"
+        child = LocalStore(str(self.root / check_key(name)), links=self._links)
+        child.url, child._top = f"{self.url}/{name}", self._top
         return child
 
     @property
@@ -58,6 +67,7 @@ class LocalStore(Store):
 
     def entries(self) -> Iterator[Entry]:
         """See Store. Memory holds the names of one folder per level of depth."""
+        self._refuse_links(self.root)
         self.check_readable()
         return walk(self._folder)
 
@@ -75,7 +85,7 @@ class LocalStore(Store):
 
     def put_new(self, key: str, data: bytes) -> None:
         """See Store: a hard link from the temporary file, which fails where a file is already."""
-        path = self.root / check_key(key)
+        path = self._path(key)
         if not os.path.lexists(path):
             try:
                 with self.open_output(key, new=True) as file:
@@ -92,14 +102,14 @@ class LocalStore(Store):
     def open_input(self, key: str) -> BinaryIO:
         """See Store."""
         try:
-            return (self.root / key).open("rb")
+            return self._open_regular(self._path(key))
         except OSError as e:
             raise StorageError(f"{self.url}/{key} cannot be read: {e.strerror}") from None
 
     @contextlib.contextmanager
     def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """See Store: the file has a temporary name until the block ends."""
-        path = self.root / check_key(key)
+        path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
@@ -125,26 +135,45 @@ class LocalStore(Store):
     def delete(self, key: str) -> None:
         """See Store."""
         try:
-            (self.root / check_key(key)).unlink(missing_ok=True)
+            self._path(key).unlink(missing_ok=True)
         except OSError as e:
             raise StorageError(f"{self.url}/{key} cannot be removed: {e.strerror}") from None
 
     def exists(self, key: str) -> bool:
         """See Store."""
-        return (self.root / key).is_file()
+        try:
+            return self._path(key).is_file()
+        except StorageError:
+            return False
 
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: files that still have their temporary name."""
-        for path in self.root.rglob(f"{TEMPORARY}*"):
-            with contextlib.suppress(FileNotFoundError):  # finished just now
-                facts = path.stat()
-                if stat.S_ISREG(facts.st_mode):
-                    name = path.relative_to(self.root).as_posix()
-                    yield Unfinished(name, facts.st_mtime, name)
+        for folder, _, names in os.walk(self.root):
+            for path in (Path(folder) / name for name in names if name.startswith(TEMPORARY)):
+                with contextlib.suppress(FileNotFoundError):  # finished just now
+                    facts = path.lstat()
+                    if stat.S_ISREG(facts.st_mode):
+                        name = path.relative_to(self.root).as_posix()
+                        yield Unfinished(name, facts.st_mtime, name)
 
     def discard(self, unfinished: Unfinished) -> None:
         """See Store."""
         self.delete(unfinished.name)
+
+    def check_plain(self, keys: Iterable[str]) -> None:
+        """See Store."""
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):  # its reader will say so
+                facts = self._path(key).stat()
+                if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+                    raise StorageError(f"{self.url}/{key} is not a regular file")
+
+    def names_in(self, folder: str) -> list[str]:
+        """See Store."""
+        try:
+            return os.listdir(self._path(folder))
+        except FileNotFoundError:
+            return []
 
     def check_readable(self) -> None:
         """See Store."""
@@ -183,7 +212,7 @@ class LocalStore(Store):
                         continue
                     key = prefix + item.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
                     try:
-                        facts = item.stat()
+                        facts = item.stat(follow_symlinks=self._links)
                     except OSError:  # a broken link: list it, so that it becomes a rejection when it is fetched
                         files.append(Entry(key, 0, "unreadable"))
                         continue
@@ -206,17 +235,46 @@ class LocalStore(Store):
             return FetchFailed(key, _NOT_UTF8)
         for _ in range(2):
             try:
-                with (self.root / key).open("rb") as file:
+                with self._open_regular(self._path(key)) as file:
                     before = os.fstat(file.fileno())
                     if reason := too_large(before.st_size, max_bytes):
                         return FetchFailed(key, reason)
-                    data = file.read()
+                    data = file.read(before.st_size + 1)
                     after = os.fstat(file.fileno())
+            except StorageError as e:
+                return FetchFailed(key, e.message)
             except OSError as e:
                 return FetchFailed(key, e.strerror or type(e).__name__)
             if _etag(before) == _etag(after) and len(data) == after.st_size:
                 return Fetched(key, data, _etag(after))
         return FetchFailed(key, "the file changed while it was read")
+
+    def _path(self, key: str) -> Path:
+        """The path of a key.
+
+        Raises:
+            StorageError: when it is not below the folder, or behind a link that is not followed.
+        """
+        path = self.root / check_key(key)
+        self._refuse_links(path)
+        return path
+
+    def _refuse_links(self, path: Path) -> None:
+        if self._links:
+            return
+        at = self._top
+        for part in path.relative_to(self._top).parts:
+            at /= part
+            if at.is_symlink():
+                raise StorageError(f"{at} is a link: links inside an archive are not followed")
+
+    def _open_regular(self, path: Path) -> BinaryIO:
+        # Without O_NONBLOCK, opening a pipe waits for its writer.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if self._links else os.O_NOFOLLOW))
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return os.fdopen(handle, "rb")
+        os.close(handle)
+        raise StorageError(f"{path} is not a regular file")
 
 
 def _link(temporary: Path, path: Path) -> None:

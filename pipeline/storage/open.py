@@ -36,17 +36,21 @@ __all__ = [
 ]
 
 
-def open_store(url: str | os.PathLike[str]) -> Store:
+def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     """The store at a URL (`s3://bucket/prefix`, `gs://...`, `file:///path`, a plain path).
 
     Nothing is contacted yet.
+
+    Args:
+        url: of the store.
+        links: follow symbolic links below a local folder.
 
     Raises:
         StorageError: for an unknown scheme, a web address or a URL without a bucket.
     """
     text = os.fspath(url)
     if "://" not in text:
-        return LocalStore(text)
+        return LocalStore(text, links=links)
     parts = urlsplit(text, allow_fragments=False)
     # A secret key may contain a "/", where the parser ends the host: look for a port that is not a
     # number, too.
@@ -60,7 +64,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         )
     rest = text.split("://", 1)[1]  # urlsplit has the scheme in lower case
     if parts.scheme == "file":
-        return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest)
+        return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest, links=links)
     if parts.scheme in ("s3", "s3a"):
         return S3Store("s3://" + rest)
     return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))

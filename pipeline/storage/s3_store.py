@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import fsspec.asyn
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
+from pipeline.storage.keys import check_inside
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.retry import ATTEMPTS, with_retries
@@ -64,7 +65,7 @@ class S3Store(Store):
 
     def child(self, name: str) -> "S3Store":
         """See Store. It shares this store's connections."""
-        return S3Store(f"{self.url}/{name}", self._sessions)
+        return S3Store(f"{self.url}/{check_inside(name, self.url)}", self._sessions)
 
     def entries(self) -> Iterator[Entry]:
         """See Store. The listing is flat if the server is known to sort whole keys.

@@ -27,6 +27,7 @@ from pipeline.train.ray_storage import remove
 from pipeline.train.run import TrainSettings, train
 
 RECORD, WORK_FOLDER = "adapted.json", "adapting"
+_MOST_BYTES = 1 << 20
 NIGHT_SECONDS = 86400.0
 EARLY_NIGHTS = 0.5
 """Nights by which a trial may come early, as schedules are not punctual."""
@@ -134,7 +135,7 @@ def last_trial(root: Store, configured: str) -> AdaptationTrial | None:
     if not root.exists(RECORD):
         return None
     try:
-        values = json.loads(root.get(RECORD))
+        values = json.loads(root.get(RECORD, _MOST_BYTES))
         old, new = ([(float(bpp), float(psnr)) for bpp, psnr in curve] for curve in values.pop("curves"))
         trial = AdaptationTrial(**values, curves=(old, new))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:

@@ -14,10 +14,11 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.delta_table import files_of, one_line, open_table, queryable
 from pipeline.archive.shards import Shard
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import ArchiveStatus, open_rejections, status
+from pipeline.storage.base import StorageError
 
 REFRESH_SECONDS = 5.0
 MOST_FOLDERS = 500
@@ -160,14 +161,18 @@ class Catalogue:
                 return now
             table = self.archive.table()
             if now is None or table.version() != now.table.version():
-                now = self._now = _Snapshot(table, files_of(table), 0.0)
+                files = files_of(table)
+                now = self._now = _Snapshot(queryable(self.archive.images, table, files), files, 0.0)
             now.checked = time.monotonic()
             return now
 
 
 def _select(now: _Snapshot, sql: str) -> list[Row]:
-    # One builder per query: threads cannot share it.
-    return pa.table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
+    try:
+        # One builder per query: threads cannot share it.
+        return pa.table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
+    except Exception as e:  # the engine's own, for a shard that is missing or damaged
+        raise StorageError(f"{now.table.table_uri} cannot be read: {one_line(e)}") from e
 
 
 def _below(prefix: str) -> str:

@@ -125,6 +125,34 @@ def test_plans_of_dead_runs_go_when_they_are_old(local: Archive) -> None:
     assert left == {"young", "works", "silent"}
 
 
+@pytest.mark.parametrize("way", ["link", "log"])
+def test_a_vacuum_removes_nothing_outside_the_archive(way: str, local: Archive, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "photo.parquet").write_bytes(b"photo")
+    (victim / f"{TEMPORARY}photo").write_bytes(b"photo")
+    images = Path(local.images.absolute_url)
+    add(local, [original("a")])
+    if way == "link":
+        for folder in (images, Path(local.url), Path(local.rejections.absolute_url)):
+            (folder / "more").symlink_to(victim)
+            (folder / "photo.parquet").symlink_to(victim / "photo.parquet")
+    else:
+        log = images / "_delta_log"
+        for i, path in enumerate(
+            ("../../victim/photo.parquet", f"file://{victim}/photo.parquet", f"{victim}/photo.parquet")
+        ):
+            gone = {"path": path, "deletionTimestamp": 1, "dataChange": True, "size": 5, "partitionValues": {}}
+            (log / f"{2 + i:020}.json").write_text(json.dumps({"remove": gone}))
+    orphan = write_shard(local.images, [originals(["never committed"])])
+    assert orphan is not None
+    now: dict[str, Any] = {"archive": local.url, "hours": 0.0, "dry_run": False}
+    result = vacuum(VacuumSettings.model_construct(**now))
+    assert (result.shards, (images / orphan.path).exists()) == (1, False)
+    assert sorted(path.name for path in victim.iterdir()) == [f"{TEMPORARY}photo", "photo.parquet"]
+    assert keys_of(local) == ["a"]
+
+
 WRITER = """
 import os, signal, sys
 from pipeline.storage.open import open_store
