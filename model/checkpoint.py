@@ -8,6 +8,7 @@ payload names its model by it.
 import copy
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
 _DTYPES = frozenset({torch.float16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 """Types of tensors in a model; numpy, through which the fingerprint is computed, knows all of them."""
+CONFIG_BYTES, WEIGHTS_BYTES = 1 << 20, 1 << 30
+"""Largest files of a model; the shipped model has 601 bytes and 9 MB."""
 BASE = Path(__file__).parent / "weights" / "base"
 """The model that maepress ships."""
 
@@ -86,38 +89,91 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
         raise MaepressError(f"the model in {folder} is damaged: {reason_of(e)}: restore or train it again") from None
 
 
-def _load(folder: Path, device: str) -> Checkpoint:
-    description, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
-    damaged = f"the model in {folder} is damaged ({{}}): restore or train it again"
+def fingerprint_of(folder: str | Path) -> str:
+    """The fingerprint of what a local model folder holds, whatever its configuration claims; no network is built.
+
+    Raises:
+        MaepressError: when the folder has no model whose configuration, weights and tables fit together.
+    """
+    folder = Path(folder)
     try:
-        network = Network(CodecConfig.from_json(description.get("config")))
-        tables = _take_tables(tensors, network.config)
-        network.load_state_dict({name: t.to(torch.float32) for name, t in tensors.items()})
+        contents = _read(folder)
+    except (MaepressError, MemoryError):
+        raise
+    except Exception as e:  # as in `load`
+        raise MaepressError(f"the model in {folder} is damaged: {reason_of(e)}: restore or train it again") from None
+    return contents.fingerprint
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Contents:
+    """The files of a model: checked, but for the shapes of most tensors."""
+
+    config: CodecConfig
+    tensors: dict[str, torch.Tensor]
+    tables: Tables
+    fingerprint: str
+    claimed: object
+
+
+def _read(folder: Path) -> _Contents:
+    description = _read_config(folder / CONFIG)
+    try:
+        config = CodecConfig.from_json(description.get("config"))
+        tensors = _read_weights(folder / WEIGHTS, config)
+        tables = _take_tables(tensors, config)
+    except _Unreadable:
+        raise
     except MaepressError as e:
-        raise MaepressError(damaged.format(e)) from None
-    except RuntimeError as e:  # from load_state_dict, with one line per wrong tensor
-        raise MaepressError(damaged.format(" ".join(str(e).split("\n\t")[:2]))) from None
-    fingerprint = _fingerprint(network.config, tensors, tables)
-    if fingerprint != description.get("fingerprint"):
-        raise MaepressError(damaged.format(f"its contents are {fingerprint}, not {description.get('fingerprint')}"))
+        raise MaepressError(_damaged(folder, str(e))) from None
+    return _Contents(config, tensors, tables, _fingerprint(config, tensors, tables), description.get("fingerprint"))
+
+
+def _load(folder: Path, device: str) -> Checkpoint:
+    found = _read(folder)
+    network = Network(found.config)
+    try:
+        network.load_state_dict({name: t.to(torch.float32) for name, t in found.tensors.items()})
+    except RuntimeError as e:  # with one line per wrong tensor
+        raise MaepressError(_damaged(folder, " ".join(str(e).split("\n\t")[:2]))) from None
+    if found.fingerprint != found.claimed:
+        raise MaepressError(_damaged(folder, f"its contents are {found.fingerprint}, not {found.claimed}"))
     if not network.scales.is_exact():
-        raise MaepressError(damaged.format("its scale path's weights are too large for exact arithmetic"))
-    return Checkpoint(network.requires_grad_(False).eval().to(device), tables, fingerprint)
+        raise MaepressError(_damaged(folder, "its scale path's weights are too large for exact arithmetic"))
+    return Checkpoint(network.requires_grad_(False).eval().to(device), found.tables, found.fingerprint)
+
+
+def _damaged(folder: Path, why: str) -> str:
+    return f"the model in {folder} is damaged ({why}): restore or train it again"
+
+
+class _Unreadable(MaepressError):
+    """A file of a model is missing, too large or not in its format; the message names the file."""
 
 
 def _unreadable(path: Path, error: OSError) -> MaepressError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MaepressError(f"{path.parent} is no model: {path.name} is missing (train one with `maepress train`)")
-    return MaepressError(f"{path} cannot be read: {error.strerror or error}")
+        return _Unreadable(f"{path.parent} is no model: {path.name} is missing (train one with `maepress train`)")
+    return _Unreadable(f"{path} cannot be read: {error.strerror or error}")
+
+
+def _check_file(path: Path, most: int) -> None:
+    """Refuse a file that is not a regular one (reading a device may never end), or is too large."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise _Unreadable(f"{path} is not a regular file: restore or train the model again")
+    if facts.st_size > most:
+        raise _Unreadable(f"{path} has {facts.st_size} bytes, more than {most}: it is no file of a maepress model")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
+        _check_file(path, CONFIG_BYTES)
         description = json.loads(path.read_text())
     except OSError as e:
         raise _unreadable(path, e) from None
     except (ValueError, RecursionError) as e:  # no JSON, no UTF-8, a number of too many digits, or nested too deeply
-        raise MaepressError(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
+        raise _Unreadable(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
     if not isinstance(description, dict) or "format" not in description:
         raise MaepressError(f"{path} does not describe a maepress model: train one with `maepress train`")
     if description["format"] != FORMAT:
@@ -127,20 +183,50 @@ def _read_config(path: Path) -> dict[str, Any]:
     return description
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _read_weights(path: Path, config: CodecConfig) -> dict[str, torch.Tensor]:
     try:
+        _check_file(path, WEIGHTS_BYTES)
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
+            names = frozenset(file.keys())
+            for name, shape in _telling_shapes(config).items():
+                if name not in names:
+                    raise MaepressError(f"{name} is missing")
+                if (found := tuple(file.get_slice(name).get_shape())) != shape:
+                    raise MaepressError(f"{name} has the shape {found}, its configuration {shape}")
+            tensors = {name: file.get_tensor(name) for name in names}
     except OSError as e:
         raise _unreadable(path, e) from None
     except SafetensorError as e:
-        raise MaepressError(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
+        raise _Unreadable(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
-            raise MaepressError(
+            raise _Unreadable(
                 f"{path} is damaged ({name} is of {tensor.dtype}, which no model has): restore or train the model again"
             )
     return tensors
+
+
+def _telling_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that bound the size of a network: for each width and depth, one that grows with it.
+
+    They are compared with the file before the network is allocated, so that a small file cannot
+    claim a large network: it takes at most some twenty times the memory of these tensors.
+    (`load_state_dict` compares all shapes, but needs the network.)
+    """
+    wide, context, scale = config.hyper_width, config.context_width, config.scale_width
+    shapes: dict[str, tuple[int, ...]] = {
+        "hyper_analysis.block1.expand.weight": (2 * wide, wide),
+        "hyper_analysis.down2.weight": (config.hyper_channels, 4 * wide),
+        "means.later.0.block.expand.weight": (2 * context, context),
+        "scales.mix.weight": (scale, scale),
+    }
+    for part, (fine, coarse) in (("analysis", config.analysis_blocks), ("synthesis", config.synthesis_blocks[::-1])):
+        for name, count, channels in (
+            ("fine", fine, config.patch_channels),
+            ("coarse", coarse, config.latent_channels),
+        ):
+            shapes |= {f"{part}.{name}.{i}.expand.weight": (2 * channels, channels) for i in range(count)}
+    return shapes
 
 
 def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Tables:

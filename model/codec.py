@@ -148,9 +148,16 @@ class Codec:
             made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check)
             return [self._latents(pictures[i], made[i]) for i in everyone]
         gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
-        targeting = Targeting(target, gains, lambda p, made: len(self.coder.encode(self._latents(p, made))))
+        targeting = Targeting(target, gains, lambda p, made: self._size(self._latents(p, made)))
         reached = targeting.reach(encoder, check=check)
         return [replace(self._latents(pictures[i], r.quantised), met=r.met) for i, r in enumerate(reached)]
+
+    def _size(self, latents: Latents) -> int:
+        """Bytes of the payload; more than any limit if it cannot be coded."""
+        try:
+            return len(self.coder.encode(latents))
+        except UnsupportedImage:
+            return 1 << 62
 
     def _latents(self, picture: Picture, made: Quantised) -> Latents:
         quality, fraction = divmod(round(made.fine_quality * FRACTIONS), FRACTIONS)

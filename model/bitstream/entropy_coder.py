@@ -20,6 +20,10 @@ from model.bitstream.symbol_order import Numbers, strips
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.errors import DamagedPayload, UnsupportedImage, WrongModel
 
+LEAST_BITS = 1.0
+"""Fewest bits that count for a position of z, which covers 64 x 64 pixels. The shipped model needs 15
+or more. Tables that make z free would let 32 bytes decode to a billion pixels."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Latents:
@@ -123,7 +127,7 @@ class EntropyCoder:
         Raises:
             WrongModel: when the latents are from another model.
             UnsupportedImage: when a decoder could not tell the payload from a damaged one
-                (`is_plausible`).
+                (`is_plausible`, `escapes.most_bytes`).
         """
         if latents.header.fingerprint != self.fingerprint:
             raise WrongModel(
@@ -139,7 +143,7 @@ class EntropyCoder:
         sections = {
             Tag.HYPER: self._encode_hyper(latents.z, latents.header.quality),
             **streams,
-            Tag.ESCAPES: escapes.write(escaped, symbols.reshape(-1)[escaped].astype(np.int32)),
+            Tag.ESCAPES: escapes.write(escaped, symbols.reshape(-1)[escaped].astype(np.int32), symbols.size),
             Tag.ALPHA: b"" if latents.alpha is None else alpha_codec.write(latents.alpha),
             Tag.NUMBERS: numbers_checksum(latents.z, symbols),
             Tag.ICC: icc,
@@ -159,14 +163,14 @@ class EntropyCoder:
         """Whether z of an image of that size fits into `hyper_bytes` if every hyper-latent is the cheapest possible.
 
         This bounds what a decoder allocates by the length of the payload, whatever size the header
-        states.
+        and whatever tables the model states.
         """
         side = HYPER_STRIDE * LATENT_STRIDE
         positions = -(-header.height // side) * -(-header.width // side)
         cheapest = np.log2(TOTAL / self._tables.hyper[header.quality // HYPER_GROUP].max(-1)).sum()
         # Once the 64-bit state is filled, each symbol adds its information content to it, less at
         # most 1 part in 2^8.
-        return bool(positions * cheapest * (1 - 2**-8) <= 8 * hyper_bytes + 64)
+        return bool(positions * max(cheapest * (1 - 2**-8), LEAST_BITS) <= 8 * hyper_bytes + 64)
 
     def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
         coder = constriction.stream.stack.AnsCoder()

@@ -14,24 +14,39 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from model.core.errors import DamagedPayload
+from model.core.errors import DamagedPayload, UnsupportedImage
 
 MAX_SYMBOL = (1 << 30) - 1
 """Largest absolute value of a symbol."""
 
 
-def write(positions: NDArray[np.int64], values: NDArray[np.int32]) -> bytes:
+def most_bytes(size: int) -> int:
+    """Longest list, unpacked, of an image of `size` symbols: an eighth of them.
+
+    A reader needs some forty times this memory. Without this limit, the kilobytes to which zlib
+    packs a list of every symbol would expand to hundreds of bytes per pixel.
+    """
+    return (1 << 16) + size // 4
+
+
+def write(positions: NDArray[np.int64], values: NDArray[np.int32], size: int) -> bytes:
     """Encode a list of escapes; no bytes for an empty list.
 
     Args:
         positions: ascending positions in the flattened symbols.
         values: the symbols there.
+        size: number of symbols of the image.
+
+    Raises:
+        UnsupportedImage: when the list is longer than a reader accepts.
     """
     if positions.size == 0:
         return b""
     gaps = np.diff(positions, prepend=0)
     zigzag = values.astype(np.int64) * 2 ^ values.astype(np.int64) >> 63
     plain = _varints(np.stack([gaps, zigzag], 1).reshape(-1))
+    if len(plain) > most_bytes(size):
+        raise UnsupportedImage("the image is too unlike what this model was trained on: keep its source bytes instead")
     packed = zlib.compress(plain, 9)
     return b"\x01" + packed if len(packed) < len(plain) else b"\x00" + plain
 
@@ -48,12 +63,12 @@ def read(data: bytes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     if data[0] == 1:
         unpacker = zlib.decompressobj()
         try:
-            plain = unpacker.decompress(plain, 10 * size)
+            plain = unpacker.decompress(plain, most_bytes(size) + 1)
         except zlib.error:
             raise DamagedPayload("the payload's escape codes are damaged") from None
         if not unpacker.eof or unpacker.unused_data:
             raise DamagedPayload("the payload's escape codes are damaged")
-    if len(plain) > 10 * size:  # two numbers per symbol, at most five bytes each
+    if len(plain) > most_bytes(size):
         raise DamagedPayload("the payload's escape codes are damaged")
     numbers = _read_varints(plain)
     if data[0] > 1 or numbers.size % 2 or numbers.size == 0:

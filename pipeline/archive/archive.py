@@ -20,7 +20,7 @@ from deltalake.exceptions import TableNotFoundError
 from pipeline.archive.commits import Committer
 from pipeline.archive.delta_table import create_table, files_of, open_table
 from pipeline.archive.merge_reader import merged, merged_tables
-from pipeline.archive.model_store import CONFIG, cached_model, publish_model
+from pipeline.archive.model_store import CONFIG, cached_model, checked_fingerprint, is_fingerprint, publish_model
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.archive.shard_reader import find_row, scan_shard
 from pipeline.archive.shards import Shard
@@ -190,21 +190,20 @@ class Archive:
 
         Call it before the first commit of a row that needs the model.
         """
-        publish_model(folder, self.root.child(f"models/{fingerprint}"))
+        publish_model(folder, self.root.child(f"models/{checked_fingerprint(fingerprint)}"))
 
     def get_model(self, fingerprint: str) -> Path:
         """A local folder with a model of this archive, fetched once per machine.
 
         Raises:
-            StorageError: when the archive lacks it.
+            StorageError: when the archive lacks it, or `fingerprint` is none.
         """
-        return cached_model(self.root.child(f"models/{fingerprint}"), fingerprint)
+        return cached_model(self.root.child(f"models/{checked_fingerprint(fingerprint)}"), fingerprint)
 
     def models(self) -> list[str]:
         """Fingerprints of the models inside the archive."""
         store = self.root.child("models")
         if not store.root_exists():
             return []
-        return sorted(
-            entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries() if entry.key.endswith(f"/{CONFIG}")
-        )
+        names = (entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries())
+        return sorted(filter(is_fingerprint, names))

@@ -3,20 +3,28 @@
 A model is two files (`model.safetensors`, `config.json`), which torch reads from a local folder.
 Copies are cached by fingerprint in the user's cache folder, so a machine fetches a model once.
 `config.json` is written last: a folder that contains it is complete.
+
+An archive may come from others. So a fingerprint is 16 hex digits before it becomes a path, and a
+model enters the cache, or is used from there, only if its contents have the fingerprint that is
+asked for.
 """
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from pipeline.storage.base import StorageError, Store
+from model.core.errors import MaepressError
+from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.open import open_store
 
 CONFIG = "config.json"
 FILES = ("model.safetensors", CONFIG)
 """File names of `model.checkpoint`, in the order in which the files are written."""
+MOST_BYTES = {"model.safetensors": 1 << 30, CONFIG: 1 << 20}
+"""Largest files that are fetched, as in `model.checkpoint`."""
 
 
 def local_model(url: str) -> Path:
@@ -55,32 +63,51 @@ def require_model(url: str) -> None:
 
 
 def publish_model(folder: str | Path, store: Store) -> None:
-    """Copy a local model's files to a store, unless it has a complete model already."""
-    if store.exists(CONFIG):
+    """Copy a local model's files to a store, unless it has that model already.
+
+    A damaged or another model in its place is replaced: rows that need it would be worthless.
+    """
+    if store.exists(CONFIG) and _is_published(Path(folder), store):
         return
     for name in FILES:
         store.put(name, (Path(folder) / name).read_bytes())
 
 
-def cached_model(store: Store, fingerprint: str) -> Path:
-    """A local folder with the model in a store, fetched unless it is in the cache.
+def is_fingerprint(text: object) -> bool:
+    """Whether a value is a fingerprint: 16 hex digits, and so a safe name of a folder."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{16}", text) is not None
+
+
+def checked_fingerprint(text: str) -> str:
+    """The fingerprint, unchanged.
 
     Raises:
-        StorageError: when the store has no model.
+        StorageError: when it is none.
     """
-    folder = cache_folder() / fingerprint
-    if not (folder / CONFIG).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
-        try:
-            _download(store, fresh, f"the model {fingerprint} is not at {store.url}: copy its folder there")
-            try:
-                fresh.rename(folder)
-            except OSError:  # another process was faster, or an incomplete copy is in the way
-                if not (folder / CONFIG).is_file():
-                    raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    if not is_fingerprint(text):
+        raise StorageError(f"{text[:80]!r} names no model: a fingerprint has 16 hex digits; the archive is damaged")
+    return text
+
+
+def cached_model(store: Store, fingerprint: str) -> Path:
+    """A local folder with the model in a store, fetched unless an intact copy is in the cache.
+
+    A copy whose contents have another fingerprint is fetched again.
+
+    Raises:
+        StorageError: for what is no fingerprint, and when the store has no such model.
+    """
+    folder = cache_folder() / checked_fingerprint(fingerprint)
+    if _has_model(folder, fingerprint):
+        return folder
+    fresh = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
+    try:
+        _download(store, fresh, f"the model {fingerprint} is not at {store.url}: copy its folder there")
+        if (found := _fingerprint_of(fresh, store)) != fingerprint:
+            raise StorageError(f"the model at {store.url} is {found}, not {fingerprint}: restore its files")
+        _move_into_place(fresh, folder, fingerprint)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
@@ -88,15 +115,76 @@ def _missing(url: str) -> str:
     return f"{url} is no model: it has no {CONFIG} (train one with `maepress train`)"
 
 
+def _is_published(folder: Path, store: Store) -> bool:
+    from model.checkpoint import fingerprint_of
+
+    with tempfile.TemporaryDirectory(prefix="maepress-model-") as copy:
+        try:
+            _download(store, Path(copy), "")
+        except Outage:
+            raise
+        except StorageError:  # too large, or half of it is gone
+            return False
+        return _has_model(Path(copy), fingerprint_of(folder))
+
+
+def _has_model(folder: Path, fingerprint: str) -> bool:
+    from model.checkpoint import fingerprint_of  # imports torch, which takes seconds: only when needed
+
+    try:
+        return (folder / CONFIG).is_file() and fingerprint_of(folder) == fingerprint
+    except MaepressError:
+        return False
+
+
+def _fingerprint_of(folder: Path, store: Store) -> str:
+    from model.checkpoint import fingerprint_of
+
+    try:
+        return fingerprint_of(folder)
+    except MaepressError as e:  # name the archive's files and not the temporary copy
+        raise StorageError(str(e).replace(str(folder), store.url)) from None
+
+
+def _move_into_place(fresh: Path, folder: Path, fingerprint: str) -> None:
+    """Rename a complete model to its name in the cache; a damaged copy that is in the way is removed."""
+    for _ in range(3):
+        try:
+            fresh.rename(folder)
+            return
+        except OSError:
+            if _has_model(folder, fingerprint):  # another process was faster
+                return
+            damaged = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
+            try:
+                folder.rename(damaged / "damaged")
+            except FileNotFoundError:
+                pass  # another process has removed it
+            finally:
+                shutil.rmtree(damaged, ignore_errors=True)
+    raise StorageError(f"{folder} cannot be replaced: remove it")
+
+
 def cache_folder() -> Path:
-    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; below the temporary folder if that fails."""
+    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; below the temporary folder if that fails.
+
+    Raises:
+        StorageError: when there is no folder to write to, or the one below the temporary folder
+            belongs to somebody else.
+    """
     home = os.environ.get("XDG_CACHE_HOME")
     base = Path(home) if home else Path("~/.cache").expanduser()
     try:
         (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
     except OSError:
         base = Path(tempfile.gettempdir()) / f"maepress-{os.getuid()}"
-        (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
+        try:
+            base.mkdir(mode=0o700, exist_ok=True)
+            if base.is_symlink() or base.stat().st_uid != os.getuid():
+                raise StorageError(f"{base} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
+            (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StorageError(f"{base} cannot be written ({e.strerror}): set XDG_CACHE_HOME") from None
     return base / "maepress" / "models"
 
 
@@ -104,4 +192,4 @@ def _download(store: Store, folder: Path, missing: str) -> None:
     if not store.exists(CONFIG):
         raise StorageError(missing)
     for name in FILES:
-        (folder / name).write_bytes(store.get(name))
+        (folder / name).write_bytes(store.get(name, MOST_BYTES[name]))

@@ -5,14 +5,15 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from model.bitstream.container import METADATA, Tag, read, write
-from model.codec import MAX_PIXELS, Codec
+from model.bitstream.container import METADATA, Tag, read, read_header, write
+from model.codec import Codec
 from model.core.boundary import Fault, attempt_all, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.model_store import is_fingerprint
 from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
-from pipeline.images.limits import TRANSCODING
+from pipeline.images.limits import TRANSCODING, decodable_pixels
 from pipeline.images.sandbox import shared
 from pipeline.storage.base import StorageError
 
@@ -87,20 +88,32 @@ def with_metadata(picture: Picture, row: Row) -> Picture:
 
 
 def row_fault(row: Row) -> str | None:
-    """Why a latent row cannot even be decoded, by the kinds of its values; None if it may be.
+    """Why a latent row cannot even be decoded, before memory is allocated for it; None if it may be.
 
-    Archives that others wrote may hold nulls and sizes that no picture has.
+    Archives that others wrote may hold nulls, sizes that no picture has, names of models that lead
+    elsewhere, and rows that say one thing where their payload says another.
     """
-    if not isinstance(row.get("payload"), bytes) or not isinstance(row.get("model"), str):
+    payload, model = row.get("payload"), row.get("model")
+    if not isinstance(payload, bytes) or not isinstance(model, str):
         return "its row lacks the payload or the model"
+    if not is_fingerprint(model):
+        return f"its row names no model: {model[:40]!r}"
     width, height = row.get("width"), row.get("height")
-    if (
-        not isinstance(width, int)
-        or not isinstance(height, int)
-        or min(width, height) < 1
-        or width * height > MAX_PIXELS
-    ):
+    if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
         return f"its row gives an impossible size: {width} x {height}"
+    try:
+        header = read_header(payload)
+    except DamagedPayload as e:
+        return str(e)
+    if (header.width, header.height) != (width, height):
+        return f"its row gives the size {width} x {height}, its payload {header.width} x {header.height}"
+    if header.fingerprint != model:
+        return f"its row names the model {model}, its payload {header.fingerprint}"
+    if width * height > (most := decodable_pixels()):
+        return (
+            f"it has {width * height / 1e6:.0f} megapixels, more than {most / 1e6:.0f}: if you trust this archive, "
+            "set MAEPRESS_MAX_MEGAPIXELS"
+        )
     return None
 
 

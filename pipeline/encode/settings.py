@@ -31,7 +31,11 @@ class EncodeSettings(TargetSettings):
         description="MiB of source per shard; a crash loses at most the unfinished shards",
     )
     commit_seconds: float = Field(30.0, ge=0, description="seconds after which finished shards are committed")
-    max_megapixels: float = Field(MAX_PIXELS / 1e6, gt=0, description="larger images are kept as their original bytes")
+    max_megapixels: float = Field(
+        MAX_PIXELS / 1e6,
+        gt=0,
+        description="larger images are kept as their original bytes (to decode more than 178, set this by variable)",
+    )
     max_object_mib: int = Field(512, ge=1, description="larger objects are rejected without being fetched")
     read_seconds: float = Field(
         60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"

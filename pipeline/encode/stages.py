@@ -29,7 +29,7 @@ import pyarrow as pa
 from model.bitstream.container import METADATA
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
-from model.core.errors import MissingPackage
+from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
@@ -210,6 +210,14 @@ def _tables(rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, list[Rejection]]:
     return pa.concat_tables(tables), rejections
 
 
+def _payload(latents: Latents, coder: EntropyCoder) -> bytes:
+    """The payload; empty where none meets the target, or where readers would not accept it."""
+    try:
+        return coder.encode(latents) if latents.met else b""
+    except UnsupportedImage:
+        return b""
+
+
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
     """The row with the smallest of: payload and metadata if the target is met, transcode, source."""
     size = len(item.source)
@@ -226,10 +234,9 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     }
     kept, smallest = item.keep, size
     if item.latents is not None:
-        row["target"] = target.described()
-        payload = coder.encode(item.latents) if item.latents.met else b""
-        kept = LARGER if item.latents.met else MISSED
-        if item.latents.met:
+        row["target"], payload = target.described(), _payload(item.latents, coder)
+        kept = LARGER if payload else MISSED
+        if payload:
             smallest = min(size, len(payload) + sum(len(getattr(item, name)) for name in METADATA))
     jxl = None
     if smallest >= _TRANSCODE_SHARE * size and item.source.startswith(JPEG_START):

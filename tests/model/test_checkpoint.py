@@ -1,7 +1,9 @@
 """Models on disk: saved and loaded unchanged; errors are one line."""
 
 import json
+import os
 import re
+import resource
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,6 +160,46 @@ def test_weights_too_large_for_exact_arithmetic_are_not_saved() -> None:
         network.get_parameter("scales.later.0.join.weight").fill_(1.9)
     with pytest.raises(MaepressError, match="too large for exact arithmetic"):
         checkpoint.serialise(network)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hyper_width": 4096, "context_width": 4096, "scale_width": 4096, "hyper_channels": 4096},
+        {"analysis_blocks": [4096, 4096]},
+        {"synthesis_blocks": [1, 4096]},
+        {"hyper_width": 4096},
+        {"context_width": 4096},
+        {"scale_width": 4096},
+        {"hyper_channels": 4096},
+    ],
+)
+def test_a_configuration_cannot_claim_more_memory_than_its_weights_have(
+    folder: Path, change: dict[str, object]
+) -> None:
+    description = json.loads((folder / CONFIG).read_text())
+    description["config"] |= change
+    (folder / CONFIG).write_text(json.dumps(description))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "damaged" in complaint(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "in KiB"
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_files_of_any_size_and_kind_are_refused_unread(folder: Path, name: str) -> None:
+    with (folder / name).open("r+b") as file:
+        file.truncate(40 << 30)  # a sparse file
+    assert "bytes, more than" in complaint(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert "is not a regular file" in complaint(folder)
+
+
+def test_the_fingerprint_of_a_folder_is_that_of_its_contents(folder: Path) -> None:
+    loaded = checkpoint.load(folder).fingerprint
+    description = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(description | {"fingerprint": "0" * 16}))
+    assert checkpoint.fingerprint_of(folder) == loaded
 
 
 def test_no_model_is_ever_unpickled() -> None:

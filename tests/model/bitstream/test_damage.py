@@ -1,17 +1,23 @@
 """Damaged payloads give `DamagedPayload` or a picture, nothing else, at a cost bounded by their size."""
 
+import json
 import struct
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from model.bitstream import container
+from model import checkpoint
+from model.bitstream import container, escapes
 from model.bitstream.container import Tag
+from model.bitstream.probability_tables import HYPER_MAX, TOTAL
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from model.core.picture import MAX_SIDE, Picture
@@ -147,5 +153,48 @@ def test_compressed_sections_cannot_expand_beyond_the_image(tiny_codec: Codec, p
             with pytest.raises(DamagedPayload):
                 tiny_codec.decompress([payload])
         assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
+
+
+def test_tables_that_cost_nothing_do_not_make_a_huge_picture_of_a_few_bytes(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """A model of the attacker's, in which the most probable z takes 0.00002 bits, and a payload of 32 bytes."""
+    tensors = load_file(tiny_model_folder / checkpoint.WEIGHTS)
+    free = torch.ones_like(tensors["tables.hyper"])
+    free[..., HYPER_MAX] = TOTAL - free.shape[-1] + 1
+    save_file(tensors | {"tables.hyper": free}, tmp_path / checkpoint.WEIGHTS)
+    description = json.loads((tiny_model_folder / checkpoint.CONFIG).read_text())
+    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(description))
+    description["fingerprint"] = checkpoint.fingerprint_of(tmp_path)
+    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(description))
+    codec = Codec.load(tmp_path)
+    header = container.Header(codec.fingerprint, 16_384, 16_384, 0, container.Colour.RGB)
+    payload = container.write(header, {})
+    assert len(payload) <= 32
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedPayload, match="16384x16384 pixels cannot be"):
+            codec.decompress([payload])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_packed_list_of_escapes_cannot_take_many_times_the_memory_of_the_image(
+    tiny_codec: Codec, payloads: list[bytes]
+) -> None:
+    (latents,) = tiny_codec.restore(payloads[:1])
+    list_of_all = zlib.compress(b"\x00\x02" + b"\x01\x02" * (latents.symbols.size - 1), 9)
+    assert escapes.read(b"\x01" + list_of_all, latents.symbols.size)[0].size == latents.symbols.size, "small: accepted"
+    size = 80_000_000  # symbols of 64 megapixels
+    tracemalloc.start()
+    try:
+        packed = zlib.compress(b"\x01\x02" * (size // 2), 1)
+        tracemalloc.reset_peak()
+        with pytest.raises(DamagedPayload):
+            escapes.read(b"\x01" + packed, size)
+        assert tracemalloc.get_traced_memory()[1] < size
     finally:
         tracemalloc.stop()

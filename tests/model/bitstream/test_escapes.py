@@ -22,7 +22,7 @@ def test_any_list_of_escapes_comes_back() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         positions, values, size = random_list(rng)
-        read_positions, read_values = escapes.read(escapes.write(positions, values), size)
+        read_positions, read_values = escapes.read(escapes.write(positions, values, size), size)
         assert np.array_equal(read_positions, positions)
         assert np.array_equal(read_values, values)
 
@@ -31,24 +31,24 @@ def test_extreme_values_and_positions_come_back() -> None:
     size = 1 << 34
     positions = np.array([0, 1, 127, 128, size - 1])
     values = np.array([escapes.MAX_SYMBOL, -escapes.MAX_SYMBOL, -1, 1, 0], np.int32)
-    read = escapes.read(escapes.write(positions, values), size)
+    read = escapes.read(escapes.write(positions, values, size), size)
     assert np.array_equal(read[0], positions)
     assert np.array_equal(read[1], values)
 
 
 def test_no_escapes_take_no_bytes() -> None:
     empty = np.empty(0, np.int64), np.empty(0, np.int32)
-    assert escapes.write(*empty) == b""
+    assert escapes.write(*empty, 100) == b""
     assert escapes.read(b"", 100)[0].size == 0
 
 
 def test_repetitive_lists_are_packed() -> None:
     positions = np.arange(0, 40_000, 4)
-    assert len(escapes.write(positions, np.full(positions.size, 9, np.int32))) < 200
+    assert len(escapes.write(positions, np.full(positions.size, 9, np.int32), 40_000)) < 200
 
 
 def test_a_position_beyond_the_image_is_refused() -> None:
-    data = escapes.write(np.array([3, 50]), np.array([1, 1], np.int32))
+    data = escapes.write(np.array([3, 50]), np.array([1, 1], np.int32), 51)
     assert escapes.read(data, 51)[0].tolist() == [3, 50]
     with pytest.raises(DamagedPayload):
         escapes.read(data, 50)
@@ -59,7 +59,7 @@ def test_changed_bytes_are_refused_or_still_give_positions_inside_the_image() ->
     refused = 0
     for _ in range(2000):
         positions, values, size = random_list(rng)
-        data = bytearray(escapes.write(positions, values))
+        data = bytearray(escapes.write(positions, values, size))
         for _ in range(int(rng.integers(1, 4))):
             data[int(rng.integers(len(data)))] = int(rng.integers(256))
         cut = bytes(data[: int(rng.integers(1, len(data) + 1))])

@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.plan import build, rows
 from jobs.demo.s3_server import S3Server
+from model.bitstream import container
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
-from pipeline.archive.reader import read_image
+from pipeline.archive.reader import RowDecoder, read_image, row_fault
 from pipeline.storage.open import StorageError
 from tests.counting_proxy import Counted, counting_proxy
 from tests.pipeline.making import add, compressed, image_file, original
@@ -57,6 +59,32 @@ def test_a_jpeg_that_is_kept_as_jpeg_xl_comes_back_as_the_same_jpeg(tmp_path: Pa
     add(archive, [original("a.jpg", jpeg) | {"status": "jxl", "payload": jxl, "payload_bytes": len(jxl)}])
     got = read_image(archive, "a.jpg")
     assert isinstance(got, bytes) and hashlib.sha256(got).digest() == hashlib.sha256(jpeg).digest()
+
+
+def test_a_row_decodes_only_as_what_its_payload_says(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    row = compressed(tiny_codec, "a.png", image_file("PNG", size=(70, 50)))
+    large = container.write(container.Header(tiny_codec.fingerprint, 20_000, 10_000, 9, container.Colour.RGB), {})
+    other = container.write(container.Header("0" * 16, 70, 50, 9, container.Colour.RGB), {})
+    said: dict[str, dict[str, Any]] = {
+        "gives the size 71 x 50, its payload 70 x 50": {"width": 71},
+        "gives the size 70 x 50, its payload 20000 x 10000": {"payload": large},
+        f"names the model {tiny_codec.fingerprint}, its payload {'0' * 16}": {"payload": other},
+        "names the model 0000000000000000": {"model": "0" * 16},
+        "has 200 megapixels, more than 178": {"payload": large, "width": 20_000, "height": 10_000},
+        "impossible size: 0 x 50": {"width": 0},
+        "not a maepress payload": {"payload": b"GIF89a"},
+    }
+    found = dict(enumerate(RowDecoder(archive).pictures([row | change for change in said.values()])))
+    assert len(found) == len(said)
+    for text, (_, fault) in zip(said, found.values(), strict=True):
+        assert isinstance(fault, str) and text in fault
+    assert row_fault(row) is None
+    monkeypatch.setenv("MAEPRESS_MAX_MEGAPIXELS", "200")
+    assert row_fault(row | {"payload": large, "width": 20_000, "height": 10_000}) is None
 
 
 @pytest.mark.parametrize("size", [10_000, 100_000])
