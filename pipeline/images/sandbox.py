@@ -4,6 +4,7 @@
     picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
     pixels = sandbox.read_rgb(source, max_pixels=64_000_000)   # same result as pipeline.images.image_reader.read_rgb
     jxl = sandbox.to_jxl(jpeg)                                 # same result as pipeline.images.jpeg_xl.to_jxl
+    clip = sandbox.read_clip(video, 30)                        # same result as pipeline.images.video.read_clip
 
 A process has one child per set of limits. It is started when first needed and restarted when it
 dies. Requests and answers go through pipes, pixels through shared memory. A decoder written in C
@@ -20,19 +21,21 @@ import os
 import resource
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.core.boundary import reason_of
-from model.core.errors import DamagedPayload, MissingPackage
+from model.core.errors import DamagedPayload, MaepressError, MissingPackage
 from model.core.picture import Picture
 from pipeline.images.image_reader import possible_size
 from pipeline.images.ipc_messages import Buffer
 from pipeline.images.limits import Limits
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox_process import Answer, Died, SandboxProcess, Stopped
+from pipeline.images.video import LATEST, Clip
 
 
 class Sandbox:
@@ -104,6 +107,47 @@ class Sandbox:
             raise DamagedPayload(head.get("reason", failed))
         return bytes(blobs[0])
 
+    def read_clip(self, video: bytes, choice: int | str) -> Clip:
+        """The result of `pipeline.images.video.read_clip`.
+
+        Raises:
+            MaepressError: when it is not a video that can be read, or the child gives no answer.
+            MissingPackage: when PyAV is not installed.
+        """
+        try:
+            head, _, _ = self._ask({"task": "clip", "choice": choice}, video)
+        except Stopped as e:
+            raise MaepressError(f"not a video that can be read ({e})") from None
+        if "missing" in head:
+            raise MissingPackage(head["missing"])
+        if "reason" in head:
+            raise MaepressError(head["reason"])
+        try:
+            width, height = possible_size(head["size"])
+            times = [float(time) for time in head["times"]]
+        except Exception as e:
+            raise MaepressError(f"not a video that can be read: {reason_of(e)}") from None
+        return Clip(width, height, tuple(time for time in times if 0 <= time < LATEST))
+
+    def read_frames(self, video: bytes, times: Sequence[float]) -> tuple[dict[float, bytes], str | None]:
+        """The frames that `pipeline.images.video.read_frames` gives, by time, and what ended it early, if anything.
+
+        Raises:
+            MissingPackage: when PyAV is not installed.
+        """
+        try:
+            head, blobs, _ = self._ask({"task": "frames", "times": list(times)}, video)
+        except Stopped as e:
+            return {}, f"its video cannot be decoded: {e}"
+        if "missing" in head:
+            raise MissingPackage(head["missing"])
+        try:
+            wanted = set(times)
+            found = {time: bytes(blob) for time, blob in zip(head["times"], blobs, strict=True) if time in wanted}
+            return found, str(head["reason"]) if "reason" in head else None
+        except Exception as e:
+            return {}, f"its video cannot be decoded: {reason_of(e)}"
+
     def processor_seconds(self) -> float:
         """CPU time in seconds of this process and of its children, ended ones included.
 
@@ -153,6 +197,6 @@ def shared(limits: Limits) -> Sandbox:
     return _sandbox(os.getpid(), limits)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _sandbox(process: int, limits: Limits) -> Sandbox:
     return Sandbox(limits)

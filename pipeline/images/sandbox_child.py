@@ -4,6 +4,7 @@ It reads requests from standard input, writes answers to standard output, and en
 It imports neither torch nor Ray, so that it starts in a third of a second and occupies some 50 MB.
 """
 
+import io
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -12,12 +13,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from model.core.boundary import reason_of
-from model.core.errors import DamagedPayload, MissingPackage
+from model.core.errors import DamagedPayload, MaepressError, MissingPackage
 from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.jpeg_xl import to_jpeg, to_jxl
 from pipeline.images.reading import Rejected
 from pipeline.images.shared_buffer import SharedBuffer
+from pipeline.images.video import read_clip, read_frames
 
 Reply = tuple[object, Sequence[Buffer]]
 
@@ -61,11 +63,39 @@ def restore(_: Any, jxl: bytes, __: SharedBuffer) -> Reply:
         return {"reason": str(e)}, ()
 
 
+def list_frames(options: Any, video: bytes, _: SharedBuffer) -> Reply:
+    """The size and the times of a video's chosen frames."""
+    try:
+        clip = read_clip(io.BytesIO(video), options["choice"])
+    except MissingPackage:
+        raise
+    except MaepressError as e:
+        return {"reason": str(e)}, ()
+    return {"size": [clip.width, clip.height], "times": clip.times}, ()
+
+
+def decode_frames(options: Any, video: bytes, _: SharedBuffer) -> Reply:
+    """The frames of a video at some times, one blob each; where decoding fails, those before, and the reason."""
+    times, frames = list[float](), list[bytes]()
+    head: dict[str, object] = {"times": times}
+    try:
+        for time, frame in read_frames(io.BytesIO(video), options["times"]):
+            times.append(time)
+            frames.append(frame)
+    except MissingPackage:
+        raise
+    except MaepressError as e:
+        head["reason"] = str(e)
+    return head, frames
+
+
 TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
     "read": read_picture,
     "read_rgb": read_pixels,
     "to_jxl": transcode,
     "to_jpeg": restore,
+    "clip": list_frames,
+    "frames": decode_frames,
 }
 
 

@@ -90,7 +90,7 @@ class SandboxProcess:
             for part in pack(head, [source]):
                 child.stdin.write(part)
             child.stdin.flush()
-            answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds)
+            answer, blobs = _answer(child.stdout.fileno(), time.monotonic() + self.limits.seconds, self.limits.memory)
             size = answer.get("planes")
             planes = None if size is None else self._planes.take(_checked_size(size))
         except (BrokenPipeError, EOFError):
@@ -167,10 +167,11 @@ def _checked_size(size: object) -> int:
     return size
 
 
-def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
-    """The next message of a pipe.
+def _answer(pipe: int, deadline: float, most: int = 0) -> tuple[Any, list[Buffer]]:
+    """The next message of a pipe, with at most this many bytes of blobs: the child had memory for no more.
 
     Raises:
+        ValueError: for a message that no child of ours sends.
         TimeoutError: when it is not complete at the deadline (on the clock of `time.monotonic`).
         EOFError: when the pipe ends first.
     """
@@ -189,4 +190,4 @@ def _answer(pipe: int, deadline: float) -> tuple[Any, list[Buffer]]:
                 filled += count
             return data
 
-        return unpack(read)
+        return unpack(read, most)

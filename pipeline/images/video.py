@@ -5,7 +5,8 @@ fixed width, so they sort in order, and SQL can extract them (`regexp_extract(ke
 1)`). A frame's bytes are a PPM file, so every reader of images can read frames, and their size
 follows from the video's width and height alone.
 
-Needs PyAV (the extra `video`).
+Needs PyAV (the extra `video`). Videos that you did not make yourself are read through
+`pipeline.images.sandbox`.
 """
 
 import io
@@ -28,6 +29,14 @@ levels on average."""
 SMALL = (32, 18)
 """Size of these pictures in pixels."""
 MILLISECOND = Fraction(1, 1000)
+LATEST = 100_000.0
+"""Times from here on, in seconds, have no key: it has five digits before the point."""
+_OPTIONS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
+    "protocol_whitelist": "",
+}
+"""Of FFmpeg, which goes by content and not by suffix: only containers of videos, and no address that a
+file gives. A play list named `x.mp4` would make it read other files, also from the network."""
 _KEY = re.compile(r"(.+)/(\d+\.\d{3})s\.ppm", re.S)
 
 
@@ -200,7 +209,7 @@ class _OpenVideo:
 
     def __enter__(self) -> Any:
         try:
-            self._container = self._av.open(self._file)
+            self._container = self._av.open(self._file, container_options=_OPTIONS)
         except (self._av.FFmpegError, ValueError) as e:
             raise MaepressError(f"not a video that can be read ({e})") from None
         if not self._container.streams.video:

@@ -1,4 +1,4 @@
-"""A read-only view of another store in which videos are folders of their frames.
+"""A read-only view of another store in which videos are folders of their frames, decoded in a sandbox.
 
 Its URL has a suffix, as in `s3://bucket/clips#frames=30`. Every job that reads images can read
 frames: encode, sync, train, verify, estimate. Other objects are passed through.
@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, BinaryIO
 
-from model.core.errors import MaepressError
+from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
-from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.images.limits import VIDEOS
+from pipeline.images.sandbox import shared
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store, too_large
 
 MARK = "#frames="
 """Between the URL of the inner store and the choice of frames."""
@@ -166,10 +168,16 @@ class VideoStore(Store):
         return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {MARK}{self._choice}")
 
     def _frames(self, film: Entry) -> Iterator[Entry]:
+        got = self._cache.fetch(self.inner, film.key)
+        if isinstance(got, FetchFailed) and got.transient:
+            raise Outage(f"{self.inner.url}/{film.key} cannot be read: {got.reason}")
         try:
-            with self.inner.open_input(film.key) as file:
-                clip = video.read_clip(file, self._choice)
+            clip = None if isinstance(got, FetchFailed) else shared(VIDEOS).read_clip(got.data, self._choice)
+        except MissingPackage:
+            raise
         except MaepressError:
+            clip = None
+        if clip is None:
             yield film
             return
         for moment in clip.times:
@@ -180,13 +188,9 @@ class VideoStore(Store):
         if isinstance(got, FetchFailed):
             return [FetchFailed(key, got.reason, got.transient) for key in keys]
         times = {parsed[1]: key for key in keys if (parsed := video.parse_key(key))}
-        reason = "the video has no frame at this time"
-        found: dict[str, bytes] = {}
-        try:
-            for moment, data in video.read_frames(io.BytesIO(got.data), sorted(times)):
-                found[times[moment]] = data
-        except MaepressError as e:
-            reason = str(e)
+        frames, failed = shared(VIDEOS).read_frames(got.data, sorted(times))
+        found = {times[moment]: data for moment, data in frames.items()}
+        reason = failed or "the video has no frame at this time"
         return [self._one(key, found.get(key), got.etag, reason, max_bytes) for key in keys]
 
     @staticmethod

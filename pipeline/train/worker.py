@@ -1,5 +1,6 @@
 """One rank of a training run, a Ray Train worker."""
 
+import functools
 import os
 import tempfile
 import time
@@ -18,6 +19,7 @@ from model.core.config import CodecConfig
 from model.network.net2net import deepened
 from model.network.network import Network, randomly_initialised
 from pipeline.archive.model_store import local_model
+from pipeline.images.limits import READABLE_BYTES
 from pipeline.storage.open import open_store
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
@@ -83,12 +85,12 @@ class Rank:
         self.counters = self.learner.counters
         if self.world > 1:
             self.learner.forward = DistributedDataParallel(self.learner.network)
-        images = open_store(settings.images)
+        fetch = functools.partial(open_store(settings.images).get, max_bytes=READABLE_BYTES)
         scales = (settings.min_scale, settings.max_scale)
         share = settings.batch // self.world
         self.crops = Crops(
             config["train"],
-            images.get,
+            fetch,
             batch=settings.batch,
             places=range(self.rank * share, (self.rank + 1) * share),
             crop=settings.crop,
@@ -96,7 +98,7 @@ class Rank:
             seed=[settings.seed, self.counters.step],
         )
         self.validation = Validation(
-            config["held_out"], images.get, self.rank, self.world, self.device, sum(scales) / 2, settings.distortion
+            config["held_out"], fetch, self.rank, self.world, self.device, sum(scales) / 2, settings.distortion
         )
         self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
 

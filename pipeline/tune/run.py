@@ -9,6 +9,7 @@ Asynchronous successive halving: Li et al., "A system for massively parallel hyp
 """
 
 import csv
+import functools
 import io
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
 from pipeline.execution.ray_init import require_ray
+from pipeline.images.limits import READABLE_BYTES
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
@@ -221,18 +223,18 @@ def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], 
         decay_share=settings.decay_share,
         seed=settings.seed,
     )
-    images = open_store(settings.images)
+    fetch = functools.partial(open_store(settings.images).get, max_bytes=READABLE_BYTES)
     scales = (settings.min_scale, settings.max_scale)
     crops = Crops(
         keys[0],
-        images.get,
+        fetch,
         batch=settings.batch,
         places=range(settings.batch),
         crop=settings.crop,
         scales=scales,
         seed=[settings.seed],
     )
-    validation = Validation(keys[1], images.get, 0, 1, device, sum(scales) / 2)
+    validation = Validation(keys[1], fetch, 0, 1, device, sum(scales) / 2)
     started = time.monotonic()
     for report in range(1, REPORTS + 1):
         while (spent := (time.monotonic() - started) / 60 / minutes) < report / REPORTS:

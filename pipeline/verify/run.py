@@ -209,7 +209,9 @@ class _SampleDecoder:
             counts: tuple[str, ...] = ("decoded",)
             problem = _problem(problem_with_picture, row, picture)
             if self._source is not None and problem is None:
-                found = attempt(functools.partial(self._source.fetch, [row["key"]]), passes=(StorageError,))
+                found = attempt(
+                    functools.partial(self._source.fetch, [row["key"]], row["source_bytes"]), passes=(StorageError,)
+                )
                 got = found[0] if isinstance(found, list) else None
                 if isinstance(found, Fault):
                     problem = f"its source cannot be fetched: {found.reason}"

@@ -12,6 +12,8 @@ from model.core.errors import MaepressError
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.images import video
+from pipeline.images.limits import VIDEOS, Limits
+from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.video_store import VideoStore
@@ -91,6 +93,44 @@ def test_a_store_lists_frames_in_key_order_and_passes_other_objects_on(clip: byt
     assert isinstance(large, FetchFailed) and "more than 1000" in large.reason
     with pytest.raises(StorageError, match="a view of videos"):
         store.put("x", b"")
+
+
+def test_a_play_list_named_as_a_video_opens_no_other_file(clip: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes(clip)
+    (tmp_path / "source").mkdir()
+    lists = {
+        "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.4,\nfile://{tmp_path}/secret.mp4\n#EXT-X-ENDLIST\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile {tmp_path}/secret.mp4\n",
+        "unsafe.mp4": "ffconcat version 1.0\nfile ../secret.mp4\n",
+        "sdp.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+        "images.mp4": f"{tmp_path}/secret%d.mp4",
+    }
+    for name, text in lists.items():
+        (tmp_path / "source" / name).write_text(text)
+        with pytest.raises(MaepressError, match="not a video that can be read"):
+            video.read_clip(io.BytesIO(text.encode()), 1)
+    listed = [entry.key for entry in VideoStore(LocalStore(str(tmp_path / "source")), 1).entries()]
+    assert listed == sorted(lists)  # as files, which become rejections
+
+
+def test_the_sandbox_reads_videos_as_the_reader_does(clip: bytes) -> None:
+    sandbox = Sandbox(VIDEOS)
+    assert sandbox.read_clip(clip, 5) == video.read_clip(io.BytesIO(clip), 5)
+    assert sandbox.read_clip(clip, video.SCENES).times == (0.0, 1.2)
+    frames, failed = sandbox.read_frames(clip, [0.3, 1.1, 9.0])
+    assert frames == dict(video.read_frames(io.BytesIO(clip), [0.3, 1.1])) and failed is None
+    with pytest.raises(MaepressError, match="not a video that can be read"):
+        sandbox.read_clip(b"no video", 1)
+    assert sandbox.read_frames(b"no video", [0.0])[1] is not None
+    sandbox.close()
+
+
+def test_a_video_whose_decoder_hangs_is_one_rejection(clip: bytes) -> None:
+    sandbox = Sandbox(Limits(seconds=0.0, memory=2 << 30))
+    with pytest.raises(MaepressError, match="took longer than 0 s"):
+        sandbox.read_clip(clip, video.SCENES)
+    assert sandbox.read_frames(clip, [0.3]) == ({}, "its video cannot be decoded: it took longer than 0 s")
+    sandbox.close()
 
 
 @pytest.mark.usefixtures("local_ray")
