@@ -7,6 +7,7 @@ from jobs.commands.encode import hint_at_repress, in_words
 from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
+from pipeline.monitoring.formatting import printable
 
 if TYPE_CHECKING:
     from pipeline.planning.planner import EncodePlan
@@ -37,7 +38,7 @@ def _run(settings: "SyncSettings", output: Output) -> int:
             hint_at_repress(result.done, output)
     output.result(result.to_dict())
     if result.warning:
-        print(f"maepress: {result.warning}", file=sys.stderr)
+        print(f"maepress: {printable(result.warning)}", file=sys.stderr)
         return FAILED
     return DONE
 

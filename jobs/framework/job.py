@@ -21,6 +21,7 @@ from jobs.framework.output import Output
 from jobs.framework.settings import redact, resolve
 from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError
+from pipeline.monitoring.formatting import printable
 from pipeline.monitoring.log import to_standard_error
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -151,7 +152,7 @@ def guard(action: Callable[[], int], *, scheduled: bool = False) -> int:
         mistake = users_mistake(e)
         if mistake is None:
             raise
-        print(f"maepress: {redact(' '.join(str(mistake).split()))}", file=sys.stderr)
+        print(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", file=sys.stderr)
         return GAVE_WAY if scheduled and _gave_way(mistake) else MISTAKE
 
 

@@ -1,4 +1,7 @@
-"""Output of jobs: a small table for people, or JSON for scripts. Progress goes to standard error."""
+"""Output of jobs: a small table for people, or JSON for scripts. Progress goes to standard error.
+
+Keys and reasons are data: no character in them is markup, or reaches a terminal as a command.
+"""
 
 import json
 import shutil
@@ -7,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jobs.framework.table import GAP, column_widths
+from pipeline.monitoring.formatting import printable
 
 Cell = str | int | float | None
 UNLIMITED = 200
@@ -48,19 +52,25 @@ class Output:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
         console = Console(file=sys.stdout, highlight=False, width=width)
         if title:
-            console.print(f"[bold]{escape(title)}[/bold]" if sys.stdout.isatty() else escape(title))
+            console.print(Text(_lines(title), style="bold"), overflow="fold")
         if rows or columns:
-            _print(console, [[format_cell(cell) for cell in row] for row in rows], columns)
+            cells = [[printable(format_cell(cell)) for cell in row] for row in rows]
+            _print(console, cells, [printable(column) for column in columns])
 
     def progress(self, text: str) -> None:
         """Print a line of progress on standard error, unless told to be quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(_lines(text), file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Print one line for people; does nothing when JSON was asked for."""
         if not self.as_json:
-            print(text)
+            print(_lines(text))
+
+
+def _lines(text: str) -> str:
+    """Text of ours, which may have several lines, with foreign parts."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def format_cell(cell: Cell) -> str:
@@ -85,7 +95,7 @@ def _print(console: Console, rows: Sequence[Sequence[str]], columns: Sequence[st
     for i, heading in enumerate(headings):
         right = bool(columns) and i > 0
         width = widths[i] if widths else None
-        table.add_column(escape(heading), justify="right" if right else "left", overflow="fold", width=width)
+        table.add_column(Text(heading), justify="right" if right else "left", overflow="fold", width=width)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))
     console.print(table)

@@ -1,4 +1,27 @@
-"""Byte counts and durations as short text, as every job and page shows them."""
+"""Byte counts, durations and foreign text as every job and page shows them."""
+
+import unicodedata
+
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories: controls, halves of surrogate pairs, line and paragraph separators."""
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the order in which others are shown."""
+
+
+def printable(text: str) -> str:
+    """Foreign text as one line that does nothing to a terminal: its control characters are written as escapes.
+
+    Keys and reasons may hold any character: ESC begins commands to terminals, and a line end would
+    begin a line that looks like ours.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escape(c) if unicodedata.category(c) in _UNSEEN or c in _DIRECTIONS else c for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def size(count: float) -> str:

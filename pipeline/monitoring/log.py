@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline.monitoring.formatting import printable
+
 if TYPE_CHECKING:
     from pipeline.archive.receipt import Rejection
 
@@ -54,9 +56,16 @@ def to_standard_error(wanted: bool) -> None:
     LOGGER.propagate = not wanted
     if wanted:
         handler = _StandardError()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
+
+
+class _OneLine(logging.Formatter):
+    """Keys and reasons are foreign text: none of it begins a line or commands a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

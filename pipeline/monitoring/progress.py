@@ -71,7 +71,7 @@ class Progress:
             self._bar = Bar(
                 TextColumn("{task.percentage:>3.0f}%", table_column=Column(min_width=4, no_wrap=True)),
                 BarColumn(bar_width=_BAR_WIDTH),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=Console(file=self._stream),
                 transient=True,
             )

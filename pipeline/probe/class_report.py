@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.monitoring.formatting import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -39,7 +41,8 @@ class Report:
 
     def to_text(self) -> str:
         """The scores as a text table, with two digits."""
-        width = max(map(len, (*self.classes, "weighted avg")))
+        classes = {printable(name): score for name, score in self.classes.items()}  # parts of keys
+        width = max(map(len, (*classes, "weighted avg")))
         head = ("precision", "recall", "f1-score", "support")
         lines = [" " * width + " " + "".join(f"{name:>10}" for name in head), ""]
 
@@ -47,7 +50,7 @@ class Report:
             parts = (score.precision, score.recall, score.f1)
             return f"{name:>{width}} " + "".join(f"{part:>10.2f}" for part in parts) + f"{score.support:>10}"
 
-        lines += [line(name, score) for name, score in self.classes.items()]
+        lines += [line(name, score) for name, score in classes.items()]
         total = f"{'accuracy':>{width}} {'':>20}{self.accuracy:>10.2f}{self.macro.support:>10}"
         return "\n".join([*lines, "", total, line("macro avg", self.macro), line("weighted avg", self.weighted)])
 
