@@ -34,6 +34,7 @@ def _run(settings: BrowseSettings, output: Output) -> int:
 
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
+    from jobs.web.viewer.server import server_config
     from pipeline.archive.apart import require_source_apart
 
     here = settings.host in LOOPBACK
@@ -52,9 +53,8 @@ def _run(settings: BrowseSettings, output: Output) -> int:
     sys.stdout.flush()
     if not here:
         output.progress("everybody who reaches this address can read the archive: there is no password")
-    config = uvicorn.Config(app, log_level="warning", server_header=False, access_log=False)
     try:
-        uvicorn.Server(config).run([listener])
+        uvicorn.Server(server_config(app)).run([listener])
     except KeyboardInterrupt:  # the way to end it
         output.progress("")
     return DONE

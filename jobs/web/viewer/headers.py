@@ -1,23 +1,27 @@
-"""Security headers of every answer, and the check of the Host header."""
+"""Security headers of every answer, the answer to an error that nobody expected, and the check of the Host header."""
 
+import logging
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.core.boundary import reason_of
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-_ALWAYS = {
+ALWAYS = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+"""Headers of every answer."""
 
 
 class Guard:
@@ -36,10 +40,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
+                for name, value in ALWAYS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -49,4 +57,9 @@ class Guard:
             refusal = PlainTextResponse("this viewer answers on localhost only\n", 421)
             await refusal(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception as e:  # Starlette would answer it outside of this middleware, and log a traceback each time
+            logging.getLogger("maepress").error("the viewer failed to answer a request: %s", reason_of(e))
+            if not started:
+                await PlainTextResponse("the viewer failed to answer this request\n", 500)(scope, receive, guarded)

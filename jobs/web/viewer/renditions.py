@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from jobs.web.viewer.catalogue import Catalogue, Row
-from model.core.boundary import reason_of
+from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.reader import RowDecoder, mae_file
@@ -40,7 +40,7 @@ from pipeline.storage.base import FetchFailed, Store
 Kind = Literal["webp", "png", "jpeg", "mae", "source"]
 KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
 SMALLEST, LARGEST = 16, 16_383
-"""Smallest and largest width of a rendition; WebP holds no larger one."""
+"""Smallest and largest width of a rendition, and its largest height; WebP holds no larger one."""
 _MEDIA = {"webp": "image/webp", "png": "image/png", "jpeg": "image/jpeg", "mae": "image/x-maepress"}
 _SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
 _MAX_SOURCE = 512 << 20
@@ -236,19 +236,32 @@ def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
         raise NotShown(f"format={kind} does not fit this image")
     if wanted.width is None:
         kind = format_for(picture, kind)
-        return Rendition(tag, write_picture(picture, kind), _MEDIA[kind], SUFFIXES[kind])
+        return Rendition(tag, _whole(picture, kind), _MEDIA[kind], SUFFIXES[kind])
     image = _upright(picture)
-    if image.width > wanted.width:
-        height = max(1, round(image.height * wanted.width / image.width))
-        image = image.resize((wanted.width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    shrunk = min(wanted.width / image.width, LARGEST / image.height, 1.0)
+    if shrunk < 1:
+        size = max(1, round(image.width * shrunk)), max(1, round(image.height * shrunk))
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     if kind == "jpeg" and image.mode in ("LA", "RGBA"):
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
-    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+    made = attempt(lambda: _saved(image, kind, picture.icc))
+    data = _saved(image, kind, b"") if isinstance(made, Fault) else made
+    return Rendition(tag, data, _MEDIA[kind], SUFFIXES[kind])
+
+
+def _saved(image: Image.Image, kind: str, icc: bytes) -> bytes:
+    options: dict[str, Any] = {"icc_profile": icc} if icc else {}
     options |= {"png": {"compress_level": 3}, "jpeg": {"quality": 88}, "webp": {"quality": 84, "method": 3}}[kind]
     file = io.BytesIO()
     image.save(file, kind.upper(), **options)
-    return Rendition(tag, file.getvalue(), _MEDIA[kind], SUFFIXES[kind])
+    return file.getvalue()
+
+
+def _whole(picture: Picture, kind: Any) -> bytes:
+    """The whole picture as a file, without its metadata where they cannot be written."""
+    made = attempt(lambda: write_picture(picture, kind))
+    return write_picture(Picture(picture.pixels, picture.alpha), kind) if isinstance(made, Fault) else made
 
 
 def _upright(picture: Picture) -> Image.Image:
