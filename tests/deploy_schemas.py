@@ -29,6 +29,7 @@ _GROUP = {"rayStartParams": _TEXTS, "template": _ANYTHING, "resources": _TEXTS, 
 _CLUSTER = _closed(
     ("headGroupSpec",),
     rayVersion=_TEXT,
+    authOptions=_closed(("mode",), mode={"enum": ["disabled", "token"]}),
     enableInTreeAutoscaling=_FLAG,
     suspend=_FLAG,
     autoscalerOptions=_closed(

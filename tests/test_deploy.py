@@ -78,6 +78,59 @@ def test_machines_with_gpus_offer_no_core_so_that_only_encoders_fit() -> None:
         assert "num-cpus" not in groups["cpu"]["rayStartParams"], "as many as the pod has"
 
 
+def test_every_cluster_asks_for_a_token() -> None:
+    config = cluster()
+    assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        (start,) = [command for command in commands if "ray start" in command]
+        assert start.startswith("RAY_AUTH_MODE=token ")
+    for name in ("rayjob.yaml", "raycronjob.yaml"):
+        spec = manifest(name)["spec"]
+        assert spec.get("jobTemplate", spec)["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    (pod,) = pods_of_cronjob()
+    variables = {variable["name"]: variable for variable in pod["env"]}
+    assert variables["RAY_AUTH_MODE"]["value"] == "token"
+    assert "value" not in variables["RAY_AUTH_TOKEN"] and "secretKeyRef" in variables["RAY_AUTH_TOKEN"]["valueFrom"]
+
+
+def pods_of_cronjob() -> list[dict[str, Any]]:
+    """The containers of deploy/cronjob.yaml."""
+    containers: list[dict[str, Any]] = manifest("cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    return containers
+
+
+def test_every_port_of_a_cluster_is_stated() -> None:
+    from ray.scripts.scripts import start
+
+    known = {option for parameter in start.params for option in parameter.opts}
+    config = cluster()
+    for kind in ("head", "worker"):
+        (command,) = [command for command in config[f"{kind}_start_ray_commands"] if "ray start" in command]
+        flags = dict(part.partition("=")[::2] for part in command.split() if part.startswith("--"))
+        assert set(flags) <= known
+        # Ray Client's server starts only where that extra is installed, and refuses a port where it is not.
+        ports = {option for option in known if option.endswith("port")} - {"--ray-client-server-port"}
+        assert len(ports) >= 9
+        wanted = ports if kind == "head" else ports - {"--port", "--dashboard-port"}
+        assert wanted <= set(flags), "Ray would choose these"
+        assert all(value.isdecimal() for name, value in flags.items() if name in ports)
+        assert "0.0.0.0" not in command
+    (head,) = [command for command in config["head_start_ray_commands"] if "ray start" in command]
+    assert "--dashboard-host=127.0.0.1" in head, "the job server"
+    for name in ("rayjob.yaml", "raycronjob.yaml"):
+        spec = manifest(name)["spec"]
+        (container,) = spec.get("jobTemplate", spec)["rayClusterSpec"]["headGroupSpec"]["template"]["spec"][
+            "containers"
+        ]
+        assert {p["name"]: p["containerPort"] for p in container["ports"]} == {
+            "gcs-server": 6379,
+            "dashboard": 8265,
+            "metrics": 8080,
+        }
+
+
 def test_no_key_and_no_secret_is_in_any_file() -> None:
     files = [ROOT / "cluster.yaml", *(path for path in DEPLOY.rglob("*") if path.is_file())]
     assert {*MANIFESTS, "Dockerfile", "crontab", "iam-head.json"} <= {path.name for path in files}

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ ROOT = Path(pipeline.__file__).parent.parent
 
 
 def start_ray(**options: Any) -> None:
-    """Start Ray, or connect to a cluster if `options` name one.
+    """Start Ray on this machine, for this machine alone, or connect to a cluster if `options` name one.
 
     By default Ray ends idle workers beyond one per core after a second. Tasks that claim a tenth of
     a core need more workers than that. Starting new ones every few seconds, at two to three CPU
@@ -35,7 +35,31 @@ def start_ray(**options: Any) -> None:
     os.environ.setdefault(SOFT_LIMIT, str(WORKERS_PER_CORE * (os.cpu_count() or 1)))
     if shadowing_module() is not None:
         options = options | {"runtime_env": {"worker_process_setup_hook": _own_packages_first(str(ROOT))}}
-    ray.init(**options)
+    with _on_loopback() if options.get("address") == "local" else nullcontext():
+        ray.init(**options)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started in the `with` block take the address 127.0.0.1.
+
+    Its servers then listen there alone. By default they listen on every interface, and whoever
+    reaches them runs code. Ray has this setting for other operating systems and replaces a given
+    loopback address by the machine's, so it is changed here, in this process and for its children.
+    """
+    from ray._private import ray_constants
+
+    before, variable = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if variable is None:
+            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+        else:
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = variable
 
 
 def _start_by_default() -> None:
