@@ -105,7 +105,7 @@ def test_what_cannot_come_back_is_named_and_the_rest_comes_back(
     assert "checksum" in reasons["damaged.jpg"]
     assert reasons["rotten.jpg"] == "its bytes are no longer those of the source"
     assert "leads out of the folder" in reasons["../../escape.jpg"]
-    assert "0123456789abcdef is not at" in reasons["other-model.jpg"]
+    assert "names the model 0123456789abcdef, its payload" in reasons["other-model.jpg"]
     assert "'clash.jpg.png' is another image's key" in reasons["clash.jpg"]
     assert "cannot be written" in (reasons.get("folder") or reasons["folder/inside"])
     assert "cannot be read" in reasons[f"shard {lost.path}"]
