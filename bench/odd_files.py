@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline.images.image_reader import read
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
@@ -69,11 +69,10 @@ def restored(reading: Reading) -> tuple[bytes, Format]:
 
 
 def pixels(source: bytes, lossless: bool) -> bytes | tuple[int, int]:
-    """Upright pixels by Pillow, or their size where a format loses some."""
+    """Pixels by Pillow, or their size where a format loses some."""
     with warnings.catch_warnings(), Image.open(io.BytesIO(source)) as image:
         warnings.simplefilter("ignore")
-        upright = ImageOps.exif_transpose(image).convert("RGBA")
-    return np.asarray(upright).tobytes() if lossless else upright.size
+        return np.asarray(image.convert("RGBA")).tobytes() if lossless else image.size
 
 
 def facts(paths: Sequence[Path], palettes: Sequence[bool]) -> list[dict[str, object]]:
