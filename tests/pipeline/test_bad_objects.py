@@ -316,7 +316,7 @@ def test_decoding_the_sample(
     if broken == "decompress":
         _break_payload(monkeypatch, rows, "decompress", error)
     elif broken == "fetch":
-        monkeypatch.setattr(source, "fetch", _fails(source.fetch, lambda keys: BAD in keys, error))
+        monkeypatch.setattr(source, "fetch", _fails(source.fetch, lambda keys, *_: BAD in keys, error))
     else:
         check = _fails(getattr(verify_run, broken), lambda row, *_: row["key"] == BAD, error)
         monkeypatch.setattr(verify_run, broken, check)
@@ -376,7 +376,7 @@ def test_training_stops_when_the_store_gives_no_answer() -> None:
 def test_an_object_that_cannot_be_read_is_no_outage(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for transient, kind in ((True, Outage), (False, StorageError)):
         failed = FetchFailed("k", "forbidden", transient)
-        monkeypatch.setattr(source, "fetch", lambda keys, failed=failed: [failed])
+        monkeypatch.setattr(source, "fetch", lambda keys, *_, failed=failed: [failed])
         with pytest.raises(StorageError) as caught:
             source.get("k")
         assert type(caught.value) is kind
