@@ -110,3 +110,22 @@ def weighted_mean(values: Sequence[float], sizes: Sequence[int]) -> Interval:
     """The mean over a census, weighted by bytes; it is exact, so its interval is a point."""
     centre = math.fsum(v * s for v, s in zip(values, sizes, strict=True)) / sum(sizes)
     return Interval(centre, centre, centre)
+
+
+def ratio_interval(values: Sequence[float], bases: Sequence[float], population: int, total: float) -> Interval:
+    """The total of a quantity known for some objects of a census, by its ratio to one that is known for all.
+
+    The objects are drawn with equal probability, so their ratios must not be averaged: small objects
+    have other ratios than large ones, and count less (ratio estimator; Cochran, Sampling Techniques, 6).
+
+    Args:
+        values: the quantity, of at least two objects.
+        bases: the known quantity of the same objects, all above 0.
+        population: number of objects in the census.
+        total: sum of the known quantity over the census.
+    """
+    n = len(values)
+    ratio = math.fsum(values) / math.fsum(bases)
+    squared = math.fsum((v - ratio * b) ** 2 for v, b in zip(values, bases, strict=True)) / (n - 1)
+    half = float(stdtrit(n - 1, 0.975)) * population * math.sqrt(max(0.0, 1 - n / population) * squared / n)
+    return Interval(ratio * total, max(math.fsum(values), ratio * total - half), ratio * total + half)

@@ -14,7 +14,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from pipeline.estimate.byte_sampling import Interval, Sample, mean_interval, size_weighted_sample, weighted_mean
+from pipeline.estimate.byte_sampling import (
+    Interval,
+    Sample,
+    mean_interval,
+    ratio_interval,
+    size_weighted_sample,
+    weighted_mean,
+)
 from pipeline.estimate.prices import Prices, checked_name, read_prices
 from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_sample
 from pipeline.estimate.settings import EstimateSettings
@@ -152,8 +159,8 @@ def scale_up(
 
 
 def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float], most: float = math.inf) -> Interval:
-    """The total over the source of a quantity whose ratio to the source's bytes is known for some objects."""
-    if sample.census and len(of) == sum(entry.size > 0 for entry in sample.entries):
+    """The total over the source of a quantity whose ratio to the source's bytes is known for the sample."""
+    if sample.census:
         return weighted_mean(ratios, [x.size for x in of]).times(sample.source_bytes)
     return mean_interval(ratios, most=most).times(sample.source_bytes)
 
@@ -170,10 +177,18 @@ def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[s
     compared = [x for x in encoded if x.others is not None]
     if len(compared) < 2:
         return {}
-    return {
-        other.name: _total(sample, compared, [x.others[i] / x.size for x in compared if x.others], most=1.0)
-        for i, other in enumerate(COMPARED)
-    }
+    totals = {}
+    for i, other in enumerate(COMPARED):
+        found = [x.others[i] for x in compared if x.others]
+        if sample.census:  # the compared are every k-th object; their bytes follow those that we need for them
+            stored = [float(x.stored) for x in compared]
+            total = ratio_interval(found, stored, len(encoded), math.fsum(x.stored for x in encoded))
+            totals[other.name] = Interval(total.value, total.low, min(total.high, sample.source_bytes))
+        else:
+            totals[other.name] = _total(
+                sample, compared, [x / y.size for x, y in zip(found, compared, strict=True)], 1.0
+            )
+    return totals
 
 
 def _request_dollars(sample: Sample, prices: Prices) -> float:

@@ -1,6 +1,7 @@
-"""Encoding the sample of an estimate: each object by the stages of the encode job, timed on one thread."""
+"""Encoding the sample of an estimate: each object by the stages of the encode job, in one thread, whose time counts."""
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from pipeline.encode.stages import FATAL, Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Sample
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
+from pipeline.execution.executors import cores
+from pipeline.execution.local_flow import in_order
 from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.limits import Limits
-from pipeline.images.sandbox import Sandbox, shared
+from pipeline.images.sandbox import Sandbox
+from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, Store
 
 COMPARED = (WEBP, AVIF)
@@ -57,26 +61,50 @@ class EncodedObject:
 def encode_sample(
     sample: Sample, source: Store, settings: EstimateSettings, notify: Callable[[str], None]
 ) -> list[EncodedObject]:
-    """Encode the sample; an object that was drawn several times is encoded once."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # seconds are core-seconds
+    """Encode the sample, on a thread per core; an object that was drawn several times is encoded once."""
+    codec = Codec.load(local_model(settings.model))
+    limits = Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES)
+    entries = [entry for entry in sample.entries if entry.size]
+    every = -(-len(entries) // settings.compare) if settings.compare else 0
+    chosen: dict[str, tuple[Entry, Sequence[BaselineCodec]]] = {}
+    for i, entry in enumerate(entries):
+        chosen.setdefault(entry.key, (entry, COMPARED if every and i % every == 0 else ()))
+    own = threading.local()
+    sandboxes: list[Sandbox] = []
+
+    def work(one: tuple[Entry, Sequence[BaselineCodec]]) -> EncodedObject:
+        if not hasattr(own, "sandbox"):
+            own.sandbox = Sandbox(limits)  # of each thread, so that its processor time is that of one object
+            sandboxes.append(own.sandbox)
+            torch.set_num_threads(1)  # of this thread: seconds are core-seconds
+        return _encoded(one[0], source, own.sandbox, codec, settings.target(), one[1])
+
+    tell = _TimeLeft(len(chosen), notify)
     try:
-        codec = Codec.load(local_model(settings.model))
-        sandbox = shared(Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES))
-        entries = [entry for entry in sample.entries if entry.size]
-        every = -(-len(entries) // settings.compare) if settings.compare else 0
-        done: dict[str, EncodedObject] = {}
-        notified = time.monotonic()
-        for i, entry in enumerate(entries):
-            if entry.key not in done:
-                others = COMPARED if every and i % every == 0 else ()
-                done[entry.key] = _encoded(entry, source, sandbox, codec, settings.target(), others)
-            if time.monotonic() - notified > _NOTIFY_SECONDS:
-                notified = time.monotonic()
-                notify(f"{i + 1:,}/{len(entries):,} objects")
+        done = {}
+        for key, outcome in zip(chosen, in_order(chosen.values(), work, cores()), strict=True):
+            done[key] = outcome
+            tell.done(len(done))
         return [done[entry.key] for entry in entries]
     finally:
-        torch.set_num_threads(threads)
+        for sandbox in sandboxes:
+            sandbox.close()
+
+
+class _TimeLeft:
+    """Says now and then how many objects are done, and how long the others will take."""
+
+    def __init__(self, objects: int, notify: Callable[[str], None]) -> None:
+        self._objects, self._notify = objects, notify
+        self._begun = self._notified = time.monotonic()
+
+    def done(self, count: int) -> None:
+        """Tell that so many objects are done."""
+        now = time.monotonic()
+        if now - self._notified > _NOTIFY_SECONDS:
+            self._notified = now
+            left = (now - self._begun) / count * (self._objects - count)
+            self._notify(f"{count:,}/{self._objects:,} objects, {duration(left)} left")
 
 
 def _encoded(

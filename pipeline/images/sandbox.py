@@ -149,12 +149,12 @@ class Sandbox:
             return {}, f"its video cannot be decoded: {reason_of(e)}"
 
     def processor_seconds(self) -> float:
-        """CPU time in seconds of this process and of its children, ended ones included.
+        """CPU time in seconds of the calling thread, of the child, and of all children that have ended.
 
         Only differences of two calls are meaningful.
         """
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # os.times() counts in hundredths of a second
-        own = time.process_time() + ended.ru_utime + ended.ru_stime
+        own = time.thread_time() + ended.ru_utime + ended.ru_stime
         with self._lock:
             pid = self._process.pid
             # The number of a process's CPU clock on Linux: see clock_getcpuclockid(3).

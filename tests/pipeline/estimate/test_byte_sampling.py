@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.estimate.byte_sampling import mean_interval, size_weighted_sample, weighted_mean
+from pipeline.estimate.byte_sampling import mean_interval, ratio_interval, size_weighted_sample, weighted_mean
 from pipeline.storage.base import Entry
 
 
@@ -91,3 +91,26 @@ def test_the_complement_has_the_mirrored_interval() -> None:
     left = mean_interval([0.2, 0.4, 0.3]).times(10).complement(10)
     assert left.low < left.value < left.high
     assert left.value == pytest.approx(7)
+
+
+@pytest.mark.parametrize("objects", [40, 250])
+def test_the_interval_of_another_codec_contains_the_truth_though_small_objects_compress_worse(objects: int) -> None:
+    rng = random.Random(2)
+    inside = inside_by_mean = 0
+    for _ in range(300):
+        sizes = [rng.lognormvariate(11, 0.7) for _ in range(objects)]
+        ours = [size * min(1.0, (20_000 / size) ** 0.3 * rng.uniform(0.6, 1.0)) for size in sizes]
+        others = [bytes_ * rng.lognormvariate(0.1, 0.25) for bytes_ in ours]
+        compared = slice(None, None, -(-objects // 20))
+        found = ratio_interval(others[compared], ours[compared], objects, sum(ours))
+        inside += found.low <= sum(others) <= found.high
+        ratios = [other / size for other, size in zip(others[compared], sizes[compared], strict=True)]
+        mean = mean_interval(ratios).times(sum(sizes))
+        inside_by_mean += mean.low <= sum(others) <= mean.high
+    assert inside >= 270, "90 of 100"
+    assert inside_by_mean < 240, "the mean of ratios was no estimate of the total"
+
+
+def test_a_ratio_known_for_all_is_exact() -> None:
+    found = ratio_interval([1.0, 2.0, 3.0], [2.0, 3.0, 5.0], 3, 10.0)
+    assert (found.value, found.low, found.high) == pytest.approx((6.0, 6.0, 6.0))
