@@ -7,11 +7,13 @@ import pyarrow as pa
 LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
 """The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL
 transcode that converts back to the source's own bytes."""
-MISSED, LARGER = "misses its target", "not smaller"
+MISSED, LARGER, UNLIKE = "misses its target", "not smaller", "far below what its quality gives"
 """Values of `kept` for images that the codec could have coded.
 
 For other values see `pipeline.images.reading.Reading.keep`.
 """
+AFTER_ANALYSIS = (MISSED, LARGER, UNLIKE)
+"""These three."""
 OUTAGE = "outage"
 """Stage of a rejection caused by the store or the machine, not by the object: the next run tries the
 key again."""

@@ -32,7 +32,8 @@ from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE
+from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE, UNLIKE
+from pipeline.encode.default_floor import default_floor
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
@@ -218,6 +219,12 @@ def _payload(latents: Latents, coder: EntropyCoder) -> bytes:
         return b""
 
 
+def _is_unlike(latents: Latents, target: Target) -> bool:
+    """Whether the result is far below what its quality gives on photographs; not if another target was asked for."""
+    psnr = latents.psnr
+    return target.quality is not None and latents.met and psnr is not None and psnr < default_floor(target.quality)
+
+
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
     """The row with the smallest of: payload and metadata if the target is met, transcode, source."""
     size = len(item.source)
@@ -234,8 +241,10 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     }
     kept, smallest = item.keep, size
     if item.latents is not None:
-        row["target"], payload = target.described(), _payload(item.latents, coder)
-        kept = LARGER if payload else MISSED
+        row["target"] = target.described()
+        unlike = _is_unlike(item.latents, target)
+        payload = b"" if unlike else _payload(item.latents, coder)
+        kept = UNLIKE if unlike else LARGER if payload else MISSED
         if payload:
             smallest = min(size, len(payload) + sum(len(getattr(item, name)) for name in METADATA))
     jxl = None

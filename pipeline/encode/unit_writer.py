@@ -10,7 +10,7 @@ import pyarrow as pa
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED
+from pipeline.archive.schema import AFTER_ANALYSIS, IMAGES, JXL, LATENT
 from pipeline.archive.shards import check_rows, write_shard
 from pipeline.encode.stages import FATAL, CompressedPiece, rejection_for
 
@@ -66,7 +66,7 @@ def write_unit(
 
 def _is_decoded(status: str, kept: str | None) -> bool:
     """Whether a row's pixels were decoded; of other rows the size is only what their header claims."""
-    return status == LATENT or kept in (MISSED, LARGER)
+    return status == LATENT or kept in AFTER_ANALYSIS
 
 
 def _writable(tables: Sequence[pa.Table]) -> tuple[list[pa.Table], list[Rejection]]:

@@ -35,7 +35,7 @@ from jobs.web.viewer.headers import Guard
 from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import KINDS, LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
 from model.core.errors import MaepressError
-from pipeline.archive.schema import LARGER, LATENT, MISSED
+from pipeline.archive.schema import AFTER_ANALYSIS, LATENT
 from pipeline.storage.base import StorageError
 from pipeline.storage.open import open_source
 
@@ -283,7 +283,7 @@ def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
 
 def _shows(row: Row) -> bool:
     """Whether a row's image can be shown: compressed, or kept for another reason than its kind."""
-    return row["status"] == LATENT or row["kept"] in (LARGER, MISSED)
+    return row["status"] == LATENT or row["kept"] in AFTER_ANALYSIS
 
 
 def _matches(given: str, tag: str) -> bool:

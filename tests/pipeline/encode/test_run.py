@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from model.codec import Codec
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.archive.schema import IMAGES
+from pipeline.archive.schema import IMAGES, UNLIKE
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
 from pipeline.execution.executors import Executor
 from pipeline.execution.resources import plan_resources
@@ -114,7 +114,7 @@ def test_originals_are_kept_byte_for_byte(archived: tuple[Path, Path, EncodeResu
 def test_a_jpeg_that_cannot_be_beaten_becomes_jpeg_xl(archived: tuple[Path, Path, EncodeResult]) -> None:
     _, archive, result = archived
     row = rows(archive)[TRANSCODED]
-    assert (row["status"], row["kept"], row["source_format"]) == ("jxl", "not smaller", "jpeg")
+    assert (row["status"], row["kept"], row["source_format"]) == ("jxl", UNLIKE, "jpeg")
     assert result.transcoded >= 1
 
 
