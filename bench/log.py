@@ -18,6 +18,7 @@ from pathlib import Path
 from deltalake import Transaction
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.commits import transact
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.receipt import Receipt
@@ -43,9 +44,12 @@ def shard(number: int) -> Shard:
 
 
 def build(archive: Archive, shards: int) -> None:
+    digest = FilesDigest()
     for start in range(0, shards, _BATCH):
         adds = [shard(number) for number in range(start, min(start + _BATCH, shards))]
-        transact(open_table(archive.images), IMAGES, adds, [], Transaction("bench", start // _BATCH + 1), {})
+        table = open_table(archive.images)
+        mark = Transaction("bench", start // _BATCH + 1)
+        digest = transact(archive.images, table, IMAGES, adds, [], mark, {"run": "bench"}, digest)
     open_table(archive.images).create_checkpoint()
 
 

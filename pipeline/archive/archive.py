@@ -24,6 +24,7 @@ from pipeline.archive.model_store import CONFIG, cached_model, checked_fingerpri
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.archive.shard_reader import find_row, scan_shard
 from pipeline.archive.shards import Shard
+from pipeline.archive.table_format import check_columns
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store, open_target
 
@@ -88,12 +89,14 @@ class Archive:
 
         Raises:
             ArchiveMissing: when there is none.
-            StorageError: when the URL cannot be read.
+            StorageError: when the URL cannot be read, or its table of images is not one of this
+                version of maepress. The rejections are not looked at: without them, images can
+                still be read.
         """
         archive = cls(url)
         archive.root.check_readable()
         try:
-            open_table(archive.images)
+            check_columns(open_table(archive.images), IMAGES, archive.images.url)
         except TableNotFoundError:
             raise ArchiveMissing(
                 f"there is no archive at {archive.url}: `maepress encode SOURCE {archive.url}` makes one"
@@ -107,12 +110,15 @@ class Archive:
         Two jobs may call this at the same time.
 
         Raises:
-            StorageError: when the URL cannot be written.
+            StorageError: when the URL cannot be written, or the tables that are there are not those
+                of this version of maepress.
         """
         archive = cls(url)
         open_target(url)
         create_table(archive.images, IMAGES)
         create_table(archive.rejections, REJECTIONS)
+        check_columns(open_table(archive.images), IMAGES, archive.images.url)
+        check_columns(open_table(archive.rejections), REJECTIONS, archive.rejections.url)
         return archive
 
     def table(self, version: int | None = None) -> DeltaTable:

@@ -19,9 +19,11 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from model.core.errors import MaepressError
+from pipeline.archive.commit_seal import NUMBER, REMOVED_AT, FilesDigest, sealed
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.receipt import Receipt, Rejection
+from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
 from pipeline.archive.shard_reader import read_rows
 from pipeline.archive.shards import Shard, write_rejections
@@ -84,6 +86,7 @@ class Committer:
         table = open_table(images)
         self._version: int = table.version()
         self._files: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}
+        self._digest = FilesDigest(self._files.values())
         self.number = table.transaction_version(run) or 0
 
     def commit(self, receipts: Sequence[Receipt], number: int | None = None, *, rearranges: bool = False) -> Commit:
@@ -138,7 +141,8 @@ class Committer:
                 self._read_files(table)
             self._check_own(adds, removes)
             self._check_others(known, adds)
-            transact(table, IMAGES, adds, removes, mark, facts, rearranges)
+            gone = [self._files[path] for path in removes]
+            self._digest = transact(self._images, table, IMAGES, adds, gone, mark, facts, self._digest, rearranges)
             self._version = table.version() + 1
             for path in removes:
                 del self._files[path]
@@ -158,6 +162,7 @@ class Committer:
     def _read_files(self, table: DeltaTable) -> None:
         self._version = table.version()
         self._files = {shard.path: shard for shard in files_of(table)}
+        self._digest = FilesDigest(self._files.values())
 
     def _check_own(self, adds: list[Shard], removes: list[str]) -> None:
         if not self._files.keys() >= set(removes):
@@ -190,10 +195,12 @@ class Committer:
         def attempt(table: DeltaTable) -> None:
             if is_committed(table, mark):
                 return
-            fresh = _unknown(self._rejections, files_of(table), rejections)
+            files = files_of(table)
+            fresh = _unknown(self._rejections, files, rejections)
             shard = write_rejections(self._rejections, _to_table(fresh, self.run)) if fresh else None
             if shard:  # an orphan if another writer is faster, who may have added some of the same rejections
-                transact(table, REJECTIONS, [shard], [], mark, {"run": self.run, "job": self.job})
+                facts = {"run": self.run, "job": self.job}
+                transact(self._rejections, table, REJECTIONS, [shard], [], mark, facts, FilesDigest(files))
 
         url = self._rejections.url
         busy = StorageError(f"{url} is so busy with other writers that no commit got through: run this job again")
@@ -207,24 +214,31 @@ class Committer:
 
 
 def transact(
+    store: Store,
     table: DeltaTable,
     schema: pa.Schema,
-    adds: list[Shard],
-    removes: list[str],
+    adds: Sequence[Shard],
+    removes: Sequence[Shard],
     mark: Transaction,
     facts: dict[str, Any],
+    before: FilesDigest,
     rearranges: bool = False,
-) -> None:
+) -> FilesDigest:
     """Write the version after the one at which `table` was opened.
 
     Args:
+        store: the table's root.
         table: a Delta table.
         schema: of the table.
         adds: files to add.
-        removes: paths of files to remove.
+        removes: files to remove.
         mark: identifies this commit, to recognise a replay.
-        facts: entries for the commit's record in the log.
+        facts: entries for the commit's record in the log, which gets a seal.
+        before: digest of the table's files.
         rearranges: whether the rows stay the same.
+
+    Returns:
+        The digest of the table's files after the commit.
 
     Raises:
         CommitFailedError: when another writer has written that version.
@@ -233,10 +247,13 @@ def transact(
     actions: list[AddAction | RemoveAction] = [
         AddAction(s.path, s.size, {}, s.modified_ms, not rearranges, s.stats) for s in adds
     ]
-    actions += [RemoveAction(path, not rearranges, now, partition_values={}) for path in removes]
+    actions += [RemoveAction(s.path, not rearranges, now, partition_values={}) for s in removes]
+    after = before.changed(adds, removes)
+    record = sealed(facts | {NUMBER: mark.version, REMOVED_AT: now}, after, table, store)
     # No retries inside: they would skip other writers' commits without comparing keys.
-    properties = CommitProperties(custom_metadata=facts, max_commit_retries=0, app_transactions=[mark])
+    properties = CommitProperties(custom_metadata=record, max_commit_retries=0, app_transactions=[mark])
     table.create_write_transaction(actions, "append", schema, commit_properties=properties)
+    return after
 
 
 def _keys(store: Store, shard: Shard) -> set[str]:
@@ -264,4 +281,4 @@ def _to_table(rejections: list[Rejection], run: str) -> pa.Table:
         {"key": r.key, "etag": r.etag, "stage": r.stage, "reason": r.reason, "rejected_at": now, "run": run}
         for r in rejections
     ]
-    return pa.Table.from_pylist(rows, REJECTIONS)
+    return table_of(rows, REJECTIONS)

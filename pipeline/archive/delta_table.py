@@ -1,6 +1,5 @@
 """A Delta table at a store's root: opening it, creating it, listing its files."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -9,7 +8,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from pipeline.archive.error_text import one_line
 from pipeline.archive.shards import Shard
+from pipeline.archive.table_format import check_protocol
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.keys import problem_with
 from pipeline.storage.open import storage_options
@@ -23,8 +24,15 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
 
     Raises:
         TableNotFoundError: when there is none.
-        StorageError: when it cannot be read, or has no such version.
+        StorageError: when it cannot be read, has no such version, or uses features of Delta that
+            maepress does not support.
     """
+    table = _open(store, version)
+    check_protocol(table, store.url)
+    return table
+
+
+def _open(store: Store, version: int | None) -> DeltaTable:
     url = store.absolute_url
     options = storage_options(url)
     store.check_plain(f"_delta_log/{name}" for name in store.names_in("_delta_log"))
@@ -115,15 +123,3 @@ def outside(path: str) -> str | None:
     Delta allows absolute paths and URLs; here, they would read and remove anything.
     """
     return problem_with(path) or problem_with(unquote(path))
-
-
-def one_line(error: BaseException) -> str:
-    """The first and the last line of an error of deltalake.
-
-    Its errors have one cause per line, indented and coloured.
-    """
-    lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
-    texts = [line for line in lines if line]
-    if not texts:
-        return type(error).__name__
-    return texts[0][:300] if len(texts) == 1 else f"{texts[0]}: {texts[-1]}"[:300]

@@ -2,7 +2,8 @@
 
 A model is two files (`model.safetensors`, `config.json`), which torch reads from a local folder.
 Copies are cached by fingerprint in the user's cache folder, so a machine fetches a model once.
-`config.json` is written last: a folder that contains it is complete.
+`config.json` is written last: a folder that contains it is complete. In an archive, `SHA256SUMS`
+beside the two holds their checksums, as `sha256sum -c` reads them.
 
 An archive may come from others. So a fingerprint is 16 hex digits before it becomes a path, and a
 model enters the cache, or is used from there, only if its contents have the fingerprint that is
@@ -10,10 +11,12 @@ asked for.
 """
 
 import atexit
+import hashlib
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from model.core.errors import MaepressError
@@ -25,6 +28,10 @@ FILES = ("model.safetensors", CONFIG)
 """File names of `model.checkpoint`, in the order in which the files are written."""
 MOST_BYTES = {"model.safetensors": 1 << 30, CONFIG: 1 << 20}
 """Largest files that are fetched, as in `model.checkpoint`."""
+
+
+SUMS = "SHA256SUMS"
+"""Checksums of FILES in an archive. The fingerprint alone does not cover the notes in CONFIG."""
 
 
 def local_model(url: str) -> Path:
@@ -69,8 +76,15 @@ def publish_model(folder: str | Path, store: Store) -> None:
     """
     if store.exists(CONFIG) and _is_published(Path(folder), store):
         return
-    for name in FILES:
-        store.put(name, (Path(folder) / name).read_bytes())
+    files = {name: (Path(folder) / name).read_bytes() for name in FILES}
+    store.put(SUMS, checksums(files))
+    for name, data in files.items():
+        store.put(name, data)
+
+
+def checksums(files: Mapping[str, bytes]) -> bytes:
+    """The content of SUMS for the files of a model, by name."""
+    return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
 
 
 def is_fingerprint(text: object) -> bool:

@@ -18,7 +18,7 @@ from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from model.core.errors import MaepressError
-from pipeline.archive.delta_table import one_line
+from pipeline.archive.error_text import one_line
 from pipeline.storage.base import StorageError
 
 T = TypeVar("T")

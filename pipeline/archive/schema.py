@@ -18,6 +18,9 @@ OUTAGE = "outage"
 """Stage of a rejection caused by the store or the machine, not by the object: the next run tries the
 key again."""
 
+ROW_SHA256 = "row_sha256"
+"""The column of both tables with the row's hash; see `pipeline.archive.row_hash`."""
+
 _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("etag", pa.string(), nullable=False),
@@ -42,6 +45,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("skeleton", pa.binary()),  # what else the file held: pipeline/containers; null unless latent
     pa.field("encoded_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),
+    pa.field("row_sha256", pa.string(), nullable=False),  # 64 hex digits over the other columns: `row_hash`
 ]
 
 IMAGES = pa.schema(_IMAGES)
@@ -54,6 +58,7 @@ _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("reason", pa.string(), nullable=False),
     pa.field("rejected_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),
+    pa.field("row_sha256", pa.string(), nullable=False),
 ]
 
 REJECTIONS = pa.schema(_REJECTIONS)

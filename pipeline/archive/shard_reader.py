@@ -2,16 +2,14 @@
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from model.core.boundary import Fault, attempt
-from pipeline.archive.delta_table import one_line
+from pipeline.archive.shard_file import open_shard
 from pipeline.archive.shards import Shard
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import Store
 
 Row = tuple[Any, ...]
 """Values of the columns asked for, in their order."""
@@ -34,22 +32,7 @@ def read_columns(store: Store, path: str, columns: Sequence[str]) -> pa.Table:
         StorageError: when it cannot be read.
     """
     with open_shard(store, path) as parquet:
-        return parquet.read(list(columns), use_threads=False).select(list(columns))
-
-
-@contextmanager
-def open_shard(store: Store, path: str) -> Iterator[pq.ParquetFile]:
-    """A shard as an open Parquet file, for the length of a `with` block.
-
-    Raises:
-        StorageError: naming the file, when it is missing or damaged; damage may show only inside
-            the block.
-    """
-    try:
-        with store.open_input(path) as file:
-            yield pq.ParquetFile(file, pre_buffer=True)
-    except (pa.ArrowException, OSError) as e:
-        raise StorageError(f"the shard {store.url}/{path} cannot be read: {one_line(e)}") from e
+        return parquet.read(columns)
 
 
 def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*") -> Iterator[pa.RecordBatch]:
@@ -73,7 +56,7 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
                 ]
                 if not any(wanted):
                     continue
-            table = parquet.read_row_group(index, list(columns)).select(list(columns))
+            table = parquet.read_row_group(index, columns)
             yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
 
 
@@ -106,13 +89,12 @@ def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | Non
         StorageError: when the shard is missing or damaged.
     """
     with open_shard(images, shard.path) as parquet:
-        column = parquet.schema_arrow.get_field_index("key")
         for index in range(parquet.num_row_groups):
-            ends = parquet.metadata.row_group(index).column(column).statistics
-            if ends is not None and ends.has_min_max and not str(ends.min) <= key <= str(ends.max):
+            ends = parquet.range_of(index, "key")
+            if ends is not None and not ends[0] <= key <= ends[1]:
                 continue
             keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
             if key in keys:
-                names = list(columns or parquet.schema_arrow.names)
+                names = columns or parquet.names
                 return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
     return None

@@ -7,31 +7,31 @@ removes. So a writer may die, run twice or be abandoned at any point.
 
 import contextlib
 import itertools
-import json
-import math
+import re
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from pipeline.archive.schema import IMAGES, REJECTIONS
-from pipeline.archive.sorted_tables import in_order, is_rising, side_by_side
+from model.core.errors import MaepressError
+from pipeline.archive.schema import IMAGES, REJECTIONS, ROW_SHA256
+from pipeline.archive.shard_facts import HashingFile, ShardFacts
+from pipeline.archive.shard_file import open_shard, rows_in_order
+from pipeline.archive.sorted_tables import Column, in_order, is_rising, side_by_side
 from pipeline.storage.base import Store
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
-_UNIQUE = ("key", "etag", "source_sha256")
+_UNIQUE = ("key", "etag", "source_sha256", ROW_SHA256)
 """Columns with unique values, for which a Parquet dictionary would be started and abandoned."""
 
-_COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes", "psnr")
-"""Columns with minimum and maximum in the transaction log, by which readers skip whole files."""
-
+_OWN_PATH = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _MAX_GROUP_ROWS = 16384
 _SLICES = 256
 
@@ -50,7 +50,7 @@ class Shard:
         rows: number of rows.
         first_key: smallest key.
         last_key: largest key.
-        stats: Delta's per-file statistics as JSON (numRecords, minValues, maxValues, nullCount).
+        stats: Delta's per-file statistics as JSON (numRecords, minValues, maxValues, nullCount), and its SHA-256.
     """
 
     path: str
@@ -95,7 +95,7 @@ def write_shard(
     with contextlib.ExitStack() as stack:
         if base is not None:
             replaced = pa.array({*drop, *_values(fresh, "key")}, pa.string())
-            kept = _rows_of(stack.enter_context(images.open_input(base)), without=replaced, many=bool(drop))
+            kept = rows_in_order(stack.enter_context(open_shard(images, base)), IMAGES, replaced, many=bool(drop))
             merged = _merge(kept, merged)
         return write_sorted(images, merged, IMAGES, row_group_bytes)
 
@@ -106,10 +106,10 @@ def check_rows(rows: pa.Table) -> None:
     Raises:
         Exception: anything that writing raises.
     """
-    facts = _Facts()
+    facts = ShardFacts()
     fresh = _conform([rows], IMAGES)
     facts.add(fresh)
-    facts.to_json()
+    facts.to_json("")
     pq.write_table(fresh, pa.BufferOutputStream())
 
 
@@ -125,8 +125,9 @@ def merge_shards(images: Store, paths: Sequence[str], row_group_bytes: int = ROW
         StorageError: when the store cannot be read or written.
     """
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(images.open_input(path)) for path in paths]
-        merged = write_sorted(images, _merge(*map(_rows_of, files)), IMAGES, row_group_bytes)
+        shards = [stack.enter_context(open_shard(images, path)) for path in paths]
+        rows = _merge(*(rows_in_order(shard, IMAGES) for shard in shards))
+        merged = write_sorted(images, rows, IMAGES, row_group_bytes)
     assert merged is not None  # no shard is empty
     return merged
 
@@ -158,25 +159,60 @@ def write_sorted(store: Store, rows: Iterator[pa.Table], schema: pa.Schema, row_
     if group is None:
         return None
     names = [name for name in schema.names if name != "payload"]
-    path = f"part-{uuid.uuid4().hex}.parquet"
-    facts = _Facts()
+    path = _new_path()
+    facts = ShardFacts()
+    last: str | None = None
     with store.open_output(path) as file:
+        hashed: Any = HashingFile(file)
         with pq.ParquetWriter(
-            file,
+            hashed,
             schema,
             compression={"payload": "none", **dict.fromkeys(names, "zstd")} if "payload" in schema.names else "zstd",
             use_dictionary=[name for name in names if name not in _UNIQUE],  # type: ignore[arg-type]
             write_statistics=names,
             write_page_index=True,
+            write_page_checksum=True,
         ) as writer:
             while group is not None:
+                last = _check_order(group["key"], last, "payload" in schema.names, store)
                 facts.add(group)
                 writer.write_table(group, row_group_size=group.num_rows)
                 group = next(groups, None)
         size = file.tell()
     return Shard(
-        path, size, time.time_ns() // 1_000_000, facts.rows, facts.least["key"], facts.greatest["key"], facts.to_json()
+        path,
+        size,
+        time.time_ns() // 1_000_000,
+        facts.rows,
+        facts.least["key"],
+        facts.greatest["key"],
+        facts.to_json(hashed.hexdigest()),
     )
+
+
+def _new_path() -> str:
+    return f"part-{uuid.uuid4().hex}.parquet"
+
+
+def is_own_path(path: str) -> bool:
+    """Whether a file's name is one that `write_sorted` gives, and not another tool's."""
+    return _OWN_PATH.fullmatch(path) is not None
+
+
+def _check_order(keys: Column, last: str | None, strictly: bool, store: Store) -> str:
+    """Check that the keys of a row group follow those before it.
+
+    A shard that is not in order would be read wrongly later, and rows come from shards that other
+    tools may have rewritten.
+
+    Returns:
+        The last key, to be given with the next group.
+    """
+    first = str(keys[0].as_py())
+    follows = last is None or last < first or (last == first and not strictly)
+    if not follows or not is_rising(keys, strictly=strictly):
+        raise MaepressError(f"a shard of {store.url} would not be in key order from {first!r} on: nothing was written")
+    return str(keys[-1].as_py())
 
 
 def _row_groups(tables: Iterator[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
@@ -233,23 +269,6 @@ def _sorted(table: pa.Table) -> Iterator[pa.Table]:
         yield pa.concat_tables([table.slice(i, 1) for i in order[run : run + _SLICES]])
 
 
-def _rows_of(file: BinaryIO, without: "pa.Array[Any] | None" = None, many: bool = False) -> Iterator[pa.Table]:
-    """The rows of a shard, one row group at a time, without some keys.
-
-    With `many`, the keys are read first, so that a row group whose keys are all left out is skipped
-    without reading its payloads.
-    """
-    parquet = pq.ParquetFile(file, pre_buffer=True)
-    for index in range(parquet.num_row_groups):
-        if many and pc.all(pc.is_in(parquet.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
-            continue
-        table = parquet.read_row_group(index).select(IMAGES.names).cast(IMAGES)
-        if without is not None:
-            table = table.filter(pc.invert(pc.is_in(table["key"], value_set=without)))
-        if table.num_rows:
-            yield table
-
-
 def _merge(*streams: Iterator[pa.Table]) -> Iterator[pa.Table]:
     return (
         in_order(pa.concat_tables(parts), ["key"]) for parts in side_by_side(*streams, nothing=IMAGES.empty_table())
@@ -258,36 +277,3 @@ def _merge(*streams: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 def _values(table: pa.Table, column: str) -> list[Any]:
     return table[column].to_pylist()
-
-
-class _Facts:
-    """Delta's per-file statistics, collected while row groups are written."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.least: dict[str, Any] = {}
-        self.greatest: dict[str, Any] = {}
-        self.nulls: dict[str, int] = {}
-        self._unbounded: set[str] = set()
-
-    def add(self, group: pa.Table) -> None:
-        self.rows += group.num_rows
-        for name in _COUNTED:
-            if name not in group.column_names:
-                continue
-            column = group[name]
-            self.nulls[name] = self.nulls.get(name, 0) + column.null_count
-            if column.null_count < len(column) and name not in self._unbounded:
-                ends: dict[str, Any] = pc.min_max(column).as_py()
-                if ends["max"] == math.inf:  # the PSNR of an exact picture, which JSON cannot represent
-                    self._unbounded.add(name)
-                    self.least.pop(name, None)
-                    self.greatest.pop(name, None)
-                    continue
-                self.least[name] = min(self.least.get(name, ends["min"]), ends["min"])
-                self.greatest[name] = max(self.greatest.get(name, ends["max"]), ends["max"])
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {"numRecords": self.rows, "minValues": self.least, "maxValues": self.greatest, "nullCount": self.nulls}
-        )

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute
 
+from model.core.errors import MaepressError
+
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 Column: TypeAlias = "pa.ChunkedArray[Any]"
@@ -48,6 +50,9 @@ def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[li
     Args:
         streams: sorted tables, none of them empty, that follow each other in key order.
         nothing: an empty table with the schema of streams that have no tables.
+
+    Raises:
+        MaepressError: when a stream is not sorted, which would otherwise end in a loop without end.
     """
     heads = [next(stream, None) for stream in streams]
     empty = [nothing if head is None else head.schema.empty_table() for head in heads]
@@ -59,4 +64,6 @@ def side_by_side(*streams: Iterator[pa.Table], nothing: pa.Table) -> Iterator[li
                 at = position(head["key"], bound, after=True)
                 parts[i] = head.slice(0, at)
                 heads[i] = head.slice(at) if at < head.num_rows else next(streams[i], None)
+        if not any(part.num_rows for part in parts):
+            raise MaepressError(f"rows are not in key order near {bound!r}: they cannot be merged")
         yield parts

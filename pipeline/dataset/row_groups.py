@@ -9,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.archive.selection import literal_prefix
-from pipeline.archive.shard_reader import open_shard
+from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Store
 
@@ -105,11 +103,11 @@ def _of_shard(images: Store, shard: Shard, wanted: Wanted) -> list[RowGroup]:
         return [RowGroup(shard.path, index, rows) for index, rows in counted if rows]
 
 
-def _count(parquet: pq.ParquetFile, index: int, wanted: Wanted) -> int:
+def _count(parquet: ShardFile, index: int, wanted: Wanted) -> int:
     facts = parquet.metadata.row_group(index)
     if wanted.everything():
         return int(facts.num_rows)
-    key, status = (_range(parquet, facts, name) for name in ("key", "status"))
+    key, status = (parquet.range_of(index, name) for name in ("key", "status"))
     prefix = literal_prefix(wanted.keys)
     if key is not None and not (key[1] >= prefix and key[0] <= prefix + "\U0010ffff"):
         return 0
@@ -119,9 +117,3 @@ def _count(parquet: pq.ParquetFile, index: int, wanted: Wanted) -> int:
         if wanted.keys == "*":
             return int(facts.num_rows)
     return sum(wanted.mask(parquet.read_row_group(index, ["key", "status"], use_threads=False)))
-
-
-def _range(parquet: pq.ParquetFile, facts: Any, name: str) -> tuple[str, str] | None:
-    """Minimum and maximum of a column in a row group; None if it has no statistics."""
-    statistics = facts.column(parquet.schema_arrow.get_field_index(name)).statistics
-    return (str(statistics.min), str(statistics.max)) if statistics is not None and statistics.has_min_max else None

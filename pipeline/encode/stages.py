@@ -32,6 +32,7 @@ from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
+from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE, UNLIKE
 from pipeline.encode.default_floor import default_floor
 from pipeline.images.jpeg_xl import JPEG_START
@@ -192,7 +193,7 @@ def compress(
                 rejections.append(rejection_for(item.key, item.etag, "encode", row))
             else:
                 rows.append(row)
-    made = attempt(lambda: pa.Table.from_pylist(rows, IMAGES))
+    made = attempt(lambda: table_of(rows))
     if isinstance(made, Fault):  # a value that its column cannot hold: find out whose
         made, found = _tables(rows)
         rejections += found
@@ -203,7 +204,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, list[Rejection]]:
     """A table of those rows that fit the schema IMAGES, and the rejections of the others."""
     tables, rejections = [IMAGES.empty_table()], list[Rejection]()
     for row in rows:
-        one = attempt(functools.partial(pa.Table.from_pylist, [row], IMAGES))
+        one = attempt(functools.partial(table_of, [row]))
         if isinstance(one, Fault):
             rejections.append(rejection_for(row["key"], row["etag"], "encode", one))
         else:

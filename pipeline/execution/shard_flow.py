@@ -21,7 +21,7 @@ def run_shards(
     A caller that may end early, by an error for example, closes the generator, which ends the work.
 
     Args:
-        paths: of the shards.
+        paths: of the shards; or what `work.read` takes instead of a path, as text.
         work: what is done with each.
         executor: where it runs.
         actors: smallest and largest number of actors on Ray, as MIN:MAX; empty for as many as fit.

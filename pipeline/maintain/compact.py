@@ -16,6 +16,7 @@ from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.commits import CommitConflict, transact
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.merge_reader import merged_tables
@@ -115,9 +116,8 @@ def _compact_rejections(archive: Archive, run: str) -> tuple[int, int]:
     rows = (part.select(REJECTIONS.names) for part in merged_tables(store, old, REJECTIONS.names, sort_columns=2))
     new = write_sorted(store, rows, REJECTIONS, 0)
     mark, facts = Transaction(run, 1), {"run": run, "job": "compact"}
-    removes = [shard.path for shard in old]
     try:
-        transact(table, REJECTIONS, [new] if new else [], removes, mark, facts, rearranges=True)
+        transact(store, table, REJECTIONS, [new] if new else [], old, mark, facts, FilesDigest(old), rearranges=True)
     except CommitFailedError:  # a job has added rejections meanwhile: leave it for the next time
         return len(old), len(files_of(open_table(store)))
     return len(old), 1

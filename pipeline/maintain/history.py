@@ -1,10 +1,11 @@
 """History: what each commit of an archive did."""
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import time_of
 from pipeline.maintain.settings import HistorySettings
 
 __all__ = ["HistoryEntry", "HistorySettings", "history"]
@@ -53,7 +54,7 @@ def _entry(commit: dict[str, Any]) -> HistoryEntry:
     job = f"restore to {restored}" if restored is not None else commit.get("job") or commit["operation"].lower()
     return HistoryEntry(
         commit["version"],
-        datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
+        time_of(commit),
         job,
         commit.get("run"),
         commit.get("rows"),

@@ -14,6 +14,7 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import FilesDigest, sealed
 from pipeline.archive.commits import REJECTIONS_VERSION
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
@@ -114,10 +115,11 @@ def _missing(store: Store, paths: Iterable[str]) -> Iterator[str]:
 
 def _go_back(store: Store, version: int, run: str, facts: dict[str, Any]) -> None:
     facts = facts | {"run": run, "job": "restore", "restored": version}
-    properties = CommitProperties(custom_metadata=facts, max_commit_retries=0)
 
     def attempt(table: DeltaTable) -> None:
         if not _same_files(table, store, version):
+            record = sealed(facts, FilesDigest(files_of(open_table(store, version))), table, store)
+            properties = CommitProperties(custom_metadata=record, max_commit_retries=0)
             table.restore(version, commit_properties=properties)
 
     commit_with_retry(  # an encode that commits meanwhile is undone, too

@@ -7,14 +7,16 @@ columns.
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, one_line, open_table, queryable
+from pipeline.archive.commit_seal import time_of
+from pipeline.archive.delta_table import files_of, open_table, queryable
+from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
 from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.record import latest_records
@@ -216,7 +218,7 @@ def _versions(table: DeltaTable, limit: int) -> tuple[RecentCommit, ...]:
     return tuple(
         RecentCommit(
             entry["version"],
-            datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+            time_of(entry),
             entry["operation"],
             entry.get("run"),
             entry.get("rows"),

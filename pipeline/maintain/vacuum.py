@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import one_line, open_table
+from pipeline.archive.delta_table import open_table
+from pipeline.archive.error_text import one_line
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.runs.heartbeat import RunFolder, list_runs
 from pipeline.runs.name import started_at

@@ -27,6 +27,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.errors import MaepressError
+from pipeline.archive.commit_seal import FilesDigest, sealed
 from pipeline.archive.delta_table import create_table, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
 from pipeline.runs.periodic_thread import Clock, PeriodicThread
@@ -136,7 +137,8 @@ class Lease:
                 )
             until = str(self._clock.time() + seconds if seconds else 0.0)
             entry = {"holder": self._me.run, "job": self._me.job, "host": self._me.host, "until": until}
-            properties = CommitProperties(custom_metadata=entry, max_commit_retries=0)
+            record = sealed(entry, FilesDigest(), table, self._store)
+            properties = CommitProperties(custom_metadata=record, max_commit_retries=0)
             table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)
             self._good_until = asked + seconds
 

@@ -5,10 +5,12 @@
         record.done(result.to_dict())      # without this call, the run counts as failed
 
 The tables' log shows what was committed. A record holds the run's settings, the versions of the
-software, its duration, and how it ended: with success, with an error, or interrupted.
+software, its duration, the archive's version at its end, and how it ended: with success, with an
+error, or interrupted. Its entry `sha256` is a checksum over the others.
 `maepress status --runs` shows the records. A killed run leaves none.
 """
 
+import hashlib
 import json
 import platform
 import time
@@ -19,13 +21,16 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
+from deltalake.exceptions import TableNotFoundError
 from pydantic import BaseModel
 
+from pipeline.archive.delta_table import open_table
 from pipeline.storage.base import Fetched, StorageError, Store
 
 FOLDER = "runs"
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _MOST_BYTES = 16 << 20
+_CHECKSUM = "sha256"
 _PACKAGES = ("maepress", "ray", "torch", "deltalake", "pyarrow")
 
 
@@ -69,10 +74,11 @@ class RunRecord:
             "seconds": round(time.monotonic() - self._clock, 3),
             "outcome": ended,
             "error": None if error is None else f"{type(error).__name__}: {' '.join(str(error).split())[:500]}",
+            "archive_version": _archive_version(self._root),
             "result": self._result,
         }
         try:
-            self._root.put(f"{FOLDER}/{self._run}.json", json.dumps(self._facts, indent=2, default=str).encode())
+            self._root.put(f"{FOLDER}/{self._run}.json", _with_checksum(self._facts))
         except StorageError:
             if error is None:  # otherwise the run's own error comes first; often it is the same outage
                 raise
@@ -98,6 +104,40 @@ def latest_records(root: Store, count: int) -> list[dict[str, Any]]:
         if isinstance(facts, dict) and "run" in facts:
             found.append(facts)
     return found[::-1]
+
+
+def problem_with_record(data: bytes, latest: int) -> str | None:
+    """What is wrong with a run's record, in one line; None if nothing.
+
+    Args:
+        data: the file.
+        latest: present version of the images table, which cannot be below the recorded one.
+    """
+    try:
+        facts = json.loads(data)
+        sound = json.loads(_with_checksum({name: facts[name] for name in facts if name != _CHECKSUM})) == facts
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        return "it is damaged: its checksum does not match"
+    recorded = facts.get("archive_version")
+    if isinstance(recorded, int) and recorded > latest:
+        return f"at its end the archive was at version {recorded}, now it is at {latest}: later commits are missing"
+    return None
+
+
+def _with_checksum(facts: Mapping[str, object]) -> bytes:
+    plain = json.loads(json.dumps(facts, default=str))
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return json.dumps(plain | {_CHECKSUM: digest}, indent=2).encode()
+
+
+def _archive_version(root: Store) -> int | None:
+    """The version of the images table; None when it cannot be read."""
+    try:
+        return open_table(root.child("images")).version()
+    except (StorageError, TableNotFoundError):
+        return None
 
 
 def _version(package: str) -> str:

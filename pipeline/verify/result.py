@@ -15,7 +15,7 @@ LISTED_PROBLEMS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of one key or shard, in one line."""
+    """A problem in one line, and what has it: a key, "shard PATH", "model FINGERPRINT", "images" ..."""
 
     key: str
     problem: str

@@ -2,17 +2,20 @@
 
     keys --> driver: repeated keys, choice of the sample
     keys + listing of the source --> driver: objects that the archive lacks
-    shards --> check every payload (tasks) --> decode the sample (actors) --> findings
+    driver: logs of both tables, models, rejections, records of runs
+    shards --> check every row (tasks) --> decode the sample (actors) --> findings
 
-Every payload is read. Checksum, header and row must agree; an original, and the JPEG of a
-transcode, must have the SHA-256 of the source. A sample of the compressed images is decoded with
-the archive's own models, and compared with the source if that is given. Then every object of the
-source must have a row or a rejection, too.
+Every byte is read. Each shard must be the file that the log describes, each row must have its hash,
+and checksum, header and row must agree; an original, and the JPEG of a transcode, must have the
+SHA-256 of the source. Models are loaded from the archive itself. A sample of the compressed images
+is decoded, and compared with the source if that is given. Then every object of the source must have
+a row or a rejection, too.
 """
 
 import functools
 import hashlib
 import heapq
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -22,14 +25,15 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from model.core.boundary import Fault, attempt, reason_of
+from model.core.boundary import Fault, attempt
 from model.core.errors import MissingPackage
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
+from pipeline.archive.log_check import LoggedFile
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
-from pipeline.archive.shard_reader import rows_of, scan_shard
+from pipeline.archive.shard_reader import rows_of
 from pipeline.archive.shards import Shard
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -38,9 +42,11 @@ from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Fetched, StorageError, Store, open_source
+from pipeline.verify.archive_checks import archive_problems, images_log
 from pipeline.verify.result import LISTED_PROBLEMS, Finding, Totals, VerifyResult
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
+from pipeline.verify.shard_checks import ROW_CHANGED, ShardProblem, check_shard
 from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
 
 __all__ = ["VerifyResult", "VerifySettings", "verify"]
@@ -49,7 +55,7 @@ _KINDS = {LATENT: "latents", JXL: "transcoded"}
 
 
 def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
-    """Check every payload of an archive, and decode a sample.
+    """Check every byte of an archive, and decode a sample.
 
     The sample consists of the rows whose keys have the smallest SHA-256: the same every time, and
     spread over all keys. Problems raise nothing: see `VerifyResult.problems`. A small job runs in
@@ -67,15 +73,17 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
     started = time.monotonic()
     archive = checked_archive(settings)
     source = open_source(settings.source) if settings.source else None
-    shards = archive.shards()
     totals = Totals()
-    survey = _survey(archive, shards, settings.sample, source)
+    files, named = images_log(archive)
+    for what, problem in itertools.chain(named, archive_problems(archive)):
+        totals.add(Finding(what, problem=problem))
+    survey = _survey(archive, [file.shard for file in files], settings.sample, source)
     for key in survey.repeated:
         totals.add(Finding(key, problem="its key is in the archive more than once"))
-    if shards:
+    if files:
         with (
             Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress,
-            closing(_findings(archive, shards, survey, source, settings)) as findings,
+            closing(_findings(archive, files, survey, source, settings)) as findings,
         ):
             for finding in findings:
                 totals.add(finding)
@@ -140,7 +148,7 @@ def _survey(archive: Archive, shards: list[Shard], sample: str, source: Store | 
 
 
 def _findings(
-    archive: Archive, shards: list[Shard], survey: _KeySurvey, source: Store | None, settings: VerifySettings
+    archive: Archive, files: list[LoggedFile], survey: _KeySurvey, source: Store | None, settings: VerifySettings
 ) -> Generator[Finding, None, None]:
     to_decode = survey.rows if survey.sample is None else min(survey.rows, len(survey.sample))
     work = ShardWork(
@@ -152,30 +160,31 @@ def _findings(
         # A payload that is only checked takes a small part of the time of one that is decoded.
         survey.payload_bytes * (0.1 + 3 * to_decode / max(1, survey.rows)),
     )
-    paths = [shard.path for shard in shards]
-    return run_shards(paths, work, settings.executor, settings.actors, settings.gpus_per_actor)
+    described = [file.to_json() for file in files]
+    return run_shards(described, work, settings.executor, settings.actors, settings.gpus_per_actor)
 
 
 def _check(
     table: pa.Table, archive: Archive, models: frozenset[str], sample: frozenset[str] | None
 ) -> Iterator[pa.Table]:
-    """Findings of a shard's rows; a sound row of the sample follows its finding, for decoding."""
+    """Findings of shards and their rows; a sound row of the sample follows its finding, for decoding."""
     for cell in table["shard"]:
-        path = str(cell.as_py())
-        try:
-            for batch in scan_shard(archive.images, path, IMAGES.names):
-                for row in rows_of(batch):
-                    if isinstance(row, Fault):
-                        yield item_rows(Finding(f"shard {path}", ("rows",), problem=row.reason))
-                        continue
-                    kind = _KINDS.get(row["status"], "originals")
-                    problem = _problem(problem_with, row, models)
-                    size = row["payload_bytes"] or 0
-                    yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem))
-                    if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
-                        yield item_rows(row)
-        except Exception as e:  # whatever a damaged Parquet file makes its parser raise
-            yield item_rows(Finding(f"shard {path}", problem=reason_of(e)))
+        file = LoggedFile.from_json(str(cell.as_py()))
+        shard = f"shard {file.shard.path}"
+        for found in check_shard(archive.images, file, IMAGES):
+            if isinstance(found, ShardProblem):
+                yield item_rows(Finding(shard, problem=found.problem))
+                continue
+            for row, changed in zip(rows_of(found.rows), found.changed, strict=True):
+                if isinstance(row, Fault):
+                    yield item_rows(Finding(shard, ("rows",), problem=row.reason))
+                    continue
+                kind = _KINDS.get(row["status"], "originals")
+                problem = _problem(problem_with, row, models) or (ROW_CHANGED if changed else None)
+                size = row["payload_bytes"] or 0
+                yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem))
+                if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
+                    yield item_rows(row)
 
 
 def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:

@@ -14,7 +14,8 @@ from PIL import Image
 from model.bitstream.container import METADATA
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
+from pipeline.archive.row_hash import table_of
+from pipeline.archive.schema import JXL, LARGER, LATENT, ORIGINAL
 from pipeline.archive.shards import write_shard
 from pipeline.images.image_reader import read
 from pipeline.images.jpeg_xl import to_jxl
@@ -44,7 +45,7 @@ def original(key: str, payload: bytes = b"source", run: str = "run", **other: An
 
 def originals(keys: Iterable[str], size: int = 100, run: str = "run") -> pa.Table:
     """Rows with random payloads."""
-    return pa.Table.from_pylist([original(key, os.urandom(size), run) for key in keys], IMAGES)
+    return table_of([original(key, os.urandom(size), run) for key in keys])
 
 
 def image_file(kind: str, mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (70, 50), **options: Any) -> bytes:
@@ -94,7 +95,7 @@ def add(
     archive: Archive, rows: Iterable[dict[str, Any]], run: str = "run", rejections: Iterable[Rejection] = ()
 ) -> Receipt:
     """Commit rows as one new shard."""
-    table = pa.Table.from_pylist(list(rows), IMAGES)
+    table = table_of(list(rows))
     receipt = Receipt(
         0, write_shard(archive.images, [table]), rejections=tuple(rejections), rows=table.num_rows, source_bytes=1
     )

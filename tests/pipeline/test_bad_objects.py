@@ -45,6 +45,7 @@ from pipeline.train.crops import CropPool
 from pipeline.train.validation import Validation
 from pipeline.verify import row_checks
 from pipeline.verify import run as verify_run
+from pipeline.verify.archive_checks import images_log
 from pipeline.verify.result import Finding
 from tests.pipeline.making import add, compressed, image_file, original
 
@@ -295,8 +296,12 @@ def test_writing_a_file(
 def test_checking_rows(archive: Archive, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     check = _fails(row_checks.problem_with, lambda row, _: row["key"] == BAD, error)
     monkeypatch.setattr(verify_run, "problem_with", check)
-    shards = pa.table({"shard": [shard.path for shard in archive.shards()]})
-    findings = _items(verify_run._check(shards, archive, frozenset(archive.models()), None))
+    files, _ = images_log(archive)
+    findings = _items(
+        verify_run._check(
+            pa.table({"shard": [file.to_json() for file in files]}), archive, frozenset(archive.models()), None
+        )
+    )
     problems = {f.key: f.problem for f in findings if isinstance(f, Finding)}
     assert [key for key, problem in problems.items() if problem] == [BAD] and problems.keys() == set(KEYS)
     _assert_line(problems[BAD])

@@ -14,7 +14,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, one_line, open_table, queryable
+from pipeline.archive.delta_table import files_of, open_table, queryable
+from pipeline.archive.error_text import one_line
 from pipeline.archive.shards import Shard
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import ArchiveStatus, open_rejections, status

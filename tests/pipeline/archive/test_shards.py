@@ -4,11 +4,11 @@ import json
 import math
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.archive.merge_reader import merged, merged_tables
+from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards import write_shard
 from pipeline.storage.base import StorageError
@@ -44,7 +44,7 @@ def test_a_shards_facts_are_those_of_its_file(images: LocalStore) -> None:
 
 def test_statistics_stay_json_when_a_picture_came_back_exactly(images: LocalStore) -> None:
     rows = [original("a", psnr=40.0), original("b", psnr=math.inf), original("c", psnr=50.0)]
-    shard = write_shard(images, [pa.Table.from_pylist(rows, IMAGES)])
+    shard = write_shard(images, [table_of(rows)])
     assert shard is not None
 
     def refuse(word: str) -> None:
@@ -55,7 +55,7 @@ def test_statistics_stay_json_when_a_picture_came_back_exactly(images: LocalStor
 
 
 def test_payloads_are_stored_as_they_are_and_without_statistics(images: LocalStore) -> None:
-    shard = write_shard(images, [pa.Table.from_pylist([original("a", b"\0" * 100_000)], IMAGES)])
+    shard = write_shard(images, [table_of([original("a", b"\0" * 100_000)])])
     assert shard is not None and shard.size > 100_000
     columns = pq.read_metadata(images.root / shard.path).row_group(0)
     payload = columns.column(IMAGES.get_field_index("payload"))
@@ -101,7 +101,7 @@ def test_a_key_given_twice_is_refused_and_nothing_is_written(images: LocalStore)
 
 def test_a_row_without_a_required_column_is_refused(images: LocalStore) -> None:
     with pytest.raises(ValueError, match="sha256"):
-        write_shard(images, [pa.Table.from_pylist([original("a", source_sha256=None)], IMAGES)])
+        write_shard(images, [table_of([original("a", source_sha256=None)])])
 
 
 def test_a_base_that_is_missing_is_an_error_and_nothing_is_written(images: LocalStore) -> None:

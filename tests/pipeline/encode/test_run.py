@@ -21,7 +21,9 @@ from pipeline.encode.run import EncodeResult, EncodeSettings, encode
 from pipeline.execution.executors import Executor
 from pipeline.execution.resources import plan_resources
 from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.hostile import scan_bomb
+from tests.pipeline.making import image_file
 from tests.pipeline.sources import BROKEN, KEPT, TRANSCODED, encoded, mixed, photo, put_all
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -297,3 +299,22 @@ def test_encoders_take_gpus_where_there_are_some() -> None:
     assert plan_resources({"CPU": 16, "GPU": 4}, None, 0).gpus == 0
     with pytest.raises(MaepressError, match="--gpus-per-actor 0"):
         plan_resources({"CPU": 16}, None, 1)
+
+
+@pytest.mark.timeout(120)
+def test_an_encode_continues_after_another_tool_has_rewritten_the_table(
+    copied: tuple[Path, Path], tiny_model_folder: Path
+) -> None:
+    """`optimize` leaves a shard that is not in key order; one changed image once made the writer spin for ever."""
+    source, archive = copied
+    key = next(key for key, row in rows(archive).items() if row["status"] == "latent")
+    before = rows(archive)
+    Archive.open(str(archive)).table().optimize.compact()
+    Archive.open(str(archive)).table().update(predicate=f"key = '{key}'", updates={"psnr": "12.5"})
+    (source / key).write_bytes(image_file("PNG", seed=77))
+    result = run_encode(source, archive, tiny_model_folder, quality=30)
+    assert result.latents + result.originals + result.transcoded == 1
+    after = rows(archive)
+    assert after.pop(key)["source_sha256"] == hashlib.sha256((source / key).read_bytes()).hexdigest()
+    assert after == {other: row for other, row in before.items() if other != key}
+    assert verify(VerifySettings(archive=str(archive)), quiet=True).ok

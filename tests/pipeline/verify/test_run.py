@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from model.codec import Codec
@@ -14,12 +15,14 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
+from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import OUTAGE
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
 from pipeline.storage.open import StorageError, open_store
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.run import VerifySettings, verify
+from pipeline.verify.shard_checks import ROW_CHANGED
 from pipeline.verify.source_comparison import NAMED
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
 
@@ -78,7 +81,9 @@ def test_every_kind_of_damage_is_named_with_its_key(tmp_path: Path, tiny_model_f
     archive.images.put(lost.path, b"no Parquet file any more")
     result = verify(VerifySettings(executor="local", archive=archive.url, sample="32"), quiet=True)
     problems = {problem.key: problem.problem for problem in result.problems}
-    assert set(problems) == {*bad, "bad-original", "twice", f"shard {lost.path}"}
+    model = "model feedfeedfeedfeed"
+    assert set(problems) == {*bad, "bad-original", "twice", f"shard {lost.path}", model}
+    assert "model.safetensors cannot be read" in problems[model]
     assert not result.ok and result.failed == len(problems)
     assert "checksum" in problems["flipped-bit"] and "checksum" in problems["half-a-model"]
     assert "row says model" in problems["wrong-row-model"] and "row says quality 3" in problems["wrong-quality"]
@@ -86,6 +91,37 @@ def test_every_kind_of_damage_is_named_with_its_key(tmp_path: Path, tiny_model_f
     assert "no JPEG XL transcode" in problems["damaged-transcode"] and "SHA-256" in problems["another-jpeg"]
     assert problems["twice"] == "its key is in the archive more than once"
     assert (result.rows, result.decoded) == (14, 1)
+
+
+def test_a_damaged_model_is_noticed_although_this_machine_has_a_sound_copy(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec, local_ray: None
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    add(archive, [compressed(tiny_codec, "k", image_file("PNG"))])
+    settings = VerifySettings(executor="local", archive=archive.url, sample="all")
+    assert archive.get_model(tiny_codec.fingerprint).is_dir() and verify(settings, quiet=True).ok
+    weights = tmp_path / "archive" / "models" / tiny_codec.fingerprint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (problem,) = verify(settings, quiet=True).problems
+    assert problem.key == f"model {tiny_codec.fingerprint}" and "SHA256SUMS" in problem.problem
+    weights.with_name("SHA256SUMS").unlink()
+    (problem,) = verify(settings, quiet=True).problems
+    assert f"models/{tiny_codec.fingerprint}" in problem.problem and "is damaged" in problem.problem
+
+
+def test_rows_that_are_missing_from_a_shard_and_changed_rows_are_named(tmp_path: Path, local_ray: None) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(f"{i:02}") for i in range(30)])
+    add(archive, [original(f"x{i}") for i in range(3)], run="second")
+    first, second = archive.shards()
+    path = tmp_path / "archive" / "images" / first.path
+    pq.write_table(pq.read_table(path).slice(0, 27), path)
+    archive.table().update(predicate="key = 'x1'", updates={"psnr": "40.0"})
+    result = verify(VerifySettings(executor="local", archive=archive.url), quiet=True)
+    problems = {problem.key: problem.problem for problem in result.problems}
+    assert problems == {f"shard {first.path}": "it has 27 rows, the log says 30", "x1": ROW_CHANGED}
+    assert result.rows == 30 and not result.ok and second.rows == 3
 
 
 def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Path, tiny_codec: Codec) -> None:
@@ -194,15 +230,14 @@ def test_a_picture_of_another_shape_than_its_row_is_a_problem(tiny_codec: Codec)
 
 
 def test_a_payload_whose_model_the_archive_lacks_is_a_problem(tiny_codec: Codec) -> None:
-    row = compressed(tiny_codec, "k", image_file("PNG"))
+    (row,) = table_of([compressed(tiny_codec, "k", image_file("PNG"))]).to_pylist()
     assert problem_with(row, {tiny_codec.fingerprint}) is None
     assert "lacks its model" in str(problem_with(row, set()))
 
 
 def test_any_single_byte_changed_is_found(tiny_codec: Codec) -> None:
-    row = compressed(tiny_codec, "k", image_file("PNG"))
-    raw = original("k", os.urandom(64))
-    for each in (row, raw):
+    rows = table_of([compressed(tiny_codec, "k", image_file("PNG")), original("k", os.urandom(64))]).to_pylist()
+    for each in rows:
         for at in range(len(each["payload"])):
             changed = bytearray(each["payload"])
             changed[at] ^= 0x10

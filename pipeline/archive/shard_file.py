@@ -1,0 +1,186 @@
+"""One open Parquet file of a table: page checksums are verified, and columns come in the table's types.
+
+Other tools that write to the table choose other Arrow types for the same values (`string_view`,
+`large_string`, dictionaries), other row groups, and other orders of the rows. This module is where
+that ends: everything above it sees the types of the schema.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from pipeline.archive.error_text import one_line
+from pipeline.archive.schema import IMAGES, REJECTIONS
+from pipeline.archive.sorted_tables import Column, in_order, is_rising
+from pipeline.storage.base import StorageError, Store
+
+pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
+
+_FIELDS: "dict[str, pa.Field[Any]]" = {field.name: field for schema in (REJECTIONS, IMAGES) for field in schema}
+MOST_SORTED_BYTES = 2 << 30
+"""Largest file whose rows are sorted in memory."""
+
+
+class ShardFile:
+    """An open shard.
+
+    Attributes:
+        url: of the file, for messages.
+        metadata: of the Parquet file.
+    """
+
+    def __init__(self, file: BinaryIO, url: str, *, page_checksums: bool = True) -> None:
+        """Read the footer.
+
+        Args:
+            file: seekable.
+            url: for messages.
+            page_checksums: pages whose checksum is wrong are errors.
+
+        Raises:
+            StorageError: when it is not a Parquet file.
+        """
+        self.url = url
+        with self._reading():
+            self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=page_checksums)
+            self._names = list(self._parquet.schema_arrow.names)
+            self.metadata: pq.FileMetaData = self._parquet.metadata
+
+    @property
+    def num_row_groups(self) -> int:
+        """Number of row groups."""
+        return self._parquet.num_row_groups
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return self._names
+
+    def column_index(self, name: str) -> int:
+        """The position of a column in the metadata.
+
+        Raises:
+            StorageError: when the file lacks it.
+        """
+        if name not in self._names:
+            raise StorageError(
+                f"the shard {self.url} has no column {name}: another tool or another version of maepress wrote it"
+            )
+        return self._names.index(name)
+
+    def read(self, columns: Sequence[str], use_threads: bool = False) -> pa.Table:
+        """Some columns of all rows, in that order.
+
+        Raises:
+            StorageError: when the file is damaged or lacks a column.
+        """
+        self._check(columns)
+        with self._reading():
+            return self._conformed(self._parquet.read(list(columns), use_threads=use_threads), columns)
+
+    def read_row_group(self, index: int, columns: Sequence[str], use_threads: bool = True) -> pa.Table:
+        """Some columns of one row group, in that order.
+
+        Raises:
+            StorageError: when the file is damaged or lacks a column.
+        """
+        self._check(columns)
+        with self._reading():
+            table = self._parquet.read_row_group(index, list(columns), use_threads=use_threads)
+            return self._conformed(table, columns)
+
+    def range_of(self, index: int, name: str) -> tuple[str, str] | None:
+        """Minimum and maximum of a text column in a row group; None where it has no statistics."""
+        with self._reading():
+            statistics = self.metadata.row_group(index).column(self.column_index(name)).statistics
+            if statistics is None or not statistics.has_min_max:
+                return None
+            return str(statistics.min), str(statistics.max)
+
+    def _check(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            self.column_index(name)
+
+    def _conformed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        made = table.select(list(columns))
+        for at, field in enumerate(made.schema):
+            own = _FIELDS.get(field.name, field)
+            if field != own:
+                made = made.set_column(at, own, made.column(at).cast(own.type))
+        return made
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+            raise StorageError(f"the shard {self.url} cannot be read: {one_line(e)}") from e
+
+
+@contextmanager
+def open_shard(store: Store, path: str) -> Iterator[ShardFile]:
+    """A shard as an open file, for the length of a `with` block.
+
+    Raises:
+        StorageError: naming the file, when it is missing or damaged.
+    """
+    with store.open_input(path) as file:
+        yield ShardFile(file, f"{store.url}/{path}")
+
+
+def rows_in_order(
+    shard: ShardFile, schema: pa.Schema, without: "pa.Array[Any] | None" = None, many: bool = False
+) -> Iterator[pa.Table]:
+    """The rows of a shard in key order, without some keys, one row group at a time.
+
+    Our own shards are sorted. A shard that another tool rewrote may hold its rows in any order; if
+    its row groups overlap, all of its rows are read at once and sorted.
+
+    Args:
+        shard: an open shard.
+        schema: of its table.
+        without: keys to leave out.
+        many: the keys are read first, so that a row group whose keys are all left out is skipped
+            without reading its payloads.
+
+    Raises:
+        StorageError: when the rows have to be sorted and are more than `MOST_SORTED_BYTES`.
+    """
+    groups = range(shard.num_row_groups)
+    if not _groups_follow(shard):
+        size = sum(shard.metadata.row_group(index).total_byte_size for index in groups)
+        if size > MOST_SORTED_BYTES:
+            raise StorageError(
+                f"the shard {shard.url} is not in key order, and with {size / 2**30:.1f} GiB too large to be sorted: "
+                "another tool rewrote it; restore the version before that"
+            )
+        table = pa.concat_tables([shard.read_row_group(index, schema.names) for index in groups])
+        yield from _chosen(table, schema, without)
+        return
+    for index in groups:
+        if many and pc.all(pc.is_in(shard.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
+            continue
+        yield from _chosen(shard.read_row_group(index, schema.names), schema, without)
+
+
+def _groups_follow(shard: ShardFile) -> bool:
+    """Whether each row group's keys are above those of the group before, by their statistics."""
+    ranges = [shard.range_of(index, "key") for index in range(shard.num_row_groups)]
+    if len(ranges) < 2:
+        return True
+    known = [ends for ends in ranges if ends is not None]
+    return len(known) == len(ranges) and all(before[1] < after[0] for before, after in itertools.pairwise(known))
+
+
+def _chosen(table: pa.Table, schema: pa.Schema, without: "pa.Array[Any] | None") -> Iterator[pa.Table]:
+    table = table.cast(schema)
+    if without is not None:
+        table = table.filter(pc.invert(pc.is_in(table["key"], value_set=without)))
+    if table.num_rows:
+        keys: Column = table["key"]
+        yield table if is_rising(keys, strictly=False) else in_order(table, ["key"])
