@@ -8,13 +8,17 @@ write one empty version whose commit records the holder and the end of the lease
 absent" of the next version decides between two runs that want it at once, on every store that can
 hold an archive.
 
-    version 7   {"holder": "20260105T020000-5ac0ffee", "job": "sync", "host": "node-3", "until": 1767580000.0}
+    version 7   {"holder": "20260105T020000-5ac0ffee", "job": "sync", "host": "node-3", "process": "71 9310",
+                 "until": 1767580000.0}
     version 8   the same with a later end: renewed
     version 9   {"until": 0}: released
 
-The lease of a holder that dies is not renewed and expires.
+The lease of a holder that dies is not renewed and expires; on the holder's own machine it ends at once,
+as its process is gone. A lease that ends later than any clock could mean is that of a machine whose
+clock is wrong: whoever wants it watches whether it is renewed, and takes it if not.
 """
 
+import math
 import socket
 import threading
 from dataclasses import dataclass
@@ -30,11 +34,17 @@ from model.core.errors import MaepressError
 from pipeline.archive.commit_seal import FilesDigest, sealed
 from pipeline.archive.delta_table import create_table, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry
+from pipeline.runs.heartbeat import is_running_here, this_process
 from pipeline.runs.periodic_thread import Clock, PeriodicThread
 from pipeline.storage.base import Store
 
 SECONDS = 600.0
 """Duration of a lease without renewal: the longest time a dead run blocks others."""
+
+_RENEWALS = 4
+"""Renewals within the duration of a lease."""
+SKEW_SECONDS = 300.0
+"""Difference between the clocks of two machines that is taken for normal."""
 
 _ATTEMPTS = 8
 _SCHEMA = pa.schema([pa.field("holder", pa.string())])
@@ -54,13 +64,20 @@ class Holder:
         run: name of the run; empty when the lease was never taken.
         job: "sync", "compact" ...
         host: name of its machine.
-        until: end of the lease, in seconds since 1970; 0 when it was released.
+        process: its process there (`pipeline.runs.heartbeat.this_process`); empty when unknown.
+        until: end of the lease, in seconds since 1970; 0 when it was released, infinite when what is
+            recorded is no time.
     """
 
     run: str = ""
     job: str = ""
     host: str = ""
+    process: str = ""
     until: float = 0.0
+
+    def is_gone(self) -> bool:
+        """Whether the holder ran on this machine and its process has ended."""
+        return self.host == socket.gethostname() and self.process != "" and not is_running_here(self.process)
 
 
 class Lease:
@@ -82,24 +99,26 @@ class Lease:
             clock: measures it; the machine's when not given.
         """
         self._store, self._url = root.child("leases"), root.url
-        self._me = Holder(run, job, socket.gethostname())
+        self._me = Holder(run, job, socket.gethostname(), this_process())
         self._seconds = seconds
         self._clock = clock or Clock()
         self._good_until = 0.0  # on this machine's monotonic clock
         self._renewing = threading.Lock()
         # A failed renewal is ignored: `check` raises the error before the run's next commit.
         self._renewals = PeriodicThread(
-            lambda: self._write(seconds), seconds / 4, "maepress-lease", MaepressError, self._clock
+            lambda: self._write(seconds), seconds / _RENEWALS, "maepress-lease", MaepressError, self._clock
         )
 
     def __enter__(self) -> "Lease":
         """Take the lease.
 
+        Takes minutes where the lease of another run ends later than any clock could mean.
+
         Raises:
             LeaseHeld: when another run holds it.
             StorageError: when the store cannot be written.
         """
-        self._write(self._seconds)
+        self._write(self._seconds, ignored=self._abandoned())
         self._renewals.start()
         return self
 
@@ -124,19 +143,39 @@ class Lease:
         if self._clock.monotonic() >= self._good_until:
             self._write(self._seconds)
 
-    def _write(self, seconds: float) -> None:
-        """Take, renew or (with 0 seconds) release the lease."""
+    def _abandoned(self) -> int | None:
+        """The version of a lease that ends impossibly late and is not renewed while it is watched; else None."""
+        table = self._open()
+        held = holder_of(table)
+        if held.run in ("", self._me.run) or held.is_gone() or not self._is_impossible(held):
+            return None
+        self._clock.wait(threading.Event(), 1.5 * SECONDS / _RENEWALS)
+        version: int = table.version()
+        return version if self._open().version() == version else None
+
+    def _is_impossible(self, held: Holder) -> bool:
+        return held.until > self._clock.time() + SECONDS + SKEW_SECONDS
+
+    def _write(self, seconds: float, ignored: int | None = None) -> None:
+        """Take, renew or (with 0 seconds) release the lease.
+
+        Args:
+            seconds: duration.
+            ignored: version of another run's lease that does not count.
+        """
 
         def attempt(table: DeltaTable) -> None:
             asked = self._clock.monotonic()
             held = holder_of(table)
-            if held.run not in ("", self._me.run) and held.until > self._clock.time():
+            others = held.run not in ("", self._me.run) and table.version() != ignored
+            if others and held.until > self._clock.time() and not held.is_gone():
                 raise LeaseHeld(
                     f"{held.job} {held.run} on {held.host} is at work on {self._url}: let it end; if it is dead, "
-                    f"its lease ends at {datetime.fromtimestamp(held.until, UTC):%H:%M:%S} UTC"
+                    + ("run this job again" if self._is_impossible(held) else f"its lease ends at {_shown(held.until)}")
                 )
             until = str(self._clock.time() + seconds if seconds else 0.0)
             entry = {"holder": self._me.run, "job": self._me.job, "host": self._me.host, "until": until}
+            entry["process"] = self._me.process
             record = sealed(entry, FilesDigest(), table, self._store)
             properties = CommitProperties(custom_metadata=record, max_commit_retries=0)
             table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)
@@ -159,7 +198,16 @@ class Lease:
             return open_table(self._store)
 
 
+def _shown(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def holder_of(table: DeltaTable) -> Holder:
     """The holder recorded in the latest version of the lease's table."""
     entry: dict[str, Any] = table.history(1)[0]
-    return Holder(entry.get("holder", ""), entry.get("job", ""), entry.get("host", ""), float(entry.get("until", 0.0)))
+    try:
+        until = float(entry.get("until", 0.0))
+    except (TypeError, ValueError):
+        until = math.inf
+    run, job, host, process = (str(entry.get(name, "")) for name in ("holder", "job", "host", "process"))
+    return Holder(run, job, host, process, math.inf if math.isnan(until) else until)
