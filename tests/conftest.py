@@ -54,9 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: not needs_ray(item.path))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> ByModule:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByModule:
     """The scheduler of pytest-xdist."""
-    return ByModule(config)
+    return ByModule(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.core.boundary import Fault, attempt
 from pipeline.archive.schema import IMAGES, ROW_SHA256
 
 
@@ -62,6 +63,16 @@ def row_hashes(rows: "pa.Table | pa.RecordBatch") -> list[str]:
                 digest.update(prefix + struct.pack("<Q", len(data)))
                 digest.update(data)
     return [digest.hexdigest() for digest in digests]
+
+
+def changed_rows(rows: "pa.Table | pa.RecordBatch") -> list[bool]:
+    """For each row, with all columns of its table, whether its hash is not the one that was written."""
+    hashes = attempt(lambda: row_hashes(rows))
+    if not isinstance(hashes, Fault):
+        return [value != found for value, found in zip(rows.column(ROW_SHA256).to_pylist(), hashes, strict=True)]
+    if rows.num_rows == 1:
+        return [True]
+    return [flag for i in range(rows.num_rows) for flag in changed_rows(rows.slice(i, 1))]
 
 
 def _converter(kind: pa.DataType) -> Callable[[Any], bytes]:

@@ -123,14 +123,14 @@ class ShardFile:
 
 
 @contextmanager
-def open_shard(store: Store, path: str) -> Iterator[ShardFile]:
-    """A shard as an open file, for the length of a `with` block.
+def open_shard(store: Store, path: str, *, page_checksums: bool = True) -> Iterator[ShardFile]:
+    """A shard as an open file, for the length of a `with` block; the arguments are those of `ShardFile`.
 
     Raises:
         StorageError: naming the file, when it is missing or damaged.
     """
     with store.open_input(path) as file:
-        yield ShardFile(file, f"{store.url}/{path}")
+        yield ShardFile(file, f"{store.url}/{path}", page_checksums=page_checksums)
 
 
 def rows_in_order(

@@ -7,9 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from model.core.boundary import Fault, attempt
-from pipeline.archive.shard_file import open_shard
+from pipeline.archive.row_hash import changed_rows
+from pipeline.archive.schema import IMAGES
+from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shards import Shard
-from pipeline.storage.base import Store
+from pipeline.storage.base import StorageError, Store
 
 Row = tuple[Any, ...]
 """Values of the columns asked for, in their order."""
@@ -49,15 +51,48 @@ def scan_shard(images: Store, path: str, columns: Sequence[str], keys: str = "*"
     """
     with open_shard(images, path) as parquet:
         for index in range(parquet.num_row_groups):
-            if keys != "*":
-                wanted = [
-                    fnmatch.fnmatchcase(str(key), keys)
-                    for key in parquet.read_row_group(index, ["key"])["key"].to_pylist()
-                ]
-                if not any(wanted):
-                    continue
-            table = parquet.read_row_group(index, columns)
-            yield from (table if keys == "*" else table.filter(pa.array(wanted))).to_batches()
+            table = _matching(parquet, index, columns, keys)
+            if table is not None:
+                yield from table.to_batches()
+
+
+def _matching(parquet: ShardFile, index: int, columns: Sequence[str], keys: str) -> pa.Table | None:
+    """Those rows of a row group whose key matches; None where there are none: then no payload is read."""
+    if keys == "*":
+        return parquet.read_row_group(index, columns)
+    found = parquet.read_row_group(index, ["key"])["key"].to_pylist()
+    wanted = [fnmatch.fnmatchcase(str(key), keys) for key in found]
+    return parquet.read_row_group(index, columns).filter(pa.array(wanted)) if any(wanted) else None
+
+
+def salvaged_rows(
+    images: Store, path: str, columns: Sequence[str], keys: str = "*"
+) -> Iterator[list[tuple[dict[str, Any] | Fault, bool]]]:
+    """The rows of a shard of images, and of each whether it is damaged, a batch at a time.
+
+    Where a page's checksum is wrong, the rows are read all the same, and their hashes tell which of
+    them are damaged: a damaged row does not take its neighbours with it.
+
+    Args:
+        images: the table's root.
+        path: of the shard, relative to it.
+        columns: to read; of a damaged row they may hold anything.
+        keys: as for `scan_shard`.
+
+    Raises:
+        StorageError: when the shard is missing, or so damaged that its rows cannot be told apart.
+    """
+    with open_shard(images, path) as parquet:
+        for index in range(parquet.num_row_groups):
+            try:
+                table, damaged = _matching(parquet, index, columns, keys), None
+            except StorageError:
+                with open_shard(images, path, page_checksums=False) as unchecked:
+                    table = _matching(unchecked, index, IMAGES.names, keys)
+                damaged = table and changed_rows(table)
+            if table is not None:
+                rows = [row for batch in table.select(list(columns)).to_batches() for row in rows_of(batch)]
+                yield list(zip(rows, damaged or [False] * len(rows), strict=True))
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Fault]:
@@ -96,5 +131,13 @@ def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | Non
             keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
             if key in keys:
                 names = columns or parquet.names
-                return dict(parquet.read_row_group(index, names).slice(keys.index(key), 1).to_pylist()[0])
+                try:
+                    row = parquet.read_row_group(index, names).slice(keys.index(key), 1)
+                except StorageError:  # perhaps only a neighbour is damaged
+                    with open_shard(images, shard.path, page_checksums=False) as unchecked:
+                        whole = unchecked.read_row_group(index, IMAGES.names).slice(keys.index(key), 1)
+                    if changed_rows(whole) != [False]:
+                        raise
+                    row = whole.select(list(names))
+                return dict(row.to_pylist()[0])
     return None

@@ -34,7 +34,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
-from pipeline.archive.shard_reader import rows_of, scan_shard
+from pipeline.archive.shard_reader import salvaged_rows
 from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
@@ -138,15 +138,22 @@ def _outcomes(
 
 
 def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
-    """Rows of shards; a shard that cannot be read is a failure under its path."""
+    """Rows of shards; a damaged row is a failure under its key, a shard that cannot be read one under its path."""
     for cell in table["shard"]:
         path = str(cell.as_py())
         try:
-            for batch in scan_shard(archive.images, path, _COLUMNS, keys):
-                rows = (_unread(path, row.reason) if isinstance(row, Fault) else row for row in rows_of(batch))
-                yield item_rows(*rows)
+            for rows in salvaged_rows(archive.images, path, _COLUMNS, keys):
+                yield item_rows(*(_checked(path, row, damaged) for row, damaged in rows))
         except Exception as e:  # whatever a damaged Parquet file makes its parser raise
             yield item_rows(_unread(path, reason_of(e)))
+
+
+def _checked(path: str, row: Row | Fault, damaged: bool) -> Row | Outcome:
+    if isinstance(row, Fault):
+        return _unread(path, row.reason)
+    return (
+        _failed(row, "its row is damaged: it is not the one that was written (row_sha256 differs)") if damaged else row
+    )
 
 
 def _unread(path: str, reason: str) -> Outcome:

@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from model.core.boundary import Fault, attempt, reason_of
 from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.row_hash import row_hashes
-from pipeline.archive.schema import ROW_SHA256
+from pipeline.archive.row_hash import changed_rows
 from pipeline.archive.shard_facts import FILE_SHA256, ShardFacts
 from pipeline.archive.shard_file import ShardFile
 from pipeline.archive.shards import is_own_path
@@ -75,7 +74,7 @@ def _check(opened: BinaryIO, url: str, file: LoggedFile, schema: pa.Schema) -> I
             return
         facts.add(group)
         for batch in group.to_batches():
-            flags = _changed(batch)
+            flags = changed_rows(batch)
             changed |= any(flags)
             yield CheckedRows(batch, flags)
     problem = _problem_with_facts(facts, file, size, digest)
@@ -108,16 +107,6 @@ def _read(opened: BinaryIO) -> tuple[int, str, BinaryIO]:
         digest.update(block)
     opened.seek(0)
     return size, digest.hexdigest(), opened
-
-
-def _changed(batch: pa.RecordBatch) -> list[bool]:
-    said = batch.column(ROW_SHA256)
-    hashes = attempt(lambda: row_hashes(batch))
-    if not isinstance(hashes, Fault):
-        return [value != found for value, found in zip(said.to_pylist(), hashes, strict=True)]
-    if batch.num_rows == 1:
-        return [True]
-    return [flag for i in range(batch.num_rows) for flag in _changed(batch.slice(i, 1))]
 
 
 def _problem_with_facts(facts: ShardFacts, file: LoggedFile, size: int, digest: str) -> str | None:

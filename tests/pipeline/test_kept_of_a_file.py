@@ -8,6 +8,7 @@ import pytest
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import with_metadata
+from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
@@ -76,7 +77,7 @@ def test_verify_compares_everything_beside_the_pixels_with_the_source(folder: Pa
 
 def test_a_row_whose_skeleton_is_not_its_sources_is_a_problem(tiny_codec: Codec) -> None:
     source = sources()["scan.jpg"]
-    row = compressed(tiny_codec, "scan.jpg", source, quality=20)
+    row = table_of([compressed(tiny_codec, "scan.jpg", source, quality=20)]).to_pylist()[0]
     (picture,) = tiny_codec.decompress([row["payload"]])
 
     assert problem_with_fidelity(row, with_metadata(picture, row), source) is None

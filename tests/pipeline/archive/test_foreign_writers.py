@@ -20,6 +20,7 @@ from pipeline.archive.schema import IMAGES, REJECTIONS, ROW_SHA256
 from pipeline.archive.shard_file import open_shard
 from pipeline.archive.shards import merge_shards, write_shard
 from pipeline.archive.sorted_tables import side_by_side
+from pipeline.decode.run import DecodeSettings, decode
 from pipeline.storage.base import StorageError
 from tests.pipeline.making import add, original, originals
 
@@ -208,3 +209,19 @@ def test_a_flipped_bit_in_a_payload_is_an_error_of_every_reader(tmp_path: Path) 
             read()
     with pytest.raises(StorageError, match="checksum"):
         write_shard(archive.images, [originals(["b"])], base=path.name)
+
+
+def test_a_damaged_row_does_not_take_its_neighbours_with_it(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original("a", b"the bytes of a source" * 50), original("b", b"other bytes" * 50)])
+    path = Path(archive.images.absolute_url) / archive.shards()[0].path
+    data = path.read_bytes()
+    at = data.index(b"the bytes of a source")
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    row = archive.row("b", ["payload"])
+    assert row is not None and row["payload"] == b"other bytes" * 50
+    with pytest.raises(StorageError, match="checksum"):
+        archive.row("a")
+    done = decode(DecodeSettings(archive=archive.url, dest=str(tmp_path / "back"), executor="local"), quiet=True)
+    assert (done.written, [failure.key for failure in done.failures]) == (1, ["a"])
+    assert (tmp_path / "back" / "b").read_bytes() == b"other bytes" * 50
