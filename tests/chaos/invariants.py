@@ -16,6 +16,7 @@ from model.codec import Codec
 from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.model_store import FILES, SUMS
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings
@@ -87,7 +88,7 @@ class Invariants:
         for run in list_runs(root):
             root.put(f"plans/{run.run}/alive.json", json.dumps({"started": 1.0, "seen": 1.0}).encode())
         vacuum(VacuumSettings.model_construct(archive=self.archive.url, hours=0.0, dry_run=False))
-        needed = {f"models/{self.codec.fingerprint}/{name}" for name in ("config.json", "model.safetensors")}
+        needed = {f"models/{self.codec.fingerprint}/{name}" for name in (*FILES, SUMS)}
         for table in (self.archive.images, self.archive.rejections):
             folder = table.url.removeprefix(f"{root.url}/")
             needed |= {f"{folder}/{shard.path}" for shard in files_of(open_table(table))}

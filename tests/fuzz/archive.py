@@ -42,6 +42,7 @@ from pipeline.images.sandbox import shared
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
 from pipeline.verify import run as verify_run
+from pipeline.verify.archive_checks import images_log
 from tests.conftest import photo_like, write_tiny_model
 from tests.fuzz.mutations import PLAIN
 
@@ -208,7 +209,10 @@ def _shards(archive: Archive) -> pa.Table:
 
 
 def _verify(archive: Archive, report: Report) -> None:
-    checked = _items(verify_run._check(_shards(archive), archive, frozenset(archive.models()), None))
+    files, problems = images_log(archive)
+    report.failures += [f"verify: {problem}" for problem in problems]
+    logged = pa.table({"shard": [file.to_json() for file in files]})
+    checked = _items(verify_run._check(logged, archive, frozenset(archive.models()), None))
     decoder = verify_run._SampleDecoder(archive, None, 1)
     while some := list(itertools.islice(checked, PIECE)):
         for finding in _items(decoder(item_rows(*some))):
