@@ -65,7 +65,7 @@ def run(command: Sequence[str | Path], folder: Path) -> "subprocess.CompletedPro
 def test_an_installed_wheel_encodes_and_decodes_in_a_folder_with_packages_of_our_names(
     installed: Path, rogue_folder: Path
 ) -> None:
-    encoded = run([installed / "maepress", "encode", "photos", "archive", "--quality", "40"], rogue_folder)
+    encoded = run([installed / "maepress", "encode", "photos", "archive", "--executor", "ray"], rogue_folder)
     assert encoded.returncode == 0, encoded.stderr
     # With -m, Python puts the working folder first on the path of the driver, too.
     decode = [str(installed / "python"), "-m", "maepress", "decode", "archive", "out", "--format", "png"]
