@@ -77,7 +77,12 @@ class Terminal:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("where", "when"), [("ray", "starting Ray ..."), ("ray", "/8 objects"), ("local", "/8 objects")]
+    ("where", "when"),
+    [
+        pytest.param("ray", "starting Ray ...", marks=pytest.mark.slow),
+        ("ray", "/8 objects"),
+        ("local", "/8 objects"),
+    ],
 )
 def test_an_interrupted_encode_says_one_line(
     where: str, when: str, photos: Path, tmp_path: Path, tiny_model_folder: Path
