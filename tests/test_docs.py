@@ -239,6 +239,8 @@ def check_command(words: list[str]) -> None:
         assert all(word in targets or "=" in word for word in words[1:]), words
     elif words[0] == "python":
         spec = importlib.util.find_spec(words[2])
+        if spec and not spec.origin:  # a folder of tests, which is no package
+            spec = importlib.util.find_spec(f"{words[2]}.__main__")
         assert spec and spec.origin, words
         sources = [Path(spec.origin)]
         if spec.submodule_search_locations:
