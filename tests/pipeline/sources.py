@@ -66,9 +66,9 @@ def put_all(url: str, files: dict[str, bytes]) -> None:
 
 
 def large_pngs(folder: Path, count: int) -> list[str]:
-    """Files of some 200 kB each, so that a few of them fill a shard of 1 MiB; their keys."""
+    """Noisy photographs of some 150 kB each, so that a few of them fill a shard of 1 MiB; their keys."""
     folder.mkdir()
     for i in range(count):
         noise = np.random.default_rng(i).integers(0, 255, (256, 256, 3), np.uint8)
-        Image.fromarray(noise // 2 + photo_like(256, 256, seed=i) // 2).save(folder / f"{i:03d}.png")
+        Image.fromarray(noise // 4 + photo_like(256, 256, seed=i) // 2).save(folder / f"{i:03d}.png")
     return [f"{i:03d}.png" for i in range(count)]

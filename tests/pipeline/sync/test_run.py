@@ -164,7 +164,6 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert nothing.plan.new == 29 and not (tmp_path / "not-there").exists()
 
 
-@pytest.mark.slow
 def test_what_another_target_compressed_is_renewed_within_a_budget_and_oldest_first(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
