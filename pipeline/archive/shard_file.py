@@ -46,10 +46,15 @@ class ShardFile:
             StorageError: when it is not a Parquet file.
         """
         self.url = url
+        self._file = file
         with self._reading():
             self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=page_checksums)
             self._names = list(self._parquet.schema_arrow.names)
             self.metadata: pq.FileMetaData = self._parquet.metadata
+
+    def unchecked(self) -> "ShardFile":
+        """The same file, in which pages whose checksum is wrong are read all the same."""
+        return ShardFile(self._file, self.url, page_checksums=False)
 
     @property
     def num_row_groups(self) -> int:
@@ -123,14 +128,14 @@ class ShardFile:
 
 
 @contextmanager
-def open_shard(store: Store, path: str, *, page_checksums: bool = True) -> Iterator[ShardFile]:
-    """A shard as an open file, for the length of a `with` block; the arguments are those of `ShardFile`.
+def open_shard(store: Store, path: str) -> Iterator[ShardFile]:
+    """A shard as an open file, for the length of a `with` block.
 
     Raises:
         StorageError: naming the file, when it is missing or damaged.
     """
     with store.open_input(path) as file:
-        yield ShardFile(file, f"{store.url}/{path}", page_checksums=page_checksums)
+        yield ShardFile(file, f"{store.url}/{path}")
 
 
 def rows_in_order(

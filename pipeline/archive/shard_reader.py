@@ -87,8 +87,7 @@ def salvaged_rows(
             try:
                 table, damaged = _matching(parquet, index, columns, keys), None
             except StorageError:
-                with open_shard(images, path, page_checksums=False) as unchecked:
-                    table = _matching(unchecked, index, IMAGES.names, keys)
+                table = _matching(parquet.unchecked(), index, IMAGES.names, keys)
                 damaged = table and changed_rows(table)
             if table is not None:
                 rows = [row for batch in table.select(list(columns)).to_batches() for row in rows_of(batch)]
@@ -134,8 +133,7 @@ def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | Non
                 try:
                     row = parquet.read_row_group(index, names).slice(keys.index(key), 1)
                 except StorageError:  # perhaps only a neighbour is damaged
-                    with open_shard(images, shard.path, page_checksums=False) as unchecked:
-                        whole = unchecked.read_row_group(index, IMAGES.names).slice(keys.index(key), 1)
+                    whole = parquet.unchecked().read_row_group(index, IMAGES.names).slice(keys.index(key), 1)
                     if changed_rows(whole) != [False]:
                         raise
                     row = whole.select(list(names))

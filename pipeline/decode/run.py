@@ -151,9 +151,9 @@ def _read(table: pa.Table, archive: Archive, keys: str) -> Iterator[pa.Table]:
 def _checked(path: str, row: Row | Fault, damaged: bool) -> Row | Outcome:
     if isinstance(row, Fault):
         return _unread(path, row.reason)
-    return (
-        _failed(row, "its row is damaged: it is not the one that was written (row_sha256 differs)") if damaged else row
-    )
+    if damaged:
+        return _failed(row, "its row is damaged: it is not the one that was written (row_sha256 differs)")
+    return row
 
 
 def _unread(path: str, reason: str) -> Outcome:

@@ -68,7 +68,7 @@ def _check(opened: BinaryIO, url: str, file: LoggedFile, schema: pa.Schema) -> I
     shard = ShardFile(source, url)
     changed = False
     for index in range(shard.num_row_groups):
-        group = _row_group(shard, source, index, schema)
+        group = _row_group(shard, index, schema)
         if isinstance(group, str):
             yield ShardProblem(group)
             return
@@ -82,7 +82,7 @@ def _check(opened: BinaryIO, url: str, file: LoggedFile, schema: pa.Schema) -> I
         yield ShardProblem(problem)
 
 
-def _row_group(shard: ShardFile, source: BinaryIO, index: int, schema: pa.Schema) -> pa.Table | str:
+def _row_group(shard: ShardFile, index: int, schema: pa.Schema) -> pa.Table | str:
     """A row group, or why it cannot be read.
 
     If a page's checksum is wrong, the rows are read all the same, so that their hashes tell which of
@@ -91,7 +91,7 @@ def _row_group(shard: ShardFile, source: BinaryIO, index: int, schema: pa.Schema
     try:
         return shard.read_row_group(index, schema.names)
     except StorageError as e:
-        again = attempt(lambda: ShardFile(source, shard.url, page_checksums=False).read_row_group(index, schema.names))
+        again = attempt(lambda: shard.unchecked().read_row_group(index, schema.names))
         return e.message if isinstance(again, Fault) else again
 
 
