@@ -181,7 +181,5 @@ class _Encoder:
     @metrics.timed_stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
         done = stages.analyse(items, self._codec, self._target)
-        images = [item for item in done if isinstance(item, stages.Analysed)]
-        pixels = sum(image.width * image.height for image in images if image.latents is not None)
-        self._counter.add.remote(EncodeCounts(len(items), sum(len(image.source) for image in images), pixels))
+        self._counter.add.remote(stages.counts_of(done))
         return done

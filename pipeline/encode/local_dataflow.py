@@ -18,7 +18,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.encode import stages
 from pipeline.encode.settings import EncodeSettings
-from pipeline.encode.stages import Analysed, CompressedPiece
+from pipeline.encode.stages import CompressedPiece
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
@@ -65,12 +65,10 @@ class LocalDataflow:
         settings = self._settings
         loaded = stages.load(piece.objects, self._source, self._sandbox, settings.max_pixels, settings.max_bytes)
         analysed = stages.analyse(loaded, self._codec, self._target)
-        self._count([item for item in analysed if isinstance(item, Analysed)], len(analysed))
+        self._count(stages.counts_of(analysed))
         return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run)
 
-    def _count(self, images: list[Analysed], objects: int) -> None:
-        pixels = sum(image.width * image.height for image in images if image.latents is not None)
-        added = EncodeCounts(objects, sum(len(image.source) for image in images), pixels)
+    def _count(self, added: EncodeCounts) -> None:
         with self._lock:
-            self._counts = EncodeCounts(*(a + b for a, b in zip(self._counts, added, strict=True)))
+            self._counts = self._counts.plus(added)
             self._show(self._counts)

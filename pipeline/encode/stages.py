@@ -38,6 +38,7 @@ from pipeline.encode.default_floor import default_floor
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
+from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
 if TYPE_CHECKING:  # it imports torch, which only encoders need
@@ -171,6 +172,13 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         else:
             results.append(Analysed(*facts, made, None, **{name: getattr(picture, name) for name in METADATA}))
     return results
+
+
+def counts_of(items: Sequence[Analysed | Rejection]) -> EncodeCounts:
+    """What the progress display counts of a piece: all objects, bytes of those read, pixels of those analysed."""
+    images = [item for item in items if isinstance(item, Analysed)]
+    pixels = sum(image.width * image.height for image in images if image.latents is not None)
+    return EncodeCounts(len(items), sum(len(image.source) for image in images), pixels)
 
 
 def compress(

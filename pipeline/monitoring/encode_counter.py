@@ -20,6 +20,10 @@ class EncodeCounts(NamedTuple):
     source_bytes: int = 0
     pixels: int = 0
 
+    def plus(self, other: "EncodeCounts") -> "EncodeCounts":
+        """The sums of both."""
+        return EncodeCounts(*(a + b for a, b in zip(self, other, strict=True)))
+
 
 class _Counter:
     """Adds up counts."""
@@ -28,7 +32,7 @@ class _Counter:
         self._counts = EncodeCounts()
 
     def add(self, counts: EncodeCounts) -> None:
-        self._counts = EncodeCounts(*(a + b for a, b in zip(self._counts, counts, strict=True)))
+        self._counts = self._counts.plus(counts)
 
     def read(self) -> EncodeCounts:
         return self._counts
