@@ -15,7 +15,6 @@ from jobs.web.viewer.headers import ALWAYS
 
 MOST_CONNECTIONS = 256
 """Open connections; further ones are closed at once. A browser keeps six."""
-_BACKLOG = 64
 SECONDS = 20.0
 """Time in which a request's header must be complete, and a reader must take some of the answer."""
 
@@ -37,9 +36,9 @@ def server_config(app: ASGIApp, *, most: int | None = None, seconds: float = SEC
         app,
         http=protocol,
         ws="none",
-        # asyncio accepts as many connections at once before the limit is applied. With uvicorn's 2,048
-        # it runs out of descriptors in the middle, and logs that for each of the rest.
-        backlog=min(_BACKLOG, most),
+        # asyncio accepts as many connections in each turn of its loop, and a refused one is closed three or
+        # four turns later. With more it runs out of descriptors, and logs that for each of the rest.
+        backlog=most // 4,
         log_level="error",  # at "warning", every malformed request writes a line
         server_header=False,
         access_log=False,
