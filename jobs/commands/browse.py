@@ -30,11 +30,10 @@ class BrowseSettings(BaseModel):
 
 def _run(settings: BrowseSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
-    import uvicorn
-
+    
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
-    from jobs.web.viewer.server import server_config
+    from jobs.web.viewer.server import viewer_server
     from pipeline.archive.apart import require_source_apart
 
     here = settings.host in LOOPBACK
@@ -54,7 +53,7 @@ def _run(settings: BrowseSettings, output: Output) -> int:
     if not here:
         output.progress("everybody who reaches this address can read the archive: there is no password")
     try:
-        uvicorn.Server(server_config(app)).run([listener])
+        viewer_server(app).run([listener])
     except KeyboardInterrupt:  # the way to end it
         output.progress("")
     return DONE

@@ -6,6 +6,7 @@ server answers nobody any more, and logs each connection that it cannot accept.
 
 import asyncio
 import resource
+import socket
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,12 +16,27 @@ from jobs.web.viewer.headers import ALWAYS
 
 MOST_CONNECTIONS = 256
 """Open connections; further ones are closed at once. A browser keeps six."""
+_QUEUE = 2048
+"""Connections that wait in the kernel. In a short queue, a client waits a second before it tries again."""
 SECONDS = 20.0
 """Time in which a request's header must be complete, and a reader must take some of the answer."""
 
 
-def server_config(app: ASGIApp, *, most: int | None = None, seconds: float = SECONDS) -> uvicorn.Config:
-    """The configuration of a server for the viewer.
+class ViewerServer(uvicorn.Server):
+    """A server whose queue of waiting connections is longer than what it accepts at once.
+
+    uvicorn has one setting, `backlog`, for both.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_QUEUE)
+
+
+def viewer_server(app: ASGIApp, *, most: int | None = None, seconds: float = SECONDS) -> ViewerServer:
+    """A server for the viewer.
 
     Args:
         app: the viewer.
@@ -32,7 +48,7 @@ def server_config(app: ASGIApp, *, most: int | None = None, seconds: float = SEC
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MOST_CONNECTIONS if descriptors < 0 else max(8, min(MOST_CONNECTIONS, descriptors // 4))
     protocol = type("Limited", (LimitedProtocol,), {"most": most, "seconds": seconds})
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         http=protocol,
         ws="none",
@@ -43,6 +59,7 @@ def server_config(app: ASGIApp, *, most: int | None = None, seconds: float = SEC
         server_header=False,
         access_log=False,
     )
+    return ViewerServer(config)
 
 
 class LimitedProtocol(H11Protocol):

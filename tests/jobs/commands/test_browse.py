@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -26,7 +25,7 @@ from jobs.web.viewer.catalogue import Catalogue
 from jobs.web.viewer.headers import LOOPBACK
 from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import Wanted, tag_of
-from jobs.web.viewer.server import server_config
+from jobs.web.viewer.server import viewer_server
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import mae_file
@@ -76,7 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, ti
         fill(folder, tiny_model_folder, tiny_codec)
         app = make_app(str(folder / "archive"), source=str(folder / "source"), workers=2, hosts=LOOPBACK)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        server = uvicorn.Server(server_config(app))
+        server = viewer_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         wait_for(lambda: server.started)

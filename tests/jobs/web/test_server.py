@@ -17,13 +17,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.web.viewer.app import make_app
 from jobs.web.viewer.headers import ALWAYS, Guard
-from jobs.web.viewer.server import server_config
+from jobs.web.viewer.server import viewer_server
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import cached_model
@@ -37,7 +36,7 @@ LIMIT, SECONDS = 20, 1.0
 def serving(app: ASGIApp, most: int | None = LIMIT) -> Iterator[int]:
     """The port of a server for the length of a `with` block."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    server = uvicorn.Server(server_config(app, most=most, seconds=SECONDS))
+    server = viewer_server(app, most=most, seconds=SECONDS)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     wait_for(lambda: server.started)
