@@ -39,6 +39,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("ms_ssim", pa.float64()),  # 0..1, of the decoder's output; null where not measured or a side is too short
     pa.field("ssimulacra2", pa.float64()),  # at most 100, of the decoder's output; null where not measured
     pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
+    pa.field("source_modified_ns", pa.int64()),  # since 1970: a file's own time, an object's of upload; null: unknown
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),
     pa.field("xmp", pa.binary()),

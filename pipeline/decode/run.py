@@ -9,6 +9,7 @@ Names of the files:
   Sources in formats that are not written here, such as GIF or AVIF, become PNG.
 - In any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that the files of `a.jpg`
   and `a.png` differ.
+- Each file gets the time at which its source was last changed, where the source told it.
 - `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
 
@@ -53,7 +54,8 @@ from pipeline.storage.open import Occupied, StorageError, Store, open_store, ope
 
 __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
-_COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256")
+_COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
+_FACTS = ("key", "status", "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
 _MAE = ".mae"
 _WRITERS = 8
 SOURCE_PER_PAYLOAD = 3
@@ -195,7 +197,7 @@ class _Decoder:
 
 
 def _facts(row: Row) -> Row:
-    return {name: row[name] for name in ("key", "status", "source_format", "payload_bytes", "source_sha256")}
+    return {name: row[name] for name in _FACTS}
 
 
 def _as_mae(row: Row) -> object:
@@ -239,7 +241,7 @@ def _write_one(
         if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
             return _failed(row, "its bytes are no longer those of the source")
     try:
-        (dest.put if settings.overwrite else dest.put_new)(name, data)
+        (dest.put if settings.overwrite else dest.put_new)(name, data, row["source_modified_ns"])
     except Occupied:
         return _failed(row, OCCUPIED)
     return Outcome(key, status, row["payload_bytes"], pixels, name, len(data))

@@ -56,13 +56,14 @@ class Loaded:
     """An object that was fetched and decoded.
 
     `etag` is that of the bytes in `source`; it differs from the listing's when the object changed
-    after that.
+    after that. `modified_ns` is the time of its last change, None where the store does not tell.
     """
 
     key: str
     etag: str
     source: bytes
     reading: Reading
+    modified_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Analysed:
         exif: EXIF block, likewise.
         xmp: XMP packet, likewise.
         skeleton: what else the file holds, likewise.
+        modified_ns: time of the object's last change, None where the store does not tell.
     """
 
     key: str
@@ -96,6 +98,7 @@ class Analysed:
     exif: bytes = b""
     xmp: bytes = b""
     skeleton: bytes = b""
+    modified_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def _read(got: Fetched, sandbox: Sandbox, max_pixels: int) -> Loaded | Rejection
         case Rejected():
             return Rejection(got.key, got.etag, reading.stage, reading.reason)
         case _:
-            return Loaded(got.key, got.etag, got.data, reading)
+            return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
 
 
 def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
@@ -166,11 +169,12 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         reading, picture = item.reading, item.reading.picture
         facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
         if picture is None:
-            results.append(Analysed(*facts, keep=reading.keep))
+            results.append(Analysed(*facts, keep=reading.keep, modified_ns=item.modified_ns))
         elif isinstance(made := next(latents), Fault):
             results.append(rejection_for(item.key, item.etag, "encode", made))
         else:
-            results.append(Analysed(*facts, made, None, **{name: getattr(picture, name) for name in METADATA}))
+            metadata = {name: getattr(picture, name) for name in METADATA}
+            results.append(Analysed(*facts, made, None, **metadata, modified_ns=item.modified_ns))
     return results
 
 
@@ -245,6 +249,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "width": item.width,
         "height": item.height,
         "source_sha256": hashlib.sha256(item.source).hexdigest(),
+        "source_modified_ns": item.modified_ns,
         "encoded_at": datetime.now(UTC),
         "run": run,
     }

@@ -8,7 +8,7 @@ of fsspec: gs://, memory:// ...).
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,11 +46,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes and their etag, which may differ from that of an earlier listing."""
+    """An object's bytes and their etag, which may differ from that of an earlier listing.
+
+    Attributes:
+        key: of the object.
+        data: its bytes.
+        etag: of these bytes.
+        modified_ns: time of its last change in nanoseconds since 1970; None where the store does not
+            tell. It does not count when results are compared.
+    """
 
     key: str
     data: bytes
     etag: str
+    modified_ns: int | None = field(default=None, compare=False)
 
 
 def too_large(size: int, max_bytes: int | None) -> str | None:
@@ -125,19 +134,31 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """Write one object. Readers see the old bytes or all new bytes, never a part.
+
+        Args:
+            key: of the object.
+            data: its bytes.
+            modified_ns: time of last change that it gets, in nanoseconds since 1970: a file's own, or
+                the metadata entry `mtime` of an object (seconds, as rclone writes and reads it).
+                Stores that have neither leave it out.
 
         Raises:
             StorageError: when it cannot be written after all retries.
         """
 
     @abstractmethod
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """Write one object, unless the key has one: an equal one stays, another is never replaced.
 
         Of two writers at the same time one wins, where the store can decide that (a local folder,
         S3 with `If-None-Match`).
+
+        Args:
+            key: of the object.
+            data: its bytes.
+            modified_ns: as for `put`; an equal object that is there keeps its own.
 
         Raises:
             Occupied: when another object has the key.

@@ -16,6 +16,7 @@ import fsspec
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
+from pipeline.storage.modified import TIMES, of_details
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 
@@ -62,12 +63,13 @@ class FsspecStore(Store):
         with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
-    def put(self, key: str, data: bytes) -> None:
-        """See Store: object stores write whole objects."""
+    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
+        """See Store: object stores write whole objects, without `modified_ns`."""
+        del modified_ns
         with self.open_output(key) as file:
             file.write(data)
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: fsspec's exclusive write where a file system has one, else a look before."""
         fs, path = self._at(key)
         if not fs.exists(path):
@@ -181,7 +183,8 @@ class FsspecStore(Store):
                 return FetchFailed(key, reason)
             before = _etag(details)
             data = fs.cat_file(path, end=size) if size else b""
-            after = _etag(fs.info(path))
+            details = fs.info(path)
+            after = _etag(details)
         except StorageError as e:
             return FetchFailed(key, e.message)
         except FileNotFoundError:
@@ -190,15 +193,14 @@ class FsspecStore(Store):
             return FetchFailed(key, f"{type(e).__name__} while reading", transient=True)
         if before != after:
             return FetchFailed(key, "the object changed while it was read", transient=True)
-        return Fetched(key, data, after)
+        return Fetched(key, data, after, of_details(details))
 
 
 def _etag(details: dict[str, Any]) -> str:
     own = details.get("etag") or details.get("ETag") or details.get("md5Hash")
     if own:
         return str(own).strip('"')
-    times = ("mtime", "updated", "modified", "created", "LastModified")
-    when = next((details[name] for name in times if name in details), "")
+    when = next((details[name] for name in TIMES if name in details), "")
     if isinstance(when, datetime):  # one form for all services
         when = when.timestamp()
     return f"{details['size']}-{hashlib.sha256(str(when).encode()).hexdigest()[:16]}"

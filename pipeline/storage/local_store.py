@@ -78,18 +78,20 @@ class LocalStore(Store):
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a temporary file in the same folder, flushed to disk, then renamed."""
         with self.open_output(key) as file:
             file.write(data)
+            _set_time(file, modified_ns)
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a hard link from the temporary file, which fails where a file is already."""
         path = self._path(key)
         if not os.path.lexists(path):
             try:
                 with self.open_output(key, new=True) as file:
                     file.write(data)
+                    _set_time(file, modified_ns)
                 return
             except Occupied:  # another writer was faster
                 pass
@@ -246,7 +248,7 @@ class LocalStore(Store):
             except OSError as e:
                 return FetchFailed(key, e.strerror or type(e).__name__)
             if _etag(before) == _etag(after) and len(data) == after.st_size:
-                return Fetched(key, data, _etag(after))
+                return Fetched(key, data, _etag(after), after.st_mtime_ns)
         return FetchFailed(key, "the file changed while it was read")
 
     def _path(self, key: str) -> Path:
@@ -293,6 +295,14 @@ def _link(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
         return
     temporary.unlink()
+
+
+def _set_time(file: BinaryIO, modified_ns: int | None) -> None:
+    """Give an open file its time of last change; a file system that cannot hold it keeps its own."""
+    if modified_ns is not None:
+        file.flush()  # a later write would change the time again
+        with contextlib.suppress(OSError, OverflowError):
+            os.utime(file.fileno(), ns=(modified_ns, modified_ns))
 
 
 def _etag(facts: os.stat_result) -> str:

@@ -15,6 +15,7 @@ import fsspec.asyn
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
 from pipeline.storage.keys import check_inside
+from pipeline.storage.modified import as_metadata, of_object
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 from pipeline.storage.retry import ATTEMPTS, with_retries
@@ -93,22 +94,24 @@ class S3Store(Store):
         found = fsspec.asyn.sync(self._sessions.current().loop, self._fetch_all, list(keys), max_bytes)
         return cast(list[Fetched | FetchFailed], found)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a single put is atomic."""
-        self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data)
+        more = as_metadata(modified_ns)
+        self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data, Metadata=more)
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a conditional put.
 
         The object is looked for first, since some servers ignore the condition.
         """
         if not self.exists(key):
             try:
-                self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data, IfNoneMatch="*")
+                more = {"IfNoneMatch": "*", "Metadata": as_metadata(modified_ns)}
+                self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data, **more)
                 return
             except StorageError as e:
                 if is_unsupported(e.__cause__):
-                    self.put(key, data)
+                    self.put(key, data, modified_ns)
                     return
                 # Also the answer to a repeated request, when that to the first one was lost.
                 if not is_taken(e.__cause__):
@@ -272,7 +275,8 @@ class S3Store(Store):
                 data = await body.read()
             if len(data) != answer["ContentLength"]:
                 raise Truncated(f"{len(data)} of {answer['ContentLength']} bytes")
-            return Fetched(key, data, answer["ETag"].strip('"'))
+            modified = of_object(answer.get("Metadata") or {}, answer.get("LastModified"))
+            return Fetched(key, data, answer["ETag"].strip('"'), modified)
 
         async def one(key: str) -> Fetched | FetchFailed:
             async with gate:

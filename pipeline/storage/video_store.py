@@ -140,11 +140,11 @@ class VideoStore(Store):
         parsed = video.parse_key(key)
         return self.inner.exists(key) if parsed is None else isinstance(self.fetch([key])[0], Fetched)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """Not possible: the view is read-only."""
         raise self._read_only()
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """Not possible: the view is read-only."""
         raise self._read_only()
 

@@ -38,6 +38,7 @@ def original(key: str, payload: bytes = b"source", run: str = "run", **other: An
         "payload": payload,
         "payload_bytes": len(payload),
         "source_sha256": hashlib.sha256(payload).hexdigest(),
+        "source_modified_ns": None,
         "encoded_at": datetime.now(UTC),
         "run": run,
     } | other

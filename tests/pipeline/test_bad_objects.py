@@ -285,7 +285,7 @@ def test_writing_a_file(
     dest = open_store(str(tmp_path / "dest"))
     pictures = decode_run._Decoder(archive, "same", 1)(item_rows(*rows))
     decoded = item_rows(*_items(pictures))
-    monkeypatch.setattr(dest, "put_new", _fails(dest.put_new, lambda key, data: key == BAD, error))
+    monkeypatch.setattr(dest, "put_new", _fails(dest.put_new, lambda key, *_: key == BAD, error))
     outcomes = _items(decode_run._write(decoded, dest, SAME, frozenset()))
     assert sorted(outcome.key for outcome in outcomes if not outcome.reason) == ["a.png", "c.png"]
     (failed,) = [outcome for outcome in outcomes if outcome.reason]

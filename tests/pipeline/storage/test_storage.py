@@ -10,11 +10,13 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jobs.demo.s3_server import S3Server
+from pipeline.storage import modified
 from pipeline.storage.keys import problem_with
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import (
@@ -70,6 +72,28 @@ def test_a_missing_object_gives_a_reason_and_the_others_are_read(place: str) -> 
     assert isinstance(here, Fetched)
     assert isinstance(missing, FetchFailed) and not missing.transient
     assert missing.reason in ("the object does not exist", "No such file or directory")
+
+
+def test_an_object_keeps_the_time_that_it_was_given(place: str) -> None:
+    when = 1_234_567_890_123_456_789
+    store = open_store(place)
+    store.put("put", b"x", when)
+    store.put_new("new", b"x", when)
+    store.put("now", b"x")
+    times = [got.modified_ns for got in store.fetch(["put", "new", "now"]) if isinstance(got, Fetched)]
+    assert times[:2] == [when, when]
+    assert times[2] is not None and abs(times[2] / 1e9 - time.time()) < 60
+
+
+def test_times_of_objects_are_read_as_rclone_writes_them() -> None:
+    uploaded = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+    for text, nanoseconds in (("1.5", 1_500_000_000), ("-2.000000001", -2_000_000_001), ("7", 7 * 10**9)):
+        assert modified.of_object({"mtime": text}, uploaded) == nanoseconds
+    for wrong in ("", "yesterday", "1e99", "9" * 40):
+        assert modified.of_object({"mtime": wrong}, uploaded) == 1_714_979_289 * 10**9
+    assert modified.of_object({}, None) is None
+    for exact in (0, -1, 10**18 + 7):
+        assert modified.of_object(modified.as_metadata(exact), None) == exact
 
 
 def test_a_new_object_never_replaces_another_and_an_equal_one_is_fine(place: str) -> None:
