@@ -35,8 +35,8 @@ from rich.table import Table
 
 from jobs.demo.s3_server import s3_server
 from jobs.framework.ray_session import ray_session
-from model.checkpoint import BASE
 from model.codec import Codec
+from model.core.model_files import BASE
 from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
 from pipeline.encode.dataflow import EncodeDataflow

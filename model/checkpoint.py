@@ -8,10 +8,8 @@ payload names its model by it.
 import copy
 import hashlib
 import json
-import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +20,20 @@ from model.bitstream.probability_tables import SCALES, Tables
 from model.core.boundary import reason_of
 from model.core.config import CodecConfig
 from model.core.errors import MaepressError
+from model.core.model_files import (
+    CONFIG,
+    FORMAT,
+    WEIGHTS,
+    UnreadableModel,
+    check_file,
+    model_folder,
+    read_config,
+    unreadable,
+)
 from model.network.network import Network
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT = 1
 _DTYPES = frozenset({torch.float16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 """Types of tensors in a model; numpy, through which the fingerprint is computed, knows all of them."""
-CONFIG_BYTES, WEIGHTS_BYTES = 1 << 20, 1 << 30
-"""Largest files of a model; the shipped model has 601 bytes and 9 MB."""
-BASE = Path(__file__).parent / "weights" / "base"
-"""The model that maepress ships."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,7 +82,7 @@ def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
     Raises:
         MaepressError: when the folder has no intact model of a known format.
     """
-    folder = BASE if str(folder) == "base" else Path(folder)
+    folder = model_folder(folder)
     try:
         return _load(folder, device)
     except (MaepressError, MemoryError):
@@ -117,16 +119,16 @@ class _Contents:
 
 
 def _read(folder: Path) -> _Contents:
-    description = _read_config(folder / CONFIG)
+    description = read_config(folder)
     try:
         config = CodecConfig.from_json(description.get("config"))
         tensors = _read_weights(folder / WEIGHTS, config)
         tables = _take_tables(tensors, config)
-    except _Unreadable:
+    except UnreadableModel:
         raise
     except MaepressError as e:
         raise MaepressError(_damaged(folder, str(e))) from None
-    return _Contents(config, tensors, tables, _fingerprint(config, tensors, tables), description.get("fingerprint"))
+    return _Contents(config, tensors, tables, _fingerprint(config, tensors, tables), description["fingerprint"])
 
 
 def _load(folder: Path, device: str) -> Checkpoint:
@@ -147,45 +149,9 @@ def _damaged(folder: Path, why: str) -> str:
     return f"the model in {folder} is damaged ({why}): restore or train it again"
 
 
-class _Unreadable(MaepressError):
-    """A file of a model is missing, too large or not in its format; the message names the file."""
-
-
-def _unreadable(path: Path, error: OSError) -> MaepressError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return _Unreadable(f"{path.parent} is no model: {path.name} is missing (train one with `maepress train`)")
-    return _Unreadable(f"{path} cannot be read: {error.strerror or error}")
-
-
-def _check_file(path: Path, most: int) -> None:
-    """Refuse a file that is not a regular one (reading a device may never end), or is too large."""
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        raise _Unreadable(f"{path} is not a regular file: restore or train the model again")
-    if facts.st_size > most:
-        raise _Unreadable(f"{path} has {facts.st_size} bytes, more than {most}: it is no file of a maepress model")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        _check_file(path, CONFIG_BYTES)
-        description = json.loads(path.read_text())
-    except OSError as e:
-        raise _unreadable(path, e) from None
-    except (ValueError, RecursionError) as e:  # no JSON, no UTF-8, a number of too many digits, or nested too deeply
-        raise _Unreadable(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
-    if not isinstance(description, dict) or "format" not in description:
-        raise MaepressError(f"{path} does not describe a maepress model: train one with `maepress train`")
-    if description["format"] != FORMAT:
-        raise MaepressError(
-            f"{path} has format {description['format']}, this maepress reads {FORMAT}: upgrade maepress"
-        )
-    return description
-
-
 def _read_weights(path: Path, config: CodecConfig) -> dict[str, torch.Tensor]:
     try:
-        _check_file(path, WEIGHTS_BYTES)
+        check_file(path)
         with safe_open(path, framework="pt") as file:
             names = frozenset(file.keys())
             for name, shape in _telling_shapes(config).items():
@@ -195,12 +161,12 @@ def _read_weights(path: Path, config: CodecConfig) -> dict[str, torch.Tensor]:
                     raise MaepressError(f"{name} has the shape {found}, its configuration {shape}")
             tensors = {name: file.get_tensor(name) for name in names}
     except OSError as e:
-        raise _unreadable(path, e) from None
+        raise unreadable(path, e) from None
     except SafetensorError as e:
-        raise _Unreadable(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
+        raise UnreadableModel(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
-            raise _Unreadable(
+            raise UnreadableModel(
                 f"{path} is damaged ({name} is of {tensor.dtype}, which no model has): restore or train the model again"
             )
     return tensors

@@ -30,7 +30,7 @@ class BrowseSettings(BaseModel):
 
 def _run(settings: BrowseSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
-    
+
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
     from jobs.web.viewer.server import viewer_server

@@ -29,8 +29,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
     from model.bitstream.container import METADATA
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
-    from pipeline.images.image_reader import MAX_PIXELS
-    from pipeline.images.limits import READING
+    from pipeline.images.limits import MAX_PIXELS, READING
     from pipeline.images.reading import Rejected
     from pipeline.images.sandbox import shared
     from pipeline.monitoring.formatting import size

@@ -17,10 +17,11 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from model.core.model_files import CONFIG
 from pipeline.archive.commits import Committer
 from pipeline.archive.delta_table import create_table, files_of, open_table
 from pipeline.archive.merge_reader import merged, merged_tables
-from pipeline.archive.model_store import CONFIG, cached_model, checked_fingerprint, is_fingerprint, publish_model
+from pipeline.archive.model_store import cached_model, checked_fingerprint, is_fingerprint, publish_model
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.archive.shard_reader import find_row, scan_shard
 from pipeline.archive.shards import Shard

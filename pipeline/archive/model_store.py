@@ -20,15 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.core.errors import MaepressError
+from model.core.model_files import BASE, CONFIG, FILES, MOST_BYTES
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.open import open_store
-
-CONFIG = "config.json"
-FILES = ("model.safetensors", CONFIG)
-"""File names of `model.checkpoint`, in the order in which the files are written."""
-MOST_BYTES = {"model.safetensors": 1 << 30, CONFIG: 1 << 20}
-"""Largest files that are fetched, as in `model.checkpoint`."""
-
 
 SUMS = "SHA256SUMS"
 """Checksums of FILES in an archive. The fingerprint alone does not cover the notes in CONFIG."""
@@ -44,8 +38,6 @@ def local_model(url: str) -> Path:
         StorageError: when there is no model at the URL.
     """
     if url == "base":
-        from model.checkpoint import BASE  # imports torch, which takes seconds: only when needed
-
         return BASE
     store = open_store(url)
     local = store.local_path()

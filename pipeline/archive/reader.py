@@ -14,7 +14,6 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import is_fingerprint
 from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
 from pipeline.images.limits import TRANSCODING, decodable_pixels
-from pipeline.images.sandbox import shared
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20
@@ -167,6 +166,8 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
     if row["status"] == ORIGINAL:
         return payload
     if row["status"] == JXL:
+        from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
+
         return shared(TRANSCODING).to_jpeg(payload)
     ((_, picture),) = process_decoder(archive.url).pictures([row])
     if isinstance(picture, str):

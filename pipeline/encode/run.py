@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from model.codec import Codec
+from model.core.model_files import claimed_fingerprint
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
@@ -98,7 +99,7 @@ def run_encode(
     started = time.monotonic()
     source = checked_source(settings)
     folder = local_model(settings.model)
-    codec = Codec.load(folder)
+    fingerprint = claimed_fingerprint(folder)  # the plan needs no more; the codec takes seconds
     archive = Archive.create(settings.archive)
     run = new_run()
     totals = Totals()
@@ -113,12 +114,12 @@ def run_encode(
         stack.callback(manifest.remove)
         stack.enter_context(Heartbeat(archive.root, run, options.job, source_name(source)))
         require_alone(archive.root, source, run)
-        plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, options))
+        plan = make_plan(source, archive, manifest, plan_options(settings, fingerprint, options))
         if plan.units:
             require_alone(archive.root, source, run)  # again: a run that began earlier may have been slower so far
+            dataflow = _dataflow(plan, source, archive, folder, run, settings)
             if plan.objects:
-                archive.put_model(codec.fingerprint, folder)
-            dataflow = _dataflow(plan, source, archive, codec, run, settings)
+                archive.put_model(fingerprint, folder)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
             stack.enter_context(dataflow.polling(progress.encoded))
             deadline = started + 60 * options.stale_minutes if options.stale_minutes is not None else None
@@ -136,7 +137,7 @@ def run_encode(
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
-        result = totals.result(run, codec.fingerprint, plan, time.monotonic() - started)
+        result = totals.result(run, fingerprint, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
 
@@ -180,9 +181,12 @@ class Dataflow(Protocol):
 
 
 def _dataflow(
-    plan: EncodePlan, source: Store, archive: Archive, codec: Codec, run: str, settings: EncodeSettings
+    plan: EncodePlan, source: Store, archive: Archive, model: Path, run: str, settings: EncodeSettings
 ) -> Dataflow:
-    """The stages in this process or on Ray."""
+    """The stages in this process or on Ray, with the model in a local folder."""
+    from model.codec import Codec  # imports torch, which takes a second
+
+    codec = Codec.load(model)
     if runs_here(
         settings.executor,
         objects=plan.objects,

@@ -5,8 +5,7 @@ from pydantic import Field
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
-from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.limits import Limits
+from pipeline.images.limits import MAX_PIXELS, Limits
 
 
 class EncodeSettings(TargetSettings):

@@ -22,8 +22,7 @@ from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
-from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.limits import Limits
+from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.sandbox import Sandbox
 from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, Store

@@ -11,8 +11,7 @@ from pipeline.encode.stages import FATAL, load
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
-from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.limits import Limits
+from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import Entry, Store
 

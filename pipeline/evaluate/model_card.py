@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.archive.model_store import CONFIG
+from model.core.model_files import CONFIG
 
 README = "README.md"
 _MOST_ROWS = 100

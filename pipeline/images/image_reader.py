@@ -31,12 +31,10 @@ from pipeline.containers.contents import Contents, Unexpected
 from pipeline.containers.read import read_contents
 from pipeline.containers.skeleton_bytes import pack
 from pipeline.images.bit_depth import is_deep
+from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.self_check import UNWRITABLE, problem_with
 from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
-
-MAX_PIXELS = 64_000_000
-"""Images with more pixels are kept as their original bytes instead of being decoded."""
 
 _DECODED = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"}

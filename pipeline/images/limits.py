@@ -22,6 +22,9 @@ class Limits:
         return cls(seconds, (1 << 30) + 32 * max_pixels + 2 * max_bytes)
 
 
+MAX_PIXELS = 64_000_000
+"""Images with more pixels are kept as their original bytes instead of being decoded."""
+
 READABLE_PIXELS = 178_000_000
 """Images with more pixels are not read outside an encode, which has its own limit."""
 

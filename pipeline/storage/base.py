@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 from model.core.errors import MaepressError
 
+FRAMES = "#frames="
+"""Between the URL of a store of videos and the choice of frames."""
+
 
 class StorageError(MaepressError):
     """A store cannot do what was asked; the text names the URL and the remedy."""

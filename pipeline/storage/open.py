@@ -15,12 +15,8 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from pipeline.images import video
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
-from pipeline.storage.fsspec_store import FsspecStore
+from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.local_store import LocalStore
-from pipeline.storage.s3_store import S3Store
-from pipeline.storage.video_store import MARK, VideoStore
 
 __all__ = [
     "Entry",
@@ -66,7 +62,11 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     if parts.scheme == "file":
         return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest, links=links)
     if parts.scheme in ("s3", "s3a"):
+        from pipeline.storage.s3_store import S3Store  # clients of services take half a second to import
+
         return S3Store("s3://" + rest)
+    from pipeline.storage.fsspec_store import FsspecStore
+
     return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))
 
 
@@ -79,11 +79,12 @@ def open_source(url: str | os.PathLike[str]) -> Store:
     Raises:
         StorageError: within seconds, in one line that names the failed check.
     """
-    place, mark, choice = os.fspath(url).partition(MARK)
+    place, mark, choice = os.fspath(url).partition(FRAMES)
     store = open_store(place)
     if mark:
-        video.require_library()
-        store = VideoStore(store, video.parse_choice(choice))
+        from pipeline.storage.video_store import open_videos
+
+        store = open_videos(store, choice)
     store.check_readable()
     if next(store.entries(), None) is None:
         raise StorageError(f"{store.url} is empty: there is nothing to read")

@@ -8,14 +8,13 @@ systems that ignore case, and for folders that are mounted twice.
 import os
 from pathlib import Path
 
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import FRAMES, StorageError, Store
 from pipeline.storage.open import open_store
-from pipeline.storage.video_store import MARK
 
 
 def store_at(url: str | os.PathLike[str]) -> Store:
     """The store at a URL; of a view of videos, the store of the videos. Nothing is contacted."""
-    return open_store(os.fspath(url).partition(MARK)[0])
+    return open_store(os.fspath(url).partition(FRAMES)[0])
 
 
 def is_within(inner: Store, outer: Store) -> bool:

@@ -16,10 +16,8 @@ from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS
 from pipeline.images.sandbox import shared
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store, too_large
+from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, Outage, StorageError, Store, too_large
 
-MARK = "#frames="
-"""Between the URL of the inner store and the choice of frames."""
 MAX_BYTES = 2 << 30
 """Largest video that is read: a worker holds its bytes in memory while it decodes frames."""
 
@@ -63,6 +61,20 @@ def _cache_of_this_process() -> VideoCache:
     return PROCESS_CACHE
 
 
+def open_videos(inner: Store, choice: str) -> "VideoStore":
+    """A store with frames in place of videos.
+
+    Args:
+        inner: the store of the videos.
+        choice: which frames, as in a URL.
+
+    Raises:
+        MaepressError: when PyAV is missing, or for an unknown choice.
+    """
+    video.require_library()
+    return VideoStore(inner, video.parse_choice(choice))
+
+
 class VideoStore(Store):
     """Another store, with frames in place of videos. A frame's etag is its video's."""
 
@@ -75,13 +87,13 @@ class VideoStore(Store):
             cache: keeps a video's bytes between two fetches; in another process, a copy of this
                 store uses the cache of that process.
         """
-        super().__init__(f"{inner.url}{MARK}{choice}")
+        super().__init__(f"{inner.url}{FRAMES}{choice}")
         self.inner, self._choice, self._cache = inner, choice, cache
 
     @property
     def absolute_url(self) -> str:
         """See Store."""
-        return f"{self.inner.absolute_url}{MARK}{self._choice}"
+        return f"{self.inner.absolute_url}{FRAMES}{self._choice}"
 
     def place(self) -> tuple[str, ...]:
         """See Store: that of the videos."""
@@ -165,7 +177,7 @@ class VideoStore(Store):
         return VideoStore(self.inner.child(name), self._choice, self._cache)
 
     def _read_only(self) -> StorageError:
-        return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {MARK}{self._choice}")
+        return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {FRAMES}{self._choice}")
 
     def _frames(self, film: Entry) -> Iterator[Entry]:
         got = self._cache.fetch(self.inner, film.key)

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from model.codec import Codec
 from model.core.errors import MaepressError
+from model.core.model_files import claimed_fingerprint
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import local_model
 from pipeline.evaluate.bd_rate import Curve, bd_rate
@@ -23,8 +23,6 @@ from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
 from pipeline.storage.base import Store
 from pipeline.sync.settings import SyncSettings
-from pipeline.train.ray_storage import remove
-from pipeline.train.run import TrainSettings, train
 
 RECORD, WORK_FOLDER = "adapted.json", "adapting"
 _MOST_BYTES = 1 << 20
@@ -89,7 +87,7 @@ def choose_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, A
     if not settings.adapt_nights:
         return settings.model, None
     archive = Archive(settings.archive)
-    configured = Codec.load(local_model(settings.model)).fingerprint
+    configured = claimed_fingerprint(local_model(settings.model))
     last = last_trial(archive.root, configured)
     model = settings.model
     if last and last.current != configured:
@@ -102,6 +100,9 @@ def choose_model(settings: SyncSettings, *, quiet: bool = False) -> tuple[str, A
 
 def _run_trial(settings: SyncSettings, model: str, configured: str, before: str, *, quiet: bool) -> AdaptationTrial:
     """Train on from `model`, compare, and write the record."""
+    from pipeline.train.ray_storage import remove  # imports Ray and torch, which nights without a trial do without
+    from pipeline.train.run import TrainSettings, train
+
     archive = Archive.create(settings.archive)
     with Lease(archive.root, new_run(), "sync"):
         folder = archive.root.child(WORK_FOLDER).absolute_url

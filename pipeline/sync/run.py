@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 
 from deltalake.exceptions import TableNotFoundError
 
-from model.codec import Codec
+from model.core.model_files import claimed_fingerprint
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
@@ -113,5 +113,5 @@ def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
         open_table(Archive(settings.archive).images)
     except TableNotFoundError:
         archive = None  # a real run would create it
-    fingerprint = Codec.load(local_model(settings.model)).fingerprint
+    fingerprint = claimed_fingerprint(local_model(settings.model))
     return make_plan(source, archive, None, plan_options(settings, fingerprint, options))

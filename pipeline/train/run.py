@@ -17,9 +17,9 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from model import checkpoint
 from model.core.errors import MaepressError
-from pipeline.archive.model_store import FILES, require_model
+from model.core.model_files import CONFIG, FILES
+from pipeline.archive.model_store import require_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.execution.ray_init import require_ray
@@ -101,7 +101,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
                 f"training failed ({cause(e)}): the same command resumes from the last checkpoint"
             ) from e
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
-    fingerprint = json.loads(out.get(checkpoint.CONFIG))["fingerprint"]
+    fingerprint = json.loads(out.get(CONFIG))["fingerprint"]
     return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
 
 

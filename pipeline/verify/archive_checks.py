@@ -12,10 +12,11 @@ from deltalake.exceptions import TableNotFoundError
 from model import checkpoint
 from model.core.boundary import Fault, attempt
 from model.core.errors import MaepressError
+from model.core.model_files import FILES
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.log_check import Log, LoggedFile
-from pipeline.archive.model_store import FILES, SUMS, checksums
+from pipeline.archive.model_store import SUMS, checksums
 from pipeline.archive.schema import REJECTIONS
 from pipeline.archive.table_format import check_columns
 from pipeline.runs.record import FOLDER, problem_with_record

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from model.codec import Codec
+from model.core.model_files import FILES
 from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.model_store import FILES, SUMS
+from pipeline.archive.model_store import SUMS
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings

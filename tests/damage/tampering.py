@@ -117,7 +117,7 @@ def _edit_notes(archive: Archive) -> None:
 
 def _another_model(archive: Archive) -> None:
     """Put an intact model with another fingerprint in the place of the archive's."""
-    from model.checkpoint import BASE
+    from model.core.model_files import BASE
 
     for name in ("model.safetensors", "config.json"):
         shutil.copy(BASE / name, _model(archive) / name)

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from model import checkpoint, pillow_plugin
+from model import pillow_plugin
 from model.bitstream import container
 from model.codec import Codec
 from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
+from model.core.model_files import BASE
 from model.core.picture import Picture
 from tests.conftest import photo_like
 from tests.expected.make import FOLDER as GOLDEN
@@ -62,7 +63,7 @@ def payload_of(seed: int, number: int) -> bytes:
     """The payload of a case."""
 
     def invent_one(rng: np.random.Generator) -> bytes:
-        return invented(GOLDEN / "model" if rng.integers(FEW) else checkpoint.BASE, rng)
+        return invented(GOLDEN / "model" if rng.integers(FEW) else BASE, rng)
 
     return case(seed, number, corpus(), invent_one)
 

@@ -12,6 +12,7 @@ from model import checkpoint
 from model.bitstream.container import Colour, Header
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.bitstream.escapes import MAX_SYMBOL
+from model.core.model_files import WEIGHTS
 from tests.model.reference_decoder import ScalePath, Tensors, read_safetensors
 
 SIDES = (1, 15, 16, 17, 40, 64, 90)
@@ -20,7 +21,7 @@ SIDES = (1, 15, 16, 17, 40, 64, 90)
 @cache
 def _model(folder: Path) -> tuple[EntropyCoder, Tensors]:
     loaded = checkpoint.load(folder)
-    return EntropyCoder(loaded.tables, loaded.fingerprint), read_safetensors((folder / checkpoint.WEIGHTS).read_bytes())
+    return EntropyCoder(loaded.tables, loaded.fingerprint), read_safetensors((folder / WEIGHTS).read_bytes())
 
 
 def invented(folder: Path, rng: np.random.Generator) -> bytes:

@@ -30,9 +30,8 @@ from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT
-from pipeline.images.image_reader import MAX_PIXELS
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
-from pipeline.images.limits import TRANSCODING, Limits
+from pipeline.images.limits import MAX_PIXELS, TRANSCODING, Limits
 from pipeline.images.reading import Rejected
 from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import FetchFailed, Store

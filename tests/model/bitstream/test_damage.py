@@ -20,6 +20,7 @@ from model.bitstream.container import Tag
 from model.bitstream.probability_tables import HYPER_MAX, TOTAL
 from model.codec import Codec
 from model.core.errors import DamagedPayload
+from model.core.model_files import CONFIG, WEIGHTS
 from model.core.picture import MAX_SIDE, Picture
 from tests.conftest import photo_like
 
@@ -161,14 +162,14 @@ def test_tables_that_cost_nothing_do_not_make_a_huge_picture_of_a_few_bytes(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     """A model of the attacker's, in which the most probable z takes 0.00002 bits, and a payload of 32 bytes."""
-    tensors = load_file(tiny_model_folder / checkpoint.WEIGHTS)
+    tensors = load_file(tiny_model_folder / WEIGHTS)
     free = torch.ones_like(tensors["tables.hyper"])
     free[..., HYPER_MAX] = TOTAL - free.shape[-1] + 1
-    save_file(tensors | {"tables.hyper": free}, tmp_path / checkpoint.WEIGHTS)
-    description = json.loads((tiny_model_folder / checkpoint.CONFIG).read_text())
-    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(description))
+    save_file(tensors | {"tables.hyper": free}, tmp_path / WEIGHTS)
+    description = json.loads((tiny_model_folder / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(description))
     description["fingerprint"] = checkpoint.fingerprint_of(tmp_path)
-    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(description))
+    (tmp_path / CONFIG).write_text(json.dumps(description))
     codec = Codec.load(tmp_path)
     header = container.Header(codec.fingerprint, 16_384, 16_384, 0, container.Colour.RGB)
     payload = container.write(header, {})

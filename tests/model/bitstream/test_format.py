@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import checkpoint
 from model.codec import Codec, Latents
+from model.core.model_files import BASE
 from model.core.picture import Picture
 from tests.conftest import photo_like
 from tests.expected.make import FOLDER as GOLDEN
@@ -80,7 +80,7 @@ def test_the_shipped_model_decodes_as_documented(quality: int) -> None:
     codec = Codec.load("base")
     (made,) = codec.analyse([Picture(photo_like(150, 100, seed=quality))], quality)
     payload = codec.coder.encode(made)
-    theirs = reference_decoder.decode(payload, checkpoint.BASE)
+    theirs = reference_decoder.decode(payload, BASE)
     assert same_numbers(made, theirs)
     assert largest_difference(codec.decompress([payload])[0].pixels, theirs.pixels) <= 1
 
@@ -91,6 +91,6 @@ def test_a_photograph_decodes_as_documented(shared_data: Path) -> None:
     codec = Codec.load("base")
     (made,) = codec.analyse([Picture(pixels)], 50)
     payload = codec.coder.encode(made)
-    theirs = reference_decoder.decode(payload, checkpoint.BASE)
+    theirs = reference_decoder.decode(payload, BASE)
     assert same_numbers(made, theirs)
     assert largest_difference(codec.decompress([payload])[0].pixels, theirs.pixels) <= 1

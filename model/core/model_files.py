@@ -1,0 +1,87 @@
+"""The files of a model on disk, their limits, and what `config.json` claims; needs no torch.
+
+A model is a folder with two files. What is read here is only what the configuration says of itself;
+`model.checkpoint` reads the weights and checks them.
+"""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from model.core.boundary import reason_of
+from model.core.errors import MaepressError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FILES = (WEIGHTS, CONFIG)
+"""File names of a model, in the order in which they are written: a folder with CONFIG is complete."""
+MOST_BYTES = {WEIGHTS: 1 << 30, CONFIG: 1 << 20}
+"""Largest files of a model; the shipped model has 9 MB and 601 bytes."""
+FORMAT = 1
+BASE = Path(__file__).parent.parent / "weights" / "base"
+"""The model that maepress ships."""
+
+
+class UnreadableModel(MaepressError):
+    """A file of a model is missing, too large or not in its format; the message names the file."""
+
+
+def model_folder(folder: str | Path) -> Path:
+    """The local folder of a model; "base" is that of the shipped one."""
+    return BASE if str(folder) == "base" else Path(folder)
+
+
+def claimed_fingerprint(folder: Path) -> str:
+    """The fingerprint that a model's configuration claims. Its weights may be others: loading it tells.
+
+    Raises:
+        MaepressError: when the folder has no configuration of a model.
+    """
+    claimed = read_config(folder)["fingerprint"]
+    if not isinstance(claimed, str):
+        raise UnreadableModel(f"{folder / CONFIG} is damaged (no fingerprint): restore or train the model again")
+    return claimed
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` in a folder says: a dict with a known format and at least the key "fingerprint".
+
+    Raises:
+        MaepressError: when there is none, or it is not of a known format.
+    """
+    path = folder / CONFIG
+    try:
+        check_file(path)
+        description = json.loads(path.read_text())
+    except OSError as e:
+        raise unreadable(path, e) from None
+    except (ValueError, RecursionError) as e:  # no JSON, no UTF-8, a number of too many digits, or nested too deeply
+        raise UnreadableModel(f"{path} is damaged ({reason_of(e)}): restore or train the model again") from None
+    if not isinstance(description, dict) or "format" not in description:
+        raise MaepressError(f"{path} does not describe a maepress model: train one with `maepress train`")
+    if description["format"] != FORMAT:
+        raise MaepressError(
+            f"{path} has format {description['format']}, this maepress reads {FORMAT}: upgrade maepress"
+        )
+    return {"fingerprint": None, **description}
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file of a model that is not a regular one (reading a device may never end), or is too large.
+
+    Raises:
+        MaepressError: for these.
+        OSError: when the file cannot be looked at.
+    """
+    facts, most = path.stat(), MOST_BYTES[path.name]
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnreadableModel(f"{path} is not a regular file: restore or train the model again")
+    if facts.st_size > most:
+        raise UnreadableModel(f"{path} has {facts.st_size} bytes, more than {most}: it is no file of a maepress model")
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableModel:
+    """The error of a model's file that could not be read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UnreadableModel(f"{path.parent} is no model: {path.name} is missing (train one with `maepress train`)")
+    return UnreadableModel(f"{path} cannot be read: {error.strerror or error}")
