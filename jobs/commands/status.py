@@ -12,10 +12,13 @@ from jobs.framework.output import Cell, Output
 if TYPE_CHECKING:
     from pipeline.maintain.settings import StatusSettings
     from pipeline.maintain.status import ArchiveStatus
+    from pipeline.runs.checks import Checked
 
 
 _MOST_VALUES = 8
 """Values that a line lists."""
+_MOST_DAMAGE = 20
+"""Problems that are listed."""
 
 
 def _settings() -> "type[StatusSettings]":
@@ -32,6 +35,9 @@ def _run(settings: "StatusSettings", output: Output) -> int:
     output.table(found.archive, _totals(found))
     if found.rejections:
         output.table("\nrejected", list(found.rejections.items()))
+    if found.checked.problems:
+        damage = [(damaged.what, damaged.problem) for damaged in found.checked.problems[:_MOST_DAMAGE]]
+        output.table("\ndamage known: maepress verify --repair-from REPLICA", damage)
     if found.versions:
         versions = [
             (v.version, f"{v.time:%Y-%m-%d %H:%M:%S}", v.operation, None if v.rows is None else f"{v.rows:,}", v.run)
@@ -78,6 +84,8 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     ]
     if found.ratio is not None:
         rows.append(("archive", f"{size(found.shard_bytes)} in {found.shards:,} shards ({found.ratio:.1f}x)"))
+    if found.shards:
+        rows.append(("checked", _checked_in_words(found.checked, found.shards)))
     for name, unit, values in (("PSNR", " dB", found.psnr), ("SSIMULACRA2", "", found.ssimulacra2)):
         if values["mean"] is not None and values["least"] is not None:
             low, middle, high = (f"{values[at]:.1f}" for at in ("p5", "p50", "p95"))
@@ -88,6 +96,16 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     rows.append(("qualities", _spread(found.qualities)))
     rows.append(("formats", _listed(found.formats)))
     return [row for row in rows if row[1]]
+
+
+def _checked_in_words(checked: "Checked", shards: int) -> str:
+    """When the shards were checked by `maepress verify --part`."""
+    if checked.oldest is None:
+        return "no shard yet (maepress verify --part K/N)"
+    words = f"all shards since {checked.oldest:%Y-%m-%d %H:%M} UTC"
+    if checked.never:
+        words = f"since {checked.oldest:%Y-%m-%d %H:%M} UTC; {checked.never:,} of {shards:,} shards never"
+    return f"{words}; {checked.damaged:,} damaged" if checked.damaged else words
 
 
 def _listed(counts: Mapping[Any, int]) -> str:

@@ -27,6 +27,7 @@ def _run(settings: "VerifySettings", output: Output) -> int:
     output.result(result.to_dict())
     rows: list[tuple[str, str | int]] = [
         ("payloads read and intact" if not result.failed else "payloads read", result.rows),
+        ("part of the shards", f"{result.part} ({result.shards:,} shards)" if result.part else ""),
         ("bytes", size(result.payload_bytes)),
         ("decoded", result.decoded),
         ("compared with their source", result.compared),
@@ -59,7 +60,7 @@ JOB: "Job[VerifySettings]" = Job(
     settings=_settings,
     run=_run,
     positionals=("archive",),
-    metavars={"sample": "N|all", "source": "SOURCE", "actors": "MIN:MAX"},
+    metavars={"sample": "N|all", "part": "K/N", "source": "SOURCE", "actors": "MIN:MAX"},
 )
 main = JOB.main
 

@@ -19,6 +19,7 @@ from pipeline.archive.delta_table import files_of, open_table, queryable
 from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
 from pipeline.maintain.settings import StatusSettings
+from pipeline.runs.checks import Checked, checked
 from pipeline.runs.record import latest_records
 from pipeline.storage.base import StorageError
 
@@ -103,6 +104,7 @@ class ArchiveStatus:
         versions: latest commits, latest first.
         runs: summaries of runs (`pipeline.runs.record`), latest first; empty when not asked
             for.
+        checked: when the shards were checked by `maepress verify --part`, and the damage known.
     """
 
     archive: str
@@ -126,6 +128,7 @@ class ArchiveStatus:
     rejections: dict[str, int]
     versions: tuple[RecentCommit, ...]
     runs: tuple[dict[str, Any], ...]
+    checked: Checked
 
     @property
     def ratio(self) -> float | None:
@@ -135,7 +138,7 @@ class ArchiveStatus:
     def to_dict(self) -> dict[str, object]:
         """The fields and the ratio as JSON values."""
         versions = [asdict(version) | {"time": version.time.isoformat()} for version in self.versions]
-        return asdict(self) | {"ratio": self.ratio, "versions": versions}
+        return asdict(self) | {"ratio": self.ratio, "versions": versions, "checked": self.checked.to_dict()}
 
 
 def status(settings: StatusSettings) -> ArchiveStatus:
@@ -169,6 +172,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         rejections=dict(rejections.most_common()),
         versions=_versions(table, settings.versions),
         runs=tuple(latest_records(archive.root, _MOST_RUNS if settings.runs else 0)),
+        checked=checked(archive.root, [shard.path for shard in files]),
     )
 
 

@@ -78,7 +78,7 @@ class RunRecord:
             "result": self._result,
         }
         try:
-            self._root.put(f"{FOLDER}/{self._run}.json", _with_checksum(self._facts))
+            self._root.put(f"{FOLDER}/{self._run}.json", with_checksum(self._facts))
         except StorageError:
             if error is None:  # otherwise the run's own error comes first; often it is the same outage
                 raise
@@ -113,20 +113,25 @@ def problem_with_record(data: bytes, latest: int) -> str | None:
         data: the file.
         latest: present version of the images table, which cannot be below the recorded one.
     """
-    try:
-        facts = json.loads(data)
-        sound = json.loads(_with_checksum({name: facts[name] for name in facts if name != _CHECKSUM})) == facts
-    except (ValueError, RecursionError, TypeError, AttributeError):
-        sound = False
-    if not sound:
+    if not is_sealed(data):
         return "it is damaged: its checksum does not match"
-    recorded = facts.get("archive_version")
+    recorded = json.loads(data).get("archive_version")
     if isinstance(recorded, int) and recorded > latest:
         return f"at its end the archive was at version {recorded}, now it is at {latest}: later commits are missing"
     return None
 
 
-def _with_checksum(facts: Mapping[str, object]) -> bytes:
+def is_sealed(data: bytes) -> bool:
+    """Whether a file is what `with_checksum` wrote."""
+    try:
+        facts = json.loads(data)
+        return bool(json.loads(with_checksum({name: facts[name] for name in facts if name != _CHECKSUM})) == facts)
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        return False
+
+
+def with_checksum(facts: Mapping[str, object]) -> bytes:
+    """Facts as a JSON file, with a checksum over all of them in `sha256`."""
     plain = json.loads(json.dumps(facts, default=str))
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return json.dumps(plain | {_CHECKSUM: digest}, indent=2).encode()

@@ -106,7 +106,7 @@ class S3Store(Store):
         """
         if not self.exists(key):
             try:
-                more = {"IfNoneMatch": "*", "Metadata": as_metadata(modified_ns)}
+                more: dict[str, Any] = {"IfNoneMatch": "*", "Metadata": as_metadata(modified_ns)}
                 self._call("put_object", Bucket=self.bucket, Key=self.prefix + key, Body=data, **more)
                 return
             except StorageError as e:

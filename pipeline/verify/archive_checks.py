@@ -19,6 +19,7 @@ from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS, checksums
 from pipeline.archive.schema import REJECTIONS
 from pipeline.archive.table_format import check_columns
+from pipeline.runs.checks import problems_with_checks
 from pipeline.runs.record import FOLDER, problem_with_record
 from pipeline.storage.base import Fetched, StorageError
 from pipeline.verify.shard_checks import ROW_CHANGED, ShardProblem, check_shard
@@ -107,7 +108,12 @@ def lease_problems(archive: Archive) -> Iterator[Named]:
         yield "leases", f"{e.message}: remove the folder while no job runs"
 
 
-CHECKS = (model_problems, rejections_problems, record_problems, lease_problems)
+def check_record_problems(archive: Archive) -> Iterator[Named]:
+    """Problems of the records of earlier checks."""
+    yield from problems_with_checks(archive.root)
+
+
+CHECKS = (model_problems, rejections_problems, record_problems, lease_problems, check_record_problems)
 
 
 def archive_problems(archive: Archive) -> Iterator[Named]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+from pipeline.runs.checks import Damage
 from pipeline.verify.source_comparison import SourceTotals
 
 _COUNTERS = (
@@ -42,6 +43,8 @@ class VerifyResult:
         absent_keys: the first of them.
         outdated: objects of the source that changed since they were encoded.
         outdated_keys: the first of them.
+        part: the part of the shards that was checked, as "3/30"; empty for all.
+        shards: number of shards that were checked.
     """
 
     rows: int
@@ -60,6 +63,8 @@ class VerifyResult:
     absent_keys: tuple[str, ...]
     outdated: int
     outdated_keys: tuple[str, ...]
+    part: str = ""
+    shards: int = 0
 
     @property
     def ok(self) -> bool:
@@ -73,13 +78,17 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result for one row: the counters that it increments, and its problem, if any."""
+    """The result for one row: the counters that it increments, and its problem, if any.
+
+    `shard` is the path of the shard with the problem; empty for what is not in a shard of images.
+    """
 
     key: str
     counts: tuple[str, ...] = ()
     payload_bytes: int = 0
     pixels: int = 0
     problem: str | None = None
+    shard: str = ""
 
 
 class Totals:
@@ -88,6 +97,8 @@ class Totals:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._problems: list[Problem] = []
+        self._damage: list[Damage] = []
+        self._damaged: set[str] = set()
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
@@ -97,8 +108,21 @@ class Totals:
             self._counts["failed"] += 1
             if len(self._problems) < LISTED_PROBLEMS:
                 self._problems.append(Problem(finding.key, finding.problem))
+            if len(self._damage) < LISTED_PROBLEMS or finding.shard not in self._damaged:
+                self._damage.append(Damage(finding.key, finding.problem, finding.shard))
+                self._damaged.add(finding.shard)
 
-    def result(self, source: SourceTotals, seconds: float) -> VerifyResult:
+    @property
+    def failed(self) -> int:
+        """Number of problems."""
+        return self._counts["failed"]
+
+    @property
+    def damage(self) -> list[Damage]:
+        """Problems with their shards: the first ones, and at least one of each shard that has any."""
+        return self._damage
+
+    def result(self, source: SourceTotals, seconds: float, part: str, shards: int) -> VerifyResult:
         """The sums, with the problems in key order."""
         return VerifyResult(
             **{name: self._counts[name] for name in _COUNTERS},
@@ -109,4 +133,6 @@ class Totals:
             absent_keys=source.absent_keys,
             outdated=source.outdated,
             outdated_keys=source.outdated_keys,
+            part=part,
+            shards=shards,
         )

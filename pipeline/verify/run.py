@@ -10,6 +10,10 @@ and checksum, header and row must agree; an original, and the JPEG of a transcod
 SHA-256 of the source. Models are loaded from the archive itself. A sample of the compressed images
 is decoded, and compared with the source if that is given. Then every object of the source must have
 a row or a rejection, too.
+
+With `part`, only some of the shards are read, the rest another night, and a record of the check is
+written (`pipeline.runs.checks`). Logs, models and records are checked each time. A key that is in
+two shards is noticed only by a check of all shards.
 """
 
 import functools
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +35,7 @@ from model.core.errors import MissingPackage
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.merge_reader import merged
+from pipeline.archive.merge_reader import SHARD, merged
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import rows_of
@@ -41,8 +46,10 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
+from pipeline.runs.checks import write_check
 from pipeline.storage.open import Fetched, StorageError, Store, open_source
 from pipeline.verify.archive_checks import archive_problems, images_log
+from pipeline.verify.part import parse_part
 from pipeline.verify.result import LISTED_PROBLEMS, Finding, Totals, VerifyResult
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
@@ -74,9 +81,13 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
     archive = checked_archive(settings)
     source = open_source(settings.source) if settings.source else None
     totals = Totals()
+    part, began = parse_part(settings.part), datetime.now(UTC)
     files, named = images_log(archive)
+    if part is not None:
+        files = [file for file in files if part.has(file.shard.path)]
     for what, problem in itertools.chain(named, archive_problems(archive)):
         totals.add(Finding(what, problem=problem))
+    paths = {file.shard.path for file in files}
     survey = _survey(archive, [file.shard for file in files], settings.sample, source)
     for key in survey.repeated:
         totals.add(Finding(key, problem="its key is in the archive more than once"))
@@ -89,18 +100,26 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
                 totals.add(finding)
                 checked = int("rows" in finding.counts)
                 progress.advance(objects=checked, bytes_in=finding.payload_bytes, pixels=finding.pixels)
-    return totals.result(survey.source, time.monotonic() - started)
+    if part is not None:
+        write_check(archive.root, settings.part, began, paths, totals.damage, totals.failed)
+    return totals.result(survey.source, time.monotonic() - started, settings.part, len(files))
 
 
 def checked_archive(settings: VerifySettings) -> Archive:
     """The archive, if it and the source given are apart: takes seconds, and needs no Ray.
 
     Raises:
-        MaepressError: when there is no archive, or they are not apart.
+        MaepressError: when there is no archive, they are not apart, or the record of a part cannot be
+            written.
     """
     if settings.source:
+        if settings.part:
+            raise StorageError("--part checks some shards, and --source needs all of them: leave one of the two out")
         require_source_apart(settings.source, settings.archive)
-    return Archive.open(settings.archive)
+    archive = Archive.open(settings.archive)
+    if settings.part:
+        archive.root.check_target()
+    return archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +189,22 @@ def _check(
     """Findings of shards and their rows; a sound row of the sample follows its finding, for decoding."""
     for cell in table["shard"]:
         file = LoggedFile.from_json(str(cell.as_py()))
-        shard = f"shard {file.shard.path}"
+        path = file.shard.path
+        shard = f"shard {path}"
         for found in check_shard(archive.images, file, IMAGES):
             if isinstance(found, ShardProblem):
-                yield item_rows(Finding(shard, problem=found.problem))
+                yield item_rows(Finding(shard, problem=found.problem, shard=path))
                 continue
             for row, changed in zip(rows_of(found.rows), found.changed, strict=True):
                 if isinstance(row, Fault):
-                    yield item_rows(Finding(shard, ("rows",), problem=row.reason))
+                    yield item_rows(Finding(shard, ("rows",), problem=row.reason, shard=path))
                     continue
                 kind = _KINDS.get(row["status"], "originals")
                 problem = _problem(problem_with, row, models) or (ROW_CHANGED if changed else None)
                 size = row["payload_bytes"] or 0
-                yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem))
+                yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem, shard=path))
                 if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
-                    yield item_rows(row)
+                    yield item_rows(row | {SHARD: path})
 
 
 def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:
@@ -212,7 +232,7 @@ class _SampleDecoder:
                 rows.append(item)
         for row, picture in self._decoder.pictures(rows):
             if isinstance(picture, str):
-                yield item_rows(Finding(row["key"], problem=picture))
+                yield item_rows(Finding(row["key"], problem=picture, shard=row[SHARD]))
                 continue
             pixels = row["width"] * row["height"]
             counts: tuple[str, ...] = ("decoded",)
@@ -228,4 +248,4 @@ class _SampleDecoder:
                     counts, problem = ("decoded", "compared"), _problem(problem_with_fidelity, row, picture, got.data)
                 else:
                     counts = ("decoded", "changed")
-            yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem))
+            yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem, shard=row[SHARD]))

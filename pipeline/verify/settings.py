@@ -1,9 +1,12 @@
 """The settings of a verification."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.execution.executors import DESCRIPTION, Executor
-from pipeline.execution.setting_types import ActorRange
+from pipeline.execution.setting_types import ActorRange, checked_by
+from pipeline.verify.part import parse_part
 
 
 class VerifySettings(BaseModel):
@@ -13,6 +16,11 @@ class VerifySettings(BaseModel):
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     sample: str = Field("32", pattern=r"^(all|\d{1,9})$", description="compressed images to decode, a number or all")
+    part: Annotated[str, checked_by(parse_part)] = Field(
+        "",
+        description="check only part K of N of the shards, and record that it was checked, as 3/30; 1/1 checks and "
+        "records all of them",
+    )
     source: str | None = Field(
         None,
         description="where the images came from; the sample's fidelity is measured against it again, and objects that "
