@@ -2,6 +2,15 @@
 
 import sys
 
-from jobs.cli import main
+from jobs.framework.signals import interruptible
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the job that the first argument names; see `jobs.cli.main`."""
+    from jobs.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(interruptible(main, last=True))

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from jobs.framework.registry import NAMES, SUMMARIES, load
+from jobs.framework.signals import interruptible
 from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from jobs.framework.job import guard
 
         return guard(lambda: _unknown(name))
-    return load(name).main(rest)
+    return interruptible(lambda: load(name).main(rest))
 
 
 def _unknown(name: str) -> int:

@@ -12,6 +12,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem is not None:
         print(f"maepress: {problem}", file=sys.stderr)
         return 2
+    from jobs.framework.signals import interruptible
+
+    return interruptible(lambda: _run(argv), last=True)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from jobs.cli import main as run
 
     return run(argv)

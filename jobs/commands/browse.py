@@ -55,7 +55,7 @@ def _run(settings: BrowseSettings, output: Output) -> int:
     try:
         viewer_server(app).run([listener])
     except KeyboardInterrupt:  # the way to end it
-        output.progress("")
+        raise KeyboardInterrupt("the archive is no longer served") from None
     return DONE
 
 

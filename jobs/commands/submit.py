@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.framework.flags import Parser
-from jobs.framework.job import DONE, INTERRUPTED, Job
+from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from jobs.framework.settings import resolve
 from model.core.errors import MaepressError
@@ -78,8 +78,9 @@ def _run(settings: SubmitSettings, output: Output) -> int:
     try:
         ended = cluster.follow(name, lambda text: print(text, end="", file=stream, flush=True))
     except KeyboardInterrupt:
-        output.progress(f"{name} continues; the same command follows it again, `ray job stop {name}` stops it")
-        return INTERRUPTED
+        raise KeyboardInterrupt(
+            f"{name} continues; the same command follows it again, `ray job stop {name}` stops it"
+        ) from None
     output.result({"submission_id": name, "submitted": fresh, "status": ended.status, "exit_status": ended.exit_status})
     output.progress(f"{name}: {ended.status.lower()}, exit status {ended.exit_status}")
     if ended.message and ended.exit_status and "exit code" not in ended.message:  # it never started

@@ -2,7 +2,7 @@
 
 Exit status 0: done. 1: done, but a check of the archive failed (damaged payloads, wrong PSNR). 2: an error that the
 user can correct, reported in one line. 75: gave way to another run; nothing is wrong, and a later run will do the work.
-130: interrupted.
+130, 143 and 129: ended by SIGINT (Ctrl-C), SIGTERM and SIGHUP, as `jobs.framework.signals` says.
 """
 
 import argparse
@@ -19,13 +19,14 @@ from pydantic import BaseModel
 from jobs.framework.flags import Parser, add_fields
 from jobs.framework.output import Output
 from jobs.framework.settings import redact, resolve
+from jobs.framework.signals import DEFAULT_STATUS, interrupted, interruptible
 from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError
 from pipeline.monitoring.formatting import printable
 from pipeline.monitoring.log import to_standard_error
 
 Settings = TypeVar("Settings", bound=BaseModel)
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, DEFAULT_STATUS
 GAVE_WAY = 75
 """EX_TEMPFAIL of sysexits.h: a temporary failure, try again later."""
 
@@ -137,20 +138,19 @@ def guard(action: Callable[[], int], *, scheduled: bool = False) -> int:
     Returns:
         The exit status.
     """
+    return interruptible(lambda: _guarded(action, scheduled))
+
+
+def _guarded(action: Callable[[], int], scheduled: bool) -> int:
     try:
         return action()
-    except KeyboardInterrupt:
-        print(
-            "maepress: interrupted; the same command continues from the last commit, if there is one", file=sys.stderr
-        )
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`). Without this, Python reports it again when it flushes on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as e:
         mistake = users_mistake(e)
-        if mistake is None:
+        if mistake is None or interrupted():
             raise
         print(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", file=sys.stderr)
         return GAVE_WAY if scheduled and _gave_way(mistake) else MISTAKE

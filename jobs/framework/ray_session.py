@@ -2,14 +2,14 @@
 
 import logging
 import os
-import signal
 import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
+from jobs.framework.children import end_children
+from jobs.framework.signals import interrupted, postponed, reinstall
 from jobs.framework.stderr_filter import without_unwanted_lines
 from model.core.errors import MaepressError
 from pipeline.execution.executors import ray_is_connected
@@ -20,6 +20,8 @@ from pipeline.execution.ray_init import started_by
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 START_ATTEMPTS = 3
+_GOODBYE_SECONDS = 0.5
+"""Time that an interrupted driver takes to part from Ray's processes."""
 _REMEDY = "start it, or unset RAY_ADDRESS to use this machine"
 
 
@@ -45,7 +47,7 @@ def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
     def start() -> None:
         if notify is not None:
             notify("starting Ray ...")
-        with _interrupts_wait():
+        with _signals_stay_ours():
             _connect(address)
         quiet_data()
 
@@ -54,34 +56,36 @@ def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
             yield
         finally:
             if ray_is_connected():
-                import ray
+                _disconnect()
 
-                ray.shutdown()
+
+def _disconnect() -> None:
+    import ray
+
+    if interrupted():  # Ray would wait for each of its processes
+        killing = threading.Timer(_GOODBYE_SECONDS, end_children)
+        killing.daemon = True
+        killing.start()
+    ray.shutdown()
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let an interrupt wait for the end of a `with` block, a second one not.
+def _signals_stay_ours() -> Iterator[None]:
+    """Let a signal wait for the end of a `with` block that starts Ray, and keep Ray from taking signals for itself.
 
-    While it starts, Ray swallows interrupts, and a job that goes on then may wait for Ray forever.
+    While it starts, Ray swallows interrupts, and a job that goes on then may wait for Ray forever. Ray ends the process
+    at SIGTERM in its own ways; its native code prints a stack.
     """
-    if threading.current_thread() is not threading.main_thread():  # it gets none
-        yield
-        return
-    interrupts: list[int] = []
+    import ray._private.utils as utils
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        if len(interrupts) > 1:
-            signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts:
-        raise KeyboardInterrupt
+    before = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    with postponed():
+        try:
+            yield
+        finally:
+            utils.set_sigterm_handler = before
+            reinstall()
 
 
 def _connect(address: str | None) -> None:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jobs.framework.signals import interrupted
+
 UNWANTED = b"ray/issues/53727"
 
 
@@ -39,5 +41,5 @@ def _filter(source: int, terminal: int) -> None:
     """Copy lines until every writer has closed its end."""
     with os.fdopen(source, "rb") as lines:
         for line in lines:
-            if UNWANTED not in line:
+            if UNWANTED not in line and not interrupted():  # then it tells how what was interrupted ended
                 os.write(terminal, line)

@@ -11,9 +11,11 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import ray
 from ray.exceptions import RayTaskError
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
@@ -72,7 +74,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     require_ray()
     board = new_board()
     gpu = settings.gpus_per_worker > 0
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         work,
         train_loop_config={
             "settings": for_workers(settings).model_dump(),
@@ -103,6 +105,27 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
     fingerprint = json.loads(out.get(CONFIG))["fingerprint"]
     return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+
+
+class _Trainer(TorchTrainer):
+    """Ray's trainer, which an interrupt ends as it ends other functions.
+
+    Ray's own handler of SIGINT waits for the workers, and ends the process.
+    """
+
+    _controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._controller = controller
+
+    def fit(self) -> Result:
+        """Train; see `TorchTrainer.fit`."""
+        try:
+            return super().fit()
+        except KeyboardInterrupt:
+            if self._controller is not None:
+                ray.kill(self._controller)  # and with it the workers, which would go on
+            raise
 
 
 def checked_output(settings: TrainSettings) -> Store:

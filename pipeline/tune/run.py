@@ -11,6 +11,7 @@ Asynchronous successive halving: Li et al., "A system for massively parallel hyp
 import csv
 import functools
 import io
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -144,6 +145,7 @@ def _run(
     settings: TuneSettings, base: TrainSettings, keys: tuple[list[str], list[str]], notify: Callable[[str], None]
 ) -> tuple[list[TuningTrial], BaseException | None]:
     """The trials that reported something, and an error of one that failed."""
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would take an interrupt for the end of a complete tuning
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
     results = tune.Tuner(
         tune.with_resources(

@@ -384,8 +384,9 @@ def test_the_command_prints_its_address_and_ends_at_an_interrupt(served: Served)
         assert said is not None
         assert Served(int(said[1]), served.folder).get("/").status == 200
         viewer.send_signal(signal.SIGINT)
-        assert viewer.wait(60) == 0
-        assert viewer.stderr is not None and viewer.stderr.read().strip() == ""
+        assert viewer.wait(60) == 130
+        assert viewer.stderr is not None
+        assert viewer.stderr.read().strip() == "maepress: interrupted; the archive is no longer served"
 
 
 def test_mistakes_are_answered_in_one_line(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,8 +188,8 @@ def test_the_command_lives_through_more_connections_than_it_has_descriptors(tmp_
             connection.close()
         wait_for(lambda: answers_home(port))
         viewer.send_signal(signal.SIGINT)
-        assert viewer.wait(60) == 0
-        assert viewer.stderr.read().strip() == ""
+        assert viewer.wait(60) == 130
+        assert viewer.stderr.read().strip() == "maepress: interrupted; the archive is no longer served"
 
 
 def answers_home(port: int) -> bool:
