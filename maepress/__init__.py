@@ -54,10 +54,13 @@ if TYPE_CHECKING:
     from pipeline.maintain.compact import compact as compact
     from pipeline.maintain.history import HistoryEntry as HistoryEntry
     from pipeline.maintain.history import history as history
+    from pipeline.maintain.replicate import ReplicateResult as ReplicateResult
+    from pipeline.maintain.replicate import replicate as replicate
     from pipeline.maintain.restore import RestoreResult as RestoreResult
     from pipeline.maintain.restore import restore as restore
     from pipeline.maintain.settings import CompactSettings as CompactSettings
     from pipeline.maintain.settings import HistorySettings as HistorySettings
+    from pipeline.maintain.settings import ReplicateSettings as ReplicateSettings
     from pipeline.maintain.settings import RestoreSettings as RestoreSettings
     from pipeline.maintain.settings import StatusSettings as StatusSettings
     from pipeline.maintain.settings import VacuumSettings as VacuumSettings
@@ -110,10 +113,12 @@ _NAMES_OF = {
     "pipeline.evaluate.settings": ("EvaluateSettings",),
     "pipeline.maintain.compact": ("CompactResult", "compact"),
     "pipeline.maintain.history": ("HistoryEntry", "history"),
+    "pipeline.maintain.replicate": ("ReplicateResult", "replicate"),
     "pipeline.maintain.restore": ("RestoreResult", "restore"),
     "pipeline.maintain.settings": (
         "CompactSettings",
         "HistorySettings",
+        "ReplicateSettings",
         "RestoreSettings",
         "StatusSettings",
         "VacuumSettings",

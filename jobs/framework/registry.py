@@ -20,6 +20,7 @@ SUMMARIES = {
     "restore": "go back to an older version of rows and rejections",
     "vacuum": "remove files that no recent version and no running job needs",
     "compact": "join small shards; nothing is compressed again",
+    "replicate": "keep a second copy of an archive, which is an archive itself",
     "estimate": "predict savings, time and cost of encoding a source, from a sample",
     "evaluate": "compare a model with JPEG, WebP, AVIF and JPEG XL in an HTML report",
     "browse": "serve a web page over an archive: search, thumbnails, source beside compressed image",

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -49,6 +49,10 @@ class LoggedFile:
         """As text, for workers."""
         return json.dumps([asdict(self.shard), self.stats])
 
+    def described(self) -> Shard:
+        """The shard with its statistics, as a commit adds it to another table."""
+        return replace(self.shard, stats=json.dumps(self.stats))
+
     @classmethod
     def from_json(cls, text: str) -> "LoggedFile":
         """What `to_json` wrote."""
@@ -60,6 +64,7 @@ class Log:
     """The log of a table, read up to a version.
 
     Attributes:
+        version: up to which it was read.
         problems: what is wrong with it, one line each.
         files: the table's files, in order of first key.
     """
@@ -74,6 +79,7 @@ class Log:
         Raises:
             StorageError: when the log cannot be listed.
         """
+        self.version: int = table.version()
         self.problems: list[str] = []
         self._store, self._table = store, table
         names = [entry.key for entry in store.child(_LOG).entries()]

@@ -6,8 +6,6 @@ what would otherwise come out image by image, after an hour perhaps.
 
 import fnmatch
 import hashlib
-import os
-import platform
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -16,16 +14,15 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.schema import LATENT
 from pipeline.archive.selection import Selection
-from pipeline.runs.record import latest_records
+from pipeline.runs.sources import recorded_sources
 from pipeline.storage.base import Entry
 from pipeline.storage.open import Fetched, StorageError, Store
-from pipeline.storage.places import is_within, store_at
+from pipeline.storage.places import is_within
 
 LOOKED_AT = 10_000
 """Files of the destination that are compared before the first image is decoded, in key order."""
 FETCHED = 16
 """Files among them whose bytes are read."""
-_RECORDS = 20
 _COLUMNS = ("key", "status", "source_format", "source_bytes", "source_sha256")
 
 
@@ -38,17 +35,7 @@ def require_outside_sources(archive: Archive, dest: Store) -> None:
     Raises:
         StorageError: when it does.
     """
-    for record in latest_records(archive.root, _RECORDS):
-        settings = record.get("settings")
-        url = settings.get("source") if isinstance(settings, dict) else None
-        if not isinstance(url, str) or not ("://" in url or os.path.isabs(url)):
-            continue
-        try:
-            source = store_at(url)
-        except StorageError:  # of a kind that this machine cannot open
-            continue
-        if source.local_path() is not None and record.get("host") != platform.node():
-            continue  # another machine's folder
+    for source in recorded_sources(archive.root):
         if is_within(dest, source) and not is_within(source, dest):
             raise StorageError(
                 f"the destination {dest.url} lies inside the archive's source {source.url}, where the next encode "

@@ -1,4 +1,4 @@
-"""The settings of status, history, restore, vacuum and compact."""
+"""The settings of status, history, restore, vacuum, compact and replicate."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,17 @@ class CompactSettings(_Settings):
     """Archive and size of its shards."""
 
     shard_mib: int = Field(64, ge=1, le=4096, description="MiB per shard to aim at; shards below half of it are joined")
+
+
+class ReplicateSettings(_Settings):
+    """Archive, and the place of its second copy."""
+
+    dest: str = Field(description="the second copy: an empty folder or bucket prefix, or a replica of this archive")
+    prune: bool = Field(
+        False,
+        description="remove from the copy what the archive no longer has, after a vacuum for example; the copy then "
+        "has no older versions",
+    )
 
 
 class StatusSettings(_Settings):

@@ -1,0 +1,49 @@
+"""Pruning a replica: what its primary no longer has goes, so that what was erased there is erased here.
+
+Removed are files of tables that the primary's folders do not hold and the replica's current version
+does not need, and the replica's own log before its latest version: its entries name the first and
+last keys of shards.
+"""
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import log_file
+from pipeline.archive.delta_table import files_of, open_table
+from pipeline.storage.base import Store
+
+_LOG = "_delta_log/"
+
+
+def prune(primary: Archive, replica: Archive) -> int:
+    """Remove from a replica that was just brought up to date what its primary no longer has.
+
+    The replica's older versions cannot be restored afterwards.
+
+    Returns:
+        The number of files removed.
+    """
+    removed = 0
+    for ours, theirs in ((primary.images, replica.images), (primary.rejections, replica.rejections)):
+        kept = {entry.key for entry in ours.entries()} | {shard.path for shard in files_of(open_table(theirs))}
+        removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(_LOG)} - kept)
+        removed += _forget_versions(theirs)
+    return removed
+
+
+def _forget_versions(store: Store) -> int:
+    """Leave nothing of a table's log but its latest version."""
+    table = open_table(store)
+    version: int = table.version()
+    if version == 0:
+        return 0
+    table.create_checkpoint()
+    latest = log_file(version)
+    stem = latest.removesuffix(".json")
+    names = {entry.key for entry in store.entries() if entry.key.startswith(_LOG)}
+    old = {name for name in names if name < stem and name[len(_LOG) :][:1].isdigit()}
+    return _remove(store, old)
+
+
+def _remove(store: Store, keys: set[str]) -> int:
+    for key in sorted(keys):
+        store.delete(key)
+    return len(keys)

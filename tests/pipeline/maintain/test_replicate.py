@@ -1,0 +1,223 @@
+"""A second copy of an archive: sound at every moment, with nothing copied twice."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.codec import Codec
+from pipeline.archive.apart import OWN_FOLDERS
+from pipeline.archive.archive import Archive
+from pipeline.archive.commit_seal import FilesDigest
+from pipeline.archive.origin import digests
+from pipeline.archive.receipt import Rejection
+from pipeline.archive.schema import IMAGES
+from pipeline.encode.settings import EncodeSettings
+from pipeline.maintain import replicate as module
+from pipeline.maintain.compact import CompactSettings, compact
+from pipeline.maintain.replicate import LEFT_OUT, ReplicateResult, ReplicateSettings, replicate
+from pipeline.maintain.vacuum import VacuumSettings, vacuum
+from pipeline.runs.lease import Lease, LeaseHeld
+from pipeline.runs.record import RunRecord
+from pipeline.storage.base import StorageError
+from pipeline.storage.copying import copy_object
+from pipeline.storage.open import open_store
+from pipeline.verify.run import VerifySettings, verify
+from tests.pipeline.maintain.helpers import replace
+from tests.pipeline.making import add, compressed, image_file, original
+
+
+@pytest.fixture
+def archive(place: str, tiny_model_folder: Path, tiny_codec: Codec) -> Archive:
+    made = Archive.create(f"{place}/archive")
+    made.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    add(made, [compressed(tiny_codec, "a.png", image_file("PNG")), original("b")], rejections=[rejection("r1")])
+    add(made, [original(f"c{i}") for i in range(3)], "two")
+    return made
+
+
+def rejection(key: str) -> Rejection:
+    return Rejection(key, "etag", "read", "broken")
+
+
+def copy(archive: Archive, dest: str | None = None, **more: Any) -> ReplicateResult:
+    return replicate(ReplicateSettings(archive=archive.url, dest=dest or copy_of(archive), **more))
+
+
+def copy_of(archive: Archive) -> str:
+    return archive.url.removesuffix("archive") + "copy"
+
+
+def contents(url: str) -> list[dict[str, Any]]:
+    archive = Archive.open(url)
+    return [row for batch in archive.scan(IMAGES.names) for row in batch.to_pylist()]
+
+
+def sound(url: str) -> bool:
+    return verify(VerifySettings(archive=url, sample="all", executor="local"), quiet=True).ok
+
+
+def test_a_copy_is_an_archive_of_the_same_rows_and_only_what_is_new_is_copied(archive: Archive) -> None:
+    first = copy(archive)
+    url = copy_of(archive)
+    assert first.ok and first.version == archive.version() and sound(url)
+    assert contents(url) == contents(archive.url)
+    replica = Archive.open(url)
+    assert FilesDigest(replica.shards()).hexdigest() == FilesDigest(archive.shards()).hexdigest()
+    assert [row.key for row in replica.rejections_by_key()] == ["r1"]
+    assert replica.models() == archive.models()
+
+    again, before = copy(archive), replica.version()
+    assert (again.copied, again.copied_bytes, replica.version()) == (0, 0, before)
+
+    add(archive, [original("d")], "three", [rejection("r2")])
+    replace(archive, archive.shards()[1], "c1", run="four")
+    third = copy(archive)
+    assert third.copied == 3 + 3, "two shards and one file of rejections; two commits of images, one of rejections"
+    assert contents(url) == contents(archive.url) and sound(url)
+    assert replica.version() == before + 1
+    older = {row.key for row in replica.rows_by_key(before)}
+    assert older == {row["key"] for row in contents(url)} - {"d"}, "its version before is still there"
+
+
+def test_a_compaction_and_vacuums_are_followed_and_nothing_is_deleted_unasked(local: Archive, tmp_path: Path) -> None:
+    for i in range(4):
+        add(local, [original(f"{i}")], f"run {i}")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    compact(CompactSettings(archive=local.url))
+    copy(local, url)
+    files = {path.name for path in (tmp_path / "copy" / "images").glob("part-*")}
+    assert len(files) == 5 and len(Archive(url).shards()) == 1 and sound(url)
+    for name in files - {Archive(url).shards()[0].path}:
+        local.images.delete(name)  # as a vacuum does
+    assert copy(local, url).removed == 0 and len(list((tmp_path / "copy" / "images").glob("part-*"))) == 5
+    assert copy(local, url, prune=True).removed > 4
+    assert [path.name for path in (tmp_path / "copy" / "images").glob("part-*")] == [Archive(url).shards()[0].path]
+    assert contents(url) == contents(local.url) and sound(url)
+    add(local, [original("new")], "new")
+    assert copy(local, url).ok and sound(url) and contents(url) == contents(local.url)
+    assert vacuum(VacuumSettings(archive=url, hours=1)).shards == 0
+
+
+def test_what_was_erased_from_the_archive_is_erased_from_the_copy_by_pruning(local: Archive, tmp_path: Path) -> None:
+    secret = b"the bytes of a person " * 20
+    add(local, [original("person-7.jpg", secret), original("z")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    old = local.shards()[0]
+    replace(local, old, drop=("person-7.jpg",), run="two")
+    local.images.delete(old.path)
+    local.table().create_checkpoint()
+    for version in (0, 1):
+        local.images.delete(f"_delta_log/{version:020d}.json")
+    copy(local, url, prune=True)
+    found = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert len(found) > 3
+    for path in found:
+        data = path.read_bytes()
+        assert secret not in data and b"person-7" not in data, path
+    assert sound(url) and [row["key"] for row in contents(url)] == ["z"]
+
+
+def test_a_replication_that_dies_leaves_the_copy_as_it_was_and_the_next_one_continues(
+    local: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        add(local, [original(f"{i}")], f"run {i}")
+    url = str(tmp_path / "copy")
+    real, copied = copy_object, list[str]()
+
+    def dies(source: Any, dest: Any, key: str, size: int, sha256: str | None) -> None:
+        if len(copied) == 2:
+            raise KeyboardInterrupt
+        copied.append(key)
+        real(source, dest, key, size, sha256)
+
+    monkeypatch.setattr(module, "copy_object", dies)
+    monkeypatch.setattr(module, "_COPIERS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        copy(local, url)
+    assert contents(url) == [] and sound(url)
+    monkeypatch.setattr(module, "copy_object", real)
+    assert copy(local, url).ok and contents(url) == contents(local.url)
+    shards = {shard.path for shard in local.shards()}
+    assert {path.name for path in (tmp_path / "copy" / "images").glob("part-*")} == shards
+
+
+def test_a_damaged_file_is_named_and_the_copy_stays_at_its_version(archive: Archive) -> None:
+    copy(archive)
+    url = copy_of(archive)
+    before = contents(url)
+    shard = add(archive, [original("new", b"n" * 100)], "new").add
+    assert shard is not None
+    data = archive.images.get(shard.path)
+    archive.images.put(shard.path, data.replace(b"n" * 100, b"n" * 99 + b"m"))
+    result = copy(archive)
+    assert (result.ok, result.version) == (False, None)
+    assert [problem.partition(":")[0] for problem in result.problems] == [shard.path]
+    assert "SHA-256" in result.problems[0]
+    assert contents(url) == before and sound(url)
+    archive.images.put(shard.path, data)
+    assert copy(archive).ok and len(contents(url)) == len(before) + 1
+
+
+def test_a_damaged_model_and_a_damaged_log_are_not_copied(local: Archive, tmp_path: Path) -> None:
+    local.root.put("models/0123456789abcdef/SHA256SUMS", b"00  config.json\n")
+    local.root.put("models/0123456789abcdef/config.json", b"{}")
+    (problem,) = copy(local, str(tmp_path / "copy")).problems
+    assert problem.startswith("models/0123456789abcdef/config.json") and "SHA256SUMS" in problem
+    local.root.delete("models/0123456789abcdef/config.json")
+    add(local, [original("a")], "one")
+    log = Path(local.images.absolute_url) / "_delta_log" / f"{1:020d}.json"
+    log.write_bytes(log.read_bytes().replace(b'"job":"encode"', b'"job":"encodf"'))
+    with pytest.raises(StorageError, match=r"the log of .*images is damaged and is not copied"):
+        copy(local, str(tmp_path / "copy"))
+
+
+def test_places_that_are_no_replica_of_this_archive_are_refused(local: Archive, tmp_path: Path) -> None:
+    add(local, [original("a")])
+    source = tmp_path / "photos"
+    source.mkdir()
+    with RunRecord(local.root, "run", "encode", EncodeSettings(source=str(source), archive=local.url)):
+        pass
+    other = Archive.create(str(tmp_path / "other"))
+    add(other, [original("b")])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    for dest, says in (
+        (local.url, "is the archive"),
+        (f"{local.url}/copy", "lies inside the archive"),
+        (str(tmp_path), "the archive .* lies inside the destination"),
+        (str(source / "copy"), "not apart from the archive's source"),
+        (str(source), "not apart from the archive's source"),
+        (other.url, "is another archive"),
+        (str(tmp_path / "full"), "holds other files .'letter.txt'"),
+    ):
+        with pytest.raises(StorageError, match=says):
+            copy(local, dest)
+    assert [row["key"] for row in contents(other.url)] == ["b"] and not list(source.iterdir())
+
+
+def test_a_copy_that_others_extended_is_refused_and_two_replications_at_once_give_way(
+    local: Archive, tmp_path: Path
+) -> None:
+    add(local, [original("a")])
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    with Lease(open_store(url, links=False), "other", "replicate"), pytest.raises(LeaseHeld):
+        copy(local, url)
+    compact(CompactSettings(archive=url))
+    assert copy(local, url).ok
+    add(Archive(url), [original("b")], "encode of somebody")
+    with pytest.raises(StorageError, match=r"was changed by encode in its version \d+"):
+        copy(local, url)
+
+
+def test_a_lost_archive_comes_back_from_its_copy_and_every_folder_is_thought_of(archive: Archive) -> None:
+    copy(archive)
+    back = archive.url.removesuffix("archive") + "back"
+    copy(Archive.open(copy_of(archive)), back)
+    assert contents(back) == contents(archive.url) and sound(back)
+    assert {name.split("/")[0] for name in digests(open_store(copy_of(archive)))} == {"images", "rejections"}
+    assert set(LEFT_OUT) >= set(OWN_FOLDERS) - {"models"}
