@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from pipeline.dataset.cache import LatentCache as LatentCache
     from pipeline.dataset.ray_dataset import read_archive as read_archive
     from pipeline.dataset.torch_dataset import ArchiveImages as ArchiveImages
+    from pipeline.decode.export import ExportResult as ExportResult
+    from pipeline.decode.export import ExportSettings as ExportSettings
+    from pipeline.decode.export import export as export
     from pipeline.decode.run import DecodeResult as DecodeResult
     from pipeline.decode.run import decode as decode
     from pipeline.decode.settings import DecodeSettings as DecodeSettings
@@ -110,6 +113,7 @@ _NAMES_OF = {
     "pipeline.estimate.settings": ("EstimateSettings",),
     "pipeline.evaluate.result": ("Evaluation",),
     "pipeline.evaluate.run": ("evaluate",),
+    "pipeline.decode.export": ("ExportResult", "ExportSettings", "export"),
     "pipeline.evaluate.settings": ("EvaluateSettings",),
     "pipeline.maintain.compact": ("CompactResult", "compact"),
     "pipeline.maintain.history": ("HistoryEntry", "history"),

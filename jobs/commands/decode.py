@@ -9,6 +9,7 @@ from jobs.framework.output import Output
 from jobs.framework.ray_session import ray_session
 
 if TYPE_CHECKING:
+    from pipeline.decode.result import DecodeResult
     from pipeline.decode.settings import DecodeSettings
 
 
@@ -20,13 +21,20 @@ def _settings() -> "type[DecodeSettings]":
 
 def _run(settings: "DecodeSettings", output: Output) -> int:
     from pipeline.decode.run import checked_archive, decode
-    from pipeline.monitoring.formatting import duration, size
 
     checked_archive(settings)  # before Ray starts, so that a mistyped place is answered at once
     joins_videos = settings.format == "mp4"  # in this process
     with contextlib.nullcontext() if joins_videos else ray_session(output.progress):
         result = decode(settings, quiet=output.quiet)
     output.result(result.to_dict())
+    show(result, output)
+    return FAILED if result.failed else DONE
+
+
+def show(result: "DecodeResult", output: Output) -> None:
+    """Print what was written, what the files lack, and what failed."""
+    from pipeline.monitoring.formatting import duration, size
+
     rows: list[tuple[str, str | int]] = [
         ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
         ("decoded", result.latents),
@@ -36,9 +44,11 @@ def _run(settings: "DecodeSettings", output: Output) -> int:
         ("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"),
     ]
     output.table("", [row for row in rows if row[1]])
+    for title, counts in (("not in the files", result.losses), ("written in another format", result.instead)):
+        if counts:
+            output.table(title, list(counts.items()))
     if result.failed:
         output.table("failed", [(failure.key, failure.reason) for failure in result.failures])
-    return FAILED if result.failed else DONE
 
 
 JOB: "Job[DecodeSettings]" = Job(

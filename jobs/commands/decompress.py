@@ -16,7 +16,9 @@ class DecompressSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(description="the .mae file")
-    out: str = Field(description="the image to write; its suffix selects the format (.png, .jpg, .webp, .tif, .avif, .jxl)")
+    out: str = Field(
+        description="the image to write; its suffix selects the format (.png, .jpg, .webp, .tif, .avif, .jxl)"
+    )
     model: str = Field("base", description="the model that compressed it: base (the shipped model) or a model's folder")
     overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 

@@ -14,6 +14,7 @@ SUMMARIES = {
     "encode": "encode new and changed images into an archive",
     "sync": "the nightly job: encode new and changed images, retire rows whose source is gone",
     "decode": "write an archive's images to files",
+    "export": "leave maepress: every key in a standard format, and a list of what each file lacks",
     "status": "show counts, bytes, ratio, quality, models, rejections, versions",
     "verify": "check every payload, and decode a sample to its recorded fidelity",
     "history": "list an archive's versions: time, job, number of rows",

@@ -1,5 +1,6 @@
 """The result of a decode, and its sums while it runs."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ class DecodeResult:
         pixels: decoded pixels.
         failed: images that were not written.
         failures: the first of these, with reasons.
+        losses: files by what they lack of the archive's image, most frequent first.
+        instead: files in another format than the one asked for, by "FORMAT: REASON", likewise.
         seconds: from the start to the last file.
     """
 
@@ -44,6 +47,8 @@ class DecodeResult:
     pixels: int
     failed: int
     failures: tuple[Failure, ...]
+    losses: dict[str, int]
+    instead: dict[str, int]
     seconds: float
 
     def to_dict(self) -> dict[str, object]:
@@ -53,7 +58,10 @@ class DecodeResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one row: name and size of its file, or the reason why there is none."""
+    """The result for one row: name, size and format of its file, or the reason why there is none.
+
+    `instead` and `lost` are those of `pipeline.images.image_writer.Written`.
+    """
 
     key: str
     status: str = ""
@@ -62,6 +70,9 @@ class Outcome:
     name: str = ""
     bytes_written: int = 0
     reason: str = ""
+    form: str = ""
+    instead: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class Totals:
@@ -72,6 +83,7 @@ class Totals:
             ("written", "latents", "transcoded", "originals", "bytes_written", "pixels", "failed"), 0
         )
         self._failures: list[Failure] = []
+        self._losses, self._instead = Counter[str](), Counter[str]()
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -85,6 +97,8 @@ class Totals:
         sums[_KINDS.get(outcome.status, "originals")] += 1
         sums["bytes_written"] += outcome.bytes_written
         sums["pixels"] += outcome.pixels
+        self._losses.update(outcome.lost)
+        self._instead.update([outcome.instead] if outcome.instead else [])
 
     def add_video(self, written: VideoResult) -> None:
         """Count a video, as one image."""
@@ -94,4 +108,5 @@ class Totals:
     def result(self, seconds: float) -> DecodeResult:
         """The sums, with the failures in key order."""
         failures = tuple(sorted(self._failures, key=lambda failure: failure.key))
-        return DecodeResult(**self._sums, failures=failures, seconds=seconds)
+        named = {"losses": dict(self._losses.most_common()), "instead": dict(self._instead.most_common())}
+        return DecodeResult(**self._sums, failures=failures, **named, seconds=seconds)

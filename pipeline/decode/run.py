@@ -6,9 +6,9 @@ Names of the files:
 
 - An `original`, and the JPEG of a `jxl`, get their source's bytes under their own key.
 - A compressed image keeps its key when it is written in its source's format, which `same` asks for.
-  Sources in formats that are not written here, such as GIF or AVIF, become PNG.
+  Sources in formats that have no skeleton, such as GIF or AVIF, become PNG.
 - In any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that the files of `a.jpg`
-  and `a.png` differ.
+  and `a.png` differ. What a format cannot hold becomes a PNG (`pipeline.images.image_writer`).
 - Each file gets the time at which its source was last changed, where the source told it.
 - `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
@@ -18,17 +18,16 @@ already and differs is such a failure: it is replaced only if the settings say s
 """
 
 import functools
-import hashlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import cast
 
 import pyarrow as pa
 import torch
 
 from model.core.boundary import Fault, attempt, reason_of
+from model.core.errors import DamagedPayload
 from model.core.picture import Picture
 from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
@@ -36,6 +35,7 @@ from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT, ORIGINAL, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import salvaged_rows
+from pipeline.decode.file_of_row import MAE, file_of_row
 from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
@@ -46,9 +46,7 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.images import video
-from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
-from pipeline.images.limits import TRANSCODING
-from pipeline.images.sandbox import shared
+from pipeline.images.image_writer import SUFFIXES, own_formats
 from pipeline.monitoring.progress import Progress
 from pipeline.storage.open import Occupied, StorageError, Store, open_store, open_target
 
@@ -56,7 +54,7 @@ __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
 _COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
 _FACTS = ("key", "status", "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
-_MAE = ".mae"
+_SUFFIXES: dict[str, str] = {**SUFFIXES, MAE: ".mae"}
 _WRITERS = 8
 SOURCE_PER_PAYLOAD = 3
 """Bytes of source per byte of payload: how much work a decode is, only to choose where it runs."""
@@ -82,9 +80,14 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
             the archive, lies in its source, or is seen to hold other files under the archive's
             keys.
     """
+    return decode_each(settings, lambda _: None, quiet=quiet)
+
+
+def decode_each(settings: DecodeSettings, seen: Callable[[Outcome], None], *, quiet: bool = False) -> DecodeResult:
+    """`decode`, and each row's outcome for `seen`, in any order; videos have none."""
     started = time.monotonic()
     archive = checked_archive(settings)
-    selection = select(archive, settings.keys, (*SUFFIXES.values(), _MAE))
+    selection = select(archive, settings.keys, tuple(_SUFFIXES.values()))
     if not selection.shards:
         raise StorageError(f"no key in {archive.url} matches {settings.keys!r}: there is nothing to decode")
     totals = Totals()
@@ -97,14 +100,14 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
             totals.add_video(written)
         return totals.result(time.monotonic() - started)
     if not settings.overwrite:
-        own = frozenset(name for name in SUFFIXES if settings.format in ("same", name))
-        require_free(archive, selection, dest, settings.keys, own)
+        require_free(archive, selection, dest, settings.keys, own_formats(settings.format))
     with (
         Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress,
         closing(_outcomes(archive, selection, dest, settings)) as outcomes,
     ):
         for outcome in outcomes:
             totals.add(outcome)
+            seen(outcome)
             done = int(not outcome.reason)
             progress.advance(objects=done, bytes_in=outcome.payload_bytes, pixels=outcome.pixels)
     return totals.result(time.monotonic() - started)
@@ -227,28 +230,16 @@ def _write_one(
 ) -> Outcome:
     key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
-    if isinstance(content, Picture):
-        chosen = format_for(content, format_wanted(settings.format, row["source_format"]))
-        name = key if chosen == row["source_format"] else key + SUFFIXES[chosen]
-    else:
-        name = key + _MAE if status == LATENT else key
+    try:
+        made = file_of_row(row, content, settings.format, convert_kept=settings.convert_kept)
+    except DamagedPayload as e:
+        return _failed(row, str(e))
+    name = key if made.form == row["source_format"] else key + _SUFFIXES[made.form]
     if name != key and name in taken:
         return _failed(row, f"its new name {name!r} is another image's key")
-    if isinstance(content, Picture):
-        data = write_picture(content, chosen)
-    else:
-        data = shared(TRANSCODING).to_jpeg(content) if status == JXL else content
-        if status != LATENT and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-            return _failed(row, "its bytes are no longer those of the source")
     try:
-        (dest.put if settings.overwrite else dest.put_new)(name, data, row["source_modified_ns"])
+        (dest.put if settings.overwrite else dest.put_new)(name, made.data, row["source_modified_ns"])
     except Occupied:
         return _failed(row, OCCUPIED)
-    return Outcome(key, status, row["payload_bytes"], pixels, name, len(data))
-
-
-def format_wanted(wanted: str, source_format: str) -> Format:
-    """The format of a compressed image's file; "same" is its source's, or PNG as a substitute."""
-    if wanted != "same":
-        return cast(Format, wanted)
-    return format_of_decoded(source_format)
+    facts = (made.form, made.instead and f"{made.form}: {made.instead}", made.lost)
+    return Outcome(key, status, row["payload_bytes"], pixels, name, len(made.data), "", *facts)

@@ -16,10 +16,13 @@ class DecodeSettings(BaseModel):
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     dest: str = Field(description="folder or bucket prefix that the images are written to")
     keys: str = Field("*", min_length=1, description="only keys that match this glob (* crosses /, [ab] and ? work)")
-    format: Literal["same", "png", "jpeg", "webp", "mae", "mp4"] = Field(
+    format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl", "mae", "mp4"] = Field(
         "same",
         description="of compressed images; others are written as their source's bytes; mp4: videos joined from their "
         "frames, and nothing else",
+    )
+    convert_kept: bool = Field(
+        False, description="write kept images in the format, too, unless that would lose bits, bands or frames"
     )
     overwrite: bool = Field(False, description="replace files in DEST that differ; without it they stay and are listed")
     executor: Executor = Field("auto", description=DESCRIPTION)

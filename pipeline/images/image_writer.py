@@ -62,13 +62,13 @@ class Written:
 
     Attributes:
         data: the whole file.
-        form: its format.
+        form: its format, by Pillow's name in lower case.
         instead: why it has another format than the wanted one; empty when it has that.
         lost: names of what the picture has and the file has not.
     """
 
     data: bytes
-    form: Format
+    form: str
     instead: str = ""
     lost: tuple[str, ...] = ()
 
@@ -82,6 +82,15 @@ def format_of(name: str) -> Format | None:
 def format_of_decoded(source_format: str) -> Format:
     """The format in which a compressed image is written by default: its source's, or PNG as a substitute."""
     return source_format if source_format in _OWN else "png"  # type: ignore[return-value]
+
+
+def own_formats(wanted: str) -> frozenset[str]:
+    """Source formats whose compressed images get files of their own format.
+
+    Args:
+        wanted: "same", or what is asked for.
+    """
+    return _OWN if wanted == "same" else frozenset({wanted} & set(FORMATS))
 
 
 def format_for(picture: Picture, wanted: Format) -> Format:
