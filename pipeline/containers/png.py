@@ -33,7 +33,7 @@ def read(source: bytes) -> Contents:
     """
     if not source.startswith(SIGNATURE):
         raise Unexpected("container: no PNG signature")
-    chunks, end = _chunks(source)
+    chunks, end = chunks_of(source)
     kinds = [kind for kind, _ in chunks]
     if kinds[0] != b"IHDR" or b"IDAT" not in kinds or len(chunks[0][1]) != 13:
         raise Unexpected("container: chunks in an unknown order")
@@ -55,12 +55,12 @@ def read(source: bytes) -> Contents:
 
 def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     """A PNG with another's skeleton; see `pipeline.containers.jpeg.write`."""
-    chunks, _ = _chunks(encoded)
-    out = [SIGNATURE, _chunk(*chunks[0])]
-    out += [_chunk(part.name, _stored(part, columns)) for part in skeleton.before]
-    out += [_chunk(kind, data) for kind, data in chunks if kind == b"IDAT"]
-    out += [_chunk(part.name, _stored(part, columns)) for part in skeleton.after]
-    return b"".join(out) + _chunk(b"IEND", b"") + skeleton.behind
+    chunks, _ = chunks_of(encoded)
+    out = [SIGNATURE, chunk(*chunks[0])]
+    out += [chunk(part.name, _stored(part, columns)) for part in skeleton.before]
+    out += [chunk(kind, data) for kind, data in chunks if kind == b"IDAT"]
+    out += [chunk(part.name, _stored(part, columns)) for part in skeleton.after]
+    return b"".join(out) + chunk(b"IEND", b"") + skeleton.behind
 
 
 def default_skeleton(columns: Columns) -> Skeleton:
@@ -99,8 +99,12 @@ def text_part(keyword: str, text: str) -> Part:
         return Part(b"iTXt", (keyword.encode("latin-1") + bytes(5) + text.encode(),))
 
 
-def _chunks(source: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
-    """Types and contents of the chunks up to IEND, and where that ends."""
+def chunks_of(source: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
+    """Types and contents of the chunks up to IEND, and where that ends.
+
+    Raises:
+        Unexpected: when a chunk is cut short or damaged.
+    """
     found, at = list[tuple[bytes, bytes]](), len(SIGNATURE)
     while True:
         if len(source) < at + 12:
@@ -118,7 +122,8 @@ def _chunks(source: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
             return found, at
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk as it is in a file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 

@@ -6,13 +6,13 @@ by tag. A file with bytes that no tag refers to is kept: they may be anything.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.containers import tiff_tags as tags
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
 from pipeline.containers.tiff_file import Entry, TiffFile, pack_directory
 
-_ORDER = b"order"
+ORDER = b"order"
 _NAME = struct.Struct(">HHH")
 _PAGE = 0
 _COLUMNS = {tags.ICC: Column.ICC, tags.XMP: Column.XMP}
@@ -25,7 +25,7 @@ _CARRIED = {
 _PALETTE = 3
 _COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
 """Samples per pixel of grey (0: white is zero), RGB, and YCbCr inside JPEG, which is decoded to RGB."""
-_LONG = 4
+_LONG, _MOST = 4, (1 << 32) - 1
 _WRITTEN = frozenset(tags.TYPE_BYTES) - {tags.POINTER}
 _FEW_BYTES = 64
 """Bytes that nothing refers to, up to which they are taken for what an editor left behind."""
@@ -43,16 +43,15 @@ def read(source: bytes, exif: bytes) -> Contents:
     """
     file = TiffFile.of(source)
     page, following = file.directory(file.first())
-    _check_kind(file, page, following)
+    check_kind(file, page, following)
     width, height = (file.numbers(page.get(tag))[:1] for tag in (tags.WIDTH, tags.HEIGHT))
     if not width or not height:
         raise Unexpected("container: no size")
     bands = _bands(file, page)
-    _check_storage(file, page)
-    values = {Column.ICC: b"", Column.XMP: b""}
-    parts = [Part(_ORDER, (b"II" if file.order == "<" else b"MM",)), *_parts(file, _PAGE, page, values)]
-    if len(file.unaccounted()) > _FEW_BYTES or file.source[max(end for _, end in file.ranges) :].strip(b"\0"):
-        raise Unexpected("container: bytes that no tag refers to")
+    mark_pixels(file, page)
+    values = no_columns()
+    parts = [Part(ORDER, (b"II" if file.order == "<" else b"MM",)), *carried_parts(file, page, values)]
+    check_accounted(file)
     columns = Columns(values[Column.ICC], exif, values[Column.XMP])
     return Contents(width[0], height[0], bands, Skeleton("tiff", tuple(parts)), columns)
 
@@ -61,19 +60,39 @@ def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     """A TIFF with another's skeleton; see `pipeline.containers.jpeg.write`."""
     file = TiffFile.of(encoded)
     page, _ = file.directory(file.first())
-    order, directories = _directories(skeleton, columns)
+    order, found = directories(skeleton, columns)
+    places, sizes = (file.numbers(page.get(tag)) for tag in (tags.STRIP_OFFSETS, tags.STRIP_BYTES))
+    strips = [file.range(at, size) for at, size in zip(places, sizes, strict=True)]
+    storage = [
+        numbers_entry(entry.tag, entry.kind, file.numbers(entry), order)
+        for entry in page.values()
+        if entry.tag in tags.STORAGE and entry.tag not in (tags.STRIP_OFFSETS, tags.STRIP_BYTES)
+    ]
+    return assemble(order, found, storage, strips)
+
+
+def assemble(order: str, directories: dict[int, list[Entry]], storage: list[Entry], strips: list[bytes]) -> bytes:
+    """A TIFF of one page.
+
+    Args:
+        order: "<" or ">".
+        directories: tags by directory; it is used up.
+        storage: the page's tags about storage, but those of the strips' places and lengths.
+        strips: the pixels.
+
+    Raises:
+        ValueError: when no TIFF can hold it.
+    """
     out = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
-    entries = directories.pop(_PAGE, [])
     offsets = []
-    for at, size in zip(*(file.numbers(page.get(t)) for t in (tags.STRIP_OFFSETS, tags.STRIP_BYTES)), strict=True):
+    for strip in strips:
         offsets.append(len(out))
-        out += file.range(at, size) + bytes(size & 1)
-    for entry in page.values():
-        if entry.tag in tags.STORAGE:
-            numbers = offsets if entry.tag == tags.STRIP_OFFSETS else file.numbers(entry)
-            code = {1: "B", 3: "H", 4: "I"}[entry.kind]
-            kind, code = (_LONG, "I") if entry.tag == tags.STRIP_OFFSETS else (entry.kind, code)
-            entries.append(Entry(entry.tag, kind, struct.pack(f"{order}{len(numbers)}{code}", *numbers)))
+        out += strip + bytes(len(strip) & 1)
+    if len(out) > _MOST:
+        raise ValueError("a TIFF holds at most 4 GiB")
+    entries = [*directories.pop(_PAGE, []), *storage]
+    entries.append(numbers_entry(tags.STRIP_OFFSETS, _LONG, offsets, order))
+    entries.append(numbers_entry(tags.STRIP_BYTES, _LONG, [len(strip) for strip in strips], order))
     for tag in (tags.INTEROPERABILITY, *tags.DIRECTORIES):
         if found := directories.pop(tag, []):
             parent = directories.setdefault(34665, []) if tag == tags.INTEROPERABILITY else entries
@@ -83,8 +102,28 @@ def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     return bytes(out) + pack_directory(entries, len(out), order)
 
 
-def _check_kind(file: TiffFile, page: dict[int, Entry], following: int) -> None:
-    """Whether this is one finished picture, and not a raw, layers, or one page of several."""
+def numbers_entry(tag: int, kind: int, numbers: Sequence[int], order: str) -> Entry:
+    """A tag of whole numbers; its type is that of bytes, shorts or longs."""
+    code = {1: "B", 3: "H", 4: "I"}[kind]
+    return Entry(tag, kind, struct.pack(f"{order}{len(numbers)}{code}", *numbers))
+
+
+def name_of(directory: int, tag: int, kind: int) -> bytes:
+    """The name of a tag's part."""
+    return _NAME.pack(directory, tag, kind)
+
+
+def no_columns() -> dict[Column, bytes]:
+    """Room for the values of columns that `carried_parts` finds."""
+    return {Column.ICC: b"", Column.XMP: b""}
+
+
+def check_kind(file: TiffFile, page: dict[int, Entry], following: int) -> None:
+    """Check that this is one finished picture.
+
+    Raises:
+        Unexpected: for a raw, layers, or one page of several.
+    """
     if tags.DNG_VERSION in page:
         raise Unexpected("camera raw")
     if tags.LAYERS in page:
@@ -126,13 +165,44 @@ def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
     return samples
 
 
-def _check_storage(file: TiffFile, page: dict[int, Entry]) -> None:
-    """Mark the bytes of the pixels as accounted for."""
+def mark_pixels(file: TiffFile, page: dict[int, Entry]) -> None:
+    """Mark the bytes of the pixels as accounted for.
+
+    Raises:
+        Unexpected: when their places and lengths do not match.
+    """
     for at_tag, size_tag in ((tags.STRIP_OFFSETS, tags.STRIP_BYTES), (tags.TILE_OFFSETS, tags.TILE_BYTES), (513, 514)):
         places, sizes = file.numbers(page.get(at_tag)), file.numbers(page.get(size_tag))
         if len(places) != len(sizes):
             raise Unexpected("container: strips or tiles without lengths")
         file.ranges += [(at, at + size) for at, size in zip(places, sizes, strict=True)]
+
+
+def check_accounted(file: TiffFile) -> None:
+    """Check that what has been read of a file is all of it.
+
+    Raises:
+        Unexpected: when more than a few bytes are left.
+    """
+    if len(file.unaccounted()) > _FEW_BYTES or file.source[max(end for _, end in file.ranges) :].strip(b"\0"):
+        raise Unexpected("container: bytes that no tag refers to")
+
+
+def carried_parts(
+    file: TiffFile, page: dict[int, Entry], values: dict[Column, bytes], apart: frozenset[int] = frozenset()
+) -> Iterator[Part]:
+    """The page's tags that are not about storage, and those of the directories below it.
+
+    Args:
+        file: the file.
+        page: its first directory.
+        values: gets the values of the columns that the parts refer to.
+        apart: further tags of the page to leave out.
+
+    Raises:
+        Unexpected: for a tag that is not carried.
+    """
+    return _parts(file, _PAGE, {tag: entry for tag, entry in page.items() if tag not in apart}, values)
 
 
 def _parts(file: TiffFile, directory: int, entries: dict[int, Entry], values: dict[Column, bytes]) -> Iterator[Part]:
@@ -156,19 +226,31 @@ def _parts(file: TiffFile, directory: int, entries: dict[int, Entry], values: di
         yield Part(_NAME.pack(directory, entry.tag, entry.kind), (piece,))
 
 
-def _directories(skeleton: Skeleton, columns: Columns) -> tuple[str, dict[int, list[Entry]]]:
-    """Byte order, and the tags of each directory."""
+def directories(
+    skeleton: Skeleton, columns: Columns, more: frozenset[int] = frozenset()
+) -> tuple[str, dict[int, list[Entry]]]:
+    """Byte order, and the tags of each directory.
+
+    Args:
+        skeleton: of a TIFF.
+        columns: what it refers to.
+        more: further tags that the page may have.
+
+    Raises:
+        ValueError: when the skeleton has anything else.
+    """
     order, found = "<", dict[int, list[Entry]]()
     for part in skeleton.before:
         data = part.data(columns)
-        if part.name == _ORDER:
+        if part.name == ORDER:
             order = "<" if data == b"II" else ">"
             continue
         try:
             directory, tag, kind = _NAME.unpack(part.name)
         except struct.error:
             raise ValueError("the skeleton has a part that is no tag") from None
-        if tag not in _CARRIED.get(directory, ()) or kind not in _WRITTEN or len(data) % tags.TYPE_BYTES[kind]:
+        allowed = tag in _CARRIED.get(directory, ()) or (directory == _PAGE and tag in more)
+        if not allowed or kind not in _WRITTEN or len(data) % tags.TYPE_BYTES[kind]:
             raise ValueError(f"the skeleton has a tag {tag} that is not carried")
         found.setdefault(directory, []).append(Entry(tag, kind, data))
     return order, found

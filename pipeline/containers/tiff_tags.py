@@ -12,6 +12,7 @@ WIDTH, HEIGHT, BITS, PHOTOMETRIC, STRIP_OFFSETS, SAMPLES, STRIP_BYTES = 256, 257
 TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT, COLOUR_MAP = 324, 325, 338, 339, 320
 SUBFILE, OLD_SUBFILE, SUB_IFDS, DNG_VERSION, LAYERS, MAKER_NOTE = 254, 255, 330, 50706, 37724, 37500
 ORIENTATION, ICC, XMP = 274, 34675, 700
+COMPRESSION, FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR = 259, 266, 278, 284, 317
 
 STORAGE = frozenset(
     {WIDTH, HEIGHT, BITS, PHOTOMETRIC, STRIP_OFFSETS, SAMPLES, STRIP_BYTES, COLOUR_MAP}
@@ -19,6 +20,9 @@ STORAGE = frozenset(
     | {288, 289, 292, 293, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531}
 )
 """How the pixels are stored: compression, strips, tiles, predictor, palette, the JPEG inside."""
+
+MEANING = frozenset({BITS, PHOTOMETRIC, SAMPLES, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, 332, 333, 334})
+"""What samples mean, inks among it: carried where the samples stay as they are."""
 
 DIRECTORIES = {34665: "exif", 34853: "gps"}
 """Tags whose value is the place of a directory of tags."""

@@ -35,7 +35,7 @@ _LONGEST_LINE = 1 << 20
 class ExportSettings(DecodeSettings):
     """Archive, destination and format of an export, and its resources."""
 
-    format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl"] = Field(  # type: ignore[assignment]
+    format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl"] = Field(
         "same", description="of compressed images; same: each source's own, or PNG"
     )
 

@@ -38,7 +38,7 @@ def file_of_row(row: Row, content: Picture | bytes, wanted: str, *, convert_kept
     if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
         raise DamagedPayload("its bytes are no longer those of the source")
     if convert_kept and wanted in FORMATS and wanted != row["source_format"]:
-        return _converted(row, content, source, cast(Format, wanted))
+        return _converted(row, content, source, wanted)
     return Written(source, row["source_format"])
 
 

@@ -108,5 +108,5 @@ class Totals:
     def result(self, seconds: float) -> DecodeResult:
         """The sums, with the failures in key order."""
         failures = tuple(sorted(self._failures, key=lambda failure: failure.key))
-        named = {"losses": dict(self._losses.most_common()), "instead": dict(self._instead.most_common())}
-        return DecodeResult(**self._sums, failures=failures, **named, seconds=seconds)
+        losses, instead = dict(self._losses.most_common()), dict(self._instead.most_common())
+        return DecodeResult(**self._sums, failures=failures, losses=losses, instead=instead, seconds=seconds)

@@ -54,7 +54,7 @@ __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
 _COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
 _FACTS = ("key", "status", "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
-_SUFFIXES: dict[str, str] = {**SUFFIXES, MAE: ".mae"}
+_SUFFIXES: dict[str, str] = dict(SUFFIXES.items()) | {MAE: ".mae"}
 _WRITERS = 8
 SOURCE_PER_PAYLOAD = 3
 """Bytes of source per byte of payload: how much work a decode is, only to choose where it runs."""

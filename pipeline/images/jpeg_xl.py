@@ -24,7 +24,7 @@ def to_jxl(jpeg: bytes) -> bytes | None:
     Raises:
         MissingPackage: when imagecodecs is not installed.
     """
-    codecs = _imagecodecs()
+    codecs = library()
     try:
         jxl = bytes(codecs.jpegxl_encode_jpeg(jpeg, numthreads=1))
         same = codecs.jpegxl_decode_jpeg(jxl, numthreads=1) == jpeg
@@ -40,14 +40,19 @@ def to_jpeg(jxl: bytes) -> bytes:
         DamagedPayload: when the bytes are not such a transcode.
         MissingPackage: when imagecodecs is not installed.
     """
-    codecs = _imagecodecs()
+    codecs = library()
     try:
         return bytes(codecs.jpegxl_decode_jpeg(jxl, numthreads=1))
     except (codecs.JpegxlError, ValueError):
         raise DamagedPayload("the payload is no JPEG XL transcode of a JPEG") from None
 
 
-def _imagecodecs() -> ModuleType:
+def library() -> ModuleType:
+    """The package imagecodecs.
+
+    Raises:
+        MissingPackage: when it is not installed.
+    """
     try:
         import imagecodecs
     except ImportError:

@@ -106,9 +106,7 @@ def test_the_same_export_continues_and_no_file_of_others_is_replaced(archive: Ar
     assert "holds another file" in lines["plain.png"]["reason"]
 
 
-def test_a_list_of_someone_else_is_not_replaced_nor_a_key_of_its_name(
-    archive: Archive, tmp_path: Path
-) -> None:
+def test_a_list_of_someone_else_is_not_replaced_nor_a_key_of_its_name(archive: Archive, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "losses.jsonl").write_text('{"mine": 1}\n')
