@@ -195,6 +195,33 @@ class Store(ABC):
         """Remove one object, if it exists."""
 
     @abstractmethod
+    def delete_unchanged(self, key: str, etag: str) -> bool:
+        """Remove one object if it still has an etag, for objects that cannot be made again.
+
+        S3 decides it in one step (`If-Match`), where the server can: see `refuses_stale_deletes`.
+        Elsewhere the etag is read directly before; what is written between the two, a fraction of a
+        millisecond in a local folder and one request's time in a bucket, is lost.
+
+        Returns:
+            Whether the object is gone, no matter who removed it; False when it has another etag and stays.
+
+        Raises:
+            StorageError: when it cannot be removed, or the answer is lost.
+        """
+
+    def problem_with_deleting(self) -> str | None:
+        """Why objects of this store cannot be deleted one by one, as a sentence; None when they can."""
+        return None
+
+    def refuses_stale_deletes(self) -> bool:
+        """Whether the store itself compares the etag of `delete_unchanged`; may write and remove a probe."""
+        return False
+
+    def keeps_versions(self) -> bool:
+        """Whether a deleted object stays as an old version (a versioned bucket), as far as that can be known."""
+        return False
+
+    @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether the object exists."""
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 import fsspec
+from fsspec.archive import AbstractArchiveFileSystem
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
 from pipeline.storage.keys import check_inside, leads_out
@@ -122,6 +123,25 @@ class FsspecStore(Store):
         fs, path = self._at(key)
         with contextlib.suppress(FileNotFoundError):
             fs.rm_file(path)
+
+    def delete_unchanged(self, key: str, etag: str) -> bool:
+        """See Store: the etag is read directly before."""
+        fs, path = self._at(key)
+        try:
+            if _etag(fs.info(path)) != etag:
+                return False
+            fs.rm_file(path)
+        except FileNotFoundError:
+            return True
+        except OSError as e:
+            raise StorageError(f"{self.url}/{key} cannot be removed: {type(e).__name__}") from e
+        return True
+
+    def problem_with_deleting(self) -> str | None:
+        """See Store."""
+        kind = fsspec.get_filesystem_class(self.url.split("://", 1)[0])
+        archive = issubclass(kind, AbstractArchiveFileSystem)
+        return "a member cannot be deleted from an archive file" if archive else None
 
     def exists(self, key: str) -> bool:
         """See Store."""

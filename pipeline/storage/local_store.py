@@ -141,6 +141,23 @@ class LocalStore(Store):
         except OSError as e:
             raise StorageError(f"{self.url}/{key} cannot be removed: {e.strerror}") from None
 
+    def delete_unchanged(self, key: str, etag: str) -> bool:
+        """See Store. A file behind a link is not removed: it may have another key, too."""
+        path = self._path(key)
+        try:
+            if any(at.is_symlink() for at in (path, *path.parents) if at.is_relative_to(self.root) and at != self.root):
+                raise StorageError(
+                    f"{self.url}/{key} is a link, or behind one: remove the file that it leads to yourself"
+                )
+            if _etag(path.lstat()) != etag:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return True
+        except OSError as e:
+            raise StorageError(f"{self.url}/{key} cannot be removed: {e.strerror}") from None
+        return True
+
     def exists(self, key: str) -> bool:
         """See Store."""
         try:

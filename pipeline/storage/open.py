@@ -70,13 +70,22 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))
 
 
-def open_source(url: str | os.PathLike[str]) -> Store:
+class EmptySource(StorageError):
+    """A source without any object."""
+
+
+def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> Store:
     """A store to read from, checked: it exists, can be read and holds at least one object.
 
     With `#frames=30` or `#frames=scenes` after the URL, videos are treated as folders of their
     frames.
 
+    Args:
+        url: of the source.
+        may_be_empty: do not look for an object.
+
     Raises:
+        EmptySource: when it holds no object.
         StorageError: within seconds, in one line that names the failed check.
     """
     place, mark, choice = os.fspath(url).partition(FRAMES)
@@ -86,8 +95,8 @@ def open_source(url: str | os.PathLike[str]) -> Store:
 
         store = open_videos(store, choice)
     store.check_readable()
-    if next(store.entries(), None) is None:
-        raise StorageError(f"{store.url} is empty: there is nothing to read")
+    if not may_be_empty and next(store.entries(), None) is None:
+        raise EmptySource(f"{store.url} is empty: there is nothing to read")
     return store
 
 

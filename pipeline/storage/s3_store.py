@@ -159,9 +159,48 @@ class S3Store(Store):
         """See Store."""
         self._call("delete_object", Bucket=self.bucket, Key=self.prefix + key)
 
+    def delete_unchanged(self, key: str, etag: str) -> bool:
+        """See Store. The etag is also read before, as some servers ignore the condition."""
+        if (found := self._etag_of(key)) != etag:
+            return found is None
+        where: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + key}
+        try:
+            self._call("delete_object", **where, IfMatch=f'"{etag}"')
+        except StorageError as e:
+            cause = e.__cause__
+            if is_unsupported(cause):
+                self._call("delete_object", **where)
+                return True
+            if cause is None or not (is_taken(cause) or is_missing(cause)):
+                raise
+            # It was changed or removed just now, perhaps by the first attempt at this request.
+            return self._etag_of(key) is None
+        return True
+
+    def refuses_stale_deletes(self) -> bool:
+        """See Store: tried on a probe below the root."""
+        probe: dict[str, Any] = {"Bucket": self.bucket, "Key": f"{self.prefix}.maepress-{secrets.token_hex(8)}"}
+        self._call("put_object", **probe, Body=b"")
+        try:
+            self._call("delete_object", **probe, IfMatch='"00000000000000000000000000000000"')
+        except StorageError as e:
+            if not (is_taken(e.__cause__) or is_unsupported(e.__cause__)):
+                raise
+            self._call("delete_object", **probe)
+            return is_taken(e.__cause__)
+        return False
+
+    def keeps_versions(self) -> bool:
+        """See Store. Who may not ask is told no."""
+        try:
+            answer: dict[str, Any] = self._call("get_bucket_versioning", Bucket=self.bucket)
+        except StorageError:
+            return False
+        return answer.get("Status") == "Enabled"
+
     def exists(self, key: str) -> bool:
         """See Store."""
-        return fsspec.asyn.sync(self._sessions.current().loop, self._exists, key) is True
+        return self._etag_of(key) is not None
 
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: multipart uploads, which cost storage until they are completed or aborted."""
@@ -252,15 +291,21 @@ class S3Store(Store):
         except S3_ERRORS as e:
             raise explain(e, self.url) from e
 
-    async def _exists(self, key: str) -> bool:
+    def _etag_of(self, key: str) -> str | None:
+        """The etag of an object, None if there is none."""
+        return cast(str | None, fsspec.asyn.sync(self._sessions.current().loop, self._head, key))
+
+    async def _head(self, key: str) -> str | None:
         client = await self._sessions.current().set_session()
         try:
-            await with_retries(lambda: client.head_object(Bucket=self.bucket, Key=self.prefix + key), is_transient)
+            answer = await with_retries(
+                lambda: client.head_object(Bucket=self.bucket, Key=self.prefix + key), is_transient
+            )
         except S3_ERRORS as e:
             if is_missing(e):
-                return False
+                return None
             raise explain(e, f"{self.url}/{key}") from e
-        return True
+        return str(answer["ETag"]).strip('"')
 
     async def _fetch_all(self, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
         client = await self._sessions.current().set_session()

@@ -164,6 +164,14 @@ class VideoStore(Store):
         """Not possible: the view is read-only."""
         raise self._read_only()
 
+    def delete_unchanged(self, key: str, etag: str) -> bool:
+        """Not possible: the view is read-only."""
+        raise self._read_only()
+
+    def problem_with_deleting(self) -> str:
+        """See Store."""
+        return "a frame cannot be deleted from its video"
+
     def delete(self, key: str) -> None:
         """Not possible: the view is read-only."""
         raise self._read_only()

@@ -96,6 +96,25 @@ def test_times_of_objects_are_read_as_rclone_writes_them() -> None:
         assert modified.of_object(modified.as_metadata(exact), None) == exact
 
 
+def test_an_object_is_deleted_only_while_it_has_its_etag(place: str) -> None:
+    store = open_target(place)
+    store.put("k", b"one")
+    (before,) = store.entries()
+    store.put("k", b"two!")
+    assert not store.delete_unchanged("k", before.etag) and store.get("k") == b"two!"
+    (after,) = store.entries()
+    assert store.delete_unchanged("k", after.etag) and not store.exists("k")
+    assert store.delete_unchanged("k", after.etag)  # it is gone, whoever did it
+    assert store.refuses_stale_deletes() == place.startswith("s3://") and list(store.entries()) == []
+
+
+def test_a_versioned_bucket_is_known_by_its_settings(s3: S3Server) -> None:
+    url = s3.make_bucket("versions")
+    assert not open_store(url).keeps_versions()
+    s3.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    assert open_store(f"{url}/below").keeps_versions() and not open_store("/tmp").keeps_versions()
+
+
 def test_a_new_object_never_replaces_another_and_an_equal_one_is_fine(place: str) -> None:
     store = open_target(place)
     store.put_new("k", b"one")
