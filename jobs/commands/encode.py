@@ -1,11 +1,13 @@
 """`maepress encode`: encode a folder or bucket of images into an archive."""
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.framework.job import DONE, Job
+from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
+from pipeline.monitoring.formatting import printable
 
 if TYPE_CHECKING:
     from pipeline.encode.run import EncodeResult
@@ -27,7 +29,20 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
     output.result(result.to_dict())
     output.table("", in_words(result))
     hint_at_repress(result, output)
-    return DONE
+    return FAILED if warn_of_reappeared(result.reappeared, result.reappeared_keys) else DONE
+
+
+def warn_of_reappeared(count: int, keys: Sequence[str]) -> bool:
+    """Name objects that were not encoded as the originals of their rows were released; whether there are any."""
+    if not count:
+        return False
+    some = ", ".join(map(repr, keys[:3])) + (" ..." if count > 3 else "")
+    print(
+        f"maepress: {count:,} objects were not encoded, as their keys belong to images whose originals were released: "
+        f"{printable(some)}; give them other keys, or see `maepress release --withdraw`",
+        file=sys.stderr,
+    )
+    return True
 
 
 def hint_at_repress(result: "EncodeResult", output: Output) -> None:
@@ -52,6 +67,8 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("rejected before", result.rejected_before),
         ("gone from the source", result.gone),
         ("retired", result.retired),
+        ("released before", result.released),
+        ("barred by an erasure", result.barred),
     ]
     rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
     if result.kept:

@@ -33,6 +33,10 @@ def _run(settings: "StatusSettings", output: Output) -> int:
     found = status(settings)
     output.result(found.to_dict())
     output.table(found.archive, _totals(found))
+    if found.unfinished_erasures:
+        output.line(
+            f"\n{found.unfinished_erasures} erasures were interrupted: `maepress forget {found.archive}` ends them"
+        )
     if found.rejections:
         output.table("\nrejected", list(found.rejections.items()))
     if found.checked.problems:
@@ -79,6 +83,8 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
         ("compressed", found.latents),
         ("kept as JPEG XL", found.transcoded),
         ("kept unchanged", found.originals),
+        ("originals released", found.released),
+        ("erased", found.erased),
         ("rejected", found.rejected),
         ("source", size(found.source_bytes)),
     ]

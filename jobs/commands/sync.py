@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.commands.encode import hint_at_repress, in_words
+from jobs.commands.encode import hint_at_repress, in_words, warn_of_reappeared
 from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
@@ -37,10 +37,11 @@ def _run(settings: "SyncSettings", output: Output) -> int:
             output.table("", in_words(result.done))
             hint_at_repress(result.done, output)
     output.result(result.to_dict())
+    reappeared = warn_of_reappeared(result.plan.reappeared, result.plan.reappeared_keys)
     if result.warning:
         print(f"maepress: {printable(result.warning)}", file=sys.stderr)
         return FAILED
-    return DONE
+    return FAILED if reappeared else DONE
 
 
 def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
@@ -56,6 +57,8 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
         ("encode again in a later run", plan.stale_left, None),
         ("keep although the source is gone", plan.withheld, plan.gone_bytes),
         ("rejected before", plan.rejected, None),
+        ("released before", plan.released, None),
+        ("barred by an erasure", plan.barred, None),
         ("shards to write", plan.units, None),
     ]
     always = 4  # the first four are shown even if they are zero

@@ -8,7 +8,10 @@ could put an image over one of the archive's own files.
 from pipeline.storage.open import open_store
 from pipeline.storage.places import require_outside, store_at
 
-OWN_FOLDERS = ("images", "rejections", "models", "plans", "leases", "runs", "checks", "origin", "adapting")
+OWN_FOLDERS = (
+    *("images", "rejections", "releases", "erasures", "models"),
+    *("plans", "leases", "runs", "checks", "origin", "adapting"),
+)
 """The folders of an archive."""
 
 

@@ -1,4 +1,4 @@
-"""The archive: two Delta tables, the models of their images, and the plans of running jobs.
+"""The archive: Delta tables, the models of their images, and the plans of running jobs.
 
     archive = Archive.create(url)                     # or Archive.open(url) for one that must exist
     committer = archive.committer(run)                # before planning: remembers the version that the plan is based on
@@ -20,8 +20,10 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.model_files import CONFIG
 from pipeline.archive.commits import Committer
 from pipeline.archive.delta_table import create_table, files_of, open_table
+from pipeline.archive.erasures import Erasures
 from pipeline.archive.merge_reader import merged, merged_tables
 from pipeline.archive.model_store import cached_model, checked_fingerprint, is_fingerprint, publish_model
+from pipeline.archive.releases import Releases
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.archive.shard_reader import find_row, scan_shard
 from pipeline.archive.shards import Shard
@@ -71,6 +73,8 @@ class Archive:
         root: the store of the whole archive.
         images: the store of `images/`, the root of a Delta table; shards' paths are relative to it.
         rejections: the store of `rejections/`, the root of another one.
+        releases: the ledger of originals that were deleted because the archive holds their images.
+        erasures: receipts of erasures, and the keys that they bar.
     """
 
     def __init__(self, url: str) -> None:
@@ -83,6 +87,8 @@ class Archive:
         self.url = self.root.url
         self.images = self.root.child("images")
         self.rejections = self.root.child("rejections")
+        self.releases = Releases(self.root)
+        self.erasures = Erasures(self.root)
 
     @classmethod
     def open(cls, url: str) -> "Archive":

@@ -41,7 +41,9 @@ def _open(store: Store, version: int | None) -> DeltaTable:
         # a listing or of an error: that is raised as OSError.
         return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
     except TableNotFoundError:
-        raise
+        if version is None:
+            raise
+        raise StorageError(f"the table {store.url} has no version {version} any more") from None
     except (DeltaError, OSError) as e:
         at = "" if version is None else f" at version {version}"
         raise StorageError(f"the table {store.url} cannot be read{at}: {one_line(e)}") from e

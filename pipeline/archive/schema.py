@@ -1,4 +1,4 @@
-"""The columns of the archive's two tables, and the values of their text columns."""
+"""The columns of the archive's tables, and the values of their text columns."""
 
 from typing import Any
 
@@ -64,6 +64,28 @@ _REJECTIONS: "list[pa.Field[Any]]" = [
 
 REJECTIONS = pa.schema(_REJECTIONS)
 """One row per (key, etag) that could not become a row of IMAGES."""
+
+CHECKED, FAILED, INTENDED, LEFT, RELEASED, WITHDRAWN = "checked", "failed", "intended", "left", "released", "withdrawn"
+"""The values of `state` in RELEASES: the image passed the checks of a release, or it did not; its original is about
+to be deleted, was left because it had changed or could not be deleted, or is deleted; the release counts no more.
+
+In the order of the alphabet, the first two come before those that say anything about an original."""
+
+_RELEASES: "list[pa.Field[Any]]" = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("sequence", pa.int64(), nullable=False),  # version of the table; the latest entry of a key counts
+    pa.field("state", pa.string(), nullable=False),
+    pa.field("etag", pa.string(), nullable=False),  # of the object as it was compared; empty where there was none
+    pa.field("source_bytes", pa.int64(), nullable=False),  # of the row
+    pa.field("source_sha256", pa.string(), nullable=False),  # of the row, and, if it passed, of the object
+    pa.field("facts", pa.string(), nullable=False),  # what was compared, or what is wrong: one line
+    pa.field("recorded_at", pa.timestamp("us", "UTC"), nullable=False),
+    pa.field("run", pa.string(), nullable=False),
+    pa.field("row_sha256", pa.string(), nullable=False),
+]
+
+RELEASES = pa.schema(_RELEASES)
+"""What releases found and did: entries are added, none is changed."""
 
 ROW_COLUMNS = ("key", "etag", "source_bytes")
 """The columns of IMAGES that planning always reads; deciding which rows are stale needs some

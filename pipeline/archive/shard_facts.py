@@ -15,7 +15,7 @@ import pyarrow.compute
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
-COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes", "psnr")
+COUNTED = ("key", "source_bytes", "width", "height", "quality", "payload_bytes", "psnr", "state")
 """Columns with minimum and maximum in the transaction log, by which readers skip whole files."""
 
 FILE_SHA256 = "sha256"

@@ -15,13 +15,15 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.archive.error_text import one_line
-from pipeline.archive.schema import IMAGES, REJECTIONS
+from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.sorted_tables import Column, in_order, is_rising
 from pipeline.storage.base import StorageError, Store
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
-_FIELDS: "dict[str, pa.Field[Any]]" = {field.name: field for schema in (REJECTIONS, IMAGES) for field in schema}
+_FIELDS: "dict[str, pa.Field[Any]]" = {
+    field.name: field for schema in (REJECTIONS, RELEASES, IMAGES) for field in schema
+}
 MOST_SORTED_BYTES = 2 << 30
 """Largest file whose rows are sorted in memory."""
 

@@ -31,6 +31,11 @@ def is_rising(keys: Column, *, strictly: bool) -> bool:
     return bool(pc.all(compare(keys[1:], keys[:-1]), min_count=0).as_py())
 
 
+def texts(column: Column) -> list[str]:
+    """The values of a column without nulls, such as `key`."""
+    return [str(value) for value in column.to_pylist()]
+
+
 def position(keys: Column, key: str, *, after: bool = False) -> int:
     """The index of a key in a sorted column, or where it would be inserted.
 

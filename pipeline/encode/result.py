@@ -24,8 +24,13 @@ class EncodeResult:
             compresses them again.
         rejected_before: keys rejected in an earlier run and not changed since, which were not tried
             again.
-        gone: rows whose key the source no longer has.
+        gone: rows whose key the source no longer has, and whose original was not released.
         retired: rows among `gone` that this run removed; the others stay.
+        released: rows whose original was deleted by a release; they stay.
+        reappeared: objects that were not encoded, as the original of their row was deleted by a release, and the row
+            would be overwritten.
+        reappeared_keys: the first of them.
+        barred: objects that were not encoded, as an erasure bars their keys.
         source_bytes: bytes of the sources.
         payload_bytes: bytes of the payloads.
         pixels: width times height of the images that were decoded; of others the size is only what a
@@ -45,6 +50,10 @@ class EncodeResult:
     rejected_before: int
     gone: int
     retired: int
+    released: int
+    reappeared: int
+    reappeared_keys: tuple[str, ...]
+    barred: int
     source_bytes: int
     payload_bytes: int
     pixels: int
@@ -93,6 +102,10 @@ class Totals:
             plan.rejected,
             plan.gone,
             self._retired,
+            plan.released,
+            plan.reappeared,
+            plan.reappeared_keys,
+            plan.barred,
             self._source_bytes,
             self._payload_bytes,
             self._pixels,

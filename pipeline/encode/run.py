@@ -35,7 +35,7 @@ from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
 from pipeline.runs.record import RunRecord
-from pipeline.storage.open import Store, open_source, open_store
+from pipeline.storage.open import EmptySource, Store, open_source, open_store
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
 
@@ -150,13 +150,27 @@ def checked_source(settings: EncodeSettings) -> Store:
             another run encodes it into the archive already, there is no such model, or the archive
             cannot be written.
     """
-    require_source_apart(settings.source, settings.archive)
-    source = open_source(settings.source)
+    source = opened_source(settings)
     root = open_store(settings.archive)
     require_alone(root, source)
     require_model(settings.model)
     root.check_target()
     return source
+
+
+def opened_source(settings: EncodeSettings) -> Store:
+    """The source, which may be empty only if originals were released.
+
+    Raises:
+        MaepressError: when source and archive are not apart, or the source is missing or empty.
+    """
+    require_source_apart(settings.source, settings.archive)
+    try:
+        return open_source(settings.source)
+    except EmptySource:
+        if Archive(settings.archive).releases.table() is None:
+            raise
+        return open_source(settings.source, may_be_empty=True)
 
 
 def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions) -> PlanOptions:

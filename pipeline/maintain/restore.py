@@ -4,6 +4,9 @@ A restore is a new version with the content of an old one. Later versions stay i
 restore can be undone by another one. The two tables go back together: each commit of the images
 table records the version of the rejections table that it found, and the rejections return to that
 version.
+
+A version is refused that lacks an image whose original was released, or holds another one under its key: a later
+vacuum would remove the only copy.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import FilesDigest, sealed
 from pipeline.archive.commits import REJECTIONS_VERSION
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.merge_reader import SHARD, merged_tables
 from pipeline.archive.optimistic_commit import commit_with_retry
+from pipeline.archive.schema import IMAGES
+from pipeline.archive.sorted_tables import side_by_side, texts
 from pipeline.maintain.settings import RestoreSettings
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
@@ -25,6 +32,7 @@ from pipeline.storage.base import StorageError, Store
 
 __all__ = ["RestoreResult", "RestoreSettings", "restore"]
 
+_SOURCE_COLUMNS = pa.schema([IMAGES.field("key"), IMAGES.field("source_sha256")])
 _CHECK_THREADS = 16
 _ATTEMPTS = 5
 
@@ -72,6 +80,7 @@ def restore(settings: RestoreSettings) -> RestoreResult:
         # repairs that.
         _check_files(archive.images, settings.version)
         _check_files(archive.rejections, rejections)
+        _require_released(archive, settings.version)
         before = open_table(archive.rejections).version()
         lease.check()
         _go_back(archive.rejections, rejections, run, {})
@@ -79,6 +88,33 @@ def restore(settings: RestoreSettings) -> RestoreResult:
     table = archive.table()
     shards = files_of(table)
     return RestoreResult(settings.version, table.version(), sum(shard.rows for shard in shards), len(shards))
+
+
+def _require_released(archive: Archive, version: int) -> None:
+    """Check that a version holds every released image as the present version does.
+
+    Raises:
+        StorageError: when it does not.
+    """
+    if archive.releases.table() is None:
+        return
+    old, new = (_sources(archive, at) for at in (version, None))
+    nothing = pa.schema([*_SOURCE_COLUMNS, pa.field(SHARD, pa.int32())]).empty_table()
+    lacking: list[str] = []
+    for there, here, released in side_by_side(old, new, archive.releases.released(), nothing=nothing):
+        if released.num_rows:
+            held = dict(zip(there["key"].to_pylist(), there["source_sha256"].to_pylist(), strict=True))
+            now = dict(zip(here["key"].to_pylist(), here["source_sha256"].to_pylist(), strict=True))
+            lacking += [key for key in texts(released["key"]) if key in now and held.get(key) != now[key]]
+    if lacking:
+        raise StorageError(
+            f"version {version} of {archive.url} lacks {len(lacking):,} images whose originals were released, among "
+            f"them {lacking[0]!r}: their only copies are in later versions"
+        )
+
+
+def _sources(archive: Archive, version: int | None) -> Iterator[pa.Table]:
+    return merged_tables(archive.images, archive.shards(version), _SOURCE_COLUMNS.names)
 
 
 def _rejections_at(archive: Archive, version: int) -> int:

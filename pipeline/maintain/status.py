@@ -16,6 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import time_of
 from pipeline.archive.delta_table import files_of, open_table, queryable
+from pipeline.archive.erasures import DONE
 from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
 from pipeline.maintain.settings import StatusSettings
@@ -99,6 +100,9 @@ class ArchiveStatus:
         targets: compressed rows by target.
         qualities: rows by quality.
         formats: rows by source format.
+        released: keys whose originals were deleted by a release; their rows are the only copies.
+        erased: keys that erasures bar from coming back.
+        unfinished_erasures: erasures that were interrupted; the next `maepress forget` finishes them.
         rejected: keys whose latest known content was rejected.
         rejections: these by stage and reason, most frequent first.
         versions: latest commits, latest first.
@@ -124,6 +128,9 @@ class ArchiveStatus:
     targets: dict[str, int]
     qualities: dict[float, int]
     formats: dict[str, int]
+    released: int
+    erased: int
+    unfinished_erasures: int
     rejected: int
     rejections: dict[str, int]
     versions: tuple[RecentCommit, ...]
@@ -155,6 +162,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     (psnr,) = _select(query, _PSNR)
     (ssimulacra2,) = _select(query, _SSIMULACRA2)
     rejections = Counter(open_rejections(archive).values())
+    erasures = archive.erasures.receipts()
     return ArchiveStatus(
         archive=archive.url,
         **totals,
@@ -168,6 +176,9 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         targets=_counts(query, "target", "status = 'latent'"),
         qualities=_counts(query, "quality"),
         formats=_counts(query, "source_format"),
+        released=sum(part.num_rows for part in archive.releases.released()),
+        erased=sum(len(receipt.barred) for receipt in erasures),
+        unfinished_erasures=sum(receipt.state != DONE for receipt in erasures),
         rejected=sum(rejections.values()),
         rejections=dict(rejections.most_common()),
         versions=_versions(table, settings.versions),

@@ -11,10 +11,13 @@ same range of keys; Arrow compares them all at once, and Python loops only over 
 
 A key whose present content was rejected before (a row of the rejections table has the same etag) is
 not tried again, unless that is asked for or the storage service was at fault.
+
+A row whose original was deleted by a release is the only copy of its image: it is not gone when the source lacks the
+key, and no other object that appears under the key takes its place. A key that an erasure bars is passed over.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -25,6 +28,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from model.core.errors import MaepressError
+from pipeline.archive.erasures import BarredKeys
 from pipeline.archive.merge_reader import SHARD, WINDOW_ROWS
 from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
 from pipeline.archive.sorted_tables import Column, is_rising, side_by_side
@@ -55,6 +59,12 @@ class KeyState(StrEnum):
     """Rejected before with this very etag; the archive may hold an older version."""
     GONE = "gone"
     """In the archive only."""
+    RELEASED = "released"
+    """In the archive only, as its original was deleted by a release: the row stays."""
+    REAPPEARED = "reappeared"
+    """In both with another etag, although its original was deleted by a release: the row stays, the object waits."""
+    BARRED = "barred"
+    """In the source only, and erased from the archive: it may not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,9 @@ class DiffWindow:
         source: the source's objects in the range, with the columns ENTRIES.
         rows: the archive's rows in the range: ROW_COLUMNS, further columns that were read, and
             SHARD.
-        states: for each state except GONE a mask over `source`.
+        states: for each state except GONE and RELEASED a mask over `source`.
         gone: a mask over `rows`.
+        released: a mask over `rows`; none of them is `gone`.
         match: for each object the index of its row, -1 where it has none.
     """
 
@@ -74,11 +85,13 @@ class DiffWindow:
     rows: pa.Table
     states: dict[KeyState, Mask]
     gone: Mask
+    released: Mask
     match: NDArray[np.int64]
 
     def counts(self) -> dict[KeyState, int]:
         """The number of keys in each state."""
-        return {state: int(mask.sum()) for state, mask in self.states.items()} | {KeyState.GONE: int(self.gone.sum())}
+        of_rows = {KeyState.GONE: int(self.gone.sum()), KeyState.RELEASED: int(self.released.sum())}
+        return {state: int(mask.sum()) for state, mask in self.states.items()} | of_rows
 
     def objects(self, state: KeyState) -> pa.Table:
         """The source's objects in a state.
@@ -105,6 +118,8 @@ def compare_keys(
     *,
     is_stale: Callable[[pa.Table], Mask],
     retry_rejected: bool = False,
+    released: Iterable[pa.Table] = (),
+    barred: BarredKeys | None = None,
 ) -> Iterator[DiffWindow]:
     """Compare every key of either side.
 
@@ -116,6 +131,8 @@ def compare_keys(
             etag.
         is_stale: gives a mask of the rows to compress again although their source did not change.
         retry_rejected: ignore earlier rejections.
+        released: tables with the column `key`, in the same order: keys whose originals were deleted.
+        barred: keys that may not come back.
 
     Yields:
         Windows that follow each other in key order.
@@ -123,9 +140,12 @@ def compare_keys(
     Raises:
         MaepressError: when a stream is out of order or has a key twice: a merge would lose keys.
     """
-    streams = (_checked(source, "the source's listing"), _checked(rows, "the archive"), iter(rejections))
-    for here, there, rejected in side_by_side(*streams, nothing=_NO_ROWS):
-        yield _window(here, there, None if retry_rejected else rejected, is_stale)
+    listing, archive = _checked(source, "the source's listing"), _checked(rows, "the archive")
+    streams = (listing, archive, iter(rejections), iter(released))
+    for here, there, rejected, let_go in side_by_side(*streams, nothing=_NO_ROWS):
+        window = _window(here, there, None if retry_rejected else rejected, is_stale)
+        window = _with_releases(window, let_go) if let_go.num_rows else window
+        yield _without_barred(window, barred) if barred else window
 
 
 def in_tables(entries: Iterable[Entry], rows: int = WINDOW_ROWS) -> Iterator[pa.Table]:
@@ -156,8 +176,37 @@ def _window(
         KeyState.STALE: same & stale,
         KeyState.UNCHANGED: same & ~stale,
         KeyState.REJECTED: rejected_before,
+        KeyState.REAPPEARED: np.zeros(len(match), bool),
+        KeyState.BARRED: np.zeros(len(match), bool),
     }
-    return DiffWindow(source, rows, states, gone, match)
+    return DiffWindow(source, rows, states, gone, np.zeros(rows.num_rows, bool), match)
+
+
+def _with_releases(window: DiffWindow, released: pa.Table) -> DiffWindow:
+    """The window with the states of released rows: they stay, whatever the source has under their keys."""
+    is_released = _numpy(pc.is_in(window.rows["key"], value_set=released["key"].combine_chunks()))
+    known = window.match >= 0
+    held = np.zeros(len(window.match), bool)
+    held[known] = is_released[window.match[known]]
+    changed, stale = window.states[KeyState.CHANGED], window.states[KeyState.STALE]
+    states = window.states | {
+        KeyState.CHANGED: changed & ~held,
+        KeyState.REAPPEARED: changed & held,
+        KeyState.STALE: stale & ~held,
+        # It could be deleted while it is encoded again, and another object take its place.
+        KeyState.UNCHANGED: window.states[KeyState.UNCHANGED] | (stale & held),
+    }
+    gone, kept = window.gone & ~is_released, window.gone & is_released
+    return replace(window, states=states, gone=gone, released=kept)
+
+
+def _without_barred(window: DiffWindow, barred: BarredKeys) -> DiffWindow:
+    """The window in which barred keys are not new."""
+    new = np.flatnonzero(window.states[KeyState.NEW] | window.states[KeyState.REJECTED])
+    mask = np.zeros(len(window.match), bool)
+    mask[new] = barred.mask(window.source["key"].take(new).to_pylist())
+    others = {state: window.states[state] & ~mask for state in (KeyState.NEW, KeyState.REJECTED)}
+    return replace(window, states=window.states | others | {KeyState.BARRED: mask})
 
 
 def _is_rejected(source: pa.Table, rejected: pa.Table | None) -> Mask:

@@ -15,6 +15,7 @@ import pyarrow.compute
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.shards import Shard
+from pipeline.archive.sorted_tables import texts
 from pipeline.planning.diff import ENTRIES, DiffWindow, KeyState, compare_keys, in_tables
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.shard_grouping import ReworkByShard, ShardRework
@@ -23,6 +24,10 @@ from pipeline.planning.units import Piece, rework_unit, units_of_new_keys
 from pipeline.storage.base import Entry, StorageError, Store
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
+
+
+NAMED = 20
+"""Keys that a plan names; further ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,11 @@ class EncodePlan:
         gone: rows whose key the source no longer has.
         gone_bytes: bytes of these.
         retire: rows among `gone` that leave the archive: all or none.
+        released: rows whose original was deleted by a release; they are not among `gone`, and stay.
+        reappeared: objects of the source that are not encoded, as the original of their row was deleted by a release,
+            and the row would be overwritten.
+        reappeared_keys: the first of them.
+        barred: objects of the source that are not encoded, as an erasure bars their keys.
         rows: rows of the archive before the run.
         required_parts: parts of the manifest that have to be worked on.
         optional_parts: parts of the manifest that hold stale rows only, oldest first.
@@ -87,6 +97,10 @@ class EncodePlan:
     gone: int
     gone_bytes: int
     retire: int
+    released: int
+    reappeared: int
+    reappeared_keys: tuple[str, ...]
+    barred: int
     rows: int
     required_parts: range
     optional_parts: range
@@ -147,6 +161,7 @@ class _Planner:
         self._counts: Counter[KeyState] = Counter()
         self._bytes: Counter[KeyState] = Counter()
         self._units = self._other_settings = 0
+        self._reappeared: list[str] = []
 
     def write_new_units(self) -> range:
         """Compare all keys. Returns the manifest's parts with the new ones."""
@@ -162,7 +177,7 @@ class _Planner:
         gone, limit = self._counts[KeyState.GONE], self._options.retire_share
         if limit is None:
             return False
-        if self._rows and self._rows == gone and self._counts.total() == gone:
+        if gone and self._counts.total() == gone + self._counts[KeyState.RELEASED]:
             raise StorageError(f"{self._source.url} is empty: no row is retired because of an empty listing")
         return gone <= limit * self._rows
 
@@ -192,6 +207,10 @@ class _Planner:
             gone=count[KeyState.GONE],
             gone_bytes=size[KeyState.GONE],
             retire=count[KeyState.GONE] if retire else 0,
+            released=count[KeyState.RELEASED],
+            reappeared=count[KeyState.REAPPEARED],
+            reappeared_keys=tuple(self._reappeared),
+            barred=count[KeyState.BARRED],
             rows=self._rows,
             required_parts=required_parts,
             optional_parts=optional_parts,
@@ -210,6 +229,9 @@ class _Planner:
             if len(unchanged):
                 self._other_settings += int(self._options.stale.differs(window.rows)[unchanged].sum())
             self._store_rework(window)
+            if len(self._reappeared) < NAMED:
+                again = texts(window.objects(KeyState.REAPPEARED)["key"])
+                self._reappeared += again[: NAMED - len(self._reappeared)]
             new = window.objects(KeyState.NEW)
             self._bytes[KeyState.NEW] += _sum(new, "size")
             columns = (new[name].to_pylist() for name in ENTRIES.names)
@@ -223,6 +245,8 @@ class _Planner:
             archive.rejection_tables() if archive else (),
             is_stale=options.stale,
             retry_rejected=options.retry_rejected,
+            released=archive.releases.released() if archive else (),
+            barred=archive.erasures.barred() if archive else None,
         )
 
     def _store_rework(self, window: DiffWindow) -> None:

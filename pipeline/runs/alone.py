@@ -20,13 +20,17 @@ SILENT_SECONDS = 2.5 * EVERY_SECONDS
 """Time without a heartbeat after which a run no longer stops others from beginning."""
 
 
+ERASING = "forget"
+"""The job that gives no other run room, whatever its source."""
+
+
 def source_name(source: Store) -> str:
     """A source's place as one text, the same for every spelling of its URL."""
     return "/".join(source.place())
 
 
 def require_alone(root: Store, source: Store, run: str | None = None) -> None:
-    """Give way to another run that encodes the same source into the same archive.
+    """Give way to another run that encodes or releases the same source, and to an erasure.
 
     A run that has its heartbeat already gives way only to those that began before it, so that of
     two runs that begin at the same time one stays.
@@ -44,17 +48,25 @@ def require_alone(root: Store, source: Store, run: str | None = None) -> None:
     mine = runs.get(run or "")
     name, now = source_name(source), time.time()
     for other in runs.values():
-        if other is mine or other.source != name or not _is_at_work(other, now):
+        if other is mine or not (other.source == name or other.job == ERASING) or not is_at_work(other, now):
             continue
         if mine is None or (other.started, other.run) < (mine.started, mine.run):
             until = datetime.fromtimestamp(other.seen + SILENT_SECONDS, UTC)
+            work = "is erasing images from" if other.job == ERASING else f"is encoding {source.url} into"
+            work = f"is releasing objects of {source.url} from" if other.job == "release" else work
             raise LeaseHeld(
-                f"{other.job} {other.run} on {other.host} is encoding {source.url} into {root.url}: let it end; "
+                f"{other.job} {other.run} on {other.host} {work} {root.url}: let it end; "
                 f"if it is dead, this job can begin at {until:%Y-%m-%d %H:%M:%S} UTC"
             )
 
 
-def _is_at_work(other: RunFolder, now: float) -> bool:
+def is_at_work(other: RunFolder, now: float) -> bool:
+    """Whether a run goes on, as far as its machine and its heartbeat tell.
+
+    Args:
+        other: the run.
+        now: seconds since 1970.
+    """
     if other.host == socket.gethostname() and other.process:
         return is_running_here(other.process)
     return -SKEW_SECONDS <= now - other.seen < SILENT_SECONDS  # a clock that is wrong stops nobody

@@ -131,8 +131,8 @@ def is_sealed(data: bytes) -> bool:
 
 
 def with_checksum(facts: Mapping[str, object]) -> bytes:
-    """Facts as a JSON file, with a checksum over all of them in `sha256`."""
-    plain = json.loads(json.dumps(facts, default=str))
+    """Facts as a JSON file, with a checksum over all of them in `sha256`; an earlier one is replaced."""
+    plain = {name: value for name, value in json.loads(json.dumps(facts, default=str)).items() if name != _CHECKSUM}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return json.dumps(plain | {_CHECKSUM: digest}, indent=2).encode()
 

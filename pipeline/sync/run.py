@@ -20,13 +20,11 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.model_files import claimed_fingerprint
-from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.model_store import local_model
-from pipeline.encode.run import EncodeResult, RunOptions, checked_source, plan_options, run_encode
+from pipeline.encode.run import EncodeResult, RunOptions, checked_source, opened_source, plan_options, run_encode
 from pipeline.planning.planner import EncodePlan, make_plan
-from pipeline.storage.open import open_source
 from pipeline.sync.model_adaptation import AdaptationTrial, choose_model
 from pipeline.sync.settings import SyncSettings
 
@@ -106,8 +104,7 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
 
 def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
     """The plan alone; nothing is written."""
-    require_source_apart(settings.source, settings.archive)
-    source = open_source(settings.source)
+    source = opened_source(settings)
     archive: Archive | None = Archive(settings.archive)
     try:
         open_table(Archive(settings.archive).images)

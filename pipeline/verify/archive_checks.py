@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from model import checkpoint
@@ -17,11 +19,11 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
 from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS, checksums
-from pipeline.archive.schema import REJECTIONS
+from pipeline.archive.schema import REJECTIONS, RELEASES
 from pipeline.archive.table_format import check_columns
 from pipeline.runs.checks import problems_with_checks
 from pipeline.runs.record import FOLDER, problem_with_record
-from pipeline.storage.base import Fetched, StorageError
+from pipeline.storage.base import Fetched, StorageError, Store
 from pipeline.verify.shard_checks import ROW_CHANGED, ShardProblem, check_shard
 
 _AT_ONCE = 64
@@ -37,26 +39,51 @@ def images_log(archive: Archive) -> tuple[list[LoggedFile], list[Named]]:
 
 def rejections_problems(archive: Archive) -> Iterator[Named]:
     """Problems of the table of rejections: its log, its files and each of their rows."""
-    store = archive.rejections
     try:
-        table = open_table(store)
-        check_columns(table, REJECTIONS, store.url)
-        log = Log(store, table)
+        table = open_table(archive.rejections)
     except TableNotFoundError:
         yield "rejections", "the table is missing: the next encode makes an empty one"
-        return
     except StorageError as e:
         yield "rejections", e.message
+    else:
+        yield from _table_problems("rejections", archive.rejections, table, REJECTIONS)
+
+
+def releases_problems(archive: Archive) -> Iterator[Named]:
+    """The same of the ledger of releases, which not every archive has."""
+    try:
+        table = archive.releases.table()
+    except StorageError as e:
+        yield "releases", e.message
         return
-    yield from (("rejections", problem) for problem in log.problems)
+    if table is not None:
+        yield from _table_problems("releases", archive.releases.store, table, RELEASES)
+
+
+def _table_problems(name: str, store: Store, table: DeltaTable, schema: pa.Schema) -> Iterator[Named]:
+    try:
+        check_columns(table, schema, store.url)
+        log = Log(store, table)
+    except StorageError as e:
+        yield name, e.message
+        return
+    yield from ((name, problem) for problem in log.problems)
     for file in log.files:
-        for found in check_shard(store, file, REJECTIONS):
+        for found in check_shard(store, file, schema):
             if isinstance(found, ShardProblem):
-                yield f"rejections: shard {file.shard.path}", found.problem
+                yield f"{name}: shard {file.shard.path}", found.problem
                 continue
             for key, changed in zip(found.rows.column("key").to_pylist(), found.changed, strict=True):
                 if changed:
-                    yield f"rejections: {key}", ROW_CHANGED
+                    yield f"{name}: {key}", ROW_CHANGED
+
+
+def erasures_problems(archive: Archive) -> Iterator[Named]:
+    """Problems of the receipts of erasures."""
+    try:
+        archive.erasures.receipts()
+    except StorageError as e:
+        yield "erasures", e.message
 
 
 def model_problems(archive: Archive) -> Iterator[Named]:
@@ -113,7 +140,15 @@ def check_record_problems(archive: Archive) -> Iterator[Named]:
     yield from problems_with_checks(archive.root)
 
 
-CHECKS = (model_problems, rejections_problems, record_problems, lease_problems, check_record_problems)
+CHECKS = (
+    model_problems,
+    rejections_problems,
+    releases_problems,
+    erasures_problems,
+    record_problems,
+    lease_problems,
+    check_record_problems,
+)
 
 
 def archive_problems(archive: Archive) -> Iterator[Named]:

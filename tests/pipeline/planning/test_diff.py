@@ -1,6 +1,7 @@
 """The comparison of listing and archive: which key is new, changed, stale, unchanged, rejected or gone."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from model.core.errors import MaepressError
+from pipeline.archive.erasures import BarredKeys, key_hash
 from pipeline.archive.merge_reader import SHARD
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
 from pipeline.planning.diff import DiffWindow, KeyState, Mask, compare_keys, in_tables
@@ -19,6 +21,7 @@ ROWS_SCHEMA = pa.schema(
     [*(IMAGES.field(name) for name in (*ROW_COLUMNS, "quality", "encoded_at")), pa.field(SHARD, pa.int32())]
 )
 REJECTIONS_SCHEMA = pa.schema([REJECTIONS.field(name) for name in REJECTION_COLUMNS])
+KEYS_SCHEMA = pa.schema([IMAGES.field("key")])
 Row = dict[str, Any]
 
 
@@ -131,6 +134,30 @@ def test_the_merge_agrees_with_a_plain_comparison_of_dictionaries() -> None:
             size=rng.choice([1, 2, 5, 100]),
         )
         assert got == expected
+
+
+def test_released_rows_stay_whatever_the_source_has_and_barred_keys_are_passed_over() -> None:
+    salt = bytes(32)
+    barred = BarredKeys({salt: frozenset(key_hash(salt, key) for key in ("x", "y"))})
+    windows = compare_keys(
+        in_tables([entry("back", "2"), entry("same"), entry("stale"), entry("x"), entry("z")], 2),
+        in_pieces([row("back"), row("gone"), row("let go"), row("same"), row("stale", quality=3)], ROWS_SCHEMA, 3),
+        in_pieces([rejection("x")], REJECTIONS_SCHEMA, 2),
+        is_stale=of_other_quality,
+        released=in_pieces([{"key": key} for key in ("back", "let go", "never had", "stale")], KEYS_SCHEMA, 3),
+        barred=barred,
+    )
+    counts: Counter[KeyState] = Counter()
+    for window in windows:
+        counts.update(window.counts())
+    assert +counts == {
+        KeyState.REAPPEARED: 1,  # back
+        KeyState.GONE: 1,
+        KeyState.RELEASED: 1,  # let go
+        KeyState.UNCHANGED: 2,  # same and stale
+        KeyState.BARRED: 1,  # x, also where it was rejected before
+        KeyState.NEW: 1,  # z
+    }
 
 
 def test_what_changes_in_a_shard_comes_with_the_shard_and_its_age() -> None:
