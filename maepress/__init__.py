@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from pipeline.evaluate.result import Evaluation as Evaluation
     from pipeline.evaluate.run import evaluate as evaluate
     from pipeline.evaluate.settings import EvaluateSettings as EvaluateSettings
+    from pipeline.forget.run import ForgetResult as ForgetResult
+    from pipeline.forget.run import forget as forget
+    from pipeline.forget.settings import ForgetSettings as ForgetSettings
     from pipeline.maintain.compact import CompactResult as CompactResult
     from pipeline.maintain.compact import compact as compact
     from pipeline.maintain.history import HistoryEntry as HistoryEntry
@@ -80,6 +83,9 @@ if TYPE_CHECKING:
     from pipeline.probe.run import ProbeResult as ProbeResult
     from pipeline.probe.run import probe as probe
     from pipeline.probe.settings import ProbeSettings as ProbeSettings
+    from pipeline.release.result import ReleaseResult as ReleaseResult
+    from pipeline.release.run import release as release
+    from pipeline.release.settings import ReleaseSettings as ReleaseSettings
     from pipeline.runs.lease import LeaseHeld as LeaseHeld
     from pipeline.storage.base import StorageError as StorageError
     from pipeline.sync.run import SyncResult as SyncResult
@@ -100,6 +106,9 @@ _NAMES_OF = {
     "model.core.target": ("Target",),
     "pipeline.archive.archive": ("Archive", "ArchiveMissing"),
     "pipeline.archive.commits": ("CommitConflict",),
+    "pipeline.release.result": ("ReleaseResult",),
+    "pipeline.release.run": ("release",),
+    "pipeline.release.settings": ("ReleaseSettings",),
     "pipeline.runs.lease": ("LeaseHeld",),
     "pipeline.archive.reader": ("read_image",),
     "pipeline.dataset.cache": ("LatentCache",),
@@ -115,6 +124,8 @@ _NAMES_OF = {
     "pipeline.evaluate.run": ("evaluate",),
     "pipeline.decode.export": ("ExportResult", "ExportSettings", "export"),
     "pipeline.evaluate.settings": ("EvaluateSettings",),
+    "pipeline.forget.run": ("ForgetResult", "forget"),
+    "pipeline.forget.settings": ("ForgetSettings",),
     "pipeline.maintain.compact": ("CompactResult", "compact"),
     "pipeline.maintain.history": ("HistoryEntry", "history"),
     "pipeline.maintain.replicate": ("ReplicateResult", "replicate"),

@@ -20,6 +20,8 @@ SUMMARIES = {
     "history": "list an archive's versions: time, job, number of rows",
     "restore": "go back to an older version of rows and rejections",
     "vacuum": "remove files that no recent version and no running job needs",
+    "release": "check that an archive can replace its originals, and delete those that it can",
+    "forget": "erase images from every version of an archive, and bar their keys",
     "compact": "join small shards; nothing is compressed again",
     "replicate": "keep a second copy of an archive, which is an archive itself",
     "estimate": "predict savings, time and cost of encoding a source, from a sample",

@@ -52,7 +52,7 @@ from pipeline.storage.places import is_within
 __all__ = ["ReplicateResult", "ReplicateSettings", "replicate"]
 
 JOB = "replicate"
-_OWN_JOBS = frozenset({JOB, "compact", "repair", "restore"})
+_OWN_JOBS = frozenset({JOB, "compact", "repair", "restore", "forget"})
 """Jobs that may commit to a replica: none of them adds a row that the primary does not have."""
 _TABLES = ("images", "rejections")
 LEFT_OUT = (*_TABLES, "plans", "leases", "checks", "adapting", RUNS, ORIGIN)

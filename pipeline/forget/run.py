@@ -1,0 +1,173 @@
+"""Forget: erase the images of some keys from every version of an archive, and bar the keys.
+
+    bar the keys --> rewrite shards, rejections, ledger --> delete older versions and their files --> traces --> receipt
+
+Each step can be done again, so a run that was killed is finished by the next one: the receipt is written first, marked
+as begun, and its hashes tell which keys are to go. The archive can be read at each moment. No other run may be at work
+on it, because what a run has not committed yet cannot be told from the leftovers of one that was killed.
+
+The erasure ends the archive's history: older versions cannot be restored afterwards.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from deltalake.exceptions import TableNotFoundError
+
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.archive.delta_table import open_table
+from pipeline.archive.erasures import BEGUN, DONE, BarredKeys, ErasureReceipt, barred_by, key_hash, new_salt
+from pipeline.archive.key_choice import KeyChoice
+from pipeline.archive.schema import REJECTIONS, RELEASES
+from pipeline.forget.settings import ForgetSettings
+from pipeline.forget.tables import cut_history, keys_in, remove_images, remove_rows, remove_unneeded
+from pipeline.forget.traces import adapted_models, clean_records, remove_checks, remove_leftovers
+from pipeline.runs.alone import ERASING
+from pipeline.runs.heartbeat import ALIVE_SECONDS, Heartbeat, is_running_here, list_runs
+from pipeline.runs.lease import Lease, LeaseHeld
+from pipeline.runs.name import new_run
+from pipeline.storage.base import Store
+
+__all__ = ["ForgetResult", "ForgetSettings", "forget"]
+
+VERSIONED = "the archive's bucket keeps old versions of what was deleted: remove its noncurrent versions"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResult:
+    """The result of an erasure, or of its dry run.
+
+    Attributes:
+        keys: keys that are, or would be, erased now; those that the archive does not have are barred all the same.
+        finished: erasures that were interrupted and are done now.
+        receipt: what was done; of a dry run None.
+        seconds: from start to end.
+    """
+
+    keys: int
+    finished: int
+    receipt: ErasureReceipt | None
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left that the erasure could not do."""
+        return self.receipt is None or not self.receipt.remarks
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields as JSON values."""
+        return {"ok": self.ok} | asdict(self)
+
+
+def forget(settings: ForgetSettings) -> ForgetResult:
+    """Erase images from every version of an archive, without asking, and bar their keys from coming back.
+
+    Raises:
+        MaepressError: in one line, when there is no archive, no key matches, another run is at work on the archive, or
+            something cannot be read or written; the same command then continues.
+    """
+    started = time.monotonic()
+    archive = Archive.open(settings.archive)
+    if settings.dry_run:
+        keys = _chosen(archive, settings.keys)
+        return ForgetResult(len(keys), 0, None, time.monotonic() - started)
+    run = new_run()
+    with Lease(archive.root, run, ERASING) as lease, Heartbeat(archive.root, run, ERASING):
+        require_nobody(archive.root, run)
+        receipts = archive.erasures.receipts()
+        pending = [receipt for receipt in receipts if receipt.state != DONE]
+        keys = _chosen(archive, settings.keys)
+        if not keys and not pending:
+            raise MaepressError(f"no key in {archive.url} matches: nothing was erased")
+        salt = receipts[0].salt if receipts else new_salt()
+        hashes = tuple(sorted(key_hash(bytes.fromhex(salt), key) for key in keys))
+        receipt = ErasureReceipt(run, BEGUN, _now(), salt, hashes)
+        if keys:
+            archive.erasures.write(receipt)
+        receipt = _erase(archive, replace(receipt), barred_by([*receipts, receipt]), keys, lease.check)
+        if keys:
+            archive.erasures.write(receipt)
+        for other in pending:
+            archive.erasures.write(replace(other, state=DONE, ended=_now(), models=receipt.models))
+    return ForgetResult(len(keys), len(pending), receipt, time.monotonic() - started)
+
+
+def _chosen(archive: Archive, text: str | None) -> frozenset[str]:
+    """The keys to erase: those in any file of any table, and those that are named in full."""
+    if text is None:
+        return frozenset()
+    choice = KeyChoice.of(text)
+    tables = (archive.images, archive.rejections, archive.releases.store)
+    found = {key for store in tables for keys in keys_in(store) for key in keys if key in choice}
+    named = {choice.glob} if choice.glob and not set("*?[") & set(choice.glob) else set()
+    return frozenset(found | choice.known | named)
+
+
+def require_nobody(root: Store, run: str) -> None:
+    """Give way to every other run that may be at work.
+
+    Args:
+        root: of the archive.
+        run: name of this run.
+
+    Raises:
+        LeaseHeld: when there is one.
+    """
+    now = time.time()
+    for other in list_runs(root):
+        here = other.host == socket.gethostname() and other.process
+        if other.run == run or not (is_running_here(other.process) if here else other.is_alive(now)):
+            continue
+        until = datetime.fromtimestamp(other.seen + ALIVE_SECONDS, UTC)
+        raise LeaseHeld(
+            f"{other.job} {other.run} on {other.host} is at work on {root.url}: let it end; if it is dead, this job "
+            f"can begin at {until:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+
+def _erase(
+    archive: Archive, receipt: ErasureReceipt, barred: BarredKeys, keys: frozenset[str], check: Callable[[], None]
+) -> ErasureReceipt:
+    """All steps after the keys are barred."""
+    run = receipt.run
+    images, shards = remove_images(archive.images, archive.committer(run, ERASING), barred, check)
+    others = {"rejections": (archive.rejections, REJECTIONS), "releases": (archive.releases.store, RELEASES)}
+    others = {name: pair for name, pair in others.items() if _exists(pair[0])}
+    counts = {name: remove_rows(store, schema, 2, barred, run, check) for name, (store, schema) in others.items()}
+    files = 0
+    for store in (archive.images, *(store for store, _ in others.values())):
+        check()
+        files += cut_history(store) + remove_unneeded(store)
+    models = tuple(adapted_models(archive))  # before the records lose what they say
+    records = clean_records(archive, keys) + remove_checks(archive)
+    files += remove_leftovers(archive, run)
+    remarks = (VERSIONED,) if archive.root.keeps_versions() else ()
+    return replace(
+        receipt,
+        state=DONE,
+        ended=_now(),
+        images=images,
+        rejections=counts.get("rejections", 0),
+        releases=counts.get("releases", 0),
+        shards=shards,
+        files=files,
+        records=records,
+        models=models,
+        remarks=remarks,
+    )
+
+
+def _exists(store: Store) -> bool:
+    try:
+        open_table(store)
+    except TableNotFoundError:
+        return False
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Release: checks that an archive can replace its source, and deletes originals that it can replace."""

@@ -1,0 +1,196 @@
+"""Erasure: not a byte of what is erased is left in the store, everything else is, and the key does not come back."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.archive.erasures import BEGUN, DONE
+from pipeline.archive.receipt import Rejection
+from pipeline.archive.releases import ReleaseEntry
+from pipeline.archive.schema import RELEASED
+from pipeline.archive.shards import write_shard
+from pipeline.encode.settings import EncodeSettings
+from pipeline.forget.run import ForgetResult, forget
+from pipeline.forget.settings import ForgetSettings
+from pipeline.maintain.restore import RestoreSettings, restore
+from pipeline.maintain.settings import StatusSettings
+from pipeline.maintain.status import status
+from pipeline.planning.manifest import Manifest
+from pipeline.planning.planner import PlanOptions, make_plan
+from pipeline.planning.units import Piece
+from pipeline.runs.heartbeat import Heartbeat
+from pipeline.runs.lease import LeaseHeld
+from pipeline.runs.record import RunRecord, problem_with_record
+from pipeline.storage.base import Entry, StorageError
+from pipeline.storage.open import open_store, open_target
+from pipeline.verify.run import verify
+from pipeline.verify.settings import VerifySettings
+from tests.pipeline.kills import killed_at
+from tests.pipeline.maintain.helpers import keys_of, replace
+from tests.pipeline.making import add, original, originals
+
+PERSON = ("mueller/1.jpg", "mueller/2.jpg")
+TRACES = (b"THE FACE ITSELF", b"GPS of the home", b"mueller")
+"""Bytes of the payload, of the EXIF block, and of the keys."""
+
+
+def filled(url: str) -> Archive:
+    """An archive in which a person is everywhere: present and older shards, orphans, logs, plans, records, ledger."""
+    archive = Archive.create(url)
+    face = [original(key, TRACES[0] + b" " + bytes(40), exif=TRACES[1]) for key in PERSON]
+    refused = [
+        Rejection("mueller/3.jpg", "e", "read", "mueller/3.jpg is broken"),
+        Rejection("x", "e", "read", "broken"),
+    ]
+    first = add(archive, [original("a"), *face, original("z")], run="one", rejections=refused)
+    assert first.add is not None
+    replace(archive, first.add, "a")  # the person is in an older shard and in the present one
+    add(archive, [original(key) for key in ("b", "n", "y")], run="three")
+    write_shard(archive.images, [originals(["mueller/9.jpg"])])  # of a run that was killed
+    archive.releases.record([ReleaseEntry(key, RELEASED, "e", 1, "0" * 64, "fine") for key in (*PERSON, "n")], "r", 1)
+    Manifest(archive.root, "20260101T000000-cafe").write([Piece(0, None, (Entry("mueller/7.jpg", 1, "e"),))])
+    settings = EncodeSettings(source="/photos", archive=archive.url, model="base")
+    with pytest.raises(ValueError), RunRecord(archive.root, "20260101T000000-beef", "encode", settings):
+        raise ValueError("mueller/2.jpg cannot be read")
+    return archive
+
+
+def erase(archive: Archive, keys: str | None = "mueller/*") -> ForgetResult:
+    return forget(ForgetSettings(archive=archive.url, keys=keys))
+
+
+def hits(archive: Archive) -> list[tuple[str, bytes]]:
+    """Objects of the archive's store with a trace of the person, in their bytes or in their name."""
+    store = archive.root
+    listed = [entry.key for entry in store.entries()] + [found.name for found in store.unfinished()]
+    contents = {key: store.get(key) for key in listed}
+    return [(key, trace) for key, data in contents.items() for trace in TRACES if trace in data + key.encode()]
+
+
+def test_not_a_byte_is_left_and_every_other_row_is(place: str) -> None:
+    archive = filled(place)
+    assert {trace for _, trace in hits(archive)} == set(TRACES)
+    others = {key: archive.row(key) for key in ("a", "b", "n", "y", "z")}
+    result = erase(archive)
+    assert hits(archive) == []
+    assert {key: archive.row(key) for key in keys_of(archive)} == others
+    assert [row.key for row in archive.rejections_by_key()] == ["x"] and archive.releases.released_keys() == {"n"}
+    receipt = result.receipt
+    assert receipt is not None and result.ok
+    # Three rows and the rejection, and a key of which only an orphan was left.
+    assert (result.keys, receipt.images, receipt.rejections, receipt.releases) == (4, 2, 1, 2)
+    assert (receipt.state, receipt.shards, receipt.records) == (DONE, 1, 1)
+    found = verify(VerifySettings(archive=place, executor="local"), quiet=True)
+    assert found.ok, found.problems
+    add(archive, [original("later")], run="later")
+    assert verify(VerifySettings(archive=place, executor="local"), quiet=True).ok
+
+
+def test_older_versions_cannot_be_restored_and_later_ones_can(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    erase(archive)
+    with pytest.raises(StorageError, match="has no version 1 any more"):
+        restore(RestoreSettings(archive=archive.url, version=1))
+    version = archive.version()
+    add(archive, [original("later")], run="later")
+    restore(RestoreSettings(archive=archive.url, version=version))
+    assert keys_of(archive) == ["a", "b", "n", "y", "z"]
+
+
+def test_an_erased_key_does_not_come_back_from_its_source(tmp_path: Path) -> None:
+    archive, source = filled(str(tmp_path / "archive")), open_target(str(tmp_path / "source"))
+    for key in ("mueller/1.jpg", "mueller/3.jpg", "mueller/new.jpg", "a"):
+        source.put(key, b"image")
+    erase(archive)
+    plan = make_plan(source, archive, None, PlanOptions(1 << 20, retry_rejected=True))
+    assert (plan.barred, plan.new, plan.changed) == (2, 1, 1)  # what was never in the archive is not barred
+    erase(archive, "mueller/new.jpg")
+    assert make_plan(source, archive, None, PlanOptions(1 << 20)).barred == 3
+    assert status(StatusSettings(archive=archive.url)).erased == 5
+
+
+def test_the_receipt_names_models_that_were_adapted_on_the_source_and_no_key(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    for number, images in enumerate(("/photos", "/others")):
+        config = json.dumps({"notes": {"images": images}}).encode()
+        archive.root.put(f"models/{number:016x}/config.json", config)
+    receipt = erase(archive).receipt
+    assert receipt is not None and receipt.models == ("0" * 16,)
+    record = open_store(f"{archive.url}/runs").get("20260101T000000-beef.json")
+    assert problem_with_record(record, archive.version()) is None and b"/photos" in record
+
+
+def test_an_erasure_waits_for_every_run_and_keeps_every_other_away(tmp_path: Path) -> None:
+    from pipeline.runs.alone import require_alone
+
+    archive, source = filled(str(tmp_path / "archive")), open_target(str(tmp_path / "source"))
+    with (
+        Heartbeat(archive.root, "20260101T000000-cafe", "encode", "elsewhere"),
+        pytest.raises(LeaseHeld, match="is at work"),
+    ):
+        erase(archive)
+    with Heartbeat(archive.root, "20260101T000000-cafe", "forget"), pytest.raises(LeaseHeld, match="is erasing images"):
+        require_alone(archive.root, source)
+
+
+def test_nothing_to_erase_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    version = archive.version()
+    with pytest.raises(MaepressError, match=r"no key in .* matches"):
+        erase(archive, "nobody/*")
+    would = forget(ForgetSettings(archive=archive.url, keys="mueller/*", dry_run=True))
+    assert (would.keys, would.receipt, archive.version()) == (4, None, version)
+
+
+def test_a_damaged_receipt_stops_the_next_plan(tmp_path: Path) -> None:
+    archive, source = filled(str(tmp_path / "archive")), open_target(str(tmp_path / "source"))
+    source.put("a", b"image")
+    erase(archive)
+    (path,) = (tmp_path / "archive" / "erasures").iterdir()
+    barred = json.loads(path.read_text())["barred"][0]
+    path.write_text(path.read_text().replace(barred, hashlib.sha256(b"another").hexdigest()))
+    with pytest.raises(StorageError, match="is damaged, so erased images could come back"):
+        make_plan(source, archive, None, PlanOptions(1 << 20))
+
+
+def kill_each(folder: Path, operations: range, again: str | None) -> None:
+    """Kill an erasure at each of some operations; the next run, with these keys, finishes it."""
+    filled(str(folder / "first"))
+    ended = False
+    for operation in operations:
+        shutil.copytree(folder / "first", folder / str(operation))
+        archive = Archive(str(folder / str(operation)))
+        with killed_at(operation):
+            erase(archive)
+            ended = True
+        left = [key for key in keys_of(archive) if not key.startswith("mueller/")]
+        assert left == ["a", "b", "n", "y", "z"], operation
+        assert all(archive.row(key) is not None for key in left)
+        receipts = archive.erasures.receipts()
+        unfinished = sum(receipt.state == BEGUN for receipt in receipts)
+        assert status(StatusSettings(archive=archive.url)).unfinished_erasures == unfinished
+        if unfinished or (again and not receipts):
+            erase(archive, again)
+        if receipts or again:
+            assert hits(archive) == [], operation
+            assert {receipt.state for receipt in archive.erasures.receipts()} == {DONE}
+            assert keys_of(archive) == left
+        shutil.rmtree(archive.url)
+        if ended:
+            break
+    assert ended and operation > 20
+
+
+def test_an_erasure_that_is_killed_leaves_a_readable_archive_and_the_same_command_finishes_it(tmp_path: Path) -> None:
+    kill_each(tmp_path, range(2, 200, 7), "mueller/*")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", ["mueller/*", None], ids=["the same command", "the next erasure"])
+def test_an_erasure_may_be_killed_at_every_operation(tmp_path: Path, again: str | None) -> None:
+    kill_each(tmp_path, range(1, 200), again)
