@@ -22,7 +22,10 @@ def prune(primary: Archive, replica: Archive) -> int:
         The number of files removed.
     """
     removed = 0
-    for ours, theirs in ((primary.images, replica.images), (primary.rejections, replica.rejections)):
+    pairs = [(primary.images, replica.images), (primary.rejections, replica.rejections)]
+    if replica.releases.table() is not None:
+        pairs.append((primary.releases.store, replica.releases.store))
+    for ours, theirs in pairs:
         kept = {entry.key for entry in ours.entries()} | {shard.path for shard in files_of(open_table(theirs))}
         removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(_LOG)} - kept)
         removed += _forget_versions(theirs)

@@ -30,13 +30,14 @@ from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.commits import REJECTIONS_VERSION, transact
-from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.delta_table import create_table, files_of, open_table
 from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
 from pipeline.archive.optimistic_commit import commit_with_retry
 from pipeline.archive.origin import FOLDER as ORIGIN
 from pipeline.archive.origin import RUNS, follow
-from pipeline.archive.schema import IMAGES, REJECTIONS
+from pipeline.archive.releases import FOLDER as RELEASES_FOLDER
+from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.shard_facts import FILE_SHA256
 from pipeline.maintain.pruning import prune
 from pipeline.maintain.settings import ReplicateSettings
@@ -54,7 +55,7 @@ __all__ = ["ReplicateResult", "ReplicateSettings", "replicate"]
 JOB = "replicate"
 _OWN_JOBS = frozenset({JOB, "compact", "repair", "restore", "forget"})
 """Jobs that may commit to a replica: none of them adds a row that the primary does not have."""
-_TABLES = ("images", "rejections")
+_TABLES = {"images": IMAGES, "rejections": REJECTIONS, RELEASES_FOLDER: RELEASES}
 LEFT_OUT = (*_TABLES, "plans", "leases", "checks", "adapting", RUNS, ORIGIN)
 """Folders that are not copied as they are: tables are copied by their logs, the others belong to running jobs or to one
 of the two archives."""
@@ -114,7 +115,8 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
     """
     archive = Archive.open(settings.archive)
     _require_apart(archive, settings)
-    primary = {name: Log(_table_store(archive, name), open_table(_table_store(archive, name))) for name in _TABLES}
+    tables = [name for name in _TABLES if name != RELEASES_FOLDER or archive.releases.table() is not None]
+    primary = {name: Log(_table_store(archive, name), open_table(_table_store(archive, name))) for name in tables}
     for name, log in primary.items():
         if log.problems:
             raise StorageError(
@@ -129,12 +131,13 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         sums = _Copied()
         problems = [*_copy_others(archive.root, copy.root, sums)]
         for name, log in primary.items():
+            create_table(_table_store(copy, name), _TABLES[name])
             problems += _copy_shards(_table_store(archive, name), _table_store(copy, name), log.files, sums)
         files = sum(len(log.files) for log in primary.values())
         if problems:
             return ReplicateResult(None, files, sums.files, sums.bytes, 0, tuple(problems[:LISTED]))
         lease.check()
-        for name in _TABLES:
+        for name in tables:
             _commit(copy, name, primary[name].files, identity, run)
         sums.files += follow(archive.root, copy.root)
         removed = prune(archive, copy) if settings.prune else 0
@@ -142,7 +145,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
 
 
 def _table_store(archive: Archive, name: str) -> Store:
-    return archive.images if name == "images" else archive.rejections
+    return {"images": archive.images, "rejections": archive.rejections}.get(name, archive.releases.store)
 
 
 def _mark(identity: str) -> str:
@@ -262,7 +265,6 @@ def _copy_shards(source: Store, dest: Store, files: list[LoggedFile], sums: _Cop
 def _commit(copy: Archive, name: str, files: list[LoggedFile], identity: str, run: str) -> None:
     """Make a table of the replica consist of these files."""
     store = _table_store(copy, name)
-    schema = IMAGES if name == "images" else REJECTIONS
     wanted = {file.shard.path: file.described() for file in files}
 
     def commit(table: DeltaTable) -> None:
@@ -277,7 +279,7 @@ def _commit(copy: Archive, name: str, files: list[LoggedFile], identity: str, ru
         if name == "images":
             facts[REJECTIONS_VERSION] = open_table(copy.rejections).version()
         mark = Transaction(_mark(identity), number + 1)
-        transact(store, table, schema, adds, removes, mark, facts, FilesDigest(there.values()))
+        transact(store, table, _TABLES[name], adds, removes, mark, facts, FilesDigest(there.values()))
 
     commit_with_retry(
         lambda: open_table(store),

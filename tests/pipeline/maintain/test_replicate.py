@@ -11,8 +11,11 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.origin import digests
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import IMAGES
+from pipeline.archive.releases import ReleaseEntry
+from pipeline.archive.schema import IMAGES, RELEASED
 from pipeline.encode.settings import EncodeSettings
+from pipeline.forget.run import forget
+from pipeline.forget.settings import ForgetSettings
 from pipeline.maintain import replicate as module
 from pipeline.maintain.compact import CompactSettings, compact
 from pipeline.maintain.replicate import LEFT_OUT, ReplicateResult, ReplicateSettings, replicate
@@ -220,4 +223,17 @@ def test_a_lost_archive_comes_back_from_its_copy_and_every_folder_is_thought_of(
     copy(Archive.open(copy_of(archive)), back)
     assert contents(back) == contents(archive.url) and sound(back)
     assert {name.split("/")[0] for name in digests(open_store(copy_of(archive)))} == {"images", "rejections"}
-    assert set(LEFT_OUT) >= set(OWN_FOLDERS) - {"models"}
+    assert set(LEFT_OUT) >= set(OWN_FOLDERS) - {"models", "erasures"}
+
+
+def test_the_ledger_of_releases_is_a_table_of_the_copy_and_an_erasure_of_both_leaves_nothing(archive: Archive) -> None:
+    archive.releases.record([ReleaseEntry(key, RELEASED, "e", 1, "0" * 64, "fine") for key in ("b", "c1")], "r", 1)
+    copy(archive)
+    there = Archive.open(copy_of(archive))
+    assert there.releases.released_keys() == {"b", "c1"} and sound(there.url)
+    for one in (archive, there):
+        forget(ForgetSettings(archive=one.url, keys="c1"))
+    assert copy(archive).ok and sound(there.url) and there.releases.released_keys() == {"b"}
+    names = [entry.key for entry in there.root.entries()]
+    assert not [name for name in names if b'"c1"' in there.root.get(name)]
+    assert len(there.erasures.receipts()) == 2
