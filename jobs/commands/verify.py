@@ -39,6 +39,8 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("time", duration(result.seconds)),
     ]
     output.table("", [row for row in rows if row[1] or row[0] == "problems"])
+    if result.repaired:
+        output.table("mended", [(done,) for done in result.repaired])
     if result.problems:
         output.table("problems", [(problem.key, problem.problem) for problem in result.problems])
     for title, keys, count in (
@@ -60,7 +62,7 @@ JOB: "Job[VerifySettings]" = Job(
     settings=_settings,
     run=_run,
     positionals=("archive",),
-    metavars={"sample": "N|all", "part": "K/N", "source": "SOURCE", "actors": "MIN:MAX"},
+    metavars={"sample": "N|all", "part": "K/N", "repair_from": "REPLICA", "source": "SOURCE", "actors": "MIN:MAX"},
 )
 main = JOB.main
 

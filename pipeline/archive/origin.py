@@ -39,11 +39,7 @@ def follow(primary: Store, replica: Store) -> int:
     wanted: dict[str, str] = {}
     changed = 0
     for folder in (*LOGS, RUNS):
-        names = [f"{folder}/{name}" for name in _names(primary.child(folder))]
-        if folder == RUNS:  # a record is never changed
-            wanted |= {name: known[name] for name in names if name in known}
-            names = [name for name in names if name not in known]
-        for got in _all(primary, names):
+        for got in _all(primary, [f"{folder}/{name}" for name in _names(primary.child(folder))]):
             wanted[got.key] = hashlib.sha256(got.data).hexdigest()
             if known.get(got.key) != wanted[got.key]:
                 there.put(got.key, got.data)
@@ -67,9 +63,15 @@ def digests(replica: Store) -> dict[str, str]:
     return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
 
 
-def intact(replica: Store, name: str) -> bytes | None:
-    """A file of the primary as it was when it was copied; None where the replica has none, or a damaged one."""
-    digest = digests(replica).get(name)
+def intact(replica: Store, name: str, known: dict[str, str]) -> bytes | None:
+    """A file of the primary as it was when it was copied; None where the replica has none, or a damaged one.
+
+    Args:
+        replica: its root.
+        name: of the file, as in `known`.
+        known: `digests` of the replica.
+    """
+    digest = known.get(name)
     if digest is None:
         return None
     (got,) = replica.child(FOLDER).fetch([name])

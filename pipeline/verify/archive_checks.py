@@ -89,10 +89,15 @@ def erasures_problems(archive: Archive) -> Iterator[Named]:
 def model_problems(archive: Archive) -> Iterator[Named]:
     """Problems of the models inside the archive. The copies in this machine's cache are not looked at."""
     for fingerprint in archive.models():
-        found = attempt(lambda f=fingerprint: _problem_with_model(archive, f))  # type: ignore[misc]  # binds f
-        problem = found.reason if isinstance(found, Fault) else found
+        problem = problem_with_model(archive, fingerprint)
         if problem:
             yield f"model {fingerprint}", problem
+
+
+def problem_with_model(archive: Archive, fingerprint: str) -> str | None:
+    """What is wrong with a model of an archive, in one line; None if nothing."""
+    found = attempt(lambda: _problem_with_model(archive, fingerprint))
+    return found.reason if isinstance(found, Fault) else found
 
 
 def _problem_with_model(archive: Archive, fingerprint: str) -> str | None:

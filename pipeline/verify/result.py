@@ -1,6 +1,7 @@
 """The result of a verification, and its sums while it runs."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.runs.checks import Damage
@@ -45,6 +46,7 @@ class VerifyResult:
         outdated_keys: the first of them.
         part: the part of the shards that was checked, as "3/30"; empty for all.
         shards: number of shards that were checked.
+        repaired: what was mended, in words; the problems are those that are left.
     """
 
     rows: int
@@ -65,6 +67,7 @@ class VerifyResult:
     outdated_keys: tuple[str, ...]
     part: str = ""
     shards: int = 0
+    repaired: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -122,7 +125,14 @@ class Totals:
         """Problems with their shards: the first ones, and at least one of each shard that has any."""
         return self._damage
 
-    def result(self, source: SourceTotals, seconds: float, part: str, shards: int) -> VerifyResult:
+    def take_problems_of(self, again: "Totals") -> None:
+        """After a repair: the problems are those of the second look; what was read and decoded stays counted."""
+        self._problems, self._damage, self._damaged = again._problems, again._damage, again._damaged
+        self._counts["failed"] = again._counts["failed"]
+
+    def result(
+        self, source: SourceTotals, seconds: float, part: str, shards: int, repaired: Sequence[str]
+    ) -> VerifyResult:
         """The sums, with the problems in key order."""
         return VerifyResult(
             **{name: self._counts[name] for name in _COUNTERS},
@@ -135,4 +145,5 @@ class Totals:
             outdated_keys=source.outdated_keys,
             part=part,
             shards=shards,
+            repaired=tuple(repaired),
         )

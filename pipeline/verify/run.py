@@ -17,13 +17,11 @@ two shards is noticed only by a check of all shards.
 """
 
 import functools
-import hashlib
-import heapq
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,11 +33,10 @@ from model.core.errors import MissingPackage
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.merge_reader import SHARD, merged
+from pipeline.archive.merge_reader import SHARD
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import rows_of
-from pipeline.archive.shards import Shard
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack
@@ -48,13 +45,14 @@ from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.runs.checks import write_check
 from pipeline.storage.open import Fetched, StorageError, Store, open_source
-from pipeline.verify.archive_checks import archive_problems, images_log
+from pipeline.verify.archive_checks import Named, archive_problems, images_log
 from pipeline.verify.part import parse_part
-from pipeline.verify.result import LISTED_PROBLEMS, Finding, Totals, VerifyResult
+from pipeline.verify.repair import Repair
+from pipeline.verify.result import Finding, Totals, VerifyResult
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.settings import VerifySettings
 from pipeline.verify.shard_checks import ROW_CHANGED, ShardProblem, check_shard
-from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
+from pipeline.verify.survey import KeySurvey, survey
 
 __all__ = ["VerifyResult", "VerifySettings", "verify"]
 
@@ -78,31 +76,60 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
             empty, or is not apart from the archive.
     """
     started = time.monotonic()
+    repair = Repair(settings.archive, settings.repair_from) if settings.repair_from else None
+    mended = repair.logs() if repair else []
     archive = checked_archive(settings)
+    if repair is not None:
+        archive = Archive.open(settings.archive)
     source = open_source(settings.source) if settings.source else None
-    totals = Totals()
     part, began = parse_part(settings.part), datetime.now(UTC)
     files, named = images_log(archive)
     if part is not None:
         files = [file for file in files if part.has(file.shard.path)]
+    facts = survey(archive, [file.shard for file in files], settings.sample, source)
+    totals = _look(archive, files, named, facts, source, settings, quiet)
+    paths = {file.shard.path for file in files}
+    if repair is not None and totals.failed:
+        mended += repair.rest(files, totals.damage)
+        damaged = {found.shard for found in totals.damage}
+        now, named = images_log(archive)
+        again = [file for file in now if file.shard.path in damaged or file.shard.path not in paths]
+        if part is not None:  # new shards are those of the repair, or fall into this part as well
+            again = [file for file in again if file.shard.path in damaged or part.has(file.shard.path)]
+        second = survey(archive, [file.shard for file in again], "0", None)
+        second = replace(second, sample=facts.sample, repeated=facts.repeated)
+        totals.take_problems_of(_look(archive, again, named, second, None, settings, quiet))
+        paths = (paths & {file.shard.path for file in now}) | {file.shard.path for file in again}
+    if part is not None:
+        write_check(archive.root, settings.part, began, paths, totals.damage, totals.failed)
+    return totals.result(facts.source, time.monotonic() - started, settings.part, len(files), mended)
+
+
+def _look(
+    archive: Archive,
+    files: list[LoggedFile],
+    named: list[Named],
+    facts: KeySurvey,
+    source: Store | None,
+    settings: VerifySettings,
+    quiet: bool,
+) -> Totals:
+    """Check some shards, and everything that is in no shard of images."""
+    totals = Totals()
     for what, problem in itertools.chain(named, archive_problems(archive)):
         totals.add(Finding(what, problem=problem))
-    paths = {file.shard.path for file in files}
-    survey = _survey(archive, [file.shard for file in files], settings.sample, source)
-    for key in survey.repeated:
+    for key in facts.repeated:
         totals.add(Finding(key, problem="its key is in the archive more than once"))
     if files:
         with (
-            Progress(survey.rows, survey.payload_bytes, quiet=quiet) as progress,
-            closing(_findings(archive, files, survey, source, settings)) as findings,
+            Progress(facts.rows, facts.payload_bytes, quiet=quiet) as progress,
+            closing(_findings(archive, files, facts, source, settings)) as findings,
         ):
             for finding in findings:
                 totals.add(finding)
                 checked = int("rows" in finding.counts)
                 progress.advance(objects=checked, bytes_in=finding.payload_bytes, pixels=finding.pixels)
-    if part is not None:
-        write_check(archive.root, settings.part, began, paths, totals.damage, totals.failed)
-    return totals.result(survey.source, time.monotonic() - started, settings.part, len(files))
+    return totals
 
 
 def checked_archive(settings: VerifySettings) -> Archive:
@@ -116,68 +143,28 @@ def checked_archive(settings: VerifySettings) -> Archive:
         if settings.part:
             raise StorageError("--part checks some shards, and --source needs all of them: leave one of the two out")
         require_source_apart(settings.source, settings.archive)
+    if settings.repair_from:
+        archive = Archive(settings.archive)  # perhaps it cannot be opened before it is mended
+        archive.root.check_readable()
+        return archive
     archive = Archive.open(settings.archive)
     if settings.part:
         archive.root.check_target()
     return archive
 
 
-@dataclass(frozen=True, slots=True)
-class _KeySurvey:
-    """Facts from the key columns. `sample` holds the keys to decode, None for all."""
-
-    rows: int
-    payload_bytes: int
-    repeated: tuple[str, ...]
-    sample: frozenset[str] | None
-    source: SourceTotals
-
-
-def _survey(archive: Archive, shards: list[Shard], sample: str, source: Store | None) -> _KeySurvey:
-    """Read all keys in order; memory grows with the sample only."""
-    size = 0 if sample == "all" else int(sample)
-    least: list[tuple[int, str]] = []  # a heap of negated hashes; its first is the greatest hash kept
-    repeated: list[str] = []
-    rows = payload_bytes = 0
-    last = None
-    unreadable: set[str] = set()  # reported later, when the payloads are read
-    ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
-    entries, rejections = (source.entries(), archive.rejections_by_key()) if source else (iter(()), iter(()))
-    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable))
-    index = merged(archive.images, shards, ("key", "status", "payload_bytes", "etag"), unreadable=unreadable)
-    for (key, status, length, etag), _ in index:
-        rows += 1
-        payload_bytes += length or 0
-        if key is None:  # reported later, as an unreadable shard is
-            continue
-        if key == last:
-            if len(repeated) < LISTED_PROBLEMS:
-                repeated.append(key)
-            continue
-        last = key
-        comparison.row(key, etag or "")
-        if size and status == LATENT:
-            entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
-            if len(least) < size:
-                heapq.heappush(least, entry)
-            elif entry > least[0]:
-                heapq.heapreplace(least, entry)
-    chosen = None if sample == "all" else frozenset(key for _, key in least)
-    return _KeySurvey(rows, payload_bytes, tuple(repeated), chosen, comparison.end())
-
-
 def _findings(
-    archive: Archive, files: list[LoggedFile], survey: _KeySurvey, source: Store | None, settings: VerifySettings
+    archive: Archive, files: list[LoggedFile], facts: KeySurvey, source: Store | None, settings: VerifySettings
 ) -> Generator[Finding, None, None]:
-    to_decode = survey.rows if survey.sample is None else min(survey.rows, len(survey.sample))
+    to_decode = facts.rows if facts.sample is None else min(facts.rows, len(facts.sample))
     work = ShardWork(
-        functools.partial(_check, archive=archive, models=frozenset(archive.models()), sample=survey.sample),
+        functools.partial(_check, archive=archive, models=frozenset(archive.models()), sample=facts.sample),
         _SampleDecoder,
         (archive, source),
         None,
         to_decode,
         # A payload that is only checked takes a small part of the time of one that is decoded.
-        survey.payload_bytes * (0.1 + 3 * to_decode / max(1, survey.rows)),
+        facts.payload_bytes * (0.1 + 3 * to_decode / max(1, facts.rows)),
     )
     described = [file.to_json() for file in files]
     return run_shards(described, work, settings.executor, settings.actors, settings.gpus_per_actor)

@@ -21,6 +21,11 @@ class VerifySettings(BaseModel):
         description="check only part K of N of the shards, and record that it was checked, as 3/30; 1/1 checks and "
         "records all of them",
     )
+    repair_from: str | None = Field(
+        None,
+        description="a replica of the archive (maepress replicate): what is damaged or missing is taken from there, "
+        "where it is intact",
+    )
     source: str | None = Field(
         None,
         description="where the images came from; the sample's fidelity is measured against it again, and objects that "

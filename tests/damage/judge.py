@@ -8,7 +8,8 @@ from pipeline.archive.archive import Archive
 from pipeline.execution.packing import unpack
 from pipeline.verify.archive_checks import CHECKS, images_log, model_problems
 from pipeline.verify.result import Finding
-from pipeline.verify.run import _check, _survey
+from pipeline.verify.run import _check
+from pipeline.verify.survey import survey as survey_of
 
 
 def problems_of(url: str, *, models: bool = True) -> list[str]:
@@ -28,7 +29,7 @@ def problems_of(url: str, *, models: bool = True) -> list[str]:
         found = [
             f"{what}: {problem}" for what, problem in itertools.chain(named, *(check(archive) for check in checks))
         ]
-        survey = _survey(archive, [file.shard for file in files], "0", None)
+        survey = survey_of(archive, [file.shard for file in files], "0", None)
         found += [f"{key}: twice" for key in survey.repeated]
         known = frozenset(archive.models())
         for file in files:

@@ -125,14 +125,14 @@ def test_rows_that_are_missing_from_a_shard_and_changed_rows_are_named(tmp_path:
 
 
 def test_the_sample_is_of_the_size_asked_for_and_the_same_each_time(tmp_path: Path, tiny_codec: Codec) -> None:
-    from pipeline.verify.run import _survey
+    from pipeline.verify.survey import survey
 
     archive = Archive.create(str(tmp_path / "archive"))
     good = compressed(tiny_codec, "good", image_file("PNG"))
     add(archive, [good | {"key": f"{i:03d}"} for i in range(50)] + [original(f"o{i}") for i in range(50)])
     add(archive, [good | {"key": f"x{i:03d}"} for i in range(50)], run="second")
-    surveys = [_survey(archive, archive.shards(), size, None) for size in ("10", "10", "20", "0", "1000", "all")]
-    samples = [survey.sample for survey in surveys]
+    surveys = [survey(archive, archive.shards(), size, None) for size in ("10", "10", "20", "0", "1000", "all")]
+    samples = [found.sample for found in surveys]
     assert samples[0] == samples[1] and samples[0] is not None and samples[2] is not None
     assert len(samples[0]) == 10 and samples[0] < samples[2] and len(samples[2]) == 20
     assert samples[3] == frozenset() and samples[5] is None
@@ -166,7 +166,7 @@ def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(plac
 
 
 def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_its_own(tmp_path: Path) -> None:
-    from pipeline.verify.run import _survey
+    from pipeline.verify.survey import survey
 
     source = open_store(str(tmp_path / "source"))
     for i in range(60):
@@ -176,7 +176,7 @@ def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_i
     add(archive, [original("12", etag="older"), original("50", etag="older")], run="second")
     assert lost is not None
     archive.images.put(lost.path, b"no Parquet file any more")
-    found = _survey(archive, archive.shards(), "0", source).source
+    found = survey(archive, archive.shards(), "0", source).source
     assert (found.objects, found.unknown) == (60, 4)  # 10, 11, 13, 14: nobody knows
     assert (found.outdated, found.absent) == (2, 54)
     assert found.absent_keys == tuple(f"{i:02d}" for i in range(25) if i not in (10, 11, 12, 13, 14))[:NAMED]

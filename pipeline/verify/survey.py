@@ -1,0 +1,64 @@
+"""What a verification learns from the key columns alone: repeated keys, the sample, what the archive lacks."""
+
+import hashlib
+import heapq
+from dataclasses import dataclass
+
+from pipeline.archive.archive import Archive
+from pipeline.archive.merge_reader import merged
+from pipeline.archive.schema import LATENT
+from pipeline.archive.shards import Shard
+from pipeline.storage.base import Store
+from pipeline.verify.result import LISTED_PROBLEMS
+from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
+
+
+@dataclass(frozen=True, slots=True)
+class KeySurvey:
+    """Facts from the key columns. `sample` holds the keys to decode, None for all."""
+
+    rows: int
+    payload_bytes: int
+    repeated: tuple[str, ...]
+    sample: frozenset[str] | None
+    source: SourceTotals
+
+
+def survey(archive: Archive, shards: list[Shard], sample: str, source: Store | None) -> KeySurvey:
+    """Read all keys in order; memory grows with the sample only.
+
+    Args:
+        archive: to read.
+        shards: to read; those that cannot be read are left out.
+        sample: number of compressed images to choose, or "all".
+        source: compared with the keys, if given.
+    """
+    size = 0 if sample == "all" else int(sample)
+    least: list[tuple[int, str]] = []  # a heap of negated hashes; its first is the greatest hash kept
+    repeated: list[str] = []
+    rows = payload_bytes = 0
+    last = None
+    unreadable: set[str] = set()  # reported later, when the payloads are read
+    ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
+    entries, rejections = (source.entries(), archive.rejections_by_key()) if source else (iter(()), iter(()))
+    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable))
+    index = merged(archive.images, shards, ("key", "status", "payload_bytes", "etag"), unreadable=unreadable)
+    for (key, status, length, etag), _ in index:
+        rows += 1
+        payload_bytes += length or 0
+        if key is None:  # reported later, as an unreadable shard is
+            continue
+        if key == last:
+            if len(repeated) < LISTED_PROBLEMS:
+                repeated.append(key)
+            continue
+        last = key
+        comparison.row(key, etag or "")
+        if size and status == LATENT:
+            entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
+            if len(least) < size:
+                heapq.heappush(least, entry)
+            elif entry > least[0]:
+                heapq.heapreplace(least, entry)
+    chosen = None if sample == "all" else frozenset(key for _, key in least)
+    return KeySurvey(rows, payload_bytes, tuple(repeated), chosen, comparison.end())
