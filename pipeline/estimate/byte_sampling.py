@@ -112,20 +112,25 @@ def weighted_mean(values: Sequence[float], sizes: Sequence[int]) -> Interval:
     return Interval(centre, centre, centre)
 
 
-def ratio_interval(values: Sequence[float], bases: Sequence[float], population: int, total: float) -> Interval:
-    """The total of a quantity known for some objects of a census, by its ratio to one that is known for all.
+def ratio_interval(values: Sequence[float], bases: Sequence[float], known: Interval, absent: float) -> Interval:
+    """The total of a quantity known for some points of a sample, by its ratio to one that is known for all.
 
-    The objects are drawn with equal probability, so their ratios must not be averaged: small objects
-    have other ratios than large ones, and count less (ratio estimator; Cochran, Sampling Techniques, 6).
+    The ratio is that of the sums: small objects have other ratios than large ones, and count less
+    (ratio estimator; Cochran, Sampling Techniques, 6). Its variance is the jackknife's. With few
+    points whose sizes differ, residuals estimate it too low, and half the degrees of freedom are
+    what makes 95 of 100 intervals hold the truth (`python -m bench.estimates`).
 
     Args:
-        values: the quantity, of at least two objects.
-        bases: the known quantity of the same objects, all above 0.
-        population: number of objects in the census.
-        total: sum of the known quantity over the census.
+        values: the quantity at the points, of which there are at least two.
+        bases: the known quantity at the same points, all above 0.
+        known: total of the known quantity, with its own interval.
+        absent: share of the points at which the quantity is not known, 0 to 1: without any, the ratio is exact.
     """
-    n = len(values)
-    ratio = math.fsum(values) / math.fsum(bases)
-    squared = math.fsum((v - ratio * b) ** 2 for v, b in zip(values, bases, strict=True)) / (n - 1)
-    half = float(stdtrit(n - 1, 0.975)) * population * math.sqrt(max(0.0, 1 - n / population) * squared / n)
-    return Interval(ratio * total, max(math.fsum(values), ratio * total - half), ratio * total + half)
+    n, top, bottom = len(values), math.fsum(values), math.fsum(bases)
+    ratio = top / bottom
+    without = [(top - v) / (bottom - b) for v, b in zip(values, bases, strict=True)]
+    centre = math.fsum(without) / n
+    variance = absent * (n - 1) / n * math.fsum((one - centre) ** 2 for one in without)
+    own = float(stdtrit(n / 2, 0.975)) * math.sqrt(variance) * known.value
+    half = math.hypot(own, ratio * max(known.value - known.low, known.high - known.value))
+    return Interval(ratio * known.value, max(0.0, ratio * known.value - half), ratio * known.value + half)

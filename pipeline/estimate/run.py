@@ -146,7 +146,7 @@ def scale_up(
         shares=_shares(sample, encoded),
         stored_bytes=stored,
         saved_bytes=saved,
-        rival_bytes=_bytes_of_others(sample, encoded),
+        rival_bytes=_bytes_of_others(sample, encoded, stored),
         core_hours=seconds.times(1 / 3600),
         hours=hours,
         cost=cost,
@@ -173,21 +173,20 @@ def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float
     return shares
 
 
-def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, Interval]:
+def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject], stored: Interval) -> dict[str, Interval]:
+    """The bytes as other codecs, by their ratio to ours at the compared points; `stored` is our total."""
     compared = [x for x in encoded if x.others is not None]
     if len(compared) < 2:
         return {}
+    # A point of a size-weighted sample stands for as many bytes as any other, an object of a census for its own.
+    weights = [1.0 if sample.census else 1 / x.size for x in compared]
+    bases = [x.stored * weight for x, weight in zip(compared, weights, strict=True)]
     totals = {}
     for i, other in enumerate(COMPARED):
-        found = [x.others[i] for x in compared if x.others]
-        if sample.census:  # the compared are every k-th object; their bytes follow those that we need for them
-            stored = [float(x.stored) for x in compared]
-            total = ratio_interval(found, stored, len(encoded), math.fsum(x.stored for x in encoded))
-            totals[other.name] = Interval(total.value, total.low, min(total.high, sample.source_bytes))
-        else:
-            totals[other.name] = _total(
-                sample, compared, [x / y.size for x, y in zip(found, compared, strict=True)], 1.0
-            )
+        found = [(x.others or ())[i] * weight for x, weight in zip(compared, weights, strict=True)]
+        total = ratio_interval(found, bases, stored, 1 - len(compared) / len(encoded))
+        least = sum((x.others or ())[i] for x in compared) if sample.census else 0.0
+        totals[other.name] = Interval(total.value, max(least, total.low), min(total.high, sample.source_bytes))
     return totals
 
 

@@ -1,10 +1,12 @@
 """Encoding the sample of an estimate: each object by the stages of the encode job, in one thread, whose time counts."""
 
 import functools
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -64,10 +66,9 @@ def encode_sample(
     codec = Codec.load(local_model(settings.model))
     limits = Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES)
     entries = [entry for entry in sample.entries if entry.size]
-    every = -(-len(entries) // settings.compare) if settings.compare else 0
-    chosen: dict[str, tuple[Entry, Sequence[BaselineCodec]]] = {}
-    for i, entry in enumerate(entries):
-        chosen.setdefault(entry.key, (entry, COMPARED if every and i % every == 0 else ()))
+    places = compared_places(len(entries), settings.compare, settings.seed)
+    compared = {entries[i].key for i in places}
+    chosen = {entry.key: (entry, COMPARED if entry.key in compared else ()) for entry in entries}
     own = threading.local()
     sandboxes: list[Sandbox] = []
 
@@ -84,10 +85,30 @@ def encode_sample(
         for key, outcome in zip(chosen, in_order(chosen.values(), work, cores()), strict=True):
             done[key] = outcome
             tell.done(len(done))
-        return [done[entry.key] for entry in entries]
+        return [
+            done[entry.key] if i in places else replace(done[entry.key], others=None) for i, entry in enumerate(entries)
+        ]
     finally:
         for sandbox in sandboxes:
             sandbox.close()
+
+
+def compared_places(count: int, most: int, seed: int) -> frozenset[int]:
+    """Places in a sample of the objects that are compared with other codecs: one at random in each stretch.
+
+    Stretches of equal length hold neighbours in key order, which are often alike, so that these few objects miss no
+    part of the keys.
+
+    Args:
+        count: number of objects in the sample.
+        most: number of stretches; all objects are compared if there are no more, none if it is 0.
+        seed: seed of the random places.
+    """
+    if not most:
+        return frozenset()
+    rng = random.Random(seed)
+    ends = [count * i // most for i in range(most + 1)] if most < count else list(range(count + 1))
+    return frozenset(rng.randrange(low, high) for low, high in pairwise(ends))
 
 
 class _TimeLeft:

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.estimate.byte_sampling import mean_interval, ratio_interval, size_weighted_sample, weighted_mean
+from pipeline.estimate.byte_sampling import (
+    Interval,
+    mean_interval,
+    ratio_interval,
+    size_weighted_sample,
+    weighted_mean,
+)
 from pipeline.storage.base import Entry
 
 
@@ -102,7 +108,10 @@ def test_the_interval_of_another_codec_contains_the_truth_though_small_objects_c
         ours = [size * min(1.0, (20_000 / size) ** 0.3 * rng.uniform(0.6, 1.0)) for size in sizes]
         others = [bytes_ * rng.lognormvariate(0.1, 0.25) for bytes_ in ours]
         compared = slice(None, None, -(-objects // 20))
-        found = ratio_interval(others[compared], ours[compared], objects, sum(ours))
+        absent = 1 - len(others[compared]) / objects
+        found = ratio_interval(
+            others[compared], ours[compared], weighted_mean(ours, [1] * objects).times(objects), absent
+        )
         inside += found.low <= sum(others) <= found.high
         ratios = [other / size for other, size in zip(others[compared], sizes[compared], strict=True)]
         mean = mean_interval(ratios).times(sum(sizes))
@@ -112,5 +121,10 @@ def test_the_interval_of_another_codec_contains_the_truth_though_small_objects_c
 
 
 def test_a_ratio_known_for_all_is_exact() -> None:
-    found = ratio_interval([1.0, 2.0, 3.0], [2.0, 3.0, 5.0], 3, 10.0)
+    found = ratio_interval([1.0, 2.0, 3.0], [2.0, 3.0, 5.0], Interval(10.0, 10.0, 10.0), 0.0)
     assert (found.value, found.low, found.high) == pytest.approx((6.0, 6.0, 6.0))
+
+
+def test_what_is_not_known_of_the_base_is_not_known_of_the_other_either() -> None:
+    found = ratio_interval([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], Interval(10.0, 8.0, 12.0), 0.5)
+    assert (found.value, found.low, found.high) == pytest.approx((5.0, 4.0, 6.0))
