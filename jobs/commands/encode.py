@@ -56,6 +56,7 @@ def hint_at_repress(result: "EncodeResult", output: Output) -> None:
 
 def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
     """Rows of a table with the result; counts of zero are left out."""
+    from pipeline.archive.model_name import named
     from pipeline.monitoring.formatting import duration, size
 
     counts: list[tuple[str, int]] = [
@@ -77,7 +78,7 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ratio = result.source_bytes / result.payload_bytes
         rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))
         rows.append(("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"))
-    return [*rows, ("model", result.model)]
+    return [*rows, ("model", named(result.model_name, result.model))]
 
 
 JOB: "Job[EncodeSettings]" = Job(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jobs.framework.job import DONE, Job
@@ -42,14 +43,31 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
     out.put("floors.csv", found.floors_csv().encode())
     out.put("report.html", render(found).encode())  # last: the files that it names exist by then
     output.result({name: value for name, value in result.items() if name != "by_image"})
-    output.table(f"model {found.fingerprint} on {len(found.measured)} images", _rows(found), _columns(found))
+    output.table(f"model {found.title} on {len(found.measured)} images", _rows(found), _columns(found))
+    for line in _remarks(found):
+        output.line(f"\n{line}")
     output.line(f"\n{out.url}/report.html, with report.json, points.csv and floors.csv beside it")
     return DONE
 
 
+def _remarks(found: "Evaluation") -> Iterator[str]:
+    from pipeline.evaluate.measurement import OFF_GRID
+
+    if found.learned_from:
+        yield (
+            f"{found.learned_from:,} of the {len(found.measured):,} images are among those that the model learned "
+            "from, by name and size:\nits figures are better here than on new images"
+        )
+    if found.off_grid:
+        yield (
+            f"{found.off_grid:,} images in lossy formats were measured from pixel {OFF_GRID} on: on its own grid, a "
+            "codec repeats\nits own rounding, which says nothing about it"
+        )
+
+
 def _columns(found: "Evaluation") -> tuple[str, ...]:
     levels = sorted({floor.floor for floor in found.floors})
-    return ("", "BD-rate, PSNR", "MS-SSIM", "SSIMULACRA2", *(f"saved at {level:g} dB" for level in levels))
+    return ("", "BD-rate, SSIMULACRA2", "PSNR", "MS-SSIM", *(f"saved at {level:g} dB" for level in levels))
 
 
 def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
@@ -60,7 +78,7 @@ def _rows(found: "Evaluation") -> list[tuple[Cell, ...]]:
     for name in found.curves:
         delta = found.deltas.get(name)
         saved = [f"{floor.saved:.1%}" for floor in found.floors if floor.codec == name]
-        measured = (None,) * 3 if delta is None else (delta.of_mean, delta.ms_ssim, delta.ssimulacra2)
+        measured = (None,) * 3 if delta is None else (delta.ssimulacra2, delta.of_mean, delta.ms_ssim)
         rows.append((name, *map(signed, measured), *saved))
     return rows
 

@@ -76,6 +76,7 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     """Rows of a table with the totals; counts of zero are left out."""
+    from pipeline.archive.model_name import named
     from pipeline.monitoring.formatting import size
 
     rows: list[tuple[str, Cell]] = [
@@ -97,7 +98,8 @@ def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
             low, middle, high = (f"{values[at]:.1f}" for at in ("p5", "p50", "p95"))
             spread = f"5 % below {low}, half below {middle}, 95 % below {high}"
             rows.append((name, f"{values['mean']:.1f}{unit} on average, {values['least']:.1f} at worst ({spread})"))
-    for name, counts in (("kept because", found.kept), ("targets", found.targets), ("models", found.models)):
+    models = {named(found.model_names.get(one, ""), one): count for one, count in found.models.items()}
+    for name, counts in (("kept because", found.kept), ("targets", found.targets), ("models", models)):
         rows.append((name, _listed(counts)))
     rows.append(("qualities", _spread(found.qualities)))
     rows.append(("formats", _listed(found.formats)))

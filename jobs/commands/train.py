@@ -19,6 +19,7 @@ def _settings() -> "type[TrainSettings]":
 
 
 def _run(settings: "TrainSettings", output: Output) -> int:
+    from pipeline.archive.model_name import named
     from pipeline.storage.open import open_source
     from pipeline.train.run import checked_output, train
 
@@ -30,8 +31,8 @@ def _run(settings: "TrainSettings", output: Output) -> int:
     output.table(
         "",
         [
-            ("model", result.out),
-            ("fingerprint", result.fingerprint),
+            ("model", named(result.name, result.fingerprint)),
+            ("place", result.out),
             ("steps", result.steps),
             ("minutes", round(result.minutes, 1)),
         ],

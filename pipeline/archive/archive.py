@@ -22,6 +22,7 @@ from pipeline.archive.commits import Committer
 from pipeline.archive.delta_table import create_table, files_of, open_table
 from pipeline.archive.erasures import Erasures
 from pipeline.archive.merge_reader import merged, merged_tables
+from pipeline.archive.model_name import name_in
 from pipeline.archive.model_store import cached_model, checked_fingerprint, is_fingerprint, publish_model
 from pipeline.archive.releases import Releases
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
@@ -212,6 +213,10 @@ class Archive:
             StorageError: when the archive lacks it, or `fingerprint` is none.
         """
         return cached_model(self.root.child(f"models/{checked_fingerprint(fingerprint)}"), fingerprint)
+
+    def model_name(self, fingerprint: str) -> str:
+        """What a model of this archive is called; empty if it has no name, or is not there."""
+        return name_in(self.root.child(f"models/{fingerprint}")) if is_fingerprint(fingerprint) else ""
 
     def models(self) -> list[str]:
         """Fingerprints of the models inside the archive."""

@@ -14,6 +14,7 @@ class EncodeResult:
     Attributes:
         run: the run's id, as in the column `run`.
         model: fingerprint of the model that compressed.
+        model_name: what it is called; empty if it has no name.
         latents: rows that hold a compressed image.
         transcoded: rows that hold a JPEG as JPEG XL, without loss.
         originals: rows that hold their source byte for byte.
@@ -40,6 +41,7 @@ class EncodeResult:
 
     run: str
     model: str
+    model_name: str
     latents: int
     transcoded: int
     originals: int
@@ -87,11 +89,12 @@ class Totals:
         self._payload_bytes += receipt.payload_bytes
         self._pixels += receipt.pixels
 
-    def result(self, run: str, model: str, plan: EncodePlan, seconds: float) -> EncodeResult:
+    def result(self, run: str, model: str, model_name: str, plan: EncodePlan, seconds: float) -> EncodeResult:
         """The sums, and what the plan knew."""
         return EncodeResult(
             run,
             model,
+            model_name,
             self._latents,
             self._transcoded,
             self._rows - self._latents - self._transcoded,

@@ -17,6 +17,7 @@ from model.core.model_files import claimed_fingerprint
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
+from pipeline.archive.model_name import name_in
 from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt
 from pipeline.encode.result import EncodeResult, Totals
@@ -137,7 +138,8 @@ def run_encode(
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
-        result = totals.result(run, fingerprint, plan, time.monotonic() - started)
+        name = name_in(open_store(str(folder)))
+        result = totals.result(run, fingerprint, name, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
 

@@ -16,6 +16,17 @@ from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import Entry, Store
 
 OURS = "maepress"
+OFF_GRID = 5
+"""Rows and columns that are left out at the top and the left of a source in a lossy format.
+
+A codec that encodes its own result again on the same grid of blocks, near the same quality, repeats its own rounding:
+a JPEG comes back at 55 dB. That says nothing about the codec, and so much of its curve is of that kind that BD-rates
+shift by tens of percent. An odd number of pixels away from the grid, curves are as smooth as those of any pixels.
+"""
+LOSSLESS = frozenset({"png", "tiff", "bmp", "gif", "ppm", "qoi"})
+"""Formats, by Pillow's names, whose pixels are not on the grid of a codec; as far as a format can tell."""
+_GRID = 64
+"""The largest blocks of all four codecs."""
 _READ_SECONDS, _MAX_BYTES = 60.0, 512 << 20
 
 
@@ -46,6 +57,7 @@ class MeasuredImage:
         width: width of the measured pixels.
         height: height of the measured pixels.
         cropped: whether they are the middle of a larger image.
+        off_grid: whether `OFF_GRID` rows and columns were left out, as the source is in a lossy format.
         source_bytes: size of the source; of a cropped image in proportion to its pixels.
         points: rate-distortion curve of each codec.
         floors: for each codec the bytes at each of the plan's floors, None where no file reaches it.
@@ -56,6 +68,7 @@ class MeasuredImage:
     width: int
     height: int
     cropped: bool
+    off_grid: bool
     source_bytes: int
     points: dict[str, list[Point]]
     floors: dict[str, list[int | None]]
@@ -96,26 +109,25 @@ class Measurer:
         read = self.read_pixels(entry)
         if isinstance(read, Skipped):
             return read
-        pixels, share = read
+        pixels = read.pixels
         height, width = pixels.shape[:2]
         ladders = {other.name: Ladder(other, pixels) for other in BASELINE_CODECS}
         points = {OURS: [self.encode(pixels, quality)[0] for quality in self._plan.qualities]}
         points |= {other.name: [ladders[other.name].point(q) for q in other.qualities] for other in BASELINE_CODECS}
         floors = {OURS: [self._bytes_at(pixels, floor) for floor in self._plan.floors]}
         floors |= {name: [ladder.smallest(floor) for floor in self._plan.floors] for name, ladder in ladders.items()}
-        size = max(1, round(entry.size * share))
-        return MeasuredImage(entry.key, digest(pixels), width, height, share < 1, size, points, floors)
+        size, found = max(1, round(entry.size * read.share)), digest(pixels)
+        return MeasuredImage(entry.key, found, width, height, read.cropped, read.off_grid, size, points, floors)
 
-    def read_pixels(self, entry: Entry) -> tuple[Pixels, float] | Skipped:
-        """RGB pixels of an object, cropped to the plan's size, and the share of the image that they are."""
+    def read_pixels(self, entry: Entry) -> "MeasuredPart | Skipped":
+        """The RGB pixels of an object that are measured."""
         (loaded,) = load([entry], self._plan.source, self._sandbox, MAX_PIXELS, _MAX_BYTES)
         if isinstance(loaded, Rejection):
             return Skipped(entry.key, loaded.reason)
         if loaded.reading.picture is None:
             return Skipped(entry.key, loaded.reading.keep or "not coded")
-        whole = to_rgb(loaded.reading.picture.pixels)
-        pixels = middle(whole, self._plan.max_pixels)
-        return pixels, pixels.size / whole.size
+        lossy = loaded.reading.source_format not in LOSSLESS
+        return measured_part(to_rgb(loaded.reading.picture.pixels), self._plan.max_pixels, lossy=lossy)
 
     def encode(self, pixels: Pixels, quality: int) -> tuple[Point, Pixels]:
         """Encode and decode at a quality: size and fidelity, and the decoded pixels."""
@@ -131,6 +143,36 @@ def round_trip(codec: Codec, pixels: Pixels, quality: int) -> tuple[Point, Pixel
     (payload,) = codec.compress([Picture(pixels)], quality)
     (decoded,) = codec.decompress([payload])
     return compare(quality, len(payload), pixels, decoded.pixels), decoded.pixels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MeasuredPart:
+    """The pixels of an image that are measured.
+
+    Attributes:
+        pixels: uint8 RGB `[h, w, 3]`.
+        share: the share of the image that they are, above 0 and at most 1.
+        cropped: whether they are the middle of a larger image.
+        off_grid: whether they begin `OFF_GRID` pixels beside the grid of the source's codec.
+    """
+
+    pixels: Pixels
+    share: float
+    cropped: bool
+    off_grid: bool
+
+
+def measured_part(whole: Pixels, most: int, *, lossy: bool) -> MeasuredPart:
+    """At most `most` pixels of the middle of an image; off the grid of its codec if it comes from a lossy format."""
+    height, width = whole.shape[:2]
+    if not lossy or min(height, width) <= 2 * OFF_GRID:
+        pixels = middle(whole, most)
+        return MeasuredPart(pixels, pixels.size / whole.size, pixels.size < whole.size, False)
+    inner = whole[OFF_GRID:, OFF_GRID:]
+    rows, columns = middle(inner, most).shape[:2]
+    top, left = ((n - part) // 2 // _GRID * _GRID for n, part in zip(inner.shape, (rows, columns), strict=False))
+    pixels = inner[top : top + rows, left : left + columns]
+    return MeasuredPart(pixels, pixels.size / whole.size, pixels.size < inner.size, True)
 
 
 def middle(pixels: Pixels, most: int) -> Pixels:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from model.core.model_files import CONFIG
+from pipeline.archive.model_name import name_from, named
+from pipeline.train.notes import LEARNED_FROM, learned_by
 
 README = "README.md"
 _MOST_ROWS = 100
@@ -25,7 +27,11 @@ def model_card(folder: Path) -> str:
     notes = description.get("notes")
     notes = dict(notes) if isinstance(notes, Mapping) else {}
     validation = notes.pop("validation", None)
-    lines = [f"# Model {description['fingerprint']}", "", *_table([*_rows(notes), *_rows(description["config"])])]
+    learned = learned_by(description)
+    if notes.pop(LEARNED_FROM, None) is not None and learned.count:
+        notes["learned from"] = f"{learned.count:,} files"
+    title = named(name_from(description), str(description["fingerprint"]))
+    lines = [f"# Model {title}", "", *_table([*_rows(notes), *_rows(description["config"])])]
     if isinstance(validation, Mapping):
         lines += ["", "## Validation", "", *_validation(validation)]
     return "\n".join([*lines, ""])

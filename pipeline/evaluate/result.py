@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.archive.model_name import named
 from pipeline.evaluate.curves import Delta
 from pipeline.evaluate.examples import View
 from pipeline.evaluate.measurement import MeasuredImage, Skipped
@@ -46,6 +47,8 @@ class Evaluation:
         images: URL of the source.
         model: the model, as given in the settings.
         fingerprint: fingerprint of the model.
+        name: what the model is called; empty if it has no name.
+        learned_from: how many of the measured images are, by name and size, among those that the model learned from.
         card: model card in Markdown.
         listed: number of objects in the source, without empty ones.
         seed: seed of the sample.
@@ -65,6 +68,8 @@ class Evaluation:
     images: str
     model: str
     fingerprint: str
+    name: str
+    learned_from: int
     card: str
     listed: int
     seed: int
@@ -81,6 +86,16 @@ class Evaluation:
     seconds: float
 
     @property
+    def title(self) -> str:
+        """The model, by its name and its fingerprint."""
+        return named(self.name, self.fingerprint)
+
+    @property
+    def off_grid(self) -> int:
+        """How many images were measured beside the grid of the codec that they come from."""
+        return sum(image.off_grid for image in self.measured)
+
+    @property
     def skipped_by_reason(self) -> dict[str, int]:
         """Number of skipped objects by reason, most frequent first."""
         return dict(Counter(skip.reason for skip in self.skipped).most_common())
@@ -91,8 +106,11 @@ class Evaluation:
             "images": self.images,
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "name": self.name,
+            "learned_from": self.learned_from,
             "listed": self.listed,
             "measured": len(self.measured),
+            "off_grid": self.off_grid,
             "seed": self.seed,
             "skipped": self.skipped_by_reason,
             "bd_rate": {name: asdict(delta) for name, delta in self.deltas.items()},

@@ -6,6 +6,7 @@ A worker holds the pixels of one image at a time, this process those of the few 
 """
 
 import functools
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ import torch
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
 from model.core.config import QUALITIES
+from model.core.model_files import CONFIG
+from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import local_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS
@@ -32,6 +35,7 @@ from pipeline.evaluate.speed import Speed, speeds
 from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, StorageError
 from pipeline.storage.open import open_source
+from pipeline.train.notes import learned_by
 
 FLOORS = (36.0, 38.0, 40.0, 42.0)
 """PSNRs in dB at which the codecs' bytes are compared."""
@@ -57,6 +61,7 @@ def evaluate(settings: EvaluateSettings, *, notify: Notify = lambda text: None) 
     began = time.monotonic()
     folder = local_model(settings.model)
     codec = Codec.load(folder)
+    description = json.loads((folder / CONFIG).read_bytes())
     source = open_source(settings.images)
     objects = (entry for entry in source.entries() if entry.size)
     drawn, listed = reservoir_sample(objects, settings.max_images, settings.seed)
@@ -82,6 +87,8 @@ def evaluate(settings: EvaluateSettings, *, notify: Notify = lambda text: None) 
         images=source.url,
         model=settings.model,
         fingerprint=codec.fingerprint,
+        name=name_from(description),
+        learned_from=learned_by(description).known_among(by_key[image.key] for image in measured),
         card=model_card(folder),
         listed=listed,
         seed=settings.seed,
@@ -145,7 +152,7 @@ def _views(
         read = measurer.read_pixels(entries[choice.image.key])
         if isinstance(read, Skipped):  # it may have disappeared meanwhile
             continue
-        view = attempt(functools.partial(show, choice, read[0], quality, measurer.encode))
+        view = attempt(functools.partial(show, choice, read.pixels, quality, measurer.encode))
         if not isinstance(view, Fault):
             yield view
 
@@ -158,7 +165,7 @@ def _timed(
     for image in measured:
         read = measurer.read_pixels(entries[image.key])
         if not isinstance(read, Skipped):
-            images.append(read[0])
+            images.append(read.pixels)
             pixels += image.width * image.height
         if pixels >= _TIMED_PIXELS:
             break

@@ -96,7 +96,8 @@ class ArchiveStatus:
             other numbers leave out. Values are None where nothing was measured.
         ssimulacra2: of the compressed images with this measurement: measured, mean, least, p5, p50, p95
             (approximate).
-        models: rows by model.
+        models: rows by model's fingerprint.
+        model_names: what these models are called, by fingerprint; those without a name are left out.
         targets: compressed rows by target.
         qualities: rows by quality.
         formats: rows by source format.
@@ -125,6 +126,7 @@ class ArchiveStatus:
     psnr: dict[str, float | None]
     ssimulacra2: dict[str, float | None]
     models: dict[str, int]
+    model_names: dict[str, str]
     targets: dict[str, int]
     qualities: dict[float, int]
     formats: dict[str, int]
@@ -161,6 +163,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     (totals,) = _select(query, _TOTALS)
     (psnr,) = _select(query, _PSNR)
     (ssimulacra2,) = _select(query, _SSIMULACRA2)
+    models = _counts(query, "model")
     rejections = Counter(open_rejections(archive).values())
     erasures = archive.erasures.receipts()
     return ArchiveStatus(
@@ -172,7 +175,8 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         shards=len(files),
         psnr=psnr,
         ssimulacra2=ssimulacra2,
-        models=_counts(query, "model"),
+        models=models,
+        model_names={one: name for one in models if (name := archive.model_name(one))},
         targets=_counts(query, "target", "status = 'latent'"),
         qualities=_counts(query, "quality"),
         formats=_counts(query, "source_format"),

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from model.core.errors import MaepressError
 from model.core.model_files import claimed_fingerprint
 from pipeline.archive.archive import Archive
+from pipeline.archive.model_name import name_for
 from pipeline.archive.model_store import local_model
 from pipeline.evaluate.bd_rate import Curve, bd_rate
 from pipeline.runs.lease import Lease
@@ -112,6 +113,7 @@ def _run_trial(settings: SyncSettings, model: str, configured: str, before: str,
                 images=settings.source,
                 out=folder,
                 init=model,
+                name=name_for(settings.source),
                 max_minutes=settings.adapt_minutes,
                 workers=settings.adapt_workers,
                 gpus_per_worker=settings.gpus_per_actor or 0.0,

@@ -21,8 +21,8 @@ HISTORY, LOGS = "validation.jsonl", "logs"
 class Recorder:
     """Writes to `settings.out`. TensorBoard logs grow live in a folder; a bucket gets them at each validation."""
 
-    def __init__(self, settings: TrainSettings, counters: Counters, board: Any) -> None:
-        self._settings = settings
+    def __init__(self, settings: TrainSettings, counters: Counters, board: Any, notes: dict[str, object]) -> None:
+        self._settings, self._notes = settings, notes
         self._store = open_store(settings.out)
         folder = self._store.local_path()
         self._upload = folder is None
@@ -58,7 +58,7 @@ class Recorder:
         self._writer.flush()
         if better:
             counters.best = metrics["loss"]
-            notes: dict[str, object] = {"images": self._settings.images, "validation": row}
+            notes = self._notes | {"validation": row}
             for name, data in checkpoint.serialise(average, notes).items():
                 self._store.put(name, data)
         self._store.put(HISTORY, ("\n".join(self._lines) + "\n").encode())

@@ -21,13 +21,16 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from model.core.errors import MaepressError
 from model.core.model_files import CONFIG, FILES
+from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.execution.ray_init import require_ray
+from pipeline.storage.base import Entry
 from pipeline.storage.open import Store, open_source, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import SUFFIXES
+from pipeline.train.notes import notes_of
 from pipeline.train.progress_relay import new_board, relayed
 from pipeline.train.ray_storage import ray_storage, remove
 from pipeline.train.settings import TrainSettings
@@ -49,6 +52,7 @@ class TrainResult:
     """Result of a run; rows of `validation` have step, minutes, loss, and bits per pixel and PSNR at five qualities."""
 
     out: str
+    name: str
     fingerprint: str
     steps: int
     minutes: float
@@ -66,7 +70,10 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
         MaepressError: for contradictory settings, without usable images, or when training fails for good.
     """
     out = checked_output(settings)
-    train_keys, held_out = split(image_keys(settings), settings.validation_share)
+    entries = image_entries(settings)
+    train_keys, held_out = split([entry.key for entry in entries], settings.validation_share)
+    init = None if settings.init in ("scratch", "random") else settings.init
+    notes = notes_of(settings, entries, init=init)
     open_target(settings.out)
     if not settings.resume:
         forget(settings.out)
@@ -80,6 +87,7 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
             "settings": for_workers(settings).model_dump(),
             "train": train_keys,
             "held_out": held_out,
+            "notes": notes,
             "board": board,
         },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -103,8 +111,9 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
                 f"training failed ({cause(e)}): the same command resumes from the last checkpoint"
             ) from e
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
-    fingerprint = json.loads(out.get(CONFIG))["fingerprint"]
-    return TrainResult(settings.out, fingerprint, int(rows[-1]["step"]), rows[-1]["minutes"], rows)
+    made = json.loads(out.get(CONFIG))
+    name, last = name_from(made), rows[-1]
+    return TrainResult(settings.out, name, made["fingerprint"], int(last["step"]), last["minutes"], rows)
 
 
 class _Trainer(TorchTrainer):
@@ -193,8 +202,8 @@ def cause(error: TrainingFailedError) -> str:
     return f"{type(causes[0]).__name__}: {first}" if first else type(causes[0]).__name__
 
 
-def image_keys(settings: TrainSettings) -> list[str]:
-    """Keys of the images, sorted; a random sample of `max_images` if there are more.
+def image_entries(settings: TrainSettings) -> list[Entry]:
+    """The images, sorted by key; a random sample of `max_images` if there are more.
 
     Raises:
         MaepressError: for fewer than two.
@@ -205,4 +214,4 @@ def image_keys(settings: TrainSettings) -> list[str]:
         raise MaepressError(
             f"{settings.images} holds {len(sample)} image files ({', '.join(SUFFIXES)}): training needs at least two"
         )
-    return [entry.key for entry in sample]
+    return sample

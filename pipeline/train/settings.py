@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.network.loss import Distortion
+from pipeline.archive.model_name import PATTERN
 
 
 class TrainSettings(BaseModel):
@@ -12,6 +13,11 @@ class TrainSettings(BaseModel):
 
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="where the model goes (a folder or bucket prefix)")
+    name: str = Field(
+        "",
+        pattern=f"^({PATTERN})?$",
+        description="what the model is called beside its fingerprint; empty: the last part of `out`",
+    )
     init: str = Field(
         "base", description="start from: base (the shipped model), scratch (a DCT codec), random (noise), or a model"
     )

@@ -101,7 +101,7 @@ class Rank:
         self.validation = Validation(
             config["held_out"], fetch, self.rank, self.world, self.device, sum(scales) / 2, settings.distortion
         )
-        self.recorder = Recorder(settings, self.counters, config["board"]) if self.rank == 0 else None
+        self.recorder = Recorder(settings, self.counters, config["board"], config["notes"]) if self.rank == 0 else None
 
     def run(self) -> None:
         """Train, with a validation and a checkpoint at the start, every few minutes and at the end."""

@@ -36,7 +36,7 @@ from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
-from pipeline.train.run import NO_FOLDER, TrainSettings, for_workers, image_keys
+from pipeline.train.run import NO_FOLDER, TrainSettings, for_workers, image_entries
 from pipeline.train.validation import Validation
 from pipeline.train.worker import start_network
 from pipeline.tune.settings import TuneSettings, bounds, choices
@@ -97,7 +97,7 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
     out = checked_output(settings)
     open_target(settings.out)
     base = _common(settings)
-    keys = split(image_keys(base), base.validation_share)
+    keys = split([entry.key for entry in image_entries(base)], base.validation_share)
     start_network(base)  # so that a wrong `init` fails here, not in every trial
     OUTPUTS.mark(out)
     require_ray()

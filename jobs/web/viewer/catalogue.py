@@ -16,6 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table, queryable
 from pipeline.archive.error_text import one_line
+from pipeline.archive.model_name import named
 from pipeline.archive.shards import Shard
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import ArchiveStatus, open_rejections, status
@@ -126,13 +127,15 @@ class Catalogue:
         return _select(self._snapshot(), sql)
 
     def facts(self, key: str) -> Row | None:
-        """A row without its payload; None if there is no such key."""
+        """A row without its payload, and `model_title`, its model by name; None if there is no such key."""
         now = self._snapshot()
         with self._lock:
             if key in now.facts:
                 now.facts.move_to_end(key)
                 return now.facts[key]
         found = self.archive.row(key, _FACTS, now.shards)
+        if found is not None and found["model"]:
+            found["model_title"] = named(self.archive.model_name(found["model"]), found["model"])
         with self._lock:
             now.facts[key] = found
             while len(now.facts) > _MOST_FACTS:

@@ -12,7 +12,12 @@ from playwright.sync_api import Browser
 
 from jobs.cli import main
 from jobs.web.report.plot import Line, svg
+from model import checkpoint
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS
+from pipeline.evaluate.measurement import OFF_GRID
+from pipeline.storage.base import Entry
+from pipeline.train.notes import notes_of
+from pipeline.train.settings import TrainSettings
 from tests.browser import chromium, opened
 from tests.conftest import photo_like
 
@@ -33,9 +38,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_folder: Path) -> Path:
+    """A model with a name, which has learned from two of the photographs, wherever they lay then."""
+    folder = tmp_path_factory.mktemp("model")
+    learned = [Entry(f"lay/here/{name}", (photos / name).stat().st_size, "") for name in ("large.png", "plain.jpg")]
+    settings = TrainSettings(images=str(photos), out="models/small")
+    notes = notes_of(settings, learned, init=None)
+    for name, data in checkpoint.serialise(checkpoint.load(tiny_model_folder).network, notes).items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, photos: Path, model: Path) -> Path:
     out = tmp_path_factory.mktemp("report") / "new"
-    words = ["--model", str(tiny_model_folder), "--qualities", "4", "--workers", "1", "--max-megapixels", "0.1"]
+    words = ["--model", str(model), "--qualities", "4", "--workers", "1", "--max-megapixels", "0.1"]
     assert main(["evaluate", str(photos), "--out", str(out), "--quiet", *words]) == 0
     return out
 
@@ -65,6 +82,36 @@ def test_bytes_at_a_floor_are_of_files_that_reach_it_or_of_the_source(report: Pa
         assert floor["saved"] == pytest.approx(1 - floor["stored"] / floor["source"])
     by_floor = [f["stored"] for f in found["floors"] if f["codec"] == "JPEG 4:2:0"]
     assert by_floor == sorted(by_floor)
+
+
+def test_images_that_the_model_learned_from_are_counted_and_the_page_warns(report: Path) -> None:
+    found = json.loads((report / "report.json").read_text())
+    assert (found["name"], found["learned_from"]) == ("small", 2)
+    html = (report / "report.html").read_text()
+    assert "2 of the 3 images are among those that the model learned from" in html
+    assert f"<h1>Model small ({found['fingerprint']}) on 3 images</h1>" in html
+
+
+def test_a_source_in_a_lossy_format_is_measured_beside_its_grid_and_the_page_says_so(report: Path) -> None:
+    found = json.loads((report / "report.json").read_text())
+    images = {image["key"]: image for image in found["by_image"]}
+    assert {key: image["off_grid"] for key, image in images.items()} == {
+        EVIL: False,
+        "large.png": False,
+        "plain.jpg": True,
+    }
+    assert (images["plain.jpg"]["width"], images["plain.jpg"]["height"]) == (168 - OFF_GRID, 176 - OFF_GRID)
+    assert not images["plain.jpg"]["cropped"]
+    assert (
+        "Of 1 image in lossy formats, the first 5 rows and columns are left out" in (report / "report.html").read_text()
+    )
+
+
+def test_the_first_figures_of_the_page_are_by_the_metric_for_eyes(report: Path) -> None:
+    html = (report / "report.html").read_text()
+    tile = html.split("against AVIF s6</dt>")[1].split("</div>")[0]
+    assert tile.index("bytes at equal SSIMULACRA2") < tile.index("at equal PSNR")
+    assert '<p class="lead">At equal SSIMULACRA2 its files are' in html
 
 
 def test_csv_files_hold_every_point(report: Path) -> None:
