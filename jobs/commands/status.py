@@ -32,7 +32,7 @@ def _run(settings: "StatusSettings", output: Output) -> int:
 
     found = status(settings)
     output.result(found.to_dict())
-    output.table(found.archive, _totals(found))
+    output.table(found.archive, in_words(found))
     if found.unfinished_erasures:
         output.line(
             f"\n{found.unfinished_erasures} erasures were interrupted: `maepress forget {found.archive}` ends them"
@@ -74,7 +74,7 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def _totals(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
+def in_words(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     """Rows of a table with the totals; counts of zero are left out."""
     from pipeline.archive.model_name import named
     from pipeline.monitoring.formatting import size

@@ -19,8 +19,8 @@ PATTERN = r"[\w.+][\w.+ -]{0,38}[\w.+]|[\w.+]"
 
 
 def named(name: str, fingerprint: str) -> str:
-    """A model as text: `photos (80c93cac60fbff9c)`, or the fingerprint alone."""
-    return f"{name} ({fingerprint})" if name else fingerprint
+    """A model as text: `photos 80c93cac60fbff9c`, or the fingerprint alone."""
+    return f"{name} {fingerprint}" if name else fingerprint
 
 
 def name_from(description: Any) -> str:

@@ -1,7 +1,9 @@
 """JPEG: every APPn and COM segment in order, and what is behind the end of the image.
 
-About storage, and so not part of the skeleton: tables, frame and scan headers, fill bytes, and the
-colour transform in Adobe's segment, as what is written is YCbCr.
+About storage, and so not part of the skeleton: frame and scan headers, Huffman tables, fill bytes,
+and the colour transform in Adobe's segment, as what is written is YCbCr. Quantisation tables and the
+sampling of colour are one part, as a restored JPEG is written with them: the pixels of its source
+are sums of their multiples, so that with others it would be larger or lose more.
 """
 
 import re
@@ -9,9 +11,10 @@ import struct
 from dataclasses import dataclass
 
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
+from pipeline.containers.jpeg_quantisation import QUANTISATION, described, tables_in
 from pipeline.containers.multi_picture import MPF, absolute, relative
 
-_SOI, _EOI, _SOS, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+_SOI, _EOI, _SOS, _COMMENT, _QUANTISATION_TABLES = 0xD8, 0xD9, 0xDA, 0xFE, 0xDB
 _FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive, Huffman-coded. Others are not decoded."""
 _TABLES = (0xC4, 0xDB, 0xDD)
@@ -41,6 +44,7 @@ class _File:
     frame: bytes
     first_scan: int
     end: int
+    tables: dict[int, bytes]
 
 
 def read(source: bytes) -> Contents:
@@ -55,6 +59,11 @@ def read(source: bytes) -> Contents:
         raise Unexpected("more than 8 bits a channel")
     behind = source[file.end :]
     columns, parts = _parts(file, components, len(behind))
+    frame = [file.frame[6 + 3 * i : 9 + 3 * i] for i in range(components)]
+    adobe = next((s.data for s in file.segments if s.marker == 0xEE and s.data.startswith(_ADOBE)), b"")
+    if components in (1, 3) and all(len(one) == 3 for one in frame):
+        stored = described(frame, file.tables, adobe[_ADOBE_TRANSFORM : _ADOBE_TRANSFORM + 1])
+        parts.append(Part(QUANTISATION, (stored,)))
     if behind and _points_behind(file, source):
         raise Unexpected("container: EXIF that points behind the end of the image")
     return Contents(width, height, components, Skeleton("jpeg", tuple(parts), (), behind), columns)
@@ -72,11 +81,12 @@ def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
         ValueError: when a part does not fit into a segment.
     """
     file = _parse(encoded)
-    contents = [part.data(columns) for part in skeleton.before]
+    before = [part for part in skeleton.before if part.name != QUANTISATION]
+    contents = [part.data(columns) for part in before]
     tables = _without_segments(encoded, file)
     length = 2 + sum(4 + len(data) for data in contents) + len(tables)
     out = bytearray([0xFF, _SOI])
-    for part, data in zip(skeleton.before, contents, strict=True):
+    for part, data in zip(before, contents, strict=True):
         marker = part.name[0]
         if not (0xE0 <= marker <= 0xEF or marker == _COMMENT) or len(data) > _LONGEST:
             raise ValueError(f"a part of {len(data)} bytes does not fit into a JPEG's segment {marker:02x}")
@@ -115,12 +125,13 @@ def _parse(source: bytes) -> _File:
     if source[:2] != bytes([0xFF, _SOI]):
         raise Unexpected("container: no start of image")
     segments, frame, first_scan, at = list[_Segment](), b"", 0, 2
+    tables = dict[int, bytes]()
     while True:
         marker, start = _marker(source, at)
         if marker == _EOI:
             if not frame or not first_scan:
                 raise Unexpected("container: no scan")
-            return _File(segments, frame, first_scan, start)
+            return _File(segments, frame, first_scan, start, tables)
         (length,) = struct.unpack_from(">H", source[start : start + 2].rjust(2, b"\0"))
         data = source[start + 2 : start + length]
         if length < 2 or len(data) != length - 2:
@@ -138,6 +149,8 @@ def _parse(source: bytes) -> _File:
             if found is None:
                 raise Unexpected("container: no end of image")
             at = found.start()
+        elif marker == _QUANTISATION_TABLES and not first_scan:
+            tables |= tables_in(data)
         elif marker not in _TABLES:
             raise Unexpected("container: an unknown kind of JPEG")
 

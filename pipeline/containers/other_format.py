@@ -21,6 +21,7 @@ from fractions import Fraction
 
 from pipeline.containers import png
 from pipeline.containers.contents import Columns, Copy, Part, Skeleton
+from pipeline.containers.jpeg_quantisation import QUANTISATION
 from pipeline.containers.tiff_tags import CARRIED_IN_EXIF, CARRIED_IN_GPS, CARRIED_IN_INTEROPERABILITY
 
 INCH, CENTIMETRE, RATIO = "inch", "cm", "ratio"
@@ -161,6 +162,8 @@ def _rational(value: Fraction) -> tuple[int, int]:
 
 
 def _jpeg(part: Part, data: bytes, facts: Facts) -> Facts | str:
+    if part.name == QUANTISATION:
+        return ""
     marker, referring = part.name[0], any(isinstance(piece, Copy) for piece in part.pieces)
     if referring or marker == 0xEE or data.startswith(b"JFXX\0"):
         return "thumbnail" if data.startswith(b"JFXX\0") else ""

@@ -42,6 +42,7 @@ from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.video_muxing import OCCUPIED, require_frames, write_videos
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
+from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
@@ -120,6 +121,7 @@ def checked_archive(settings: DecodeSettings) -> Archive:
         MaepressError: when there is no archive, or the destination is not apart from it or from its
             source, or cannot be written.
     """
+    require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
     require_destination_apart(settings.dest, settings.archive)
     archive, dest = Archive.open(settings.archive), open_store(settings.dest)
     require_outside_sources(archive, dest)

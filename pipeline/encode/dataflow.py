@@ -28,6 +28,7 @@ from pipeline.encode import ray_tasks, stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import Streams, own_device
+from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import plan_resources
 from pipeline.execution.setting_types import parse_range
@@ -72,6 +73,7 @@ class EncodeDataflow:
         Raises:
             MaepressError: when the cluster cannot hold a single encoder.
         """
+        require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
         require_ray()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._workers = plan_resources(resources, parse_range(settings.actors), settings.gpus_per_actor)

@@ -23,6 +23,7 @@ from pipeline.archive.receipt import Receipt
 from pipeline.encode.result import EncodeResult, Totals
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.executors import ray_is_connected, runs_here
+from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.log import RunLog
 from pipeline.monitoring.metrics import RunMetrics
@@ -62,6 +63,7 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
             written, a model that cannot be read, encoders that the cluster cannot hold, or another
             job that changes the same keys.
     """
+    require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
     return run_encode(settings, RunOptions(), quiet=quiet)[0]
 
 

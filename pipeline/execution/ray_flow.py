@@ -12,6 +12,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
+from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.execution.packing import unpack
 from pipeline.execution.ray_init import require_ray
 from pipeline.execution.resources import WorkerResources, plan_resources
@@ -51,6 +52,7 @@ def worker_resources(actors: tuple[int, int] | None, gpus_per_actor: float | Non
         MaepressError: when the cluster has fewer GPUs than one actor needs.
     """
     if not ray.is_initialized():
+        require_gpus(gpus_per_actor, GPUS_PER_ACTOR)
         require_ray()
     return plan_resources(
         ray.cluster_resources(),  # type: ignore[no-untyped-call]

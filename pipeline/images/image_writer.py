@@ -1,8 +1,10 @@
 """Writing pictures as image files.
 
-PNG, WebP (in its lossless mode) and TIFF are written without loss. JPEG is written at quality 95
-without chroma subsampling, JPEG XL as a lossless transcode of that JPEG, AVIF at quality 95 without
-chroma subsampling. These three are not written with alpha: such a picture becomes a PNG.
+PNG, WebP (in its lossless mode) and TIFF are written without loss. JPEG is written with the
+quantisation tables and the sampling of its source, of which its pixels are made; at quality 95
+without chroma subsampling if they are unknown. JPEG XL is a lossless transcode of that JPEG; AVIF is
+written at quality 95 without chroma subsampling. These three are not written with alpha: such a
+picture becomes a PNG.
 """
 
 import io
@@ -15,6 +17,7 @@ from PIL import Image
 from model.core.picture import Picture
 from pipeline.containers import jpeg, other_format, png, tiff, webp
 from pipeline.containers.contents import Columns, Part, Skeleton
+from pipeline.containers.jpeg_quantisation import quantisation_of
 from pipeline.containers.other_format import Facts
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.jpeg_xl import to_jxl
@@ -160,7 +163,7 @@ def write_picture(picture: Picture, wanted: Format) -> bytes:
         case "jpeg" | "jxl":
             if picture.alpha is not None:
                 raise ValueError("JPEG cannot hold alpha")
-            encoded = _encoded(picture, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+            encoded = _jpeg(picture, own)
             written = jpeg.write(encoded, own or _jpeg_skeleton(columns, facts), columns)
             return written if wanted == "jpeg" else _transcoded(written)
         case "webp":
@@ -237,6 +240,17 @@ def _tiff(picture: Picture, own: Skeleton | None, columns: Columns, facts: Facts
         unit = {other_format.RATIO: 1, other_format.INCH: 2, other_format.CENTIMETRE: 3}[density.unit]
         tags[282], tags[283], tags[296] = float(density.x), float(density.y), unit
     return _encoded(picture, "TIFF", **options, **({"exif": tags} if tags else {}))
+
+
+def _jpeg(picture: Picture, skeleton: Skeleton | None) -> bytes:
+    stored = None if skeleton is None else quantisation_of(skeleton, picture.pixels.shape[2])
+    if stored is None:
+        return _encoded(picture, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    options: dict[str, Any] = {"qtables": [list(table) for table in stored.tables], "subsampling": stored.sampling}
+    encoded = _encoded(picture, "JPEG", **options)
+    # Optimised codes save 3 to 5 %. Pillow gives their encoder a buffer of a byte per pixel, and fails beyond it.
+    fits = len(encoded) <= picture.width * picture.height
+    return _encoded(picture, "JPEG", optimize=True, **options) if fits else encoded
 
 
 def _encoded(picture: Picture, form: str, **options: Any) -> bytes:

@@ -25,6 +25,7 @@ from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
+from pipeline.execution.local_resources import require_cores, require_gpus
 from pipeline.execution.ray_init import require_ray
 from pipeline.storage.base import Entry
 from pipeline.storage.open import Store, open_source, open_store, open_target
@@ -145,6 +146,10 @@ def checked_output(settings: TrainSettings) -> Store:
             in the images, cannot be written, or holds something else than an earlier training.
     """
     _require_sound(settings)
+    if settings.gpus_per_worker:
+        require_gpus(settings.gpus_per_worker, "--gpus-per-worker", users=settings.workers)
+    else:
+        require_cores(settings.workers, "--workers")
     out = open_store(settings.out)
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
     out.check_target()

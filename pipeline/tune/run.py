@@ -29,6 +29,7 @@ from model.core.errors import MaepressError
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
+from pipeline.execution.local_resources import require_gpus
 from pipeline.execution.ray_init import require_ray
 from pipeline.images.limits import READABLE_BYTES
 from pipeline.storage.open import Store, open_store, open_target
@@ -121,6 +122,7 @@ def checked_output(settings: TuneSettings) -> Store:
         MaepressError: for an `init` that is no model, and an `out` that lies in the images, cannot be
             written, or holds something else than an earlier tuning.
     """
+    require_gpus(settings.gpus_per_trial, "--gpus-per-trial")
     if settings.init not in NO_FOLDER:
         require_model(settings.init)
     out = open_store(settings.out)

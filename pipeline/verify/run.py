@@ -39,6 +39,7 @@ from pipeline.archive.schema import IMAGES, JXL, LATENT
 from pipeline.archive.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
+from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
@@ -139,6 +140,7 @@ def checked_archive(settings: VerifySettings) -> Archive:
         MaepressError: when there is no archive, they are not apart, or the record of a part cannot be
             written.
     """
+    require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
     if settings.source:
         if settings.part:
             raise StorageError("--part checks some shards, and --source needs all of them: leave one of the two out")

@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import json
 import re
 import signal
 import socket
@@ -88,6 +89,9 @@ def fill(folder: Path, model: Path, codec: Codec) -> None:
     """An archive with all kinds of rows that real ones have, and its source."""
     archive = Archive.create(str(folder / "archive"))
     archive.put_model(codec.fingerprint, model)
+    config = archive.root.child(f"models/{codec.fingerprint}")
+    described = json.loads(config.get("config.json"))
+    config.put("config.json", json.dumps(described | {"notes": {"name": "small"}}).encode())
     sources = {key: image_file("PNG", seed=i, size=(96, 64)) for i, key in enumerate([*PLAIN, EVIL, OUTSIDE, DAMAGED])}
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -119,6 +123,10 @@ def test_an_image_is_what_the_codec_decodes(served: Served, tiny_codec: Codec) -
     mae = served.get(f"/image/{PLAIN[0]}?format=mae&download=1")
     assert mae.body == mae_file(row)
     assert mae.headers["content-disposition"] == "attachment; filename=\"0.mae\"; filename*=UTF-8''0.mae"
+
+
+def test_a_model_is_shown_by_its_name(served: Served, tiny_codec: Codec) -> None:
+    assert f'<dd class="mono">small {tiny_codec.fingerprint}</dd>' in served.get(f"/view/{PLAIN[0]}").body.decode()
 
 
 def test_measurements_are_on_the_pages(served: Served) -> None:

@@ -89,17 +89,13 @@ def test_images_that_the_model_learned_from_are_counted_and_the_page_warns(repor
     assert (found["name"], found["learned_from"]) == ("small", 2)
     html = (report / "report.html").read_text()
     assert "2 of the 3 images are among those that the model learned from" in html
-    assert f"<h1>Model small ({found['fingerprint']}) on 3 images</h1>" in html
+    assert f"<h1>Model small {found['fingerprint']} on 3 images</h1>" in html
 
 
 def test_a_source_in_a_lossy_format_is_measured_beside_its_grid_and_the_page_says_so(report: Path) -> None:
     found = json.loads((report / "report.json").read_text())
     images = {image["key"]: image for image in found["by_image"]}
-    assert {key: image["off_grid"] for key, image in images.items()} == {
-        EVIL: False,
-        "large.png": False,
-        "plain.jpg": True,
-    }
+    assert [key for key, image in images.items() if image["off_grid"]] == ["plain.jpg"]
     assert (images["plain.jpg"]["width"], images["plain.jpg"]["height"]) == (168 - OFF_GRID, 176 - OFF_GRID)
     assert not images["plain.jpg"]["cropped"]
     assert (
@@ -109,7 +105,7 @@ def test_a_source_in_a_lossy_format_is_measured_beside_its_grid_and_the_page_say
 
 def test_the_first_figures_of_the_page_are_by_the_metric_for_eyes(report: Path) -> None:
     html = (report / "report.html").read_text()
-    tile = html.split("against AVIF s6</dt>")[1].split("</div>")[0]
+    tile = html.split("against JPEG 4:2:0</dt>")[1].split("</div>")[0]
     assert tile.index("bytes at equal SSIMULACRA2") < tile.index("at equal PSNR")
     assert '<p class="lead">At equal SSIMULACRA2 its files are' in html
 

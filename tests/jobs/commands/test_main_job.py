@@ -169,6 +169,7 @@ def test_places_may_be_relative_to_where_the_command_is_typed(
     assert trained["steps"] == 1
     assert (tmp_path / "model" / "model.safetensors").is_file()
     encoded = result(capsys, "encode", "photos", "archive", "--model", "model")
+    assert (trained["name"], encoded["model_name"]) == ("model", "model")
     assert (encoded["latents"], encoded["model"]) == (len(KEYS), trained["fingerprint"])
     assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS)
     assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == KEYS

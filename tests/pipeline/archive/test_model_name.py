@@ -18,7 +18,7 @@ def test_the_shipped_model_is_base_even_in_archives_that_hold_it_without_a_name(
 
 
 def test_a_name_stands_beside_the_fingerprint_and_never_for_it() -> None:
-    assert named("photos", "80c93cac60fbff9c") == "photos (80c93cac60fbff9c)"
+    assert named("photos", "80c93cac60fbff9c") == "photos 80c93cac60fbff9c"
     assert named("", "80c93cac60fbff9c") == "80c93cac60fbff9c"
 
 

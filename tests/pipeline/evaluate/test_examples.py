@@ -13,7 +13,7 @@ CURVE = [Point(q, rate, psnr, None) for q, rate, psnr in ((1, 0.25, 30.0), (2, 1
 
 def image(key: str, bpp: float, psnr: float = 36.0) -> MeasuredImage:
     points = {OURS: [Point(40, bpp, psnr, None)], AVIF.name: CURVE}
-    return MeasuredImage(key, "", 64, 64, False, 1000, points, {OURS: [None, 400, 2000]})
+    return MeasuredImage(key, "", 64, 64, False, False, 1000, points, {OURS: [None, 400, 2000]})
 
 
 def test_the_best_and_the_worst_are_told_by_bytes_at_equal_fidelity() -> None:

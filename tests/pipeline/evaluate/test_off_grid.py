@@ -1,6 +1,7 @@
 """Sources in lossy formats are measured beside the grid of their codec, where its curve is as smooth as any."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def decoded(options: dict[str, object]) -> Pixels:
 def leap(codec: BaselineCodec, pixels: Pixels) -> float:
     """The most by which PSNR falls where the quality rises by one, in dB."""
     psnrs = [codec.measure(pixels, quality).psnr for quality in range(70, 97)]
-    return max(a - b for a, b in zip(psnrs, psnrs[1:], strict=False))
+    return max(a - b for a, b in pairwise(psnrs))
 
 
 @pytest.mark.parametrize("source", SOURCES)

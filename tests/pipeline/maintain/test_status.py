@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.commands.status import in_words
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
@@ -49,6 +50,19 @@ def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None
     assert [(v.version, v.run, v.rows) for v in found.versions] == [(2, "two", 2), (1, "one", 6), (0, None, None)]
     assert abs(found.versions[0].time - datetime.now(UTC)) < timedelta(minutes=5)
     assert strict(found.to_dict())["versions"][0]["rows"] == 2  # type: ignore[index]
+
+
+def test_models_are_shown_by_their_names_beside_their_fingerprints(place: str, tiny_codec: Codec) -> None:
+    archive = Archive.create(place)
+    add(archive, [compressed(tiny_codec, "a.png", image_file("PNG"))], run="one")
+    store = archive.root.child(f"models/{tiny_codec.fingerprint}")
+    assert status(StatusSettings(archive=place)).model_names == {}
+    store.put("config.json", json.dumps({"notes": {"name": "photos"}}).encode())
+    found = status(StatusSettings(archive=place))
+    assert found.model_names == {tiny_codec.fingerprint: "photos"}
+    assert ("models", f"photos {tiny_codec.fingerprint} (1)") in in_words(found)
+    store.put("config.json", json.dumps({"notes": {"name": "\x1b[2J"}}).encode())
+    assert status(StatusSettings(archive=place)).model_names == {}
 
 
 def test_an_empty_archive_has_a_status(place: str) -> None:
