@@ -22,8 +22,9 @@ from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.evaluate.points import Pixels, to_rgb
-from pipeline.images.image_reader import MAX_PIXELS, read
+from pipeline.images.image_reader import read
 from pipeline.images.image_writer import write_picture
+from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.reading import Reading
 
 

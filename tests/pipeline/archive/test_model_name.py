@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import BASE
+from model.core.model_files import BASE
 from pipeline.archive.model_name import name_for, name_from, name_in, named
 from pipeline.storage.open import open_store
 

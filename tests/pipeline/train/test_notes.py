@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from model import checkpoint
+from model.core.model_files import BASE
 from pipeline.dataset.learned_files import LearnedFiles
 from pipeline.storage.base import Entry
 from pipeline.train.notes import learned_by, notes_of
@@ -33,6 +34,6 @@ def test_a_model_that_goes_on_from_another_has_learned_from_the_files_of_both(
 
 
 def test_the_shipped_model_says_what_it_has_learned_from() -> None:
-    shipped = learned_by(json.loads((checkpoint.BASE / "config.json").read_text()))
+    shipped = learned_by(json.loads((BASE / "config.json").read_text()))
     assert shipped.count > 0
     assert LearnedFiles() == learned_by(None) == learned_by({"notes": "no"})
