@@ -3,7 +3,7 @@
 A replica is an archive with a log of its own. To mend the log of the primary after damage, its
 bytes are needed as they were; so each replication keeps them here, with a list of their digests:
 
-    origin/images/_delta_log/00000000000000000007.json      also rejections/_delta_log/, runs/
+    origin/images/_delta_log/00000000000000000007.json      also those of rejections and releases, runs/
     origin/digests.json                                     {"images/_delta_log/0...7.json": SHA-256, ...}
 
 The folder follows the primary exactly: what the primary removes from its log is removed here as
@@ -18,7 +18,7 @@ from pipeline.storage.base import Fetched, Outage, StorageError, Store
 
 FOLDER = "origin"
 DIGESTS = "digests.json"
-LOGS = ("images/_delta_log", "rejections/_delta_log")
+LOGS = ("images/_delta_log", "rejections/_delta_log", "releases/_delta_log")
 RUNS = "runs"
 _AT_ONCE = 64
 

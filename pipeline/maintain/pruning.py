@@ -2,12 +2,14 @@
 
 Removed are files of tables that the primary's folders do not hold and the replica's current version
 does not need, and the replica's own log before its latest version: its entries name the first and
-last keys of shards.
+last keys of shards. Records of checks of the replica that name keys go as well.
 """
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import log_file
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.runs.checks import FOLDER as CHECKS
+from pipeline.runs.checks import read_checks
 from pipeline.storage.base import Store
 
 _LOG = "_delta_log/"
@@ -29,7 +31,8 @@ def prune(primary: Archive, replica: Archive) -> int:
         kept = {entry.key for entry in ours.entries()} | {shard.path for shard in files_of(open_table(theirs))}
         removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(_LOG)} - kept)
         removed += _forget_versions(theirs)
-    return removed
+    listing = [f"{CHECKS}/{record.name}" for record in read_checks(replica.root) if record.listed]
+    return removed + _remove(replica.root, set(listing))
 
 
 def _forget_versions(store: Store) -> int:

@@ -11,7 +11,8 @@ version names; the next one finds and uses them. Its files are byte for byte tho
 under the same paths, so each of the two can be mended with the other (`maepress verify
 --repair-from`).
 
-Nothing is deleted in the replica unless `prune` is set. Without it, the replica keeps its own older
+Nothing is deleted in the replica unless `prune` is set, or keys were erased from the primary
+(`maepress forget`): then they are erased here by the next replication. Otherwise the replica keeps its own older
 versions, until it is vacuumed by itself.
 """
 
@@ -31,6 +32,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.commits import REJECTIONS_VERSION, transact
 from pipeline.archive.delta_table import create_table, files_of, open_table
+from pipeline.archive.erasures import FOLDER as ERASURES
 from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
 from pipeline.archive.optimistic_commit import commit_with_retry
@@ -56,9 +58,9 @@ JOB = "replicate"
 _OWN_JOBS = frozenset({JOB, "compact", "repair", "restore", "forget"})
 """Jobs that may commit to a replica: none of them adds a row that the primary does not have."""
 _TABLES = {"images": IMAGES, "rejections": REJECTIONS, RELEASES_FOLDER: RELEASES}
-LEFT_OUT = (*_TABLES, "plans", "leases", "checks", "adapting", RUNS, ORIGIN)
+LEFT_OUT = (*_TABLES, "plans", "leases", "checks", "adapting", RUNS, ORIGIN, ERASURES)
 """Folders that are not copied as they are: tables are copied by their logs, the others belong to running jobs or to one
-of the two archives."""
+of the two archives; receipts of erasures come last."""
 _COPIERS = 8
 _COMMITS_READ = 1000
 _ATTEMPTS = 5
@@ -140,7 +142,10 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         for name in tables:
             _commit(copy, name, primary[name].files, identity, run)
         sums.files += follow(archive.root, copy.root)
-        removed = prune(archive, copy) if settings.prune else 0
+        erased = _new_erasures(archive.root, copy.root)
+        removed = prune(archive, copy) if settings.prune or erased else 0
+        for name, receipt in erased.items():  # only now: a run that dies before this prunes again
+            copy.root.put(name, receipt)
     return ReplicateResult(primary["images"].version, files, sums.files, sums.bytes, removed, ())
 
 
@@ -223,6 +228,14 @@ def _copy_others(source: Store, dest: Store, sums: _Copied) -> Iterator[str]:
             dest.put(entry.key, got)
             sums.files += 1
             sums.bytes += len(got)
+
+
+def _new_erasures(source: Store, dest: Store) -> dict[str, bytes]:
+    """The receipts of erasures that the replica has not followed, by key."""
+    folder = source.child(ERASURES)
+    names = [f"{ERASURES}/{entry.key}" for entry in folder.entries()] if folder.root_exists() else []
+    receipts = {name: source.get(name) for name in names}
+    return {name: data for name, data in receipts.items() if not (dest.exists(name) and dest.get(name) == data)}
 
 
 def _sound(source: Store, key: str) -> bytes:

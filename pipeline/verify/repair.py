@@ -15,6 +15,7 @@ a new shard, in an ordinary commit.
 import hashlib
 from collections.abc import Callable, Iterable
 
+import pyarrow as pa
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.boundary import Fault, attempt
@@ -25,7 +26,7 @@ from pipeline.archive.delta_table import open_table
 from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
 from pipeline.archive.origin import LOGS, RUNS, digests, intact
-from pipeline.archive.schema import REJECTIONS
+from pipeline.archive.schema import REJECTIONS, RELEASES
 from pipeline.archive.shard_facts import FILE_SHA256
 from pipeline.runs.checks import Damage
 from pipeline.runs.name import new_run
@@ -109,7 +110,7 @@ class Repair:
             damage: found in them.
         """
         damaged = {found.shard for found in damage if found.shard}
-        mended = [*self._models(), *self._rejections(), *self._records()]
+        mended = [*self._models(), *self._small_tables(), *self._records()]
         for file in files:
             if file.shard.path in damaged:
                 mended += self._shard(file)
@@ -129,17 +130,13 @@ class Repair:
                     mended.append(f"models/{fingerprint}/{name}: taken from the replica")
         return mended
 
-    def _rejections(self) -> list[str]:
-        store = self._archive.rejections
-        try:
-            files = Log(store, open_table(store)).files
-        except (StorageError, TableNotFoundError):
-            return []
-        mended = []
-        for file in files:
-            if any(isinstance(f, ShardProblem) or any(f.changed) for f in check_shard(store, file, REJECTIONS)):
-                mended += _take_file(self._replica.rejections, store, file, "rejections")
-        return mended
+    def _small_tables(self) -> list[str]:
+        """Files of the rejections and of the ledger of releases."""
+        ours, theirs = self._archive, self._replica
+        return [
+            *_take_files(ours.rejections, theirs.rejections, REJECTIONS, "rejections"),
+            *_take_files(ours.releases.store, theirs.releases.store, RELEASES, "releases"),
+        ]
 
     def _records(self) -> list[str]:
         known = digests(self._replica.root)
@@ -158,6 +155,19 @@ class Repair:
             return whole
         done = attempt(lambda: repair_rows(self._archive, self._replica, file, new_run()), passes=())
         return [] if isinstance(done, Fault) else done
+
+
+def _take_files(ours: Store, theirs: Store, schema: pa.Schema, table: str) -> list[str]:
+    """Replace the damaged files of a table by the replica's."""
+    try:
+        files = Log(ours, open_table(ours)).files
+    except (StorageError, TableNotFoundError):
+        return []
+    mended = []
+    for file in files:
+        if any(isinstance(f, ShardProblem) or any(f.changed) for f in check_shard(ours, file, schema)):
+            mended += _take_file(theirs, ours, file, table)
+    return mended
 
 
 def _take_file(theirs: Store, ours: Store, file: LoggedFile, table: str) -> list[str]:

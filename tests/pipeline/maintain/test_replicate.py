@@ -123,6 +123,29 @@ def test_what_was_erased_from_the_archive_is_erased_from_the_copy_by_pruning(loc
     assert sound(url) and [row["key"] for row in contents(url)] == ["z"]
 
 
+def test_what_was_forgotten_leaves_the_copy_with_the_next_replication(local: Archive, tmp_path: Path) -> None:
+    secret = b"the bytes of a person " * 20
+    add(local, [original("person-7.jpg", secret), original("z")], "one", [rejection("person-8.jpg")])
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    check = VerifySettings(archive=url, part="1/1", executor="local")
+    path = next((tmp_path / "copy" / "images").glob("part-*"))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(secret, secret[:-1] + b"!"))
+    assert not verify(check, quiet=True).ok, "the record of this check names the key"
+    path.write_bytes(data)
+    forget(ForgetSettings(archive=local.url, keys="person-*"))
+    assert copy(local, url).removed > 0 and copy(local, url).removed == 0
+    found = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert len(found) > 3 and any("erasures" in str(path) for path in found)
+    for path in found:
+        data = path.read_bytes()
+        assert secret not in data and b"person-" not in data, path
+    assert sound(url) and [row["key"] for row in contents(url)] == ["z"]
+    add(local, [original("new")], "later")
+    assert copy(local, url).ok and sound(url) and contents(url) == contents(local.url)
+
+
 def test_a_replication_that_dies_leaves_the_copy_as_it_was_and_the_next_one_continues(
     local: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
