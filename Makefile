@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow test-cluster lint format docs chaos fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow test-cluster lint format docs chaos drill fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test-cluster: $(READY)  ## clusters of several nodes on this machine: placement 
 
 chaos: $(READY)  ## 20 kills of drivers, encoders, tasks and servers: nothing may be lost or encoded twice
 	@$(BIN)/python -m tests.chaos
+
+drill: $(READY)  ## a thousand originals released on a real S3 server under change, killed on the way; every key accounted for
+	@$(BIN)/python -m pytest -m slow -s tests/pipeline/release/test_drill.py
 
 fuzz: $(READY)  ## 100,000 corrupted payloads: each must end in an error or a picture
 	@$(BIN)/python -m tests.fuzz

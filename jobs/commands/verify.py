@@ -32,6 +32,7 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("decoded", result.decoded),
         ("compared with their source", result.compared),
         ("source gone or changed", result.changed),
+        ("original released", result.released),
         ("objects of the source", result.source_objects),
         ("absent from the archive", result.absent),
         ("changed since they were encoded", result.outdated),

@@ -9,7 +9,7 @@ from pipeline.verify.source_comparison import SourceTotals
 
 _COUNTERS = (
     *("rows", "latents", "transcoded", "originals", "payload_bytes"),
-    *("decoded", "compared", "changed", "failed"),
+    *("decoded", "compared", "changed", "released", "failed"),
 )
 LISTED_PROBLEMS = 1000
 """Problems that a result lists; further ones are only counted."""
@@ -36,6 +36,7 @@ class VerifyResult:
         decoded: sampled images that were decoded.
         compared: decoded images whose fidelity was measured against the source again.
         changed: decoded images not compared, because their source is gone or has changed since.
+        released: decoded images not compared, because their original was deleted by a release.
         failed: number of problems.
         problems: the first of them.
         seconds: from start to end.
@@ -57,6 +58,7 @@ class VerifyResult:
     decoded: int
     compared: int
     changed: int
+    released: int
     failed: int
     problems: tuple[Problem, ...]
     seconds: float
@@ -71,8 +73,8 @@ class VerifyResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no problem, and nothing of the source is absent or outdated."""
-        return not (self.failed or self.absent or self.outdated)
+        """Whether there is no problem, and all that was to be compared with the source could be."""
+        return not (self.failed or self.absent or self.outdated or self.changed)
 
     def to_dict(self) -> dict[str, object]:
         """The fields, and `ok`."""

@@ -17,6 +17,7 @@ two shards is noticed only by a check of all shards.
 """
 
 import functools
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -45,7 +46,7 @@ from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.runs.checks import write_check
-from pipeline.storage.open import Fetched, StorageError, Store, open_source
+from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store, open_source
 from pipeline.verify.archive_checks import Named, archive_problems, images_log
 from pipeline.verify.part import parse_part
 from pipeline.verify.repair import Repair
@@ -202,6 +203,11 @@ def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:
     return found.reason if isinstance(found, Fault) else found
 
 
+def _is_the_one(got: Fetched, row: Row) -> bool:
+    """Whether an object is the one that was encoded: by its etag, and in a copy with other times by its bytes."""
+    return got.etag == row["etag"] or hashlib.sha256(got.data).hexdigest() == row["source_sha256"]
+
+
 @raise_in_first_call
 class _SampleDecoder:
     """An actor with the archive's models: turns rows into findings, and passes findings on."""
@@ -210,6 +216,8 @@ class _SampleDecoder:
         torch.set_num_threads(threads)
         self._decoder = RowDecoder(archive, own_device())
         self._source = source
+        released = attempt(archive.releases.released_keys) if source is not None else frozenset[str]()
+        self._released = frozenset[str]() if isinstance(released, Fault) else released  # its damage is named already
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         rows: list[Row] = []
@@ -233,8 +241,10 @@ class _SampleDecoder:
                 got = found[0] if isinstance(found, list) else None
                 if isinstance(found, Fault):
                     problem = f"its source cannot be fetched: {found.reason}"
-                elif isinstance(got, Fetched) and got.etag == row["etag"]:
+                elif isinstance(got, Fetched) and _is_the_one(got, row):
                     counts, problem = ("decoded", "compared"), _problem(problem_with_fidelity, row, picture, got.data)
+                elif isinstance(got, FetchFailed) and row["key"] in self._released:
+                    counts = ("decoded", "released")
                 else:
                     counts = ("decoded", "changed")
             yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem, shard=row[SHARD]))

@@ -1,0 +1,26 @@
+"""The comparison with a source: by bytes where times differ, and without what was released."""
+
+from pathlib import Path
+
+from model.codec import Codec
+from pipeline.archive.archive import Archive
+from pipeline.archive.releases import ReleaseEntry
+from pipeline.archive.schema import RELEASED
+from pipeline.storage.open import open_target
+from pipeline.verify.run import VerifySettings, verify
+from tests.pipeline.making import add, compressed, image_file
+
+
+def test_a_copy_with_other_times_is_compared_by_its_bytes_and_what_was_released_is_not_missed(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
+) -> None:
+    source, archive = open_target(str(tmp_path / "source")), Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    files = {f"{i}.png": image_file("PNG", seed=i) for i in range(3)}
+    add(archive, [compressed(tiny_codec, key, data, etag="of another disk") for key, data in files.items()])
+    source.put("0.png", files["0.png"])
+    archive.releases.record([ReleaseEntry("1.png", RELEASED, "e", 1, "0" * 64, "fine")], "run", 1)
+    result = verify(VerifySettings(archive=archive.url, source=source.url, sample="all", executor="local"), quiet=True)
+    assert result.problems == ()
+    assert (result.decoded, result.compared, result.released, result.changed) == (3, 1, 1, 1)
+    assert not result.ok  # 2.png is neither there nor released
