@@ -205,7 +205,7 @@ def _problem(check: Callable[..., str | None], *arguments: Any) -> str | None:
 
 def _is_the_one(got: Fetched, row: Row) -> bool:
     """Whether an object is the one that was encoded: by its etag, and in a copy with other times by its bytes."""
-    return got.etag == row["etag"] or hashlib.sha256(got.data).hexdigest() == row["source_sha256"]
+    return bool(got.etag == row["etag"] or hashlib.sha256(got.data).hexdigest() == row["source_sha256"])
 
 
 @raise_in_first_call
