@@ -1,12 +1,12 @@
 """What becomes of odd files: `python -m bench.odd_files FOLDER ...`.
 
-Prints how many files of each format are carried, kept (by reason) and rejected. Each carried file is
-written as a decode writes it, without loss of the codec's; then its pixels are compared by Pillow,
-and, where the format stays the same, all facts that exiftool finds (Debian:
-libimage-exiftool-perl). What differs is listed; nothing should be.
+Prints how many files of each kind are carried, kept (by reason) and refused (larger than an encode
+fetches, or not to be read). Each carried file is written as a decode writes it, without loss of the
+codec's; then its pixels are compared by Pillow, and, where the format stays the same, all facts that
+exiftool finds (Debian: libimage-exiftool-perl). Each kept file is stored and returned as an archive
+does. What differs is listed; nothing should be.
 """
 
-import io
 import json
 import shutil
 import subprocess
@@ -18,11 +18,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from pipeline.images.image_reader import read
+from pipeline.archive.kept_source import packed, unpacked
+from pipeline.archive.receipt import Rejection
+from pipeline.encode.stages import load
+from pipeline.images.image_reader import _opened
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
+from pipeline.images.jpeg_xl import JPEG_START, to_jpeg, to_jxl
+from pipeline.images.limits import MAX_PIXELS, READABLE_BYTES, READING
 from pipeline.images.reading import Reading
+from pipeline.images.sandbox import shared
+from pipeline.storage.base import Entry
+from pipeline.storage.local_names import key_of
+from pipeline.storage.local_store import LocalStore
 
 EXIFTOOL = shutil.which("exiftool")
 
@@ -52,13 +60,23 @@ def files_below(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def outcome_of(path: Path) -> tuple[str, str, Reading | None]:
-    """Format, "carried", the reason why it is kept or rejected, and the reading of what is carried."""
-    reading = read(path.read_bytes())
-    if not isinstance(reading, Reading):
-        return "-", "rejected: " + reading.reason[:60], None
+    """Format, "carried" or the reason why it is kept or refused, and the reading of what is carried."""
+    store = LocalStore(str(path.parent))
+    entry = Entry(key_of(path.name), path.stat().st_size, "as it is")
+    (loaded,) = load([entry], store, shared(READING), MAX_PIXELS, READABLE_BYTES)
+    if isinstance(loaded, Rejection):
+        return "-", f"refused: {loaded.reason[:60]}", None
+    reading = loaded.reading
     if reading.picture is None:
         return reading.source_format, f"kept: {reading.keep}", None
     return reading.source_format, "carried", reading
+
+
+def is_kept_whole(source: bytes) -> bool:
+    """Whether a kept file comes back, whichever way it is stored."""
+    frame = packed(source)
+    jxl = to_jxl(source) if source.startswith(JPEG_START) else None
+    return (frame is None or unpacked(frame) == source) and (jxl is None or to_jpeg(jxl) == source)
 
 
 def restored(reading: Reading) -> tuple[bytes, Format]:
@@ -70,7 +88,7 @@ def restored(reading: Reading) -> tuple[bytes, Format]:
 
 def pixels(source: bytes, lossless: bool) -> bytes | tuple[int, int]:
     """Pixels by Pillow, or their size where a format loses some."""
-    with warnings.catch_warnings(), Image.open(io.BytesIO(source)) as image:
+    with warnings.catch_warnings(), _opened(source) as image:
         warnings.simplefilter("ignore")
         return np.asarray(image.convert("RGBA")).tobytes() if lossless else image.size
 
@@ -99,9 +117,11 @@ def different(folders: Sequence[Path]) -> tuple[Counter[tuple[str, str]], dict[s
         for path in files_below(folders):
             form, outcome, reading = outcome_of(path)
             counts[form, outcome] += 1
-            if reading is None:
-                continue
             source = path.read_bytes()
+            if reading is None:
+                if outcome.startswith("kept") and not is_kept_whole(source):
+                    problems[str(path)] = "bytes"
+                continue
             back, wanted = restored(reading)
             lossless = wanted != "jpeg"
             if pixels(source, lossless) != pixels(back, lossless):
@@ -109,7 +129,7 @@ def different(folders: Sequence[Path]) -> tuple[Counter[tuple[str, str]], dict[s
             if wanted == form:
                 pairs.append((path, Path(folder) / f"{len(pairs)}{SUFFIXES[wanted]}"))
                 pairs[-1][1].write_bytes(back)
-                with Image.open(io.BytesIO(source)) as image:
+                with _opened(source) as image:
                     palettes.append(image.mode == "P")
         if EXIFTOOL and pairs:
             sources, results = (facts([pair[i] for pair in pairs], palettes) for i in (0, 1))

@@ -30,7 +30,7 @@ from pipeline.archive.shards import write_shard
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
-from pipeline.storage.base import Entry
+from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.local_store import LocalStore
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -66,7 +66,7 @@ class Listing(LocalStore):
         super().__init__("/nowhere")
         self.size = size
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store."""
         for start in range(0, self.size, CHUNK):
             numbers = np.arange(start, min(start + CHUNK, self.size))

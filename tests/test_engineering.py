@@ -50,7 +50,7 @@ def undeclared(folder: str, declared: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
-    extras = {"jobs": ("demo",), "pipeline": ("video", "wandb")}.get(floor, ())
+    extras = {"jobs": ("demo",), "pipeline": ("heif", "video", "wandb")}.get(floor, ())
     optional = {name for extra in extras for name in names(PROJECT["optional-dependencies"][extra])}
     assert undeclared(floor, names(PROJECT["dependencies"]) | optional) == set()
 

@@ -29,7 +29,8 @@ def _run(settings: "EncodeSettings", output: Output) -> int:
     output.result(result.to_dict())
     output.table("", in_words(result))
     hint_at_repress(result, output)
-    return FAILED if warn_of_reappeared(result.reappeared, result.reappeared_keys) else DONE
+    reappeared = warn_of_reappeared(result.reappeared, result.reappeared_keys)
+    return FAILED if complain(result.missing) or reappeared else DONE
 
 
 def warn_of_reappeared(count: int, keys: Sequence[str]) -> bool:
@@ -43,6 +44,14 @@ def warn_of_reappeared(count: int, keys: Sequence[str]) -> bool:
         file=sys.stderr,
     )
     return True
+
+
+def complain(*problems: str | None) -> int:
+    """Print what is not as it should be, a line each; returns the exit status."""
+    found = [problem for problem in problems if problem]
+    for problem in found:
+        print(f"maepress: {printable(problem)}", file=sys.stderr)
+    return FAILED if found else DONE
 
 
 def hint_at_repress(result: "EncodeResult", output: Output) -> None:
@@ -70,6 +79,9 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("retired", result.retired),
         ("released before", result.released),
         ("barred by an erasure", result.barred),
+        ("left out by include and exclude", result.excluded),
+        ("rows that these leave out, and that stay", result.excluded_rows),
+        ("folders that could not be listed", result.unlisted),
     ]
     rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
     if result.kept:
@@ -84,7 +96,8 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
 JOB: "Job[EncodeSettings]" = Job(
     name="encode",
     about="Encodes a folder or bucket of images into an archive, and creates the archive if there is none. It commits "
-    "while it runs: after an interruption, the same command continues. Later runs encode only new and changed images.",
+    "while it runs: after an interruption, the same command continues. Later runs encode only new and changed images. "
+    "The exit status is 1 if anything of the source is not in the archive.",
     example="maepress encode s3://photos/2024 s3://archive/photos --model models/photos --quality 45",
     settings=_settings,
     run=_run,

@@ -39,6 +39,11 @@ def _run(settings: "StatusSettings", output: Output) -> int:
         )
     if found.rejections:
         output.table("\nrejected", list(found.rejections.items()))
+        keys = list(found.rejected_keys.items())
+        more = [("...", f"{found.rejected - len(keys):,} more")] if found.rejected > len(keys) else []
+        output.table("\nrejected keys: no version of these, or an older one, is in the archive", [*keys, *more])
+    if folders := found.left_out.get("unlisted_folders"):
+        output.table(f"\nfolders that {found.left_out['run']} could not list", list(folders.items()))
     if found.checked.problems:
         damage = [(damaged.what, damaged.problem) for damaged in found.checked.problems[:_MOST_DAMAGE]]
         output.table("\ndamage known: maepress verify --repair-from REPLICA", damage)
@@ -87,6 +92,8 @@ def in_words(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
         ("originals released", found.released),
         ("erased", found.erased),
         ("rejected", found.rejected),
+        ("left out by include and exclude", found.left_out.get("excluded") or 0),
+        ("folders not listed", found.left_out.get("unlisted") or 0),
         ("source", size(found.source_bytes)),
     ]
     if found.ratio is not None:

@@ -3,11 +3,10 @@
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.commands.encode import hint_at_repress, in_words, warn_of_reappeared
+from jobs.commands.encode import complain, hint_at_repress, in_words, warn_of_reappeared
 from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output
 from jobs.framework.ray_session import ray_session
-from pipeline.monitoring.formatting import printable
 
 if TYPE_CHECKING:
     from pipeline.planning.planner import EncodePlan
@@ -38,10 +37,8 @@ def _run(settings: "SyncSettings", output: Output) -> int:
             hint_at_repress(result.done, output)
     output.result(result.to_dict())
     reappeared = warn_of_reappeared(result.plan.reappeared, result.plan.reappeared_keys)
-    if result.warning:
-        print(f"maepress: {printable(result.warning)}", file=sys.stderr)
-        return FAILED
-    return FAILED if reappeared else DONE
+    failed = complain(result.warning, result.done.missing if result.done else None)
+    return FAILED if failed or reappeared else DONE
 
 
 def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
@@ -59,6 +56,9 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
         ("rejected before", plan.rejected, None),
         ("released before", plan.released, None),
         ("barred by an erasure", plan.barred, None),
+        ("left out by include and exclude", plan.excluded, None),
+        ("keep although these leave it out", plan.excluded_rows, None),
+        ("folders that cannot be listed", len(plan.unlisted), None),
         ("shards to write", plan.units, None),
     ]
     always = 4  # the first four are shown even if they are zero
@@ -74,7 +74,8 @@ JOB: "Job[SyncSettings]" = Job(
     about="Makes an archive match its source: encodes new and changed images, retires rows whose source is gone "
     "(unless these are suspiciously many), and, with --repress, encodes again what was encoded with another model or "
     "target. CONFIG holds the settings by name, at least source and archive. "
-    "The exit status is 1 if rows were not retired, and 75 if another run is at work on the archive.",
+    "The exit status is 1 if rows were not retired or anything of the source is not in the archive, and 75 if another "
+    "run is at work on the archive.",
     example="maepress sync nightly.yaml --dry-run",
     settings=_settings,
     run=_run,

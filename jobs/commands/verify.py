@@ -31,10 +31,14 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("bytes", size(result.payload_bytes)),
         ("decoded", result.decoded),
         ("compared with their source", result.compared),
-        ("source gone or changed", result.changed),
+        ("not compared: source gone, changed or unreadable", result.changed),
         ("original released", result.released),
         ("objects of the source", result.source_objects),
+        ("left out by include and exclude", result.excluded),
+        ("with other times, same bytes", result.same_bytes),
         ("absent from the archive", result.absent),
+        ("rejected", result.rejected),
+        ("unreadable", result.unread),
         ("changed since they were encoded", result.outdated),
         ("problems", result.failed),
         ("time", duration(result.seconds)),
@@ -46,11 +50,15 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         output.table("problems", [(problem.key, problem.problem) for problem in result.problems])
     for title, keys, count in (
         ("absent from the archive: encode the source again", result.absent_keys, result.absent),
+        ("rejected, so not in the archive: see maepress status", result.rejected_keys, result.rejected),
+        ("not compared, as they cannot be read", result.unread_keys, result.unread),
         ("changed since they were encoded: encode the source again", result.outdated_keys, result.outdated),
     ):
         if keys:
             more = [(f"... and {count - len(keys):,} more",)] if count > len(keys) else []
             output.table(title, [*((key,) for key in keys), *more])
+    if result.unlisted:
+        output.table("folders of the source that cannot be listed", list(result.unlisted.items()))
     return DONE if result.ok else FAILED
 
 
@@ -58,7 +66,7 @@ JOB: "Job[VerifySettings]" = Job(
     name="verify",
     about="Reads and checks every payload of an archive (checksum, header, hash of unchanged sources), and decodes a "
     "sample. With --source, the sample's PSNR and SSIMULACRA2 are measured again, and every object must be in the "
-    "archive as it is now. The exit status is 1 if any check fails.",
+    "archive as it is now, by etag or else by SHA-256. The exit status is 1 if any check fails.",
     example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
     settings=_settings,
     run=_run,

@@ -33,9 +33,10 @@ def report(
         ("  compressed", f"{status['latents']}, by the model"),
         (
             "  kept",
-            f"{status['originals'] + status['transcoded']}, lossless: of another kind, or not smaller when compressed",
+            f"{status['originals'] + status['transcoded']}, lossless: of another kind, unreadable, or not smaller when "
+            "compressed",
         ),
-        ("  rejected", f"{status['rejected']}, unreadable: `maepress status` names the reasons"),
+        ("  rejected", f"{status['rejected']}: `maepress status` names the reasons"),
         ("source", size(status["source_bytes"])),
         ("archive", size(status["payload_bytes"])),
         ("ratio", f"{status['source_bytes'] / status['payload_bytes']:.1f} times smaller"),

@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def core_type(field: FieldInfo) -> object:
-    """The annotation without `| None`: `int`, `float`, `bool`, `str` or a `Literal`."""
+    """The annotation without `| None`: `int`, `float`, `bool`, `str`, a `Literal` or a tuple of texts."""
     annotation: object = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(a for a in get_args(annotation) if a is not type(None))
@@ -78,6 +78,15 @@ def add_fields(
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_describe(field)
             )
             continue
+        if get_origin(kind) is tuple:
+            options.add_argument(
+                flag,
+                action="append",
+                default=argparse.SUPPRESS,
+                metavar=metavars.get(name, "GLOB"),
+                help=_describe(field),
+            )
+            continue
         choices = "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else None
         metavar = metavars.get(name) or choices or METAVARS.get(kind, "TEXT")
         options.add_argument(flag, default=argparse.SUPPRESS, metavar=metavar, help=_describe(field))
@@ -86,7 +95,7 @@ def add_fields(
 def _describe(field: FieldInfo) -> str:
     """The field's description, its range and its default, as help text."""
     facts = [_range(field)] if _range(field) else []
-    if not field.is_required() and field.default is not None and field.default != "":
+    if not field.is_required() and field.default not in (None, "", ()):
         default = ("no", "yes")[field.default] if isinstance(field.default, bool) else field.default
         facts.append(f"default {default}")
     text = (field.description or "") + (f" [{'; '.join(facts)}]" if facts else "")

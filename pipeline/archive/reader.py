@@ -11,9 +11,10 @@ from model.core.boundary import Fault, attempt_all, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
-from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
-from pipeline.images.limits import TRANSCODING, decodable_pixels
+from pipeline.archive.schema import KEPT, READER_COLUMNS
+from pipeline.images.limits import decodable_pixels
 from pipeline.storage.base import StorageError
 
 CHUNK_PIXELS = 4 << 20
@@ -163,12 +164,8 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
     if row is None:
         raise StorageError(f"{archive.url} has no image {key!r}")
     payload: bytes = row["payload"]
-    if row["status"] == ORIGINAL:
-        return payload
-    if row["status"] == JXL:
-        from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
-
-        return shared(TRANSCODING).to_jpeg(payload)
+    if row["status"] in KEPT:
+        return kept_source(row["status"], payload)
     ((_, picture),) = process_decoder(archive.url).pictures([row])
     if isinstance(picture, str):
         raise DamagedPayload(f"{key!r} in {archive.url} does not decode: {picture}")

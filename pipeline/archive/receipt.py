@@ -1,5 +1,6 @@
 """The receipt of a finished unit of work: its shard, its rejections, and counts, for the driver."""
 
+import re
 from dataclasses import dataclass
 
 from pipeline.archive.shards import Shard
@@ -21,6 +22,11 @@ class Rejection:
     etag: str
     stage: str
     reason: str
+
+
+def general(reason: str) -> str:
+    """A reason for counting: without its numbers, which differ from object to object."""
+    return re.sub(r"\d+", "N", reason)[:80]
 
 
 @dataclass(frozen=True, slots=True)

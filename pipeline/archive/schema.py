@@ -4,9 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 
-LATENT, ORIGINAL, JXL = "latent", "original", "jxl"
-"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, or a JPEG XL
-transcode that converts back to the source's own bytes."""
+LATENT, ORIGINAL, ZSTD, JXL = "latent", "original", "zstd", "jxl"
+"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, these bytes as a zstd
+frame, or a JPEG XL transcode that converts back to them."""
+KEPT = (ORIGINAL, ZSTD, JXL)
+"""Those of rows from which the source comes back byte for byte: `pipeline.archive.kept_source`."""
 MISSED, LARGER, UNLIKE = "misses its target", "not smaller", "far below what its quality gives"
 """Values of `kept` for images that the codec could have coded.
 
@@ -14,6 +16,8 @@ For other values see `pipeline.images.reading.Reading.keep`.
 """
 AFTER_ANALYSIS = (MISSED, LARGER, UNLIKE)
 """These three."""
+FAILED = "cannot be compressed"
+"""Value of `kept` for images on which the codec failed."""
 OUTAGE = "outage"
 """Stage of a rejection caused by the store or the machine, not by the object: the next run tries the
 key again."""
@@ -26,7 +30,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("etag", pa.string(), nullable=False),
     pa.field("source_bytes", pa.int64(), nullable=False),
     pa.field("source_format", pa.string(), nullable=False),  # "jpeg", "png", "webp" ...: Pillow's name in lower case
-    pa.field("width", pa.int32(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),  # 0, as the height is, for files that no reader understands
     pa.field("height", pa.int32(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
     pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents

@@ -1,4 +1,4 @@
-"""AVIF: colour tags, ICC, EXIF and XMP of a file with one image; anything else is not carried.
+"""AVIF and HEIC: colour tags, ICC, EXIF and XMP of a file with one image; anything else is not carried.
 
 It is written as a PNG, so the skeleton is that of a PNG. The colour tag `nclx` becomes a cICP chunk:
 both name primaries and transfer function by the numbers of ITU-T H.273.
@@ -13,7 +13,12 @@ from pipeline.containers.png import exif_part, profile_part, xmp_part
 
 _TOP = frozenset({b"ftyp", b"meta", b"mdat", b"free", b"skip"})
 _META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat"})
-_PROPERTIES = frozenset({b"ispe", b"pixi", b"av1C", b"colr", b"auxC"})
+_PROPERTIES = frozenset({b"ispe", b"pixi", b"colr", b"auxC"})
+AV1, HEVC = b"av01", b"hvc1"
+"""The codings of an image, as items name them."""
+_OF_CODING = {AV1: (b"av1C",), HEVC: (b"hvcC", b"clap")}
+"""Properties that only images of one coding may have."""
+_LARGEST_BLOCK = 64
 _XMP_TYPE = b"application/rdf+xml"
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 _UNSPECIFIED, _SRGB = (2, 2), (1, 13)
@@ -27,13 +32,14 @@ class _Item:
     content_type: bytes
 
 
-def read(source: bytes, exif: bytes, xmp: bytes) -> Contents:
-    """An AVIF without its pixels.
+def read(source: bytes, exif: bytes, xmp: bytes, coding: bytes = AV1) -> Contents:
+    """An AVIF or HEIC without its pixels.
 
     Args:
         source: the file.
         exif: the block that the decoder found.
         xmp: the packet that it found.
+        coding: AV1 or HEVC.
 
     Raises:
         Unexpected: when it holds something that is not carried.
@@ -46,13 +52,18 @@ def read(source: bytes, exif: bytes, xmp: bytes) -> Contents:
         raise Unexpected("container: an unknown box")
     items = _items(meta[b"iinf"])
     properties, owned = _properties(meta[b"iprp"], source)
-    alpha = _check_items(items, meta.get(b"iref"), owned, properties, exif, xmp)
+    alpha = _check_items(items, meta.get(b"iref"), owned, properties, exif, xmp, coding)
+    if coding == HEVC:
+        _check_hevc(properties, source, exif, xmp)
     main = [properties[i] for i in owned.get(_primary(meta[b"pitm"]), [])]
     sizes = {box.data[4:12] for box in main if box.kind == b"ispe" and len(box.data) == 12}
     depth = {tuple(box.data[5:]) for box in main if box.kind == b"pixi"}
     if len(sizes) != 1 or len(depth) > 1:
         raise Unexpected("container: no size")
     width, height = struct.unpack(">II", sizes.pop())
+    for box in main:
+        if box.kind == b"clap":
+            width, height = _without_padding(box.data, width, height)
     colours = len(depth.pop()) if depth else 3
     icc, parts = _colours([box.data for box in main if box.kind == b"colr"])
     parts += [exif_part(exif)] if exif else []
@@ -122,6 +133,7 @@ def _check_items(
     properties: dict[int, Box],
     exif: bytes,
     xmp: bytes,
+    coding: bytes,
 ) -> bool:
     """Whether there is an alpha plane.
 
@@ -129,12 +141,12 @@ def _check_items(
         Unexpected: for any other image, and for metadata that the decoder did not find.
     """
     kinds = [item.kind for item in items]
-    auxiliary = {item.number for item in items if item.kind == b"av01"}
+    auxiliary = {item.number for item in items if item.kind == coding}
     used = [properties.get(i) for numbers in owned.values() for i in numbers if i]
-    if any(box is None or box.kind not in _PROPERTIES for box in used):
+    if any(box is None or box.kind not in (*_PROPERTIES, *_OF_CODING[coding]) for box in used):
         raise Unexpected("container: a property of the image that is not carried")
     alphas = [box.data[4:].split(b"\0")[0] for box in used if box is not None and box.kind == b"auxC"]
-    if any(kind not in (b"av01", b"Exif", b"mime") for kind in kinds):
+    if any(kind not in (coding, b"Exif", b"mime") for kind in kinds):
         raise Unexpected("container: a second image or an unknown item")
     if len(auxiliary) != 1 + len(alphas) or len(alphas) > 1 or any(name not in _ALPHA for name in alphas):
         raise Unexpected("container: a second image or an unknown item")
@@ -146,6 +158,34 @@ def _check_items(
     if kinds.count(b"Exif") != int(bool(exif)):
         raise Unexpected("container: EXIF that cannot be read")
     return bool(alphas)
+
+
+def _without_padding(clap: bytes, width: int, height: int) -> tuple[int, int]:
+    """The size of an image whose coding fills whole blocks: `clap` cuts the rest off, right and below.
+
+    Raises:
+        Unexpected: when it cuts anything else, which would be pixels of the image.
+    """
+    wide, wide_by, high, high_by, x, x_by, y, y_by = struct.unpack(">IIIIiIiI", clap)
+    corner = 2 * x == (wide - width) * x_by and 2 * y == (high - height) * y_by
+    inside = 0 <= width - wide < _LARGEST_BLOCK and 0 <= height - high < _LARGEST_BLOCK
+    if (wide_by, high_by) != (1, 1) or not (x_by and y_by and corner and inside):
+        raise Unexpected("container: a property of the image that is not carried")
+    return wide, high
+
+
+def _check_hevc(properties: dict[int, Box], source: bytes, exif: bytes, xmp: bytes) -> None:
+    """Check the depth of the samples, and that the decoder has not changed the metadata.
+
+    Raises:
+        Unexpected: for other than 8 bits, and for metadata that is not in the file as it is: decoders
+            of HEIC set the orientation in EXIF to upright.
+    """
+    for box in properties.values():
+        if box.kind == b"hvcC" and (len(box.data) < 19 or box.data[17] & 7 or box.data[18] & 7):
+            raise Unexpected("more than 8 bits a channel")
+    if exif.removeprefix(b"Exif\0\0") not in source or xmp not in source:
+        raise Unexpected("container: EXIF that cannot be read")
 
 
 def _colours(tags: list[bytes]) -> tuple[bytes, list[Part]]:

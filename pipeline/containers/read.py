@@ -1,6 +1,6 @@
 """What a file of any format holds beside its pixels."""
 
-from pipeline.containers import avif, bmp, gif, jpeg, jpeg2000, plain, png, tiff, webp
+from pipeline.containers import avif, bmp, gif, jpeg, jpeg2000, jxl, plain, png, tiff, webp
 from pipeline.containers.contents import Contents, Unexpected
 
 
@@ -10,8 +10,8 @@ def read_contents(form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b
     Args:
         form: its format, by Pillow's name in lower case.
         source: the file.
-        exif: the decoder's EXIF block, for formats whose metadata it finds (AVIF, TIFF).
-        xmp: the decoder's XMP packet (AVIF).
+        exif: the decoder's EXIF block, for formats whose metadata it finds (AVIF, HEIC, TIFF).
+        xmp: the decoder's XMP packet (AVIF, HEIC).
         bands: that the decoder gives (BMP, GIF).
 
     Raises:
@@ -37,6 +37,10 @@ def _contents(form: str, source: bytes, exif: bytes, xmp: bytes, bands: int) -> 
             return tiff.read(source, exif)
         case "avif":
             return avif.read(source, exif, xmp)
+        case "heif":
+            return avif.read(source, exif, xmp, avif.HEVC)
+        case "jxl":
+            return jxl.read(source)
         case "gif":
             return gif.read(source, bands)
         case "bmp":

@@ -13,20 +13,21 @@ from itertools import groupby
 import pyarrow as pa
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.schema import JXL, LATENT, ORIGINAL
+from pipeline.archive.schema import KEPT, LATENT
 from pipeline.archive.selection import literal_prefix
 from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Store
 
-STATUSES = (LATENT, JXL, ORIGINAL)
+STATUSES = (LATENT, *KEPT)
+MASKED = ("key", "status", "width")
 _AT_ONCE = 8
 """Shards whose footers are read concurrently, as reading from an object store is mostly waiting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Filter of a data set's rows.
+    """Filter of a data set's rows. Files that are no image, whose width is 0, never pass.
 
     Attributes:
         keys: a glob for `fnmatch.fnmatchcase`, where `*` crosses "/".
@@ -36,16 +37,18 @@ class Wanted:
     keys: str = "*"
     statuses: tuple[str, ...] = STATUSES
 
-    def everything(self) -> bool:
-        """Whether every row passes the filter."""
+    def every_image(self) -> bool:
+        """Whether every row that is an image passes the filter."""
         return self.keys == "*" and set(self.statuses) >= set(STATUSES)
 
     def mask(self, rows: pa.Table) -> list[bool]:
-        """Whether each row of a table with the columns `key` and `status` is wanted."""
-        keys, statuses = (rows[name].to_pylist() for name in ("key", "status"))
+        """Whether each row of a table with the columns MASKED is wanted."""
+        keys, statuses, widths = (rows[name].to_pylist() for name in MASKED)
+        if self.every_image():
+            return [width != 0 for width in widths]
         return [
-            status in self.statuses and fnmatch.fnmatchcase(str(key), self.keys)
-            for key, status in zip(keys, statuses, strict=True)
+            width != 0 and status in self.statuses and fnmatch.fnmatchcase(str(key), self.keys)
+            for key, status, width in zip(keys, statuses, widths, strict=True)
         ]
 
 
@@ -90,10 +93,9 @@ def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Se
     for shard, some in groupby(spans, key=lambda span: span.group.shard):
         with open_shard(images, shard) as parquet:
             for span in some:
-                names = list(dict.fromkeys([*columns, "key", "status"]))
+                names = list(dict.fromkeys([*columns, *MASKED]))
                 table = parquet.read_row_group(span.group.index, names, use_threads=False)
-                if not wanted.everything():
-                    table = table.filter(pa.array(wanted.mask(table)))
+                table = table.filter(pa.array(wanted.mask(table), pa.bool_()))
                 yield table.slice(span.start, span.stop - span.start).select(list(columns))
 
 
@@ -105,7 +107,9 @@ def _of_shard(images: Store, shard: Shard, wanted: Wanted) -> list[RowGroup]:
 
 def _count(parquet: ShardFile, index: int, wanted: Wanted) -> int:
     facts = parquet.metadata.row_group(index)
-    if wanted.everything():
+    widths = parquet.range_of(index, "width")
+    images_only = widths is not None and widths[0] != "0"
+    if wanted.every_image() and images_only:
         return int(facts.num_rows)
     key, status = (parquet.range_of(index, name) for name in ("key", "status"))
     prefix = literal_prefix(wanted.keys)
@@ -114,6 +118,6 @@ def _count(parquet: ShardFile, index: int, wanted: Wanted) -> int:
     if status is not None and status[0] == status[1]:  # one status in the whole group
         if status[0] not in wanted.statuses:
             return 0
-        if wanted.keys == "*":
+        if wanted.keys == "*" and images_only:
             return int(facts.num_rows)
-    return sum(wanted.mask(parquet.read_row_group(index, ["key", "status"], use_threads=False)))
+    return sum(wanted.mask(parquet.read_row_group(index, list(MASKED), use_threads=False)))

@@ -23,11 +23,10 @@ from model.codec import Codec
 from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import DamagedPayload
 from pipeline.archive.archive import Archive
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row, chunks, process_decoder, row_fault
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import LATENT
 from pipeline.images.decode_rgb import decode_rgb
-from pipeline.images.limits import TRANSCODING
-from pipeline.images.sandbox import shared
 from pipeline.storage.base import StorageError
 
 Content = Literal["image", "sketch", "prefix", "latents"]
@@ -134,8 +133,7 @@ class Samples:
         """Pixels of a row whose source was kept."""
         if self._content != "image":
             raise StorageError(f"{row['key']!r} in {self._archive.url} is kept as its source and has no latents")
-        payload = row["payload"]
-        image = decode_rgb(shared(TRANSCODING).to_jpeg(payload) if row["status"] == JXL else payload)
+        image = decode_rgb(kept_source(row["status"], row["payload"]))
         if image is None:
             raise StorageError(
                 f"{row['key']!r} in {self._archive.url} is kept in a form that has no RGB pixels: "

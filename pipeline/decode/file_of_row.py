@@ -5,6 +5,7 @@ from typing import cast
 
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.image_writer import FORMATS, Format, Written, format_of_decoded, write_as
@@ -34,7 +35,7 @@ def file_of_row(row: Row, content: Picture | bytes, wanted: str, *, convert_kept
         return write_as(content, format_wanted(wanted, row["source_format"]))
     if row["status"] == LATENT:
         return Written(content, MAE)
-    source = shared(TRANSCODING).to_jpeg(content) if row["status"] == JXL else content
+    source = kept_source(row["status"], content)
     if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
         raise DamagedPayload("its bytes are no longer those of the source")
     if convert_kept and wanted in FORMATS and wanted != row["source_format"]:

@@ -63,7 +63,14 @@ class LocalDataflow:
             return None
         torch.set_num_threads(1)  # of this thread: every core has one
         settings = self._settings
-        loaded = stages.load(piece.objects, self._source, self._sandbox, settings.max_pixels, settings.max_bytes)
+        loaded = stages.load(
+            piece.objects,
+            self._source,
+            self._sandbox,
+            settings.max_pixels,
+            settings.max_bytes,
+            keep_unreadable=settings.keeps_unreadable,
+        )
         analysed = stages.analyse(loaded, self._codec, self._target)
         self._count(stages.counts_of(analysed))
         return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run)

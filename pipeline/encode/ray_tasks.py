@@ -24,7 +24,15 @@ def load(table: pa.Table, source: Store, settings: EncodeSettings) -> pa.Table:
     """Pieces of `Entry` to pieces of `stages.Loaded`."""
     sandbox = shared(settings.limits())
     return wire.each(
-        table, lambda objects: stages.load(objects, source, sandbox, settings.max_pixels, settings.max_bytes)
+        table,
+        lambda objects: stages.load(
+            objects,
+            source,
+            sandbox,
+            settings.max_pixels,
+            settings.max_bytes,
+            keep_unreadable=settings.keeps_unreadable,
+        ),
     )
 
 

@@ -2,9 +2,13 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import islice
 
-from pipeline.archive.receipt import Receipt
+from pipeline.archive.receipt import Receipt, general
 from pipeline.planning.planner import EncodePlan
+
+NAMED = 20
+"""Reasons and folders that a result names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class EncodeResult:
         originals: rows that hold their source byte for byte.
         kept: transcoded and originals by reason, most frequent first.
         rejected: objects rejected in this run; the rejections table holds each one's reason.
+        rejections: these by reason, its numbers left out, most frequent first.
         unchanged: keys that needed nothing.
         other_settings: keys among these that another model or another target compressed; `repress`
             compresses them again.
@@ -32,6 +37,10 @@ class EncodeResult:
             would be overwritten.
         reappeared_keys: the first of them.
         barred: objects that were not encoded, as an erasure bars their keys.
+        excluded: objects of the source that `include` and `exclude` left out.
+        excluded_rows: rows of the archive that they would leave out; they stay.
+        unlisted: number of folders of the source that could not be listed.
+        unlisted_folders: the first of them, with the reasons.
         source_bytes: bytes of the sources.
         payload_bytes: bytes of the payloads.
         pixels: width times height of the images that were decoded; of others the size is only what a
@@ -47,6 +56,7 @@ class EncodeResult:
     originals: int
     kept: dict[str, int]
     rejected: int
+    rejections: dict[str, int]
     unchanged: int
     other_settings: int
     rejected_before: int
@@ -56,14 +66,36 @@ class EncodeResult:
     reappeared: int
     reappeared_keys: tuple[str, ...]
     barred: int
+    excluded: int
+    excluded_rows: int
+    unlisted: int
+    unlisted_folders: dict[str, str]
     source_bytes: int
     payload_bytes: int
     pixels: int
     seconds: float
 
+    @property
+    def missing(self) -> str | None:
+        """What of the source is not in the archive, in one line; None when nothing is missing."""
+        parts = []
+        if self.rejected:
+            reasons = ", ".join(f"{reason} ({count:,})" for reason, count in islice(self.rejections.items(), 3))
+            more = f", {len(self.rejections) - 3} more reasons" if len(self.rejections) > 3 else ""
+            parts.append(f"{self.rejected:,} objects were rejected: {reasons}{more}")
+        if self.rejected_before:
+            parts.append(f"{self.rejected_before:,} were rejected before (--retry-rejected tries them again)")
+        if self.unlisted:
+            (name, reason), *_ = self.unlisted_folders.items()
+            parts.append(f"{self.unlisted:,} folders could not be listed, such as {name} ({reason})")
+        if not parts:
+            return None
+        return f"not all of the source is in the archive: {'; '.join(parts)}; `maepress status` lists them"
+
     def to_dict(self) -> dict[str, object]:
-        """The fields, and the ratio and the speed computed from them."""
+        """The fields, what is missing, and the ratio and the speed computed from them."""
         return asdict(self) | {
+            "missing": self.missing,
             "ratio": self.source_bytes / self.payload_bytes if self.payload_bytes else None,
             "megapixels_per_second": self.pixels / 1e6 / self.seconds if self.seconds else None,
         }
@@ -75,6 +107,7 @@ class Totals:
     def __init__(self) -> None:
         self._retired = self._rows = self._latents = self._transcoded = self._rejected = 0
         self._kept: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
         self._source_bytes = self._payload_bytes = self._pixels = 0
 
     def add(self, receipt: Receipt) -> None:
@@ -85,6 +118,7 @@ class Totals:
         self._transcoded += receipt.transcoded
         self._kept.update(dict(receipt.kept))
         self._rejected += len(receipt.rejections)
+        self._reasons.update(general(rejection.reason) for rejection in receipt.rejections)
         self._source_bytes += receipt.source_bytes
         self._payload_bytes += receipt.payload_bytes
         self._pixels += receipt.pixels
@@ -100,6 +134,7 @@ class Totals:
             self._rows - self._latents - self._transcoded,
             dict(self._kept.most_common()),
             self._rejected,
+            dict(self._reasons.most_common(NAMED)),
             plan.unchanged,
             plan.other_settings,
             plan.rejected,
@@ -109,6 +144,10 @@ class Totals:
             plan.reappeared,
             plan.reappeared_keys,
             plan.barred,
+            plan.excluded,
+            plan.excluded_rows,
+            len(plan.unlisted),
+            dict(islice(plan.unlisted.items(), NAMED)),
             self._source_bytes,
             self._payload_bytes,
             self._pixels,

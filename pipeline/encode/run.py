@@ -183,6 +183,8 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
         settings.shard_mib << 20,
         Staleness(fingerprint, settings.target().described(), settings.repress),
         settings.retry_rejected,
+        ("read", "encode") if settings.keeps_unreadable else (),  # what was rejected there is kept now
+        settings.globs(),
         options.stale_objects,
         options.retire_share,
     )

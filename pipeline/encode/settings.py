@@ -1,14 +1,17 @@
 """The settings of an encode."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 from pipeline.images.limits import MAX_PIXELS, Limits
+from pipeline.storage.key_globs import SourceChoice
 
 
-class EncodeSettings(TargetSettings):
+class EncodeSettings(TargetSettings, SourceChoice):
     """Source, archive, model and target of an encode, its resources and its limits."""
 
     source: str = Field(description="folder or bucket of images to compress")
@@ -35,9 +38,17 @@ class EncodeSettings(TargetSettings):
         gt=0,
         description="larger images are kept as their original bytes (to decode more than 178, set this by variable)",
     )
-    max_object_mib: int = Field(512, ge=1, description="larger objects are rejected without being fetched")
+    max_object_mib: int = Field(
+        512, ge=1, description="larger objects are rejected without being fetched, and the exit status is 1"
+    )
     read_seconds: float = Field(
-        60.0, gt=0, le=86400, description="seconds after which an image that is still being decoded is rejected"
+        60.0,
+        gt=0,
+        le=86400,
+        description="seconds after which an image that is still being decoded is unreadable",
+    )
+    unreadable: Literal["keep", "reject"] = Field(
+        "keep", description="what becomes of files that are no image that can be read: kept byte for byte, or rejected"
     )
 
     @property
@@ -49,6 +60,11 @@ class EncodeSettings(TargetSettings):
     def max_bytes(self) -> int:
         """Larger objects are not fetched."""
         return self.max_object_mib << 20
+
+    @property
+    def keeps_unreadable(self) -> bool:
+        """Whether files that no reader understands are kept."""
+        return self.unreadable == "keep"
 
     def limits(self) -> Limits:
         """The limits of time and memory for decoding one image."""

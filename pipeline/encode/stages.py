@@ -20,7 +20,7 @@ which turns any exception into that object's rejection; only `FATAL` end the job
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,13 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.target import Target
+from pipeline.archive.kept_source import packed
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.row_hash import table_of
-from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE, UNLIKE
+from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE, UNLIKE, ZSTD
 from pipeline.encode.default_floor import default_floor
+from pipeline.images import heif
+from pipeline.images.file_kind import FileKind, kind_of, why_unreadable
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
@@ -110,7 +113,13 @@ class CompressedPiece:
 
 
 def load(
-    objects: Sequence[Entry], source: Store, sandbox: Sandbox, max_pixels: int, max_bytes: int
+    objects: Sequence[Entry],
+    source: Store,
+    sandbox: Sandbox,
+    max_pixels: int,
+    max_bytes: int,
+    *,
+    keep_unreadable: bool = True,
 ) -> list[Loaded | Rejection]:
     """Fetch and decode the objects of a piece.
 
@@ -121,6 +130,7 @@ def load(
             other.
         max_pixels: larger images are not decoded; their sources are kept.
         max_bytes: larger objects are rejected without being fetched.
+        keep_unreadable: keep the bytes of files that no reader understands, instead of rejecting them.
 
     Returns:
         One result per object; those rejected for their size come first, the others keep their
@@ -133,23 +143,35 @@ def load(
     fetched = attempt_all(small, lambda some: source.fetch([o.key for o in some], max_bytes), passes=FATAL)
     for entry, got in zip(small, fetched, strict=True):
         if isinstance(got, Fault):
-            results.append(rejection_for(entry.key, entry.etag, "fetch", got))
+            results.append(Rejection(entry.key, entry.etag, OUTAGE, got.reason))  # says nothing about the object
         elif isinstance(got, FetchFailed):
-            results.append(Rejection(entry.key, entry.etag, OUTAGE if got.transient else "fetch", got.reason))
+            results.append(Rejection(entry.key, entry.etag, "fetch" if got.is_verdict else OUTAGE, got.reason))
         else:
-            results.append(_read(got, sandbox, max_pixels))
+            results.append(_read(got, sandbox, max_pixels, keep_unreadable))
     return results
 
 
-def _read(got: Fetched, sandbox: Sandbox, max_pixels: int) -> Loaded | Rejection:
-    reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=FATAL)
-    match reading:
-        case Fault():
-            return rejection_for(got.key, got.etag, "read", reading)
-        case Rejected():
-            return Rejection(got.key, got.etag, reading.stage, reading.reason)
-        case _:
-            return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
+def _read(got: Fetched, sandbox: Sandbox, max_pixels: int, keep_unreadable: bool) -> Loaded | Rejection:
+    kind = kind_of(got.data)
+    reading: Reading | Rejected | Fault = Rejected("read", kind.text)
+    if kind.readable:  # a film of gigabytes does not have to pass the sandbox
+        reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=FATAL)
+    if isinstance(reading, Reading):
+        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
+    if keep_unreadable and not (isinstance(reading, Fault) and reading.machine):
+        reading = Reading(kind.name, 0, 0, keep=_why_kept(got.data, kind))
+        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
+    if isinstance(reading, Fault):
+        return rejection_for(got.key, got.etag, "read", reading)
+    return Rejection(got.key, got.etag, reading.stage, reading.reason)
+
+
+def _why_kept(data: bytes, kind: FileKind) -> str:
+    """Why a file is kept that no reader understands."""
+    reason = why_unreadable(data, kind)
+    if kind.name != heif.FORMAT:
+        return reason
+    return f"{reason} that cannot be decoded" if heif.is_installed() else f"{reason} (maepress[heif] is not installed)"
 
 
 def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
@@ -158,7 +180,10 @@ def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
 
 
 def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
-    """Run the networks over the pictures of a piece; the codec batches pictures of equal size."""
+    """Run the networks over the pictures of a piece; the codec batches pictures of equal size.
+
+    A picture on which the codec fails is kept.
+    """
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
     latents = iter(attempt_all(pictures, lambda some: codec.analyse(some, target), passes=FATAL))
     results: list[Analysed | Rejection] = []
@@ -171,7 +196,11 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         if picture is None:
             results.append(Analysed(*facts, keep=reading.keep, modified_ns=item.modified_ns))
         elif isinstance(made := next(latents), Fault):
-            results.append(rejection_for(item.key, item.etag, "encode", made))
+            results.append(
+                Rejection(item.key, item.etag, OUTAGE, made.reason)
+                if made.machine
+                else Analysed(*facts, keep=FAILED, modified_ns=item.modified_ns)
+            )
         else:
             metadata = {name: getattr(picture, name) for name in METADATA}
             results.append(Analysed(*facts, made, None, **metadata, modified_ns=item.modified_ns))
@@ -201,6 +230,9 @@ def compress(
     for item in items:
         if isinstance(item, Analysed):
             row = attempt(functools.partial(_row, item, coder, target, sandbox, run), passes=FATAL)
+            if isinstance(row, Fault) and not row.machine and item.latents is not None:
+                plain = replace(item, latents=None, keep=FAILED)
+                row = attempt(functools.partial(_row, plain, coder, target, sandbox, run), passes=FATAL)
             if isinstance(row, Fault):
                 rejections.append(rejection_for(item.key, item.etag, "encode", row))
             else:
@@ -239,7 +271,7 @@ def _is_unlike(latents: Latents, target: Target) -> bool:
 
 
 def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
-    """The row with the smallest of: payload and metadata if the target is met, transcode, source."""
+    """The row with the smallest of: payload and metadata if the target is met, transcode, source (packed)."""
     size = len(item.source)
     row = {
         "key": item.key,
@@ -267,7 +299,9 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     if jxl is not None and len(jxl) < smallest:
         return row | {"status": JXL, "kept": kept, "payload": jxl, "payload_bytes": len(jxl)}
     if item.latents is None or smallest >= size:
-        return row | {"status": ORIGINAL, "kept": kept, "payload": item.source, "payload_bytes": size}
+        frame = packed(item.source)
+        status, payload = (ORIGINAL, item.source) if frame is None else (ZSTD, frame)
+        return row | {"status": status, "kept": kept, "payload": payload, "payload_bytes": len(payload)}
     return row | {
         "status": LATENT,
         "model": coder.fingerprint,

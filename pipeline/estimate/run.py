@@ -27,6 +27,7 @@ from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_sam
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.storage.base import StorageError
 from pipeline.storage.open import open_source
+from pipeline.storage.source_listing import SourceListing
 
 __all__ = ["EstimateResult", "EstimateSettings", "estimate"]
 
@@ -100,7 +101,10 @@ def estimate(settings: EstimateSettings, *, notify: Callable[[str], None] = lamb
     storage = checked_name(prices.storage, settings.storage, "storage")
     machine = checked_name(prices.machines, settings.machine, "machine")
     source = open_source(settings.source)
-    sample = size_weighted_sample(source.entries(), settings.sample, random.Random(settings.seed))
+    listing = SourceListing(source, settings.globs())
+    sample = size_weighted_sample(iter(listing), settings.sample, random.Random(settings.seed))
+    for folder, reason in listing.unlisted.items():
+        notify(f"left out: {folder} ({reason})")
     if not sample.source_bytes:
         raise StorageError(f"{settings.source} holds nothing but empty objects: there is nothing to encode")
     notify(f"{sample.objects:,} objects; encoding {len(sample.entries):,} of them")
@@ -167,7 +171,7 @@ def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float],
 
 def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float]:
     weights = [x.size if sample.census else 1 for x in encoded]
-    shares = {status: 0.0 for status in ("latent", "jxl", "original", "rejected")}
+    shares = {status: 0.0 for status in ("latent", "jxl", "zstd", "original", "rejected")}
     for x, weight in zip(encoded, weights, strict=True):
         shares[x.status] += weight / sum(weights)
     return shares

@@ -42,7 +42,7 @@ class EncodedObject:
     Attributes:
         size: bytes of the source, as listed.
         stored: bytes that remain.
-        status: "latent", "jxl", "original" or "rejected".
+        status: "latent", "jxl", "zstd", "original" or "rejected".
         pixels: width times height; 0 if it was rejected or not decoded.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.

@@ -3,9 +3,10 @@
 from pydantic import Field
 
 from pipeline.encode.target_settings import TargetSettings
+from pipeline.storage.key_globs import SourceChoice
 
 
-class EstimateSettings(TargetSettings):
+class EstimateSettings(TargetSettings, SourceChoice):
     """Which source, encoded how; sample size; prices."""
 
     source: str = Field(description="folder or bucket of images that might be encoded")

@@ -30,6 +30,7 @@ from model.core.picture import MAX_SIDE, Picture
 from pipeline.containers.contents import Contents, Unexpected
 from pipeline.containers.read import read_contents
 from pipeline.containers.skeleton_bytes import pack
+from pipeline.images import heif, jxl_file
 from pipeline.images.bit_depth import is_deep
 from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.reading import Reading, Rejected
@@ -37,7 +38,24 @@ from pipeline.images.self_check import UNWRITABLE, problem_with
 from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
 
 _DECODED = frozenset(
-    {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
+    {
+        "AVIF",
+        "BMP",
+        "DIB",
+        "GIF",
+        "HEIF",
+        "JPEG",
+        "JPEG2000",
+        "JXL",
+        "PCX",
+        "PNG",
+        "PPM",
+        "QOI",
+        "SGI",
+        "TGA",
+        "TIFF",
+        "WEBP",
+    }
 )
 """Formats whose pixels are read. Other formats of Pillow's are kept as they are: some are
 containers of several images (ICO, PSD), some start other programs when they are loaded (EPS). DIB,
@@ -177,6 +195,8 @@ def _read(source: bytes, max_pixels: int) -> Reading:
 
 def _opened(source: bytes) -> Image.Image:
     """The file as Pillow opens it, but a JPEG with further images behind it as its first one."""
+    if (other := heif.opened(source) or jxl_file.opened(source)) is not None:
+        return other
     image = Image.open(io.BytesIO(source))
     if image.format != "MPO":
         return image

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from pipeline.archive.delta_table import files_of, open_table, queryable
 from pipeline.archive.erasures import DONE
 from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
+from pipeline.archive.receipt import general
 from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.checks import Checked, checked
 from pipeline.runs.record import latest_records
@@ -53,6 +55,8 @@ FROM images WHERE ssimulacra2 IS NOT NULL"""
 
 
 _MOST_RUNS = 20
+NAMED = 20
+"""Rejected keys that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,11 @@ class ArchiveStatus:
         erased: keys that erasures bar from coming back.
         unfinished_erasures: erasures that were interrupted; the next `maepress forget` finishes them.
         rejected: keys whose latest known content was rejected.
-        rejections: these by stage and reason, most frequent first.
+        rejections: these by stage and reason, its numbers left out, most frequent first.
+        rejected_keys: the first of these keys, with stage and reason.
+        left_out: what the latest encode or sync did not take of its source: `excluded` objects,
+            `unlisted` folders and the names of the first ones, `unlisted_folders`; empty where no
+            such run is recorded.
         versions: latest commits, latest first.
         runs: summaries of runs (`pipeline.runs.record`), latest first; empty when not asked
             for.
@@ -135,6 +143,8 @@ class ArchiveStatus:
     unfinished_erasures: int
     rejected: int
     rejections: dict[str, int]
+    rejected_keys: dict[str, str]
+    left_out: dict[str, Any]
     versions: tuple[RecentCommit, ...]
     runs: tuple[dict[str, Any], ...]
     checked: Checked
@@ -164,7 +174,9 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     (psnr,) = _select(query, _PSNR)
     (ssimulacra2,) = _select(query, _SSIMULACRA2)
     models = _counts(query, "model")
-    rejections = Counter(open_rejections(archive).values())
+    rejected = open_rejections(archive)
+    rejections = Counter(map(general, rejected.values()))
+    records = latest_records(archive.root, _MOST_RUNS)
     erasures = archive.erasures.receipts()
     return ArchiveStatus(
         archive=archive.url,
@@ -185,10 +197,21 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         unfinished_erasures=sum(receipt.state != DONE for receipt in erasures),
         rejected=sum(rejections.values()),
         rejections=dict(rejections.most_common()),
+        rejected_keys=dict(islice(rejected.items(), NAMED)),
+        left_out=_left_out(records),
         versions=_versions(table, settings.versions),
-        runs=tuple(latest_records(archive.root, _MOST_RUNS if settings.runs else 0)),
+        runs=tuple(records if settings.runs else ()),
         checked=checked(archive.root, [shard.path for shard in files]),
     )
+
+
+def _left_out(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the latest encode or sync that ended left out of its source."""
+    for record in records:
+        result = record.get("result")
+        if isinstance(result, dict) and "excluded" in result:
+            return {name: result.get(name) for name in ("run", "excluded", "unlisted", "unlisted_folders")}
+    return {}
 
 
 def _select(query: QueryBuilder, sql: str) -> list[dict[str, Any]]:

@@ -16,13 +16,12 @@ begun, shards written and not committed.
 """
 
 import functools
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.archive.receipt import Receipt, Rejection
+from pipeline.archive.receipt import Receipt, Rejection, general
 
 LATENCY_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 """Upper bounds in seconds: a piece of thumbnails takes milliseconds, a gigapixel scan minutes."""
@@ -114,7 +113,7 @@ class RunMetrics:
 
     def _reason(self, rejection: Rejection) -> str:
         """The reason without its numbers, or "other" beyond MAX_REASONS, to limit the time series."""
-        reason = re.sub(r"\d+", "N", rejection.reason)[:80]
+        reason = general(rejection.reason)
         if reason not in self._reasons and len(self._reasons) == MAX_REASONS:
             return "other"
         self._reasons.add(reason)

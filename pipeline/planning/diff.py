@@ -16,7 +16,7 @@ A row whose original was deleted by a release is the only copy of its image: it 
 key, and no other object that appears under the key takes its place. A key that an erasure bars is passed over.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -118,6 +118,8 @@ def compare_keys(
     *,
     is_stale: Callable[[pa.Table], Mask],
     retry_rejected: bool = False,
+    retry_stages: Collection[str] = (),
+    hidden: Callable[[str], bool] | None = None,
     released: Iterable[pa.Table] = (),
     barred: BarredKeys | None = None,
 ) -> Iterator[DiffWindow]:
@@ -131,6 +133,9 @@ def compare_keys(
             etag.
         is_stale: gives a mask of the rows to compress again although their source did not change.
         retry_rejected: ignore earlier rejections.
+        retry_stages: ignore those of these stages.
+        hidden: whether a key may be in the source although the listing lacks it: its row is not
+            gone. Asked for a window's keys once the listing has passed them.
         released: tables with the column `key`, in the same order: keys whose originals were deleted.
         barred: keys that may not come back.
 
@@ -143,7 +148,8 @@ def compare_keys(
     listing, archive = _checked(source, "the source's listing"), _checked(rows, "the archive")
     streams = (listing, archive, iter(rejections), iter(released))
     for here, there, rejected, let_go in side_by_side(*streams, nothing=_NO_ROWS):
-        window = _window(here, there, None if retry_rejected else rejected, is_stale)
+        verdicts = None if retry_rejected else _verdicts(rejected, retry_stages)
+        window = _window(here, there, verdicts, is_stale, hidden)
         window = _with_releases(window, let_go) if let_go.num_rows else window
         yield _without_barred(window, barred) if barred else window
 
@@ -157,7 +163,11 @@ def in_tables(entries: Iterable[Entry], rows: int = WINDOW_ROWS) -> Iterator[pa.
 
 
 def _window(
-    source: pa.Table, rows: pa.Table, rejected: pa.Table | None, is_stale: Callable[[pa.Table], Mask]
+    source: pa.Table,
+    rows: pa.Table,
+    verdicts: pa.Table | None,
+    is_stale: Callable[[pa.Table], Mask],
+    hidden: Callable[[str], bool] | None,
 ) -> DiffWindow:
     found = pc.index_in(source["key"], value_set=rows["key"].combine_chunks())
     match = _numpy(pc.fill_null(found, -1)).astype(np.int64)
@@ -167,9 +177,12 @@ def _window(
         at = match[known]
         same[known] = _numpy(pc.equal(source["etag"].filter(pa.array(known)), rows["etag"].take(at)))
         stale[known] = is_stale(rows)[at]
-    rejected_before = ~same & _is_rejected(source, rejected)
+    rejected_before = ~same & _is_rejected(source, verdicts)
     gone = np.ones(rows.num_rows, bool)
     gone[match[known]] = False
+    if hidden is not None and gone.any():
+        at = np.flatnonzero(gone)
+        gone[at] = [not hidden(str(key)) for key in rows["key"].take(at).to_pylist()]
     states = {
         KeyState.NEW: ~known & ~rejected_before,
         KeyState.CHANGED: known & ~same & ~rejected_before,
@@ -209,10 +222,15 @@ def _without_barred(window: DiffWindow, barred: BarredKeys) -> DiffWindow:
     return replace(window, states=window.states | others | {KeyState.BARRED: mask})
 
 
-def _is_rejected(source: pa.Table, rejected: pa.Table | None) -> Mask:
-    if rejected is None or rejected.num_rows == 0 or source.num_rows == 0:
+def _verdicts(rejected: pa.Table, retry_stages: Collection[str]) -> pa.Table:
+    """The rejections that still hold: an outage is none, and neither are those to try again."""
+    tried_again = pa.array([OUTAGE, *retry_stages], pa.string())
+    return rejected.filter(pc.invert(pc.is_in(rejected["stage"], value_set=tried_again)))
+
+
+def _is_rejected(source: pa.Table, verdicts: pa.Table | None) -> Mask:
+    if verdicts is None or verdicts.num_rows == 0 or source.num_rows == 0:
         return np.zeros(source.num_rows, bool)
-    verdicts = rejected.filter(pc.not_equal(rejected["stage"], OUTAGE))
     return _numpy(pc.is_in(_pairs(source), value_set=_pairs(verdicts).combine_chunks()))
 
 

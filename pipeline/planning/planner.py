@@ -22,6 +22,8 @@ from pipeline.planning.shard_grouping import ReworkByShard, ShardRework
 from pipeline.planning.staleness import NEVER_STALE, Staleness
 from pipeline.planning.units import Piece, rework_unit, units_of_new_keys
 from pipeline.storage.base import Entry, StorageError, Store
+from pipeline.storage.key_globs import EVERYTHING, KeyGlobs
+from pipeline.storage.source_listing import SourceListing
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 
@@ -38,6 +40,8 @@ class PlanOptions:
         unit_bytes: bytes of source that become one shard.
         stale: which rows are compressed again although their source did not change.
         retry_rejected: try again what was rejected before and has not changed since.
+        retry_stages: try again what was rejected at these stages.
+        globs: which objects of the source are taken. Rows of others stay as they are.
         stale_objects: largest number of stale rows to compress again, None for no limit.
         retire_share: retire the rows whose source is gone unless they are more than this share
             (0..1) of the archive's rows; None never retires.
@@ -46,6 +50,8 @@ class PlanOptions:
     unit_bytes: int
     stale: Staleness = NEVER_STALE
     retry_rejected: bool = False
+    retry_stages: tuple[str, ...] = ()
+    globs: KeyGlobs = EVERYTHING
     stale_objects: int | None = None
     retire_share: float | None = None
 
@@ -77,6 +83,9 @@ class EncodePlan:
         reappeared_keys: the first of them.
         barred: objects of the source that are not encoded, as an erasure bars their keys.
         rows: rows of the archive before the run.
+        excluded: objects of the source that the globs left out.
+        excluded_rows: rows of such objects, and of others that the globs would leave out; they stay.
+        unlisted: folders of the source that could not be listed, with the reasons.
         required_parts: parts of the manifest that have to be worked on.
         optional_parts: parts of the manifest that hold stale rows only, oldest first.
     """
@@ -102,6 +111,9 @@ class EncodePlan:
     reappeared_keys: tuple[str, ...]
     barred: int
     rows: int
+    excluded: int
+    excluded_rows: int
+    unlisted: dict[str, str]
     required_parts: range
     optional_parts: range
 
@@ -156,6 +168,8 @@ class _Planner:
     ) -> None:
         self._source, self._archive, self._manifest = source, archive, manifest
         self._options, self._rework = options, rework
+        self._listing = SourceListing(source, options.globs)
+        self._excluded_rows = 0
         self._shards: list[Shard] = archive.shards() if archive else []
         self._rows = sum(shard.rows for shard in self._shards)
         self._counts: Counter[KeyState] = Counter()
@@ -212,6 +226,9 @@ class _Planner:
             reappeared_keys=tuple(self._reappeared),
             barred=count[KeyState.BARRED],
             rows=self._rows,
+            excluded=self._listing.excluded,
+            excluded_rows=self._excluded_rows,
+            unlisted=self._listing.unlisted,
             required_parts=required_parts,
             optional_parts=optional_parts,
         )
@@ -240,14 +257,22 @@ class _Planner:
     def _windows(self) -> Iterator[DiffWindow]:
         archive, options = self._archive, self._options
         return compare_keys(
-            in_tables(self._source.entries()),
+            in_tables(self._listing),
             archive.tables_by_key(self._shards, options.stale.columns) if archive else (),
             archive.rejection_tables() if archive else (),
             is_stale=options.stale,
             retry_rejected=options.retry_rejected,
             released=archive.releases.released() if archive else (),
             barred=archive.erasures.barred() if archive else None,
+            retry_stages=options.retry_stages,
+            hidden=self._is_hidden,
         )
+
+    def _is_hidden(self, key: str) -> bool:
+        """Whether a row stays although the listing lacks its key."""
+        excluded = not self._options.globs.chooses(key)
+        self._excluded_rows += excluded
+        return excluded or self._listing.hides(key)
 
     def _store_rework(self, window: DiffWindow) -> None:
         changed, stale, gone = window.objects(KeyState.CHANGED), window.objects(KeyState.STALE), window.gone_rows()

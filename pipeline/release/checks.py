@@ -10,10 +10,11 @@ import numpy as np
 
 from model.bitstream.container import METADATA
 from model.core.picture import Picture
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import LATENT
 from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
-from pipeline.images.limits import READING, TRANSCODING
+from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
 from pipeline.verify.row_checks import problem_with_fidelity, problem_with_picture
@@ -31,7 +32,7 @@ def problem_with_original(row: Row, original: bytes) -> str | None:
         return "the object is not the one that was encoded: encode the source again"
     if row["status"] == LATENT:
         return None
-    restored = shared(TRANSCODING).to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
+    restored = kept_source(row["status"], row["payload"])
     return None if restored == original else "its bytes do not come back"
 
 

@@ -6,7 +6,7 @@ of fsspec: gs://, memory:// ...).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,20 @@ class StorageError(MaepressError):
     """A store cannot do what was asked; the text names the URL and the remedy."""
 
 
+class Unlistable(StorageError):
+    """One folder below a store's root cannot be listed; the others can."""
+
+
 class Outage(StorageError):
     """A store gave no answer after all retries: no object is to blame."""
 
 
 class Occupied(StorageError):
     """Another object has the key, and must not be overwritten."""
+
+
+NotListed = Callable[[str, str], None]
+"""What is called with a folder's prefix and the reason why it cannot be listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +86,20 @@ class FetchFailed:
         key: of the object.
         reason: one line for the rejections table, without credentials.
         transient: True when the cause was the store (unreachable, overloaded) and not the object.
-            The next run should try such a key again.
+        refused: True when the store answered, and refused this object (permission, expired
+            credentials, a key that is disabled, an archived storage class). Its content is not to
+            blame and stays the same when the refusal ends.
     """
 
     key: str
     reason: str
     transient: bool = False
+    refused: bool = False
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether another try is useless as long as the object does not change."""
+        return not (self.transient or self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +131,18 @@ class Store(ABC):
         return f"{type(self).__name__}({self.url!r})"
 
     @abstractmethod
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """Every object below the root in byte order of the keys, streamed.
 
         Memory does not grow with their number.
 
+        Args:
+            unlisted: called with the prefix of each folder that cannot be listed, before any entry
+                behind it, and with the reason; without it such a folder is an error.
+
         Raises:
-            StorageError: when the root is missing, forbidden or unreachable.
+            StorageError: when the root is missing, forbidden or unreachable, or a folder cannot be
+                listed.
         """
 
     @abstractmethod

@@ -14,7 +14,17 @@ from typing import Any, BinaryIO, cast
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
+from pipeline.storage.base import (
+    Entry,
+    Fetched,
+    FetchFailed,
+    NotListed,
+    Occupied,
+    StorageError,
+    Store,
+    Unlistable,
+    too_large,
+)
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
@@ -54,10 +64,10 @@ class FsspecStore(Store):
         fs, path = self._at("")
         return bool(fs.exists(path))
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store."""
         self.check_readable()
-        return list_in_order(self._folder, self.url)
+        return list_in_order(self._folder, self.url, unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store; the etag is read before and after the bytes and must not change."""
@@ -184,7 +194,11 @@ class FsspecStore(Store):
         fs, root = self._at("")
         start = len(root.rstrip("/")) + 1
         files, folders = [], []
-        for found in fs.ls(f"{root.rstrip('/')}/{prefix}".rstrip("/"), detail=True):
+        try:
+            listed = fs.ls(f"{root.rstrip('/')}/{prefix}".rstrip("/"), detail=True)
+        except PermissionError as e:
+            raise Unlistable(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror or 'forbidden'}") from None
+        for found in listed:
             key = found["name"][start:].rstrip("/")
             if found["type"] == "directory":
                 folders.append(key + "/")
@@ -209,6 +223,8 @@ class FsspecStore(Store):
             return FetchFailed(key, e.message)
         except FileNotFoundError:
             return FetchFailed(key, "the object does not exist")
+        except PermissionError:
+            return FetchFailed(key, "permission denied", refused=True)
         except OSError as e:
             return FetchFailed(key, f"{type(e).__name__} while reading", transient=True)
         if before != after:

@@ -5,6 +5,7 @@ S3 accepts any UTF-8 string of up to 1,024 bytes as a key, so `../../etc/passwd`
 """
 
 from pipeline.storage.base import StorageError
+from pipeline.storage.local_names import key_of, path_of
 
 MAX_PART = 255
 """Longest file name, in bytes, on common file systems."""
@@ -23,7 +24,16 @@ def problem_with(key: str) -> str | None:
         return "it leads out of the folder"
     if "." in parts or "" in parts:
         return "it has an empty part"
-    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_PART for part in parts):
+    if "\ufffd" in key and any(0xD800 <= ord(char) < 0xE000 for char in key):
+        return "it is no text"
+    path = path_of(key)
+    if path != key:
+        name = path.encode("utf-8", "surrogateescape")
+        if key_of(name.decode("utf-8", "surrogateescape")) != key:
+            return "it is not the key of the file name that it describes"
+    else:
+        name = key.encode("utf-8", "surrogatepass")
+    if any(len(part) > MAX_PART for part in name.split(b"/")):
         return f"a part of it is longer than {MAX_PART} bytes"
     return None
 

@@ -7,6 +7,7 @@ followed, as they lead to anything that the reader may read, or a vacuum delete.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -16,15 +17,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
+from pipeline.storage.base import (
+    Entry,
+    Fetched,
+    FetchFailed,
+    NotListed,
+    Occupied,
+    StorageError,
+    Store,
+    Unfinished,
+    Unlistable,
+    too_large,
+)
 from pipeline.storage.keys import check_key, problem_with
+from pipeline.storage.local_names import key_of, path_of
 from pipeline.storage.ordered_walk import Page, walk
 
 TEMPORARY = ".maepress-"
 """Prefix of the names of unfinished files; listings leave them out."""
 
-_NOT_UTF8 = "its file name is not UTF-8: rename it"
 _READERS = 8
+_VERDICTS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO})
+"""Errors that will be the same in the next run, unless somebody changes the file."""
 
 
 class LocalStore(Store):
@@ -44,7 +58,7 @@ class LocalStore(Store):
 
     def child(self, name: str) -> "LocalStore":
         """See Store. Absolute as well, for workers with another working directory."""
-        child = LocalStore(str(self.root / check_key(name)), links=self._links)
+        child = LocalStore(str(self.root / path_of(check_key(name))), links=self._links)
         child.url, child._top = f"{self.url}/{name}", self._top
         return child
 
@@ -65,11 +79,11 @@ class LocalStore(Store):
         """See Store."""
         return problem_with(key)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store. Memory holds the names of one folder per level of depth."""
         self._refuse_links(self.root)
         self.check_readable()
-        return walk(self._folder)
+        return walk(self._folder, unlisted=unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -190,7 +204,7 @@ class LocalStore(Store):
     def names_in(self, folder: str) -> list[str]:
         """See Store."""
         try:
-            return os.listdir(self._path(folder))
+            return [key_of(name) for name in os.listdir(self._path(folder))]
         except FileNotFoundError:
             return []
 
@@ -225,11 +239,11 @@ class LocalStore(Store):
         files: list[Entry] = []
         folders: list[str] = []
         try:
-            with os.scandir(self.root / prefix) as items:
+            with os.scandir(self.root / path_of(prefix)) as items:
                 for item in items:
                     if item.name.startswith(TEMPORARY):
                         continue
-                    key = prefix + item.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                    key = prefix + key_of(item.name)
                     try:
                         facts = item.stat(follow_symlinks=self._links)
                     except OSError:  # a broken link: list it, so that it becomes a rejection when it is fetched
@@ -242,16 +256,14 @@ class LocalStore(Store):
                         files.append(Entry(key, facts.st_size, _etag(facts)))
         except OSError as e:
             # Skipping the folder would make its images look removed.
-            raise StorageError(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror}") from None
-        return [Page(_unique(files), folders)]
+            raise Unlistable(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror}") from None
+        return [Page(files, folders)]
 
     def _leads_up(self, prefix: str, facts: os.stat_result) -> bool:
-        folder = self.root / prefix
+        folder = self.root / path_of(prefix)
         return any(os.path.samestat(facts, above.stat()) for above in (folder, *folder.parents))
 
     def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
-        if "\ufffd" in key and not (self.root / key).exists():
-            return FetchFailed(key, _NOT_UTF8)
         for _ in range(2):
             try:
                 with self._open_regular(self._path(key)) as file:
@@ -263,10 +275,10 @@ class LocalStore(Store):
             except StorageError as e:
                 return FetchFailed(key, e.message)
             except OSError as e:
-                return FetchFailed(key, e.strerror or type(e).__name__)
+                return FetchFailed(key, e.strerror or type(e).__name__, refused=e.errno not in _VERDICTS)
             if _etag(before) == _etag(after) and len(data) == after.st_size:
                 return Fetched(key, data, _etag(after), after.st_mtime_ns)
-        return FetchFailed(key, "the file changed while it was read")
+        return FetchFailed(key, "the file changed while it was read", refused=True)
 
     def _path(self, key: str) -> Path:
         """The path of a key.
@@ -274,7 +286,7 @@ class LocalStore(Store):
         Raises:
             StorageError: when it is not below the folder, or behind a link that is not followed.
         """
-        path = self.root / check_key(key)
+        path = self.root / path_of(check_key(key))
         self._refuse_links(path)
         return path
 
@@ -324,11 +336,6 @@ def _set_time(file: BinaryIO, modified_ns: int | None) -> None:
 
 def _etag(facts: os.stat_result) -> str:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
-
-
-def _unique(files: list[Entry]) -> list[Entry]:
-    """The files without duplicate keys: two names that are not UTF-8 may become the same key."""
-    return list({entry.key: entry for entry in files}.values())
 
 
 def _sync_folder(folder: Path) -> None:

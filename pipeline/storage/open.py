@@ -95,7 +95,9 @@ def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> S
 
         store = open_videos(store, choice)
     store.check_readable()
-    if not may_be_empty and next(store.entries(), None) is None:
+    unlisted = list[str]()
+    entries = store.entries(lambda folder, _: unlisted.append(folder))
+    if not may_be_empty and next(entries, None) is None and not unlisted:
         raise EmptySource(f"{store.url} is empty: there is nothing to read")
     return store
 

@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.storage.base import Entry, StorageError
+from pipeline.storage.base import Entry, NotListed, StorageError, Unlistable
 
 AHEAD = 16
 """Folders per level that a walk announces before it lists them."""
@@ -37,7 +37,10 @@ class Page:
 
 
 def walk(
-    pages: Callable[[str], Iterable[Page]], prefix: str = "", expect: Callable[[str], None] | None = None
+    pages: Callable[[str], Iterable[Page]],
+    prefix: str = "",
+    expect: Callable[[str], None] | None = None,
+    unlisted: NotListed | None = None,
 ) -> Iterator[Entry]:
     """Every entry below a prefix in byte order.
 
@@ -48,6 +51,7 @@ def walk(
         prefix: of the folder to begin with.
         expect: called with the next AHEAD folders of every level some time before they are listed,
             at most once per folder.
+        unlisted: see `Store.entries`.
 
     Yields:
         Entries in strictly rising order of key.
@@ -55,7 +59,7 @@ def walk(
     held: list[tuple[str, int, Entry | None]] = []  # a heap of keys; None marks a folder; the number breaks ties
     numbers = itertools.count()
     upcoming = _Upcoming(expect)
-    for page in itertools.chain(pages(prefix), (None,)):  # None: nothing follows
+    for page in itertools.chain(_listed(pages, prefix, unlisted), (None,)):  # None: nothing follows
         bound = None
         if page is not None:
             for entry in page.files:
@@ -70,9 +74,19 @@ def walk(
             key, _, found = heapq.heappop(held)
             if found is None:
                 upcoming.reached(key)
-                yield from walk(pages, key, expect)
+                yield from walk(pages, key, expect, unlisted)
             else:
                 yield found
+
+
+def _listed(pages: Callable[[str], Iterable[Page]], prefix: str, unlisted: NotListed | None) -> Iterator[Page]:
+    """The pages of a folder; those before the failure where it cannot be listed to its end."""
+    try:
+        yield from pages(prefix)
+    except Unlistable as e:
+        if unlisted is None or not prefix:
+            raise
+        unlisted(prefix, e.message)
 
 
 class _Upcoming:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
-from pipeline.storage.base import Entry
+from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.ordered_walk import Page, check_order, walk
 
 REQUESTS = 16
@@ -127,16 +127,19 @@ class _Stream:
         self._request()
 
 
-def list_in_order(pages: Callable[[str], Iterable[Page]], url: str) -> Iterator[Entry]:
+def list_in_order(
+    pages: Callable[[str], Iterable[Page]], url: str, unlisted: NotListed | None = None
+) -> Iterator[Entry]:
     """Every entry of a store in byte order of its key.
 
     Args:
         pages: lists one folder (see `pipeline.storage.ordered_walk.walk`); called in threads.
         url: of the store, for messages.
+        unlisted: see `Store.entries`.
 
     Raises:
         StorageError: at the first key out of order.
         Exception: any error of `pages`.
     """
     with FolderPrefetch(pages) as ahead:
-        yield from check_order(walk(ahead, expect=ahead.expect), url)
+        yield from check_order(walk(ahead, expect=ahead.expect, unlisted=unlisted), url)

@@ -52,6 +52,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (ConnectionError, HTTPClientError, aiohttp.ClientError, OSError, asyncio.TimeoutError))
 
 
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the server answers, and refuses: credentials, a policy, a key, a storage class."""
+    return isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403
+
+
 def is_missing(error: BaseException) -> bool:
     """Whether the error says that the object or upload (not the bucket) does not exist."""
     return isinstance(error, ClientError) and _code(error) in _MISSING

@@ -13,7 +13,18 @@ from typing import Any, BinaryIO, cast
 
 import fsspec.asyn
 
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
+from pipeline.storage.base import (
+    Entry,
+    Fetched,
+    FetchFailed,
+    NotListed,
+    Occupied,
+    StorageError,
+    Store,
+    Unfinished,
+    Unlistable,
+    too_large,
+)
 from pipeline.storage.keys import check_inside
 from pipeline.storage.modified import as_metadata, of_object
 from pipeline.storage.ordered_walk import Page
@@ -23,6 +34,7 @@ from pipeline.storage.s3_errors import (
     S3_ERRORS,
     Truncated,
     explain,
+    is_forbidden,
     is_missing,
     is_taken,
     is_transient,
@@ -68,26 +80,26 @@ class S3Store(Store):
         """See Store. It shares this store's connections."""
         return S3Store(f"{self.url}/{check_inside(name, self.url)}", self._sessions)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store. The listing is flat if the server is known to sort whole keys.
 
         Otherwise it goes folder by folder (see `pipeline.storage.ordered_walk`).
         """
         probe = self._call("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         server = probe["ResponseMetadata"]["HTTPHeaders"].get("server", "")
-        return self.entries_flat() if server.startswith(_SORTED_SERVERS) else self.entries_by_folder()
+        return self.entries_flat(unlisted) if server.startswith(_SORTED_SERVERS) else self.entries_by_folder(unlisted)
 
-    def entries_flat(self) -> Iterator[Entry]:
+    def entries_flat(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """The listing in the server's own order: a thousand keys per request, ranges in parallel.
 
         Raises:
             StorageError: at the first key out of order.
         """
-        return list_in_order(FlatListing(self._page, self.url), self.url)
+        return list_in_order(FlatListing(self._page, self.url), self.url, unlisted)
 
-    def entries_by_folder(self) -> Iterator[Entry]:
+    def entries_by_folder(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """The listing folder by folder: in key order even if the server sorts by path parts."""
-        return list_in_order(self._folder, self.url)
+        return list_in_order(self._folder, self.url, unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -254,7 +266,12 @@ class S3Store(Store):
         """The pages of one folder's own level."""
         more: str | None = None
         while True:
-            page, more = self._page(Request(prefix, "/", token=more))
+            try:
+                page, more = self._page(Request(prefix, "/", token=more))
+            except StorageError as e:
+                if e.__cause__ is not None and is_forbidden(e.__cause__):
+                    raise Unlistable(f"{self.url}/{prefix} cannot be listed: {reason(e.__cause__)}") from e
+                raise
             yield page
             if not more:
                 return
@@ -328,6 +345,7 @@ class S3Store(Store):
                 try:
                     return await with_retries(lambda: read(key), is_transient)
                 except S3_ERRORS as e:
-                    return FetchFailed(key, reason(e), is_transient(e))
+                    transient = is_transient(e)
+                    return FetchFailed(key, reason(e), transient, refused=not (transient or is_missing(e)))
 
         return list(await asyncio.gather(*map(one, keys)))

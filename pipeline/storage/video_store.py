@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS
 from pipeline.images.sandbox import shared
-from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, Outage, StorageError, Store, too_large
+from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, NotListed, Outage, StorageError, Store, too_large
 
 MAX_BYTES = 2 << 30
 """Largest video that is read: a worker holds its bytes in memory while it decodes frames."""
@@ -111,23 +112,23 @@ class VideoStore(Store):
         parsed = video.parse_key(key)
         return self.inner.problem_with_key(parsed[0] if parsed else key)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store.
 
         A video that cannot be read is listed as a file, so that it becomes a rejection. Frames are
         held back until their turn, because `a.mp4.jpg` sorts after `a.mp4` but before `a.mp4/...`.
         """
         waiting: list[Entry] = []
-        for entry in self.inner.entries():
+        for entry in self.inner.entries(unlisted):
             while waiting and waiting[0].key + "/" < entry.key:
-                yield from self._frames(waiting.pop(0))
+                yield from self._frames(waiting.pop(0), unlisted)
             if video.is_video(entry.key):
                 waiting.append(entry)
                 waiting.sort(key=lambda film: film.key + "/")
             else:
                 yield entry
         for film in waiting:
-            yield from self._frames(film)
+            yield from self._frames(film, unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store. Neighbouring keys of one video are decoded together."""
@@ -187,9 +188,11 @@ class VideoStore(Store):
     def _read_only(self) -> StorageError:
         return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {FRAMES}{self._choice}")
 
-    def _frames(self, film: Entry) -> Iterator[Entry]:
+    def _frames(self, film: Entry, unlisted: NotListed | None) -> Iterator[Entry]:
         got = self._cache.fetch(self.inner, film.key)
-        if isinstance(got, FetchFailed) and got.transient:
+        if isinstance(got, FetchFailed) and got.refused and unlisted is not None:
+            unlisted(film.key + "/", f"its frames cannot be listed: {got.reason}")
+        elif isinstance(got, FetchFailed) and not got.is_verdict:
             raise Outage(f"{self.inner.url}/{film.key} cannot be read: {got.reason}")
         try:
             clip = None if isinstance(got, FetchFailed) else shared(VIDEOS).read_clip(got.data, self._choice)
@@ -206,7 +209,7 @@ class VideoStore(Store):
     def _fetch_frames(self, film: str, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
         got = self._cache.fetch(self.inner, film)
         if isinstance(got, FetchFailed):
-            return [FetchFailed(key, got.reason, got.transient) for key in keys]
+            return [replace(got, key=key) for key in keys]
         times = {parsed[1]: key for key in keys if (parsed := video.parse_key(key))}
         frames, failed = shared(VIDEOS).read_frames(got.data, sorted(times))
         found = {times[moment]: data for moment, data in frames.items()}

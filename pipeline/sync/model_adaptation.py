@@ -111,6 +111,8 @@ def _run_trial(settings: SyncSettings, model: str, configured: str, before: str,
         result = train(
             TrainSettings(
                 images=settings.source,
+                include=settings.include,
+                exclude=settings.exclude,
                 out=folder,
                 init=model,
                 name=name_for(settings.source),

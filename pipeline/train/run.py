@@ -30,6 +30,7 @@ from pipeline.execution.ray_init import require_ray
 from pipeline.storage.base import Entry
 from pipeline.storage.open import Store, open_source, open_store, open_target
 from pipeline.storage.outputs import Outputs
+from pipeline.storage.source_listing import SourceListing
 from pipeline.train.crops import SUFFIXES
 from pipeline.train.notes import notes_of
 from pipeline.train.progress_relay import new_board, relayed
@@ -213,7 +214,8 @@ def image_entries(settings: TrainSettings) -> list[Entry]:
     Raises:
         MaepressError: for fewer than two.
     """
-    entries = (e for e in open_source(settings.images).entries() if e.key.lower().endswith(SUFFIXES))
+    listing = SourceListing(open_source(settings.images), settings.globs())
+    entries = (e for e in listing if e.key.lower().endswith(SUFFIXES))
     sample, _ = reservoir_sample(entries, settings.max_images, settings.seed)
     if len(sample) < 2:
         raise MaepressError(

@@ -1,12 +1,13 @@
 """Settings of a training run."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from model.network.loss import Distortion
 from pipeline.archive.model_name import PATTERN
+from pipeline.storage.key_globs import SourceChoice
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(SourceChoice):
     """Settings of a training run; without a limit it goes on, at the full learning rate, until it is interrupted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.runs.checks import Damage
 from pipeline.verify.source_comparison import SourceTotals
@@ -10,6 +11,10 @@ from pipeline.verify.source_comparison import SourceTotals
 _COUNTERS = (
     *("rows", "latents", "transcoded", "originals", "payload_bytes"),
     *("decoded", "compared", "changed", "released", "failed"),
+)
+_OF_THE_SOURCE = (
+    *("absent", "absent_keys", "rejected", "rejected_keys", "outdated", "outdated_keys"),
+    *("same_bytes", "unread", "unread_keys", "excluded", "unlisted"),
 )
 LISTED_PROBLEMS = 1000
 """Problems that a result lists; further ones are only counted."""
@@ -35,16 +40,23 @@ class VerifyResult:
         payload_bytes: bytes of the payloads.
         decoded: sampled images that were decoded.
         compared: decoded images whose fidelity was measured against the source again.
-        changed: decoded images not compared, because their source is gone or has changed since.
+        changed: decoded images not compared, because their source is gone, unreadable or has changed since.
         released: decoded images not compared, because their original was deleted by a release.
         failed: number of problems.
         problems: the first of them.
         seconds: from start to end.
         source_objects: objects of the source given; 0 without one.
         absent: objects of the source that have neither a row nor a rejection.
+        rejected: objects of the source that were rejected as they are now.
+        rejected_keys: the first of them.
         absent_keys: the first of them.
         outdated: objects of the source that changed since they were encoded.
         outdated_keys: the first of them.
+        same_bytes: objects whose etag differs from the row's, as in a copy, and whose SHA-256 is the row's.
+        unread: such objects that could not be read.
+        unread_keys: the first of them, with the reasons.
+        excluded: objects that the globs left out.
+        unlisted: folders of the source that could not be listed, with the reasons.
         part: the part of the shards that was checked, as "3/30"; empty for all.
         shards: number of shards that were checked.
         repaired: what was mended, in words; the problems are those that are left.
@@ -65,16 +77,24 @@ class VerifyResult:
     source_objects: int
     absent: int
     absent_keys: tuple[str, ...]
+    rejected: int
+    rejected_keys: tuple[str, ...]
     outdated: int
     outdated_keys: tuple[str, ...]
+    same_bytes: int
+    unread: int
+    unread_keys: tuple[str, ...]
+    excluded: int
+    unlisted: dict[str, str]
     part: str = ""
     shards: int = 0
     repaired: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether there is no problem, and all that was to be compared with the source could be."""
-        return not (self.failed or self.absent or self.outdated or self.changed)
+        """Whether there is no problem, and all of the source is in the archive and could be compared."""
+        lacking = self.absent or self.rejected or self.outdated or self.unread or self.unlisted
+        return not (self.failed or lacking or self.changed)
 
     def to_dict(self) -> dict[str, object]:
         """The fields, and `ok`."""
@@ -136,15 +156,13 @@ class Totals:
         self, source: SourceTotals, seconds: float, part: str, shards: int, repaired: Sequence[str]
     ) -> VerifyResult:
         """The sums, with the problems in key order."""
+        counts: dict[str, Any] = {name: self._counts[name] for name in _COUNTERS}
         return VerifyResult(
-            **{name: self._counts[name] for name in _COUNTERS},
+            **counts,
             problems=tuple(sorted(self._problems, key=lambda problem: problem.key)),
             seconds=seconds,
             source_objects=source.objects,
-            absent=source.absent,
-            absent_keys=source.absent_keys,
-            outdated=source.outdated,
-            outdated_keys=source.outdated_keys,
+            **{name: getattr(source, name) for name in _OF_THE_SOURCE},
             part=part,
             shards=shards,
             repaired=tuple(repaired),

@@ -11,11 +11,12 @@ from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import IMAGES, JXL, LATENT, ORIGINAL
+from pipeline.archive.schema import IMAGES, KEPT, LATENT
 from pipeline.containers.contents import Columns
 from pipeline.containers.skeleton_bytes import unpack
-from pipeline.images.limits import READING, TRANSCODING
+from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
 
@@ -39,17 +40,15 @@ def problem_with(row: Row, models: Collection[str]) -> str | None:
     if len(payload) != row["payload_bytes"]:
         return f"its payload has {len(payload)} bytes, its row says {row['payload_bytes']}"
     match row["status"]:
-        case "original":
-            return _problem_with_source(row, payload)
-        case "jxl":
+        case status if status in KEPT:
             try:
-                return _problem_with_source(row, shared(TRANSCODING).to_jpeg(payload))
+                return _problem_with_source(row, kept_source(status, payload))
             except MaepressError as e:
                 return str(e)
         case "latent":
             return _problem_with_latent(row, models)
         case status:
-            return f"its status is {status!r}, not {LATENT}, {JXL} or {ORIGINAL}"
+            return f"its status is {status!r}, not one of {', '.join((LATENT, *KEPT))}"
 
 
 def _problem_with_source(row: Row, source: bytes) -> str | None:

@@ -47,6 +47,7 @@ from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.runs.checks import write_check
 from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store, open_source
+from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.archive_checks import Named, archive_problems, images_log
 from pipeline.verify.part import parse_part
 from pipeline.verify.repair import Repair
@@ -88,7 +89,8 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
     files, named = images_log(archive)
     if part is not None:
         files = [file for file in files if part.has(file.shard.path)]
-    facts = survey(archive, [file.shard for file in files], settings.sample, source)
+    listing = SourceListing(source, settings.globs()) if source else None
+    facts = survey(archive, [file.shard for file in files], settings.sample, listing)
     totals = _look(archive, files, named, facts, source, settings, quiet)
     paths = {file.shard.path for file in files}
     if repair is not None and totals.failed:
@@ -229,7 +231,7 @@ class _SampleDecoder:
                 rows.append(item)
         for row, picture in self._decoder.pictures(rows):
             if isinstance(picture, str):
-                yield item_rows(Finding(row["key"], problem=picture, shard=row[SHARD]))
+                yield item_rows(Finding(row["key"], problem=picture, shard=row.get(SHARD, "")))
                 continue
             pixels = row["width"] * row["height"]
             counts: tuple[str, ...] = ("decoded",)
@@ -247,4 +249,4 @@ class _SampleDecoder:
                     counts = ("decoded", "released")
                 else:
                     counts = ("decoded", "changed")
-            yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem, shard=row[SHARD]))
+            yield item_rows(Finding(row["key"], counts, pixels=pixels, problem=problem, shard=row.get(SHARD, "")))

@@ -1,19 +1,22 @@
 """Whether an archive holds everything that its source has: a merge of both in key order.
 
-An object is complete in the archive when a row or a rejection has its etag. It is absent when the
-archive has neither under its key, and outdated when it changed since.
+An object is complete in the archive when a row has its etag, and rejected when a rejection has it.
+It is absent when the archive has neither under its key, and outdated when it changed since. In a
+copy of the source, and after a restore, all etags may differ: such objects are read, and compared by
+SHA-256.
 
     source:       a  b  c      e
-    rows:         a  b'        e'       c is absent, b is outdated
+    rows:         a  b'        e'       c is absent, b is outdated unless its bytes are those of the row
     rejections:                   e     e was rejected as it is now
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.archive.archive import RejectionRow
 from pipeline.archive.schema import OUTAGE
-from pipeline.storage.base import Entry
+from pipeline.storage.base import Entry, Fetched, FetchFailed
 
 NAMED = 20
 """Keys that are named of each kind; further ones are only counted."""
@@ -27,20 +30,37 @@ class SourceTotals:
     absent: int = 0
     outdated: int = 0
     unknown: int = 0
+    same_bytes: int = 0
+    unread: int = 0
     absent_keys: tuple[str, ...] = ()
     outdated_keys: tuple[str, ...] = ()
+    unread_keys: tuple[str, ...] = ()
+    rejected: int = 0
+    rejected_keys: tuple[str, ...] = ()
+    excluded: int = 0
+    unlisted: dict[str, str] = field(default_factory=dict)
+
+
+_BATCH_BYTES, _BATCH_OBJECTS = 64 << 20, 64
+"""Objects that are read and compared by hash together."""
+
+Fetch = Callable[[Sequence[str]], Sequence[Fetched | FetchFailed]]
 
 
 class SourceComparison:
     """Compares a source with rows that arrive in key order. Memory does not grow with the keys.
 
     comparison = SourceComparison(source.entries(), archive.rejections_by_key(), hidden)
-    for key, etag in rows: comparison.row(key, etag)
+    for key, etag, size, digest in rows: comparison.row(key, etag, size, digest)
     totals = comparison.end()
     """
 
     def __init__(
-        self, entries: Iterator[Entry], rejections: Iterator[RejectionRow], hidden: "HiddenRanges | None" = None
+        self,
+        entries: Iterator[Entry],
+        rejections: Iterator[RejectionRow],
+        hidden: "HiddenRanges | None" = None,
+        fetch: Fetch | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -49,23 +69,28 @@ class SourceComparison:
             rejections: those of the archive, in key order.
             hidden: ranges of keys whose rows cannot be read; objects in them are neither complete
                 nor absent.
+            fetch: reads objects of the source whose etag differs but not their size; without it,
+                they count as outdated.
         """
+        self._fetch = fetch
+        self._suspects: list[tuple[Entry, str]] = []
         self._entries, self._rejections = entries, rejections
         self._hidden = hidden
         self._entry = next(entries, None)
         self._rejection = next(rejections, None)
         self._totals = SourceTotals()
 
-    def row(self, key: str, etag: str) -> None:
-        """Take the next row; a key that is repeated is passed over."""
+    def row(self, key: str, etag: str, size: int | None = None, digest: str | None = None) -> None:
+        """Take the next row, with size and SHA-256 of its source; a key that is repeated is passed over."""
         self._until(key)
         if self._entry is not None and self._entry.key == key:
-            self._decide(self._entry, etag)
+            self._decide(self._entry, etag, digest if self._entry.size == size else None)
             self._entry = next(self._entries, None)
 
     def end(self) -> SourceTotals:
         """Take the rest of the source. Returns the totals."""
         self._until(None)
+        self._compare_bytes()
         return self._totals
 
     def _until(self, key: str | None) -> None:
@@ -73,21 +98,50 @@ class SourceComparison:
             self._decide(self._entry, None)
             self._entry = next(self._entries, None)
 
-    def _decide(self, entry: Entry, etag: str | None) -> None:
+    def _decide(self, entry: Entry, etag: str | None, digest: str | None = None) -> None:
         totals = self._totals
         totals.objects += 1
-        if self._is_rejected(entry) or etag == entry.etag:
+        rejected = self._is_rejected(entry)
+        if etag == entry.etag:
             return
-        if etag is not None:
-            totals.outdated += 1
-            if totals.outdated <= NAMED:
-                totals.outdated_keys += (entry.key,)
+        if rejected:
+            totals.rejected += 1
+            if totals.rejected <= NAMED:
+                totals.rejected_keys += (entry.key,)
+            return
+        if etag is not None and digest is not None and self._fetch is not None:
+            self._suspects.append((entry, digest))
+            if len(self._suspects) == _BATCH_OBJECTS or sum(e.size for e, _ in self._suspects) >= _BATCH_BYTES:
+                self._compare_bytes()
+        elif etag is not None:
+            self._outdated(entry.key)
         elif self._hidden is not None and entry.key in self._hidden:
             totals.unknown += 1
         else:
             totals.absent += 1
             if totals.absent <= NAMED:
                 totals.absent_keys += (entry.key,)
+
+    def _outdated(self, key: str) -> None:
+        self._totals.outdated += 1
+        if self._totals.outdated <= NAMED:
+            self._totals.outdated_keys += (key,)
+
+    def _compare_bytes(self) -> None:
+        """Read the objects whose etag differs."""
+        suspects, self._suspects = self._suspects, []
+        if not suspects or self._fetch is None:
+            return
+        totals = self._totals
+        for (entry, digest), got in zip(suspects, self._fetch([e.key for e, _ in suspects]), strict=True):
+            if isinstance(got, FetchFailed):
+                totals.unread += 1
+                if totals.unread <= NAMED:
+                    totals.unread_keys += (f"{entry.key}: {got.reason}",)
+            elif hashlib.sha256(got.data).hexdigest() == digest:
+                totals.same_bytes += 1
+            else:
+                self._outdated(entry.key)
 
     def _is_rejected(self, entry: Entry) -> bool:
         """Whether the object was rejected as it is now; an outage is no verdict."""

@@ -8,7 +8,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.schema import LATENT
 from pipeline.archive.shards import Shard
-from pipeline.storage.base import Store
+from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.result import LISTED_PROBLEMS
 from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
 
@@ -24,14 +24,14 @@ class KeySurvey:
     source: SourceTotals
 
 
-def survey(archive: Archive, shards: list[Shard], sample: str, source: Store | None) -> KeySurvey:
+def survey(archive: Archive, shards: list[Shard], sample: str, listing: SourceListing | None) -> KeySurvey:
     """Read all keys in order; memory grows with the sample only.
 
     Args:
         archive: to read.
         shards: to read; those that cannot be read are left out.
         sample: number of compressed images to choose, or "all".
-        source: compared with the keys, if given.
+        listing: of the source that is compared with the keys, if there is one.
     """
     size = 0 if sample == "all" else int(sample)
     least: list[tuple[int, str]] = []  # a heap of negated hashes; its first is the greatest hash kept
@@ -40,10 +40,12 @@ def survey(archive: Archive, shards: list[Shard], sample: str, source: Store | N
     last = None
     unreadable: set[str] = set()  # reported later, when the payloads are read
     ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
-    entries, rejections = (source.entries(), archive.rejections_by_key()) if source else (iter(()), iter(()))
-    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable))
-    index = merged(archive.images, shards, ("key", "status", "payload_bytes", "etag"), unreadable=unreadable)
-    for (key, status, length, etag), _ in index:
+    entries, rejections = (iter(listing), archive.rejections_by_key()) if listing else (iter(()), iter(()))
+    fetch = listing.source.fetch if listing else None
+    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable), fetch)
+    columns = ("key", "status", "payload_bytes", "etag", *(("source_bytes", "source_sha256") if listing else ()))
+    index = merged(archive.images, shards, columns, unreadable=unreadable)
+    for (key, status, length, etag, *of_source), _ in index:
         rows += 1
         payload_bytes += length or 0
         if key is None:  # reported later, as an unreadable shard is
@@ -53,7 +55,7 @@ def survey(archive: Archive, shards: list[Shard], sample: str, source: Store | N
                 repeated.append(key)
             continue
         last = key
-        comparison.row(key, etag or "")
+        comparison.row(key, etag or "", *of_source)
         if size and status == LATENT:
             entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
             if len(least) < size:
@@ -61,4 +63,7 @@ def survey(archive: Archive, shards: list[Shard], sample: str, source: Store | N
             elif entry > least[0]:
                 heapq.heapreplace(least, entry)
     chosen = None if sample == "all" else frozenset(key for _, key in least)
-    return KeySurvey(rows, payload_bytes, tuple(repeated), chosen, comparison.end())
+    found = comparison.end()
+    if listing:
+        found.excluded, found.unlisted = listing.excluded, listing.unlisted
+    return KeySurvey(rows, payload_bytes, tuple(repeated), chosen, found)

@@ -181,7 +181,8 @@ def _encoded(folder: Path, entries: Sequence[Entry], report: Report, sound: set[
     for unit, some in _units(entries):
         pieces = []
         for at in range(0, len(some), PIECE):
-            loaded = stages.load(some[at : at + PIECE], source, sandbox, MAX_PIXELS, MAX_BYTES)
+            keep = at // PIECE % 2 == 0  # in turn: kept and rejected
+            loaded = stages.load(some[at : at + PIECE], source, sandbox, MAX_PIXELS, MAX_BYTES, keep_unreadable=keep)
             pieces.append(stages.compress(stages.analyse(loaded, codec, target), codec.coder, target, sandbox, "fuzz"))
         receipts.append(write_unit(unit, None, pieces, archive))
     archive.committer("fuzz").commit(receipts)

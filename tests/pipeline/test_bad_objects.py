@@ -24,7 +24,7 @@ from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import RowDecoder
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import IMAGES, OUTAGE
+from pipeline.archive.schema import FAILED, IMAGES, OUTAGE
 from pipeline.dataset.samples import Samples
 from pipeline.decode import run as decode_run
 from pipeline.decode.result import Outcome
@@ -142,8 +142,8 @@ def _fails(function: Callable[..., Any], is_bad: Callable[..., bool], error: Exc
     return called
 
 
-def _load(source: Store, entries: Sequence[Entry]) -> list[stages.Loaded | Rejection]:
-    return stages.load(entries, source, shared(READING), 1 << 24, 1 << 24)
+def _load(source: Store, entries: Sequence[Entry], keep_unreadable: bool = True) -> list[stages.Loaded | Rejection]:
+    return stages.load(entries, source, shared(READING), 1 << 24, 1 << 24, keep_unreadable=keep_unreadable)
 
 
 def _assert_only_the_bad_one_is_rejected(items: Sequence[Any], stage: str) -> None:
@@ -165,14 +165,20 @@ def _assert_line(reason: object) -> None:
 @every_error
 def test_fetching(source: Store, entries: list[Entry], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(source, "fetch", _fails(source.fetch, lambda keys, *_: BAD in keys, error))
-    _assert_only_the_bad_one_is_rejected(_load(source, entries), "fetch")
+    _assert_only_the_bad_one_is_rejected(_load(source, entries), OUTAGE)
 
 
 @every_error
 def test_reading(source: Store, entries: list[Entry], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     bad = source.get(BAD)
     monkeypatch.setattr(Sandbox, "read", _fails(Sandbox.read, lambda _, data, **__: data == bad, error))
-    _assert_only_the_bad_one_is_rejected(_load(source, entries), "read")
+    _assert_only_the_bad_one_is_rejected(_load(source, entries, keep_unreadable=False), "read")
+    _assert_only_the_bad_one_is_kept(_load(source, entries), "PNG image that cannot be decoded")
+
+
+def _assert_only_the_bad_one_is_kept(items: Sequence[Any], reason: str) -> None:
+    assert [item.key for item in items] == list(KEYS)
+    assert [item.reading.keep for item in items] == [None, reason, None]
 
 
 @every_error
@@ -183,7 +189,8 @@ def test_analysing(
     bad = loaded[1].reading.picture  # type: ignore[union-attr]
     is_bad: Callable[..., bool] = lambda pictures, *_: any(picture is bad for picture in pictures)  # noqa: E731
     monkeypatch.setattr(tiny_codec, "analyse", _fails(tiny_codec.analyse, is_bad, error))
-    _assert_only_the_bad_one_is_rejected(stages.analyse(loaded, tiny_codec, Target(quality=40)), "encode")
+    done = stages.analyse(loaded, tiny_codec, Target(quality=40))
+    assert [item.keep for item in done if isinstance(item, stages.Analysed)] == [None, FAILED, None]
 
 
 def _analysed(source: Store, entries: list[Entry], codec: Codec) -> list[stages.Analysed | Rejection]:
@@ -207,7 +214,9 @@ def test_compressing(
     items = _analysed(source, entries, tiny_codec)
     bad = items[1].latents  # type: ignore[union-attr]
     monkeypatch.setattr(tiny_codec.coder, "encode", _fails(tiny_codec.coder.encode, lambda x, **_: x is bad, error))
-    _assert_the_others_are_rows(_compress(items, tiny_codec), "encode")
+    piece = _compress(items, tiny_codec)
+    assert piece.rows["kept"].to_pylist() == [None, FAILED, None] and not piece.rejections
+    assert piece.rows["payload"][1].as_py() == source.get(BAD)
 
 
 @pytest.mark.parametrize("facts", [{"width": 4294967169}, {"height": -1 << 40}, {"etag": "\ud800"}, {"width": "x"}])
@@ -482,9 +491,10 @@ def bmp(width: int, height: int = 5) -> bytes:
 
 
 @pytest.mark.parametrize("width", [-127, -1, -(1 << 31)])
-def test_a_header_of_an_impossible_size_is_one_rejection(source: Store, width: int) -> None:
+def test_a_header_of_an_impossible_size_is_one_rejection_or_one_kept_file(source: Store, width: int) -> None:
     source.put(BAD, bmp(width))
-    loaded = _load(source, list(source.entries()))
+    _assert_only_the_bad_one_is_kept(_load(source, list(source.entries())), "BMP image that cannot be decoded")
+    loaded = _load(source, list(source.entries()), keep_unreadable=False)
     _assert_only_the_bad_one_is_rejected(loaded, "read")
     assert loaded[1].reason.startswith("header gives impossible size: ")  # type: ignore[union-attr]
 

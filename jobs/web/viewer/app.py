@@ -283,7 +283,7 @@ def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
 
 def _shows(row: Row) -> bool:
     """Whether a row's image can be shown: compressed, or kept for another reason than its kind."""
-    return row["status"] == LATENT or row["kept"] in AFTER_ANALYSIS
+    return row["status"] == LATENT or (row["width"] > 0 and row["kept"] in AFTER_ANALYSIS)
 
 
 def _matches(given: str, tag: str) -> bool:

@@ -28,6 +28,7 @@ from jobs.web.viewer.catalogue import Catalogue, Row
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
@@ -163,7 +164,11 @@ class Studio:
             if wanted.kind == "source":
                 raise NotShown(f"{key!r} is compressed; its source's own bytes are not in the archive")
             return _drawn(self._decoded(row), wanted, tag)
-        data = self._transcoders.own().to_jpeg(row["payload"]) if row["status"] == JXL else row["payload"]
+        data = (
+            self._transcoders.own().to_jpeg(row["payload"])
+            if row["status"] == JXL
+            else kept_source(row["status"], row["payload"])
+        )
         if wanted.kind == "source":
             name = row["source_format"]
             media = f"image/{name}" if name in _SOURCE_MEDIA else "application/octet-stream"

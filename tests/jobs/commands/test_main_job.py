@@ -16,6 +16,7 @@ from tests.pipeline.making import add, original
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 KEYS = [f"{year}/{n}.png" for year in (2023, 2024) for n in range(4)]
+UNREADABLE = "2024/broken.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / key
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(photo_like(90, 120 + n, seed=n)).save(path)
-    (folder / "2024" / "broken.jpg").write_bytes(b"not an image")
+    (folder / UNREADABLE).write_bytes(b"not an image")
     return folder
 
 
@@ -50,7 +51,7 @@ def test_encoding_again_finds_nothing_to_do(
     photos: Path, archive: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = result(capsys, "encode", photos, archive, "--model", tiny_model_folder)
-    assert (again["latents"], again["unchanged"], again["rejected_before"]) == (0, len(KEYS), 1)
+    assert (again["latents"], again["unchanged"], again["missing"]) == (0, len(KEYS) + 1, None)
 
 
 def test_another_quality_or_model_hints_at_repress_and_the_same_ones_do_not(
@@ -81,12 +82,33 @@ def test_another_quality_or_model_hints_at_repress_and_the_same_ones_do_not(
 
 def test_status_counts_the_archive(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = result(capsys, "status", archive)
-    assert status["rows"] == len(KEYS)
+    assert status["rows"] == len(KEYS) + 1
     assert status["payload_bytes"] < status["source_bytes"]
     assert main(["status", str(archive)]) == 0
     text = capsys.readouterr().out
-    assert "rejected" in text
+    assert "text file" in text and "rejected" not in text
     assert "runs" not in text
+
+
+def test_what_is_not_in_the_archive_is_one_line_and_exit_status_1_and_status_lists_it(
+    photos: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["encode", str(photos), str(tmp_path / "archive"), "--model", str(tiny_model_folder), "--quiet"]
+    words += ["--unreadable", "reject", "--exclude", "2023/", "--exclude", "1.png,3.png"]
+    for expected in ("1 objects were rejected: text file (1)", "1 were rejected before (--retry-rejected"):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and said.startswith("maepress: not all of the source is in the archive: ")
+        assert expected in said
+    status = result(capsys, "status", tmp_path / "archive")
+    assert (status["rows"], status["rejected_keys"]) == (2, {UNREADABLE: "read: text file"})
+    assert status["left_out"]["excluded"] == 6
+    assert main(["status", str(tmp_path / "archive")]) == 0
+    text = capsys.readouterr().out
+    assert UNREADABLE in text and "left out by include and exclude" in text
+
+    assert main([*words[:6], "--exclude", "**"]) == 2
+    assert "none is left by --include and --exclude" in capsys.readouterr().err
 
 
 def test_status_says_that_no_run_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +158,9 @@ def test_a_damaged_payload_is_named_and_the_rest_goes_on(
     assert KEYS[2] in capsys.readouterr().out
     assert main(["decode", str(damaged), str(restored), "--quiet"]) == 1
     assert KEYS[2] in capsys.readouterr().out
-    assert sorted(str(p.relative_to(restored)) for p in restored.rglob("*.*")) == [k for k in KEYS if k != KEYS[2]]
+    assert sorted(str(p.relative_to(restored)) for p in restored.rglob("*.*")) == sorted(
+        {*KEYS, UNREADABLE} - {KEYS[2]}
+    )
 
 
 def damage(archive: Path, key: str) -> None:
@@ -171,5 +195,5 @@ def test_places_may_be_relative_to_where_the_command_is_typed(
     encoded = result(capsys, "encode", "photos", "archive", "--model", "model")
     assert (trained["name"], encoded["model_name"]) == ("model", "model")
     assert (encoded["latents"], encoded["model"]) == (len(KEYS), trained["fingerprint"])
-    assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS)
-    assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == KEYS
+    assert result(capsys, "decode", "archive", "restored")["written"] == len(KEYS) + 1
+    assert sorted(str(p.relative_to("restored")) for p in Path("restored").rglob("*.*")) == sorted([*KEYS, UNREADABLE])

@@ -120,6 +120,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
         "print('done', flush=True); sys.stdin.read(); sys.exit(status)"  # lives on until it was scraped
     )
     words = ["encode", str(photos), str(tmp_path / "archive"), "--model", str(tiny_model_folder), "--actors", "1:1"]
+    words += ["--unreadable", "reject"]
     try:
         with ray_head(short) as head, prometheus(head.metrics, tmp_path) as url:
             process = subprocess.Popen(
@@ -141,7 +142,7 @@ def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
                 assert value(url, f"sum(ray_maepress_stage_seconds_count{{stage='{stage}'}})", 1) >= 1
             unknown = [query for query in dashboard_queries() if not answered(url, query)]
             process.stdin.close()
-            assert process.wait(60) == 0
+            assert process.wait(60) == 1  # one file was rejected
     finally:
         shutil.rmtree(short, ignore_errors=True)
     assert unknown == []

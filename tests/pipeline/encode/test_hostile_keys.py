@@ -47,7 +47,9 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     for key, data in files.items():
         source.put(key, data)
     model = str(tiny_model_folder)
-    settings = EncodeSettings(source=source.url, archive=f"{bucket}/archive", model=model, executor="local")
+    settings = EncodeSettings(
+        source=source.url, archive=f"{bucket}/archive", model=model, executor="local", unreadable="reject"
+    )
     result = encode(settings, quiet=True)
     archive = Archive.open(f"{bucket}/archive")
     rows = {row.key for row in archive.rows_by_key()}
@@ -56,6 +58,10 @@ def test_awkward_files_under_hostile_keys_end_as_rows_or_rejections_and_come_bac
     assert all(row.stage == "read" and row.reason for row in rejected.values())
     assert result.rejected == len(rejected)
     assert len(rows) > 3 and len(rejected) > 3, "the test files are of both kinds"
+
+    result = encode(settings.model_copy(update={"unreadable": "keep"}), quiet=True)  # tries those again
+    assert (result.originals, result.rejected, result.missing) == (len(rejected), 0, None)
+    rows |= rejected.keys()
 
     back = tmp_path / "deep" / "back"
     restored = decode(DecodeSettings(archive=archive.url, dest=str(back), executor="local"), quiet=True)

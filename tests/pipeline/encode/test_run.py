@@ -33,7 +33,8 @@ FILES = mixed()
 def run_encode(
     source: object, archive: object, model: Path, executor: Executor = "local", **settings: Any
 ) -> EncodeResult:
-    chosen = settings | {"source": str(source), "archive": str(archive), "model": str(model), "executor": executor}
+    chosen = {"unreadable": "reject"} | settings
+    chosen |= {"source": str(source), "archive": str(archive), "model": str(model), "executor": executor}
     return encode(EncodeSettings(**chosen), quiet=True)
 
 

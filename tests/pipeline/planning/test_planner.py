@@ -10,7 +10,7 @@ from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.planning.units import Piece
-from pipeline.storage.base import Entry, StorageError
+from pipeline.storage.base import Entry, NotListed, StorageError
 from pipeline.storage.local_store import LocalStore
 from tests.pipeline.making import add, original
 
@@ -22,7 +22,7 @@ class Listing(LocalStore):
         super().__init__("/nowhere")
         self._entries = entries
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         return (Entry(key, 1000, etag) for key, etag in sorted(self._entries.items()))
 
 

@@ -432,13 +432,16 @@ def test_a_pipe_is_left_out_because_reading_it_might_never_end(tmp_path: Path) -
     assert [entry.key for entry in LocalStore(str(tmp_path)).entries()] == ["file"]
 
 
-def test_a_file_name_that_is_not_utf8_becomes_a_key_that_fails_with_a_reason(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_has_a_key_that_is(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))).write_bytes(b"x")
     store = LocalStore(str(tmp_path))
     (entry,) = store.entries()
-    entry.key.encode()  # can be stored
-    (got,) = store.fetch([entry.key])
-    assert isinstance(got, FetchFailed) and "not UTF-8" in got.reason
+    assert entry.key == "caf\ufffdE9.jpg" and entry.key.encode()
+    assert store.get(entry.key) == b"x" and store.exists(entry.key)
+    store.put(entry.key, b"y")
+    store.put("new/caf\ufffdE9.jpg", b"z")
+    assert sorted(os.listdir(os.fsencode(tmp_path))) == [b"caf\xe9.jpg", b"new"]
+    assert os.listdir(os.fsencode(tmp_path / "new")) == [b"caf\xe9.jpg"]
 
 
 def test_a_half_written_file_of_a_killed_writer_is_not_listed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.archive.archive import Archive
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.runs.lease import Lease, LeaseHeld
-from pipeline.storage.base import Entry
+from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncResult, SyncSettings, sync
@@ -132,11 +132,11 @@ def test_an_empty_or_failing_listing_retires_nothing_whatever_the_limit(
         run(source, archive, tiny_model_folder, retire_share=1)
 
     class Emptied(LocalStore):
-        def entries(self) -> Iterator[Entry]:
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
             return iter(())
 
     class Failing(LocalStore):
-        def entries(self) -> Iterator[Entry]:
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
             yield Entry("0/00.png", 1, "x")
             raise StorageError("the listing broke off")
 

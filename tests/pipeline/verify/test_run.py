@@ -20,8 +20,9 @@ from pipeline.archive.schema import OUTAGE
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
 from pipeline.storage.open import StorageError, open_store
+from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
-from pipeline.verify.run import VerifySettings, verify
+from pipeline.verify.run import VerifyResult, VerifySettings, verify
 from pipeline.verify.shard_checks import ROW_CHANGED
 from pipeline.verify.source_comparison import NAMED
 from tests.pipeline.making import add, compressed, image_file, original, transcoded
@@ -151,7 +152,7 @@ def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(plac
         Rejection("c", "an older version's", "read", "no image"),
         Rejection("d", etags["d"], OUTAGE, "the store did not answer"),
     ]
-    rows = [original("a", b"a", etag=etags["a"]), original("e", b"e", etag="an older version's"), original("gone")]
+    rows = [original("a", b"a", etag=etags["a"]), original("e", b"E", etag="an older version's"), original("gone")]
     add(archive, rows, rejections=rejections)
     result = verify(VerifySettings(executor="local", archive=archive.url, source=source.url), quiet=True)
     assert (result.source_objects, result.failed, result.ok) == (7, 0, False)
@@ -159,10 +160,39 @@ def test_objects_of_the_source_that_the_archive_lacks_are_counted_and_named(plac
     assert (result.outdated, result.outdated_keys) == (1, ("e",))
     facts = result.to_dict()
     assert (facts["ok"], facts["absent"], facts["outdated"]) == (False, 4, 1)
-    for key in ("c", "d", "e", "f", "z"):
+    assert (facts["rejected"], facts["rejected_keys"]) == (1, ("b",))
+    for key in ("b", "c", "d", "e", "f", "z"):
         source.delete(key)
     assert verify(VerifySettings(executor="local", archive=archive.url, source=source.url), quiet=True).ok
     assert verify(VerifySettings(executor="local", archive=archive.url), quiet=True).source_objects == 0
+
+
+def test_a_copy_with_other_times_is_compared_by_its_bytes(
+    tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
+) -> None:
+    files = {f"{n}.png": image_file("PNG", seed=n) for n in range(3)} | {"note.txt": b"note", "film.mov": b"film"}
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    rows = [compressed(tiny_codec, key, files[key]) for key in sorted(files) if key.endswith(".png")]
+    add(archive, sorted([*rows, original("note.txt", b"note"), original("film.mov", b"film")], key=lambda r: r["key"]))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for key, data in files.items():
+        (copy / key).write_bytes(data)
+
+    def checked(**settings: Any) -> VerifyResult:
+        chosen = {"archive": archive.url, "source": str(copy), "sample": "all", "executor": "local"} | settings
+        return verify(VerifySettings.model_validate(chosen), quiet=True)
+
+    result = checked()
+    assert (result.compared, result.changed, result.outdated, result.same_bytes, result.ok) == (3, 0, 0, 5, True)
+    (copy / "note.txt").write_bytes(b"NOTE")  # of equal size
+    (copy / "0.png").write_bytes(files["1.png"])
+    result = checked()
+    assert (result.compared, result.changed, result.outdated, result.same_bytes) == (2, 1, 2, 3)
+    assert result.outdated_keys == ("0.png", "note.txt") and not result.ok
+    result = checked(exclude=["0.png", "note.txt"])
+    assert (result.source_objects, result.excluded, result.outdated) == (3, 2, 0)
 
 
 def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_its_own(tmp_path: Path) -> None:
@@ -176,7 +206,7 @@ def test_of_many_absent_objects_the_first_few_are_named_and_a_lost_shard_hides_i
     add(archive, [original("12", etag="older"), original("50", etag="older")], run="second")
     assert lost is not None
     archive.images.put(lost.path, b"no Parquet file any more")
-    found = survey(archive, archive.shards(), "0", source).source
+    found = survey(archive, archive.shards(), "0", SourceListing(source)).source
     assert (found.objects, found.unknown) == (60, 4)  # 10, 11, 13, 14: nobody knows
     assert (found.outdated, found.absent) == (2, 54)
     assert found.absent_keys == tuple(f"{i:02d}" for i in range(25) if i not in (10, 11, 12, 13, 14))[:NAMED]
