@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow test-cluster lint format docs chaos drill fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed lock clean
+.PHONY: help setup demo test test-slow test-cluster lint format docs chaos drill fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed bench-readme lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ bench-rd: $(READY)  ## BD-rates against JPEG, WebP, AVIF, JPEG XL and published 
 
 bench-speed: $(READY)  ## encode and decode speed beside JPEG, WebP, AVIF and JPEG XL; work and memory
 	@$(BIN)/python -m bench.speed
+
+bench-readme: $(READY)  ## the speeds that the README states: medians of three, on a quiet machine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.readme
 
 docs: $(READY)  ## build the documentation as a site in build/docs
 	@$(BIN)/python -m sphinx -q -W -b html docs build/docs && echo "build/docs/index.html"

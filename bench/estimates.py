@@ -24,7 +24,7 @@ from pipeline.estimate.settings import EstimateSettings
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_source
 
-ROUNDS = 1000
+ROUNDS = 500
 
 
 def main(argv: Sequence[str] | None = None) -> int:

