@@ -36,6 +36,7 @@ from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.self_check import UNWRITABLE, problem_with
 from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
+from pipeline.images.window import Window
 
 _DECODED = frozenset(
     {
@@ -99,7 +100,9 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
         return Rejected("read", _reason(e))
 
 
-def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | Rejected:
+def read_rgb(
+    source: bytes, *, max_pixels: int = MAX_PIXELS, window: Window | None = None
+) -> NDArray[np.uint8] | Rejected:
     """Decode one source as 8-bit RGB, for learning, without alpha and metadata.
 
     Files that `read` keeps for their mode, bit depth or number of frames are converted, too (the
@@ -108,6 +111,7 @@ def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
     Args:
         source: the whole file.
         max_pixels: larger images are refused by their header.
+        window: the part to return; None: all of it.
 
     Returns:
         uint8 `[H, W, 3]`, or a Rejected.
@@ -123,7 +127,8 @@ def read_rgb(source: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
             if width * height > max_pixels:
                 return Rejected("read", "too many pixels")
             Image.MAX_IMAGE_PIXELS = max_pixels
-            return np.asarray(image.convert("RGB"))
+            part = image if window is None else image.crop(window.box(width, height))
+            return np.asarray(part.convert("RGB"))
     except MemoryError:
         raise
     except Exception as e:  # as in `read`

@@ -22,6 +22,7 @@ import resource
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from pipeline.images.limits import Limits
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox_process import Answer, Died, SandboxProcess, Stopped
 from pipeline.images.video import LATEST, Clip
+from pipeline.images.window import Window
 
 
 class Sandbox:
@@ -60,10 +62,11 @@ class Sandbox:
         except Exception as e:  # a child that a hostile file has damaged answers anything
             return Rejected("read", f"cannot be decoded: the decoder's answer makes no sense: {reason_of(e)}")
 
-    def read_rgb(self, source: bytes, *, max_pixels: int) -> NDArray[np.uint8] | Rejected:
+    def read_rgb(self, source: bytes, *, max_pixels: int, window: Window | None = None) -> NDArray[np.uint8] | Rejected:
         """The result of `image_reader.read_rgb`, or a Rejected if the child gives no answer."""
         try:
-            head, _, planes = self._ask({"task": "read_rgb", "max_pixels": max_pixels}, source)
+            asked = {"task": "read_rgb", "max_pixels": max_pixels, "window": window and astuple(window)}
+            head, _, planes = self._ask(asked, source)
         except Stopped as e:
             return Rejected("read", f"cannot be decoded: {e}")
         if "reason" in head:

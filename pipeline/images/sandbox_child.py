@@ -20,6 +20,7 @@ from pipeline.images.jpeg_xl import to_jpeg, to_jxl
 from pipeline.images.reading import Rejected
 from pipeline.images.shared_buffer import SharedBuffer
 from pipeline.images.video import read_clip, read_frames
+from pipeline.images.window import Window
 
 Reply = tuple[object, Sequence[Buffer]]
 
@@ -42,7 +43,8 @@ def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
 
 def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
     """The result of `pipeline.images.image_reader.read_rgb`; pixels go to `planes`."""
-    pixels = read_rgb(source, max_pixels=options["max_pixels"])
+    window = options["window"] and Window(*options["window"])
+    pixels = read_rgb(source, max_pixels=options["max_pixels"], window=window)
     if isinstance(pixels, Rejected):
         return {"stage": pixels.stage, "reason": pixels.reason}, ()
     planes.put(pixels)

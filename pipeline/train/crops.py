@@ -5,6 +5,7 @@ same crops for any number of ranks.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,38 +17,37 @@ from torch import Tensor
 from model.core.boundary import Fault, attempt
 from model.core.errors import MaepressError
 from pipeline.images.decode_rgb import decode_rgb
+from pipeline.images.window import GRID, Window
 from pipeline.storage.base import Outage
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of files to learn from."""
 POOL_BYTES = 2 << 30
-"""Bytes of decoded images that all workers together keep."""
+"""Bytes of decoded images that all workers together keep; beside it each reads one image at a time."""
 CROPS_AN_IMAGE = 16
 """Crops drawn per image read; the new image replaces another once the pool is full."""
 FIRST_IMAGES = 2
 """Images that each slot reads before its first crop is drawn."""
-GRID = 16
-"""Crops at scale 1 start at multiples of it: the block grid of JPEG, 4:2:0 or not.
-
-The codec compresses whole JPEGs, aligned to that grid; crops at other offsets would not teach it their block structure.
-"""
 FEW_IMAGES = 8
 """Images per slot from which on each slot has its own images; with fewer, each has all, so that none repeats often."""
 
 
-def usable_image(fetch: Callable[[str], bytes], key: str, side: float) -> Image.Image | None:
+def usable_image(
+    fetch: Callable[[str], bytes], key: str, side: float, window: Window | None = None
+) -> Image.Image | None:
     """An image to learn from; None, and a line in the log, when it is unreadable or too small.
 
     Args:
         fetch: reads the bytes of a key.
         key: of the image.
         side: smallest width and height in pixels.
+        window: the part of a large image to take; None: all of it.
 
     Raises:
         Outage: when the store is to blame; any other exception concerns this image alone.
     """
-    image = attempt(lambda: decode_rgb(fetch(key)), passes=(Outage,))
+    image = attempt(lambda: decode_rgb(fetch(key), window), passes=(Outage,))
     if isinstance(image, Image.Image) and min(image.size) >= side:
         return image
     why = image.reason if isinstance(image, Fault) else "unreadable" if image is None else "too small"
@@ -77,14 +77,18 @@ class CropPool:
             crop: side of a crop in pixels.
             scales: smallest and largest factor by which images are shrunk (JPEG artefacts shrink away below 0.85).
             seed: seed of this pool's random numbers.
-            pool_bytes: largest number of bytes of decoded pixels to keep.
+            pool_bytes: largest number of bytes of decoded pixels to keep. An image that takes more than its part of
+                them is cut: each time that it is read, to another rectangle.
             others: keys to use if none of `keys` is usable.
         """
         self._keys, self._fetch, self._crop, self._scales, self._limit = list(keys), fetch, crop, scales, pool_bytes
         self._others = list(others)
+        self._side = math.ceil(crop / scales[0])
+        self._most_pixels = max(pool_bytes // (3 * FIRST_IMAGES), self._side**2)
         self._rng = np.random.default_rng(seed)
         self._pool: list[Image.Image] = []
         self._bytes = 0
+        self._cut = False
         self._credit = FIRST_IMAGES * CROPS_AN_IMAGE
         self._upcoming = self._shuffled()
 
@@ -93,23 +97,28 @@ class CropPool:
             yield from (self._keys[i] for i in self._rng.permutation(len(self._keys)))
 
     def _read_one(self) -> None:
-        """Add an image, replacing another if the pool is full; do nothing if it holds every image."""
-        if len(self._pool) == len(self._keys):
+        """Add an image, in place of others if the pool is full; do nothing if it holds all of every image."""
+        if len(self._pool) == len(self._keys) and not self._cut:
             return
-        if self._bytes >= self._limit:
-            out = self._pool.pop(int(self._rng.integers(len(self._pool))))
-            self._bytes -= out.width * out.height * 3
         while self._keys:
             key = next(self._upcoming)
-            image = usable_image(self._fetch, key, self._crop)
+            window = Window(self._most_pixels, self._side, *self._rng.random(2).tolist())
+            image = usable_image(self._fetch, key, self._crop, window)
             if image is not None:
-                self._pool.append(image)
-                self._bytes += image.width * image.height * 3
+                self._take(image)
                 return
             self._keys.remove(key)
             if not self._keys:
                 self._keys, self._others = self._others, []
             self._upcoming = self._shuffled()
+
+    def _take(self, image: Image.Image) -> None:
+        size = _bytes_of(image)
+        while self._pool and (self._bytes + size > self._limit or len(self._pool) == len(self._keys)):
+            self._bytes -= _bytes_of(self._pool.pop(int(self._rng.integers(len(self._pool)))))
+        self._pool.append(image)
+        self._bytes += size
+        self._cut = self._cut or image.width * image.height + min(image.size) > self._most_pixels
 
     def _one(self) -> NDArray[np.uint8]:
         image = self._pool[int(self._rng.integers(len(self._pool)))]
@@ -191,6 +200,10 @@ class Crops:
             MaepressError: when not one image is usable.
         """
         return torch.from_numpy(np.stack([pool.next() for pool in self._pools])).to(torch.float32) / 255
+
+
+def _bytes_of(image: Image.Image) -> int:
+    return 3 * image.width * image.height
 
 
 def _on_grid(image: Image.Image, x: float, y: float, width: int, height: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """Validation: rate and distortion on held-out images at five qualities, with real rounding."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,12 +11,17 @@ from model.layers.quality import tradeoff
 from model.network.loss import BALANCE, Distortion, distortion
 from model.network.network import Network
 from model.network.structural_error import structural_error
+from pipeline.images.window import Window
 from pipeline.train.crops import usable_image, validation_crop
 
 VALIDATION_QUALITIES = (7, 20, 32, 44, 57)
 MAX_IMAGES = 64
 SIDE = 256
 """Longest side in pixels of the centre crops that are measured."""
+
+
+MOST_PIXELS = 1 << 22
+"""Of a larger image, only the middle is kept in memory while its crop is cut."""
 
 
 class Validation:
@@ -42,7 +48,9 @@ class Validation:
             scale: factor by which the images are shrunk, as in training.
             distortion: distortion in the loss: `perceptual`; for any other name, the squared error.
         """
-        images = (usable_image(fetch, key, 64 / scale) for key in sorted(keys)[:MAX_IMAGES][rank::world])
+        side = math.ceil(SIDE / scale)
+        centre = Window(max(MOST_PIXELS, side**2), side)
+        images = (usable_image(fetch, key, 64 / scale, centre) for key in sorted(keys)[:MAX_IMAGES][rank::world])
         self._crops = [validation_crop(image, SIDE, scale) for image in images if image is not None]
         self._device = device
         self._distortion: Distortion = "perceptual" if distortion == "perceptual" else "mse"

@@ -1,6 +1,8 @@
 """Training crops."""
 
 import io
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,10 @@ from PIL import Image
 
 from model.core.errors import MaepressError
 from pipeline.dataset.split import is_held_out
+from pipeline.images.decode_rgb import decode_rgb
+from pipeline.images.window import Window
 from pipeline.train.crops import CropPool, Crops, validation_crop
+from pipeline.train.validation import Validation
 from tests.conftest import photo_like
 
 
@@ -82,6 +87,58 @@ def test_a_crop_as_large_as_its_image_fits_whatever_the_quotients_round_to() -> 
         scales = (64 / side / 2, 64 / side / 2)
         pool = CropPool(["only"], files.__getitem__, crop=64, scales=scales, seed=[1], pool_bytes=1 << 20)
         assert _drawn(pool, 8).shape == (8, 64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (4000, 3000), (3000, 4000), (90_000, 200), (150, 50_000), (1, 10**7)])
+@pytest.mark.parametrize("place", [0.0, 0.37, 0.999])
+def test_a_window_is_a_part_of_the_image_no_larger_than_asked_and_on_the_grid(
+    size: tuple[int, int], place: float
+) -> None:
+    left, top, right, bottom = Window(300_000, 128, place, place).box(*size)
+    assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1] and left % 16 == top % 16 == 0
+    assert (right - left) * (bottom - top) <= 300_000
+    assert min(right - left, bottom - top) >= min(128, *size)
+    if size[0] * size[1] > 300_000:
+        assert (right - left) * (bottom - top) > 250_000, "as much as may be"
+
+
+def _peak_growth(work: Callable[[], object]) -> int:
+    """Bytes by which this process's largest resident size grows beyond its size before."""
+
+    def value(name: str) -> int:
+        return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10  # type: ignore[index]
+
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+    except OSError as e:
+        pytest.skip(f"the peak cannot be measured here: {e}")
+    before = value("VmRSS")
+    work()
+    return value("VmHWM") - before
+
+
+def test_memory_is_limited_by_the_pool_and_not_by_the_size_of_the_images() -> None:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((4000, 3000)).save(buffer, "PNG", compress_level=1)
+    batch, pool_bytes, decoded = 6, 4 << 20, 3 * 4000 * 3000
+    pools = [
+        CropPool(
+            ["a", "b", "c"], lambda _: buffer.getvalue(), crop=64, scales=(0.5, 1.0), seed=[n], pool_bytes=pool_bytes
+        )
+        for n in range(batch)
+    ]
+    _peak_growth(pools[0].next)  # starts the sandbox
+    grown = _peak_growth(lambda: [_drawn(pool, 40) for pool in pools])
+    assert grown < batch * pool_bytes + decoded < batch * 2 * decoded / 4
+    windows = [Window(1 << 18, 128, 0.5, y) for y in (0.0, 0.9)]
+    assert len({decode_rgb(buffer.getvalue(), window).tobytes() for window in windows}) == 2  # type: ignore[union-attr]
+
+
+def test_held_out_images_of_any_size_are_kept_as_crops_only() -> None:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((5000, 4000)).save(buffer, "PNG", compress_level=1)
+    grown = _peak_growth(lambda: Validation(["a"] * 3, lambda _: buffer.getvalue(), 0, 1, torch.device("cpu")))
+    assert grown < 3 * 3 * 5000 * 4000
 
 
 def test_without_a_usable_image_the_error_says_so() -> None:
