@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -149,11 +149,21 @@ def _guarded(action: Callable[[], int], scheduled: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as e:
-        mistake = users_mistake(e)
+        mistake = users_mistake(e) or _of_machine(e)
         if mistake is None or interrupted():
             raise
         print(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", file=sys.stderr)
         return GAVE_WAY if scheduled and _gave_way(mistake) else MISTAKE
+
+
+def _of_machine(error: BaseException) -> MaepressError | None:
+    """A full disk, a missing temporary folder and the like, wherever they were noticed, with the remedy."""
+    from pipeline.storage.disk_errors import fault_of_machine
+
+    for e in _chain(error):
+        if isinstance(e, OSError) and (text := fault_of_machine(e)):
+            return MaepressError(text)
+    return None
 
 
 def _gave_way(mistake: MaepressError) -> bool:
@@ -165,6 +175,14 @@ def _gave_way(mistake: MaepressError) -> bool:
 
 def users_mistake(error: BaseException) -> MaepressError | None:
     """The `MaepressError` at the root of an error, or None. Ray wraps what a task raised, once per layer it passed."""
+    for e in _chain(error):
+        if isinstance(e, MaepressError) and not isinstance(getattr(e, "cause", None), BaseException):
+            return e
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that led to it, the nearest first."""
     seen: list[BaseException] = []
     queue: list[BaseException | None] = [error]
     while queue:
@@ -172,8 +190,6 @@ def users_mistake(error: BaseException) -> MaepressError | None:
         if e is None or any(e is other for other in seen):
             continue
         seen.append(e)
+        yield e
         inner = getattr(e, "cause", None)
-        if isinstance(e, MaepressError) and not isinstance(inner, BaseException):
-            return e
         queue += [inner if isinstance(inner, BaseException) else None, e.__cause__, e.__context__]
-    return None

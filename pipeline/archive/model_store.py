@@ -22,10 +22,13 @@ from pathlib import Path
 from model.core.errors import MaepressError
 from model.core.model_files import BASE, CONFIG, FILES, MOST_BYTES
 from pipeline.storage.base import Outage, StorageError, Store
+from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.open import open_store
 
 SUMS = "SHA256SUMS"
 """Checksums of FILES in an archive. The fingerprint alone does not cover the notes in CONFIG."""
+
+_CACHE_REMEDY = "free space there, or set XDG_CACHE_HOME to a folder on another disk"
 
 
 def local_model(url: str) -> Path:
@@ -101,11 +104,19 @@ def cached_model(store: Store, fingerprint: str) -> Path:
     A copy whose contents have another fingerprint is fetched again.
 
     Raises:
-        StorageError: for what is no fingerprint, and when the store has no such model.
+        StorageError: for what is no fingerprint, and when the store has no such model; `Unwritable` when the cache's
+            disk is full.
     """
     folder = cache_folder() / checked_fingerprint(fingerprint)
     if _has_model(folder, fingerprint):
         return folder
+    try:
+        return _fetched(store, fingerprint, folder)
+    except OSError as e:
+        raise cannot_write(f"the cache of models, {folder.parent},", e, _CACHE_REMEDY) from e
+
+
+def _fetched(store: Store, fingerprint: str, folder: Path) -> Path:
     fresh = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
     try:
         _download(store, fresh, f"the model {fingerprint} is not at {store.url}: copy its folder there")
@@ -179,10 +190,10 @@ def cache_folder() -> Path:
             belongs to somebody else.
     """
     home = os.environ.get("XDG_CACHE_HOME")
-    base = Path(home) if home else Path("~/.cache").expanduser()
     try:
+        base = Path(home) if home else Path("~/.cache").expanduser()
         (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # it cannot be written; or there is neither HOME nor an entry in /etc/passwd
         base = Path(tempfile.gettempdir()) / f"maepress-{os.getuid()}"
         try:
             base.mkdir(mode=0o700, exist_ok=True)

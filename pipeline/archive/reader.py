@@ -16,6 +16,9 @@ from pipeline.archive.model_store import is_fingerprint
 from pipeline.archive.schema import KEPT, READER_COLUMNS
 from pipeline.images.limits import decodable_pixels
 from pipeline.storage.base import StorageError
+from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
+from pipeline.images.limits import TRANSCODING, decodable_pixels
+from pipeline.storage.base import StorageError, Unwritable
 
 CHUNK_PIXELS = 4 << 20
 """Approximate number of pixels that are decoded together: fills the codec's batches and fits in
@@ -41,6 +44,9 @@ class RowDecoder:
         """Each row with its picture, or with the reason why it does not decode.
 
         Whatever goes wrong with one row, other rows are not affected.
+
+        Raises:
+            Unwritable: when this machine's cache of models takes none.
         """
         sound: list[Row] = []
         for row in rows:
@@ -49,7 +55,7 @@ class RowDecoder:
             else:
                 sound.append(row)
         for chunk in chunks(sound):
-            for row, picture in zip(chunk, attempt_all(chunk, self._decode), strict=True):
+            for row, picture in zip(chunk, attempt_all(chunk, self._decode, passes=(Unwritable,)), strict=True):
                 yield row, picture.reason if isinstance(picture, Fault) else picture
 
     def _decode(self, rows: Sequence[Row]) -> list[Picture]:
@@ -74,6 +80,8 @@ class RowDecoder:
         try:
             folder = self._archive.get_model(fingerprint)
             codec = Codec.load(folder, device=self.device)
+        except Unwritable:  # our own cache
+            raise
         except Exception as e:  # a model comes with the archive, perhaps from others
             return StorageError(str(e) if isinstance(e, MaepressError) else f"the model cannot be read: {reason_of(e)}")
         if codec.fingerprint != fingerprint:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.row_hash import changed_rows
-from pipeline.archive.schema import IMAGES
+from pipeline.archive.schema import IMAGES, LATENT
 from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import StorageError, Store
@@ -92,6 +92,37 @@ def salvaged_rows(
             if table is not None:
                 rows = [row for batch in table.select(list(columns)).to_batches() for row in rows_of(batch)]
                 yield list(zip(rows, damaged or [False] * len(rows), strict=True))
+
+
+def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.Table:
+    """Columns of a row group of images, of which a damaged row has nothing but its key and status.
+
+    A page whose checksum is wrong is read all the same, and row hashes tell the damaged rows, as in `salvaged_rows`.
+    A damaged row whose key cannot be read is named by its place.
+
+    Args:
+        shard: an open shard.
+        index: of the row group.
+        columns: to read, with `key` and `status`. Where `payload` is among them, it is empty in damaged rows alone.
+
+    Raises:
+        StorageError: when the rows cannot be told apart.
+    """
+    try:
+        return shard.read_row_group(index, columns, use_threads=False)
+    except StorageError:
+        whole = shard.unchecked().read_row_group(index, IMAGES.names, use_threads=False)
+    damaged = changed_rows(whole)
+    if not any(damaged):
+        return whole.select(list(columns))
+    rows: list[dict[str, Any]] = []
+    for number, bad in enumerate(damaged):
+        row = attempt(lambda number=number: whole.slice(number, 1).to_pylist()[0])  # type: ignore[misc]
+        if bad or isinstance(row, Fault):
+            known = {} if isinstance(row, Fault) else {name: row[name] for name in ("key", "status")}
+            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT, "payload": b""} | known
+        rows.append({name: row.get(name) for name in columns})
+    return pa.Table.from_pylist(rows, pa.schema([IMAGES.field(name) for name in columns]))
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Fault]:

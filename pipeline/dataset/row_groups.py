@@ -16,6 +16,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.schema import KEPT, LATENT
 from pipeline.archive.selection import literal_prefix
 from pipeline.archive.shard_file import ShardFile, open_shard
+from pipeline.archive.shard_reader import salvaged_group
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Store
 
@@ -87,8 +88,10 @@ def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> 
 def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Read columns of the rows of spans, one table per span; neighbouring spans of a shard share one open file.
 
+    A damaged row has an empty payload, and no value but key and status.
+
     Raises:
-        StorageError: when a shard is missing or damaged.
+        StorageError: when a shard is missing, or so damaged that its rows cannot be told apart.
     """
     for shard, some in groupby(spans, key=lambda span: span.group.shard):
         with open_shard(images, shard) as parquet:
@@ -96,6 +99,10 @@ def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Se
                 names = list(dict.fromkeys([*columns, *MASKED]))
                 table = parquet.read_row_group(span.group.index, names, use_threads=False)
                 table = table.filter(pa.array(wanted.mask(table), pa.bool_()))
+                names = list(dict.fromkeys([*columns, "key", "status"]))
+                table = salvaged_group(parquet, span.group.index, names)
+                if not wanted.everything():
+                    table = table.filter(pa.array(wanted.mask(table)))
                 yield table.slice(span.start, span.stop - span.start).select(list(columns))
 
 
@@ -121,3 +128,4 @@ def _count(parquet: ShardFile, index: int, wanted: Wanted) -> int:
         if wanted.keys == "*" and images_only:
             return int(facts.num_rows)
     return sum(wanted.mask(parquet.read_row_group(index, list(MASKED), use_threads=False)))
+    return sum(wanted.mask(salvaged_group(parquet, index, ["key", "status"])))

@@ -101,7 +101,9 @@ class Samples:
         made: dict[int, Any] = {}
         latent: list[Row] = []
         for number, row in enumerate(rows):
-            if row["status"] != LATENT:
+            if not row["payload"]:
+                made[number] = Fault("its row is damaged: its hash, and a checksum of its shard, do not match")
+            elif row["status"] != LATENT:
                 made[number] = attempt(functools.partial(self._kept, row), passes=passes)
             elif fault := row_fault(row):
                 made[number] = Fault(fault)

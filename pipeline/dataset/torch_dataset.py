@@ -121,8 +121,9 @@ class ArchiveImages(IterableDataset[Any]):
         """Yield this worker's samples.
 
         Raises:
-            DamagedPayload: naming the key of an image that does not decode.
-            StorageError: when a shard is missing or damaged.
+            DamagedPayload: naming the key of an image that does not decode, or whose row is damaged; rows beside it
+                in the shard are not affected.
+            StorageError: when a shard is missing, or so damaged that its rows cannot be told apart.
         """
         samples = Samples(self.archive, self.content)
         for rows in self.batches(DECODED_AT_ONCE):

@@ -49,6 +49,7 @@ from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.images import video
 from pipeline.images.image_writer import SUFFIXES, own_formats
 from pipeline.monitoring.progress import Progress
+from pipeline.storage.base import Unwritable
 from pipeline.storage.open import Occupied, StorageError, Store, open_store, open_target
 
 __all__ = ["DecodeResult", "DecodeSettings", "decode"]
@@ -220,7 +221,7 @@ def _write(table: pa.Table, dest: Store, settings: DecodeSettings, taken: frozen
         if isinstance(item, Outcome):
             return item
         row, content = item
-        done = attempt(lambda: _write_one(row, content, dest, settings, taken))
+        done = attempt(lambda: _write_one(row, content, dest, settings, taken), passes=(Unwritable,))
         return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
 
     with ThreadPoolExecutor(_WRITERS) as pool:

@@ -30,6 +30,10 @@ class Outage(StorageError):
     """A store gave no answer after all retries: no object is to blame."""
 
 
+class Unwritable(StorageError):
+    """A place takes nothing more, as its disk is full, read-only or failing: no object is to blame."""
+
+
 class Occupied(StorageError):
     """Another object has the key, and must not be overwritten."""
 

@@ -25,6 +25,8 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
+from model.core.boundary import reason_of
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
@@ -187,7 +189,13 @@ class FsspecStore(Store):
 
     def _at(self, key: str) -> tuple[Any, str]:
         check_inside(key, self.url)
-        fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        try:
+            fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except Exception as e:  # each of fsspec's file systems fails in its own way where it lacks something
+            raise StorageError(
+                f"{self.url} cannot be opened ({reason_of(e)}): maepress reads and writes folders and buckets, as "
+                "s3://, gs://, az://, file:// or a path"
+            ) from e
         return fs, f"{path.rstrip('/')}/{key}" if key else path
 
     def _folder(self, prefix: str) -> Iterable[Page]:

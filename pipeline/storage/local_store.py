@@ -29,6 +29,8 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
+from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.local_names import key_of, path_of
 from pipeline.storage.ordered_walk import Page, walk
@@ -131,7 +133,7 @@ class LocalStore(Store):
             temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
             file = temporary.open("xb")
         except OSError as e:
-            raise StorageError(f"{self.url}/{key} cannot be written: {e.strerror}") from None
+            raise cannot_write(f"{self.url}/{key}", e) from None
         try:
             with file:
                 yield file
@@ -142,7 +144,7 @@ class LocalStore(Store):
             temporary.unlink(missing_ok=True)
             if new and isinstance(e, FileExistsError):
                 raise Occupied(f"{self.url}/{key} exists") from None
-            raise StorageError(f"{self.url}/{key} cannot be written: {e.strerror or e}") from e
+            raise cannot_write(f"{self.url}/{key}", e) from e
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -224,7 +226,7 @@ class LocalStore(Store):
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as e:
-            raise StorageError(f"{self.url} cannot be written: {e.strerror}") from None
+            raise cannot_write(self.url, e) from None
 
     def check_target(self) -> None:
         """See Store: looks at the folder, or at the nearest one above it that exists."""

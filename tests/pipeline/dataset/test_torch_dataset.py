@@ -1,6 +1,7 @@
 """The data set: every image once per epoch, to exactly one of all ranks and workers."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from model.codec import Codec
+from model.core.boundary import Fault
 from model.core.errors import DamagedPayload, MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
 from pipeline.archive.schema import JXL, LATENT
 from pipeline.dataset.row_groups import Wanted, row_groups
+from pipeline.dataset.samples import Samples
 from pipeline.dataset.torch_dataset import ArchiveImages, Sample
 from pipeline.storage.base import StorageError
-from tests.pipeline.making import add
+from tests.pipeline.making import add, image_file, original
 
 
 def key_of(sample: Sample) -> str:
@@ -172,6 +175,28 @@ def test_a_damaged_row_is_named(tmp_path: Any, small_archive: Archive) -> None:
     add(copy, [row | {"key": "x/cut.png", "payload": row["payload"][:-9]}], run="later")
     with pytest.raises(DamagedPayload, match=r"'x/cut.png' in .* does not decode"):
         list(ArchiveImages(copy, content="prefix"))
+
+
+@pytest.mark.parametrize("where", ["payload", "key"])
+def test_a_damaged_page_ends_an_epoch_at_its_own_row_alone(
+    where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    pictures = {key: image_file("BMP", seed=seed, size=(40, 30)) for seed, key in enumerate(["aa", "bbXbb", "cc"])}
+    add(archive, [original(key, data) for key, data in pictures.items()])
+    path = Path(archive.images.absolute_url) / archive.shards()[0].path
+    data = path.read_bytes()
+    at = data.index(pictures["bbXbb"]) + 900 if where == "payload" else data.index(b"bbXbb") + 2
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    images = ArchiveImages(archive, shuffle=False)
+    rows = [row for batch in images.batches(2) for row in batch]
+    samples = Samples(archive, "image").pixels_or_faults(rows)
+    assert [row["key"] for row in rows][::2] == ["aa", "cc"] and images.rows == 3
+    assert [isinstance(sample, Fault) for sample in samples] == [False, True, False]
+    read = iter(ArchiveImages(archive, shuffle=False, transform=key_of))
+    with pytest.raises(DamagedPayload, match=r"'bb.bb' in .* its row is damaged"):
+        list(read)
+    assert list(ArchiveImages(archive, shuffle=False, transform=key_of, keys="[ac]*")) == ["aa", "cc"]
 
 
 def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> None:
