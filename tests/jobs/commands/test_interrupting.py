@@ -214,6 +214,10 @@ WORDS = {
     "compress": "s3://b/photo.png s3://b/photo.mae",
     "decompress": "s3://b/photo.mae s3://b/photo.png",
     "browse": "s3://b/archive --port 0",
+    "release": "s3://b/photos s3://b/archive",
+    "forget": "s3://b/archive --keys a",
+    "replicate": "s3://b/archive s3://b/copy",
+    "export": "s3://b/archive s3://b/out",
 }
 
 
