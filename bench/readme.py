@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"the load is {load:.1f}: these figures are of a busy machine, not for the README")
     images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     console = Console()
-    console.print(per_core(images), beside_others(images), whole_job(options.job))
+    console.print(per_core(images))
+    console.print(beside_others(images))
+    console.print(whole_job(options.job))
     return 0
 
 

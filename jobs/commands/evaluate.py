@@ -56,12 +56,12 @@ def _remarks(found: "Evaluation") -> Iterator[str]:
     if found.learned_from:
         yield (
             f"{found.learned_from:,} of the {len(found.measured):,} images are among those that the model learned "
-            "from, by name and size:\nits figures are better here than on new images"
+            "from,\nby name and size: its figures are better here than on new images"
         )
     if found.off_grid:
         yield (
-            f"{found.off_grid:,} images in lossy formats were measured from pixel {OFF_GRID} on: on its own grid, a "
-            "codec repeats\nits own rounding, which says nothing about it"
+            f"{found.off_grid:,} images in lossy formats were measured without their first {OFF_GRID} rows and "
+            "columns:\non its own grid, a codec repeats its own rounding, which says nothing about it"
         )
 
 

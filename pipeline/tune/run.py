@@ -14,6 +14,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -149,7 +150,7 @@ def _run(
     """The trials that reported something, and an error of one that failed."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would take an interrupt for the end of a complete tuning
     resources = {"gpu": settings.gpus_per_trial} if settings.gpus_per_trial else {"cpu": 1.0}
-    results = tune.Tuner(
+    tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_trial, base=for_workers(base).model_dump(), keys=keys, minutes=settings.minutes),
             resources,
@@ -168,7 +169,9 @@ def _run(
             callbacks=[_Notifier(notify), *_loggers(settings)],
             verbose=0,
         ),
-    ).fit()
+    )
+    with redirect_stdout(io.StringIO()):  # Ray prints a banner there however silent it is told to be
+        results = tuner.fit()
     trials = [
         TuningTrial(
             dict(result.config),
