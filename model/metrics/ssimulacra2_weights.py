@@ -1,6 +1,6 @@
 """Weights of the 108 norms of SSIMULACRA2 2.1, which Jon Sneyers (Cloudinary) fitted to people's judgements.
 
-Taken from the Python package `ssimulacra2` (BSD-3).
+Taken from the Python package `ssimulacra2` (BSD-3; its text is in `ssimulacra2.LICENSE` beside this).
 """
 
 import numpy as np
