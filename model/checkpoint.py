@@ -77,7 +77,7 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
 
 
 def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
-    """Load a model from a local folder, or the shipped model for "base".
+    """Load a model from a local folder, or a shipped one by its name ("base").
 
     Raises:
         MaepressError: when the folder has no intact model of a known format.

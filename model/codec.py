@@ -75,7 +75,7 @@ class Codec:
 
     @classmethod
     def load(cls, folder: str | Path = "base", *, device: str = "cpu") -> "Codec":
-        """Load a codec from a local model folder, or the shipped one for "base".
+        """Load a codec from a local model folder, or a shipped one by its name ("base", "base-psnr").
 
         Raises:
             MaepressError: when the folder has no readable model.

@@ -21,6 +21,7 @@ from model.bitstream import container
 from model.bitstream.container import MAGIC, Colour, Tag
 from model.codec import Codec
 from model.core.errors import DamagedPayload, MaepressError, WrongModel
+from model.core.model_files import shipped_model
 from model.core.picture import Picture
 from model.core.target import Target
 
@@ -35,7 +36,7 @@ def use(folder: str | Path) -> Codec:
     """Register a model: files that it encoded can be opened, and files are saved with it from now on.
 
     Args:
-        folder: a local model folder, or "base" for the shipped model.
+        folder: a local model folder, or the name of a shipped model ("base", "base-psnr").
 
     Raises:
         MaepressError: when the folder has no readable model.
@@ -47,9 +48,11 @@ def use(folder: str | Path) -> Codec:
 
 
 def _codec(fingerprint: str | None = None) -> Codec:
-    """The codec of a model, or the preferred one; the shipped model is loaded at first use."""
+    """The codec of a model, or the preferred one; shipped models are loaded at first use."""
     if not _preferred:
         use("base")
+    if fingerprint and fingerprint not in _codecs and (name := shipped_model(fingerprint)):
+        _codecs[fingerprint] = Codec.load(name)
     try:
         return _codecs[fingerprint or _preferred[0]]
     except KeyError:

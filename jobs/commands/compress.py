@@ -9,6 +9,7 @@ from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from jobs.framework.single_file import read_file, require_two_files, write_file
 from model.core.errors import MaepressError, UnsupportedImage
+from model.core.model_files import MODEL_SETTING
 from pipeline.encode.target_settings import TargetSettings
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class CompressSettings(TargetSettings):
 
     image: str = Field(description="the image to compress")
     out: str = Field(description="the file to write")
-    model: str = Field("base", description="base (the shipped model), or the folder of another")
+    model: str = Field("base", description=MODEL_SETTING)
     overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 
 

@@ -19,7 +19,9 @@ class DecompressSettings(BaseModel):
     out: str = Field(
         description="the image to write; its suffix selects the format (.png, .jpg, .webp, .tif, .avif, .jxl)"
     )
-    model: str = Field("base", description="the model that compressed it: base (the shipped model) or a model's folder")
+    model: str | None = Field(
+        None, description="the model that compressed it, or its folder [default: the shipped one that did]"
+    )
     overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 
 
@@ -36,8 +38,8 @@ def _run(settings: DecompressSettings, output: Output) -> int:
         )
     require_two_files(settings.file, settings.out)
     payload = read_file(settings.file)
-    codec = Codec.load(local_model(settings.model))
     try:
+        codec = Codec.load(local_model(settings.model or _shipped(payload)))
         (picture,) = codec.decompress([payload])
     except MaepressError as e:
         raise MaepressError(f"{settings.file}: {e}") from e
@@ -46,6 +48,14 @@ def _run(settings: DecompressSettings, output: Output) -> int:
     write_file(settings.out, write_picture(picture, wanted), overwrite=settings.overwrite)
     output.line(f"{settings.out}: {picture.width}x{picture.height}")
     return DONE
+
+
+def _shipped(payload: bytes) -> str:
+    """The name of the shipped model that a file names; "base" for another's, whose error then names it."""
+    from model.bitstream.container import read_header
+    from model.core.model_files import shipped_model
+
+    return shipped_model(read_header(payload).fingerprint) or "base"
 
 
 JOB = Job(

@@ -18,8 +18,11 @@ FILES = (WEIGHTS, CONFIG)
 MOST_BYTES = {WEIGHTS: 1 << 30, CONFIG: 1 << 20}
 """Largest files of a model; the shipped model has 9 MB and 601 bytes."""
 FORMAT = 1
-BASE = Path(__file__).parent.parent / "weights" / "base"
-"""The model that maepress ships."""
+SHIPPED = {name: Path(__file__).parent.parent / "weights" / name for name in ("base", "base-psnr")}
+"""Folders of the models that maepress ships: `base` for what people see, `base-psnr` for the highest PSNR."""
+BASE = SHIPPED["base"]
+MODEL_SETTING = "base (for what people see), base-psnr (for the highest PSNR), or a model's folder"
+"""Help text of the setting `model`."""
 
 
 class UnreadableModel(MaepressError):
@@ -27,8 +30,13 @@ class UnreadableModel(MaepressError):
 
 
 def model_folder(folder: str | Path) -> Path:
-    """The local folder of a model; "base" is that of the shipped one."""
-    return BASE if str(folder) == "base" else Path(folder)
+    """The local folder of a model; the name of a shipped one stands for its folder."""
+    return SHIPPED.get(str(folder)) or Path(folder)
+
+
+def shipped_model(fingerprint: str) -> str | None:
+    """The name of the shipped model with a fingerprint; None when there is none."""
+    return next((name for name, folder in SHIPPED.items() if claimed_fingerprint(folder) == fingerprint), None)
 
 
 def claimed_fingerprint(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Names of models: what a model is called wherever its fingerprint is shown.
 
-A name is a note in a model's configuration: `base` for the shipped model, otherwise what training was told, or the last
+A name is a note in a model's configuration: `base` or `base-psnr` for those that are shipped, otherwise what training was told, or the last
 part of the place it wrote to. It identifies nothing, as anyone may choose any name, so it stands beside the fingerprint
 and never for it.
 """
@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from model.core.model_files import BASE, CONFIG, MOST_BYTES
+from model.core.model_files import CONFIG, MOST_BYTES, shipped_model
 from pipeline.storage.base import Outage, StorageError, Store
 
 NAME = "name"
@@ -31,7 +31,7 @@ def name_from(description: Any) -> str:
     name = notes.get(NAME) if isinstance(notes, dict) else None
     if isinstance(name, str) and re.fullmatch(PATTERN, name):
         return name
-    return "base" if _is_shipped(description.get("fingerprint")) else ""
+    return shipped_model(str(description.get("fingerprint"))) or ""
 
 
 def name_in(store: Store) -> str:
@@ -53,10 +53,3 @@ def name_for(place: str) -> str:
     """A name for a model that is made at a place: the last part of its path, as far as it makes a name."""
     last = place.rstrip("/").rpartition("/")[2]
     return re.sub(r"[^\w.+ -]+", "-", last).strip(" -")[:40].strip(" -")
-
-
-def _is_shipped(fingerprint: Any) -> bool:
-    try:
-        return bool(json.loads((BASE / CONFIG).read_bytes())["fingerprint"] == fingerprint)
-    except (OSError, ValueError, KeyError):
-        return False

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.core.errors import MaepressError
-from model.core.model_files import BASE, CONFIG, FILES, MOST_BYTES
+from model.core.model_files import CONFIG, FILES, MOST_BYTES, SHIPPED
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.open import open_store
@@ -32,7 +32,7 @@ _CACHE_REMEDY = "free space there, or set XDG_CACHE_HOME to a folder on another 
 
 
 def local_model(url: str) -> Path:
-    """A local folder with the model at a URL; "base" is the model that maepress ships.
+    """A local folder with the model at a URL; "base" and "base-psnr" are those that maepress ships.
 
     A model that is not local is copied to a temporary folder, which is removed when this process
     ends.
@@ -40,8 +40,8 @@ def local_model(url: str) -> Path:
     Raises:
         StorageError: when there is no model at the URL.
     """
-    if url == "base":
-        return BASE
+    if url in SHIPPED:
+        return SHIPPED[url]
     store = open_store(url)
     local = store.local_path()
     if local is not None:
@@ -60,7 +60,7 @@ def require_model(url: str) -> None:
     Raises:
         StorageError: when there is none.
     """
-    if url != "base" and not open_store(url).exists(CONFIG):
+    if url not in SHIPPED and not open_store(url).exists(CONFIG):
         raise StorageError(_missing(url))
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from model.core.model_files import MODEL_SETTING
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
@@ -16,7 +17,7 @@ class EncodeSettings(TargetSettings, SourceChoice):
 
     source: str = Field(description="folder or bucket of images to compress")
     archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
-    model: str = Field("base", description="base (the shipped model) or a model's folder")
+    model: str = Field("base", description=MODEL_SETTING)
     repress: bool = Field(False, description="also compress again what another model compressed, or to another target")
     retry_rejected: bool = Field(False, description="try again what was rejected before and has not changed since")
     executor: Executor = Field("auto", description=DESCRIPTION)

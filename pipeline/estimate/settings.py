@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from model.core.model_files import MODEL_SETTING
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.storage.key_globs import SourceChoice
 
@@ -10,7 +11,7 @@ class EstimateSettings(TargetSettings, SourceChoice):
     """Which source, encoded how; sample size; prices."""
 
     source: str = Field(description="folder or bucket of images that might be encoded")
-    model: str = Field("base", description="base (the shipped model) or a model's folder")
+    model: str = Field("base", description=MODEL_SETTING)
     sample: int = Field(
         300, ge=20, le=100_000, description="largest number of objects to encode; more make the intervals narrower"
     )

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.core.config import QUALITIES
+from model.core.model_files import MODEL_SETTING
 
 
 class EvaluateSettings(BaseModel):
@@ -12,7 +13,7 @@ class EvaluateSettings(BaseModel):
 
     images: str = Field(description="folder or bucket of images to measure on")
     out: str = Field(description="folder or bucket prefix for report.html, report.json and CSV")
-    model: str = Field("base", description="base (the shipped model) or a model's folder")
+    model: str = Field("base", description=MODEL_SETTING)
     qualities: int = Field(
         16, ge=4, le=QUALITIES, description="number of the model's 64 qualities to measure, evenly spaced"
     )

@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from model.core.errors import MaepressError
-from model.core.model_files import CONFIG, FILES
+from model.core.model_files import CONFIG, FILES, SHIPPED
 from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.reservoir import reservoir_sample
@@ -43,7 +43,7 @@ __all__ = ["TrainResult", "TrainSettings", "train"]
 logger = logging.getLogger(__name__)
 RUN = "run"
 OUTPUTS = Outputs("train", (*FILES, HISTORY), (RUN, LOGS), typical=(HISTORY, b'{"step": '))
-NO_FOLDER = ("base", "scratch", "random")
+NO_FOLDER = (*SHIPPED, "scratch", "random")
 """Values of `init` that name no model folder."""
 MS_SSIM_SIDE = 192
 """Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""

@@ -20,7 +20,8 @@ class TrainSettings(SourceChoice):
         description="what the model is called beside its fingerprint; empty: the last part of `out`",
     )
     init: str = Field(
-        "base", description="start from: base (the shipped model), scratch (a DCT codec), random (noise), or a model"
+        "base",
+        description="start from: base or base-psnr (shipped), scratch (a DCT codec), random (noise), or a model",
     )
     deepen: int = Field(
         0, ge=0, le=16, description="blocks to add to each stage of the transforms; they start as identities"

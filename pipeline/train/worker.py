@@ -16,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
 from model.core.config import CodecConfig
-from model.core.model_files import BASE
 from model.network.net2net import deepened
 from model.network.network import Network, randomly_initialised
 from pipeline.archive.model_store import local_model
@@ -43,7 +42,7 @@ def start_network(settings: TrainSettings) -> Network:
 def _initial(settings: TrainSettings) -> Network:
     if settings.init == "random":
         return randomly_initialised(_config(settings.width))
-    if settings.init == "scratch" or (settings.init == "base" and not BASE.exists()):
+    if settings.init == "scratch":
         return Network(_config(settings.width))
     return checkpoint.load(local_model(settings.init)).network
 

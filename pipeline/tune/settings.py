@@ -58,7 +58,7 @@ class TuneSettings(BaseModel):
 
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="folder for the table of trials, their logs and the best configuration")
-    init: str = Field("base", description="start from: base (the shipped model), scratch (a DCT codec), or a model")
+    init: str = Field("base", description="start from: base or base-psnr (shipped), scratch (a DCT codec), or a model")
     trials: int = Field(12, ge=1, description="number of random settings to try")
     minutes: float = Field(2.0, gt=0, description="minutes that a trial trains if it is not stopped early")
     learning_rate: Bounds = Field("0.0003:0.003", description="learning rates, drawn evenly on a log scale")
