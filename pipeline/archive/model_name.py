@@ -1,8 +1,8 @@
 """Names of models: what a model is called wherever its fingerprint is shown.
 
-A name is a note in a model's configuration: `base` or `base-psnr` for those that are shipped, otherwise what training was told, or the last
-part of the place it wrote to. It identifies nothing, as anyone may choose any name, so it stands beside the fingerprint
-and never for it.
+A name is a note in a model's configuration: `base` or `base-psnr` for those that are shipped, otherwise what training
+was told, or the last part of the place it wrote to. It identifies nothing, as anyone may choose any name, so it stands
+beside the fingerprint and never for it.
 """
 
 import json
