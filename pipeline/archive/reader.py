@@ -15,9 +15,6 @@ from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
 from pipeline.archive.schema import KEPT, READER_COLUMNS
 from pipeline.images.limits import decodable_pixels
-from pipeline.storage.base import StorageError
-from pipeline.archive.schema import JXL, ORIGINAL, READER_COLUMNS
-from pipeline.images.limits import TRANSCODING, decodable_pixels
 from pipeline.storage.base import StorageError, Unwritable
 
 CHUNK_PIXELS = 4 << 20

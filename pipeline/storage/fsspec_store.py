@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 
+from model.core.boundary import reason_of
 from pipeline.storage.base import (
     Entry,
     Fetched,
@@ -25,8 +26,6 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
-from model.core.boundary import reason_of
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, too_large
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.modified import TIMES, of_details

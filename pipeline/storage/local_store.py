@@ -29,7 +29,6 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
-from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store, Unfinished, too_large
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.local_names import key_of, path_of
