@@ -26,7 +26,8 @@ class Rejection:
 
 def general(reason: str) -> str:
     """A reason for counting: without its numbers, which differ from object to object."""
-    return re.sub(r"\d+", "N", reason)[:80]
+    text = re.sub(r"^\d+ bytes are more than \d+$", "larger than the limit", reason)
+    return re.sub(r"\d+", "N", text)[:80]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,12 +82,13 @@ class EncodeResult:
         if self.rejected:
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in islice(self.rejections.items(), 3))
             more = f", {len(self.rejections) - 3} more reasons" if len(self.rejections) > 3 else ""
-            parts.append(f"{self.rejected:,} objects were rejected: {reasons}{more}")
+            parts.append(f"{self.rejected:,} rejected: {reasons}{more}")
         if self.rejected_before:
-            parts.append(f"{self.rejected_before:,} were rejected before (--retry-rejected tries them again)")
+            parts.append(f"{self.rejected_before:,} rejected before (--retry-rejected tries them again)")
         if self.unlisted:
             (name, reason), *_ = self.unlisted_folders.items()
-            parts.append(f"{self.unlisted:,} folders could not be listed, such as {name} ({reason})")
+            folders, more = ("1 folder", "") if self.unlisted == 1 else (f"{self.unlisted:,} folders", ", ...")
+            parts.append(f"{folders} cannot be listed: {name} ({reason}){more}")
         if not parts:
             return None
         return f"not all of the source is in the archive: {'; '.join(parts)}; `maepress status` lists them"

@@ -95,7 +95,7 @@ def test_what_is_not_in_the_archive_is_one_line_and_exit_status_1_and_status_lis
 ) -> None:
     words = ["encode", str(photos), str(tmp_path / "archive"), "--model", str(tiny_model_folder), "--quiet"]
     words += ["--unreadable", "reject", "--exclude", "2023/", "--exclude", "1.png,3.png"]
-    for expected in ("1 objects were rejected: text file (1)", "1 were rejected before (--retry-rejected"):
+    for expected in ("1 rejected: text file (1)", "1 rejected before (--retry-rejected"):
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and said.startswith("maepress: not all of the source is in the archive: ")

@@ -165,4 +165,4 @@ def test_an_object_that_is_too_large_is_named(source: Path, tmp_path: Path, tiny
     (source / "large.bin").write_bytes(bytes((1 << 20) + 1))
     result = _encode(source, tmp_path / "archive", tiny_model_folder, max_object_mib=1)
     assert (result.originals, result.rejected) == (len(FILES), 1)
-    assert "1 objects were rejected: N bytes are more than N (1)" in str(result.missing)
+    assert "1 rejected: larger than the limit (1)" in str(result.missing)
