@@ -39,6 +39,7 @@ def show(result: "DecodeResult", output: Output) -> None:
         ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
         ("decoded", result.latents),
         ("JPEGs from JPEG XL", result.transcoded),
+        ("kept pictures, written anew", result.kept_pixels),
         ("written unchanged", result.originals),
         ("failed", result.failed),
         ("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"),

@@ -71,6 +71,7 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
     counts: list[tuple[str, int]] = [
         ("compressed", result.latents),
         ("kept as JPEG XL", result.transcoded),
+        ("kept as JPEG XL of their samples", result.kept_pixels),
         ("kept unchanged", result.originals),
         ("rejected", result.rejected),
         ("unchanged", result.unchanged),

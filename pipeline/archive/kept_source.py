@@ -6,7 +6,7 @@ Packing is for what nobody has compressed yet: BMP, uncompressed TIFF, raw image
 import pyarrow as pa
 
 from model.core.errors import DamagedPayload
-from pipeline.archive.schema import JXL, ZSTD
+from pipeline.archive.schema import JXL, PIXELS, ZSTD
 from pipeline.images.limits import TRANSCODING
 
 LARGEST_PACKED = 1 << 30
@@ -37,17 +37,18 @@ def kept_source(status: object, payload: bytes) -> bytes:
     """A kept row's source.
 
     Args:
-        status: of the row: ORIGINAL, ZSTD or JXL.
+        status: of the row: ORIGINAL, ZSTD, JXL or PIXELS, whose file is written anew.
         payload: of the row.
 
     Raises:
         DamagedPayload: when the payload is not what its status says.
         MissingPackage: when imagecodecs is not installed.
     """
-    if status == JXL:
+    if status in (JXL, PIXELS):
         from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
 
-        return shared(TRANSCODING).to_jpeg(payload)
+        sandbox = shared(TRANSCODING)
+        return sandbox.to_jpeg(payload) if status == JXL else sandbox.from_pixels(payload)
     return unpacked(payload) if status == ZSTD else payload
 
 

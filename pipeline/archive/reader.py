@@ -13,7 +13,7 @@ from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
-from pipeline.archive.schema import KEPT, READER_COLUMNS
+from pipeline.archive.schema import KEPT_ANYHOW, READER_COLUMNS
 from pipeline.images.limits import decodable_pixels
 from pipeline.storage.base import StorageError, Unwritable
 
@@ -153,6 +153,8 @@ def mae_file(row: Row) -> bytes:
 def read_image(archive: Archive, key: str) -> Picture | bytes:
     """One image: decoded if it was compressed, or the source's own bytes if it was kept.
 
+    Of a picture kept as pixels, a file of the source's format with the same samples and facts.
+
     It reads the table's log, the footer of the shard whose range holds the key, and one row group,
     so the time does not depend on the size of the archive. The archive's model is fetched once per machine and
     loaded once per process.
@@ -169,7 +171,7 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
     if row is None:
         raise StorageError(f"{archive.url} has no image {key!r}")
     payload: bytes = row["payload"]
-    if row["status"] in KEPT:
+    if row["status"] in KEPT_ANYHOW:
         return kept_source(row["status"], payload)
     ((_, picture),) = process_decoder(archive.url).pictures([row])
     if isinstance(picture, str):

@@ -43,6 +43,7 @@ class Receipt:
         rows: rows compressed or kept in this unit; rows copied from `remove` do not count.
         latents: of these, rows whose status is latent.
         transcoded: of these, rows whose status is jxl.
+        kept_pixels: of these, rows whose status is pixels.
         kept: rows whose source is kept without loss, transcoded or not, as (reason, number).
         source_bytes: bytes of the sources of `rows`.
         payload_bytes: bytes of the payloads of `rows`.
@@ -57,6 +58,7 @@ class Receipt:
     rows: int = 0
     latents: int = 0
     transcoded: int = 0
+    kept_pixels: int = 0
     kept: tuple[tuple[str, int], ...] = ()
     source_bytes: int = 0
     payload_bytes: int = 0

@@ -4,11 +4,14 @@ from typing import Any
 
 import pyarrow as pa
 
-LATENT, ORIGINAL, ZSTD, JXL = "latent", "original", "zstd", "jxl"
+LATENT, ORIGINAL, ZSTD, JXL, PIXELS = "latent", "original", "zstd", "jxl", "pixels"
 """The values of `status`: the payload is a `.mae` payload, the source's own bytes, these bytes as a zstd
-frame, or a JPEG XL transcode that converts back to them."""
+frame, a JPEG XL transcode that converts back to them, or a lossless JPEG XL of the source's samples
+with all that its file held beside them."""
 KEPT = (ORIGINAL, ZSTD, JXL)
 """Those of rows from which the source comes back byte for byte: `pipeline.archive.kept_source`."""
+KEPT_ANYHOW = (*KEPT, PIXELS)
+"""And of those from which a file of the source's format comes back, with the same samples and facts."""
 MISSED, LARGER, UNLIKE = "misses its target", "not smaller", "far below what its quality gives"
 """Values of `kept` for images that the codec could have coded.
 

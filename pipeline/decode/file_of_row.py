@@ -7,7 +7,7 @@ from model.core.errors import DamagedPayload
 from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import JXL, LATENT, PIXELS
 from pipeline.images.image_writer import FORMATS, Format, Written, format_of_decoded, write_as
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.limits import READABLE_PIXELS, READING, TRANSCODING
@@ -28,7 +28,7 @@ def file_of_row(row: Row, content: Picture | bytes, wanted: str, *, convert_kept
         convert_kept: also write kept sources in the format, where that holds all of the picture.
 
     Raises:
-        MaepressError: when a kept source's bytes are not those of the source.
+        DamagedPayload: when a kept source's bytes are not those of the source.
         ValueError: when the picture cannot be written.
     """
     if isinstance(content, Picture):
@@ -36,7 +36,8 @@ def file_of_row(row: Row, content: Picture | bytes, wanted: str, *, convert_kept
     if row["status"] == LATENT:
         return Written(content, MAE)
     source = kept_source(row["status"], content)
-    if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
+    # Pixels have a checksum of their own, as their file is another than the source's.
+    if row["status"] != PIXELS and hashlib.sha256(source).hexdigest() != row["source_sha256"]:
         raise DamagedPayload("its bytes are no longer those of the source")
     if convert_kept and wanted in FORMATS and wanted != row["source_format"]:
         return _converted(row, content, source, wanted)

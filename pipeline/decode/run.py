@@ -32,7 +32,7 @@ from model.core.picture import Picture
 from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
-from pipeline.archive.schema import KEPT, LATENT, READER_COLUMNS
+from pipeline.archive.schema import KEPT_ANYHOW, LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import salvaged_rows
 from pipeline.decode.file_of_row import MAE, file_of_row
@@ -187,7 +187,7 @@ class _Decoder:
             row = unpack(cell)
             if isinstance(row, Outcome):
                 yield item_rows(row)
-            elif row["status"] in KEPT:
+            elif row["status"] in KEPT_ANYHOW:
                 yield item_rows((_facts(row), row["payload"]))
             elif row["status"] != LATENT:
                 yield item_rows(_failed(row, f"its status is {row['status']!r}"))

@@ -73,7 +73,7 @@ class LocalDataflow:
         )
         analysed = stages.analyse(loaded, self._codec, self._target)
         self._count(stages.counts_of(analysed))
-        return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run)
+        return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run, keep=settings.keep)
 
     def _count(self, added: EncodeCounts) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ class EncodeResult:
         model_name: what it is called; empty if it has no name.
         latents: rows that hold a compressed image.
         transcoded: rows that hold a JPEG as JPEG XL, without loss.
+        kept_pixels: rows that hold a kept picture's samples as JPEG XL, without loss (`keep`).
         originals: rows that hold their source byte for byte.
         kept: transcoded and originals by reason, most frequent first.
         rejected: objects rejected in this run; the rejections table holds each one's reason.
@@ -53,6 +54,7 @@ class EncodeResult:
     model_name: str
     latents: int
     transcoded: int
+    kept_pixels: int
     originals: int
     kept: dict[str, int]
     rejected: int
@@ -106,7 +108,7 @@ class Totals:
     """Sums of receipts."""
 
     def __init__(self) -> None:
-        self._retired = self._rows = self._latents = self._transcoded = self._rejected = 0
+        self._retired = self._rows = self._latents = self._transcoded = self._kept_pixels = self._rejected = 0
         self._kept: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._source_bytes = self._payload_bytes = self._pixels = 0
@@ -117,6 +119,7 @@ class Totals:
         self._rows += receipt.rows
         self._latents += receipt.latents
         self._transcoded += receipt.transcoded
+        self._kept_pixels += receipt.kept_pixels
         self._kept.update(dict(receipt.kept))
         self._rejected += len(receipt.rejections)
         self._reasons.update(general(rejection.reason) for rejection in receipt.rejections)
@@ -132,7 +135,8 @@ class Totals:
             model_name,
             self._latents,
             self._transcoded,
-            self._rows - self._latents - self._transcoded,
+            self._kept_pixels,
+            self._rows - self._latents - self._transcoded - self._kept_pixels,
             dict(self._kept.most_common()),
             self._rejected,
             dict(self._reasons.most_common(NAMED)),

@@ -52,6 +52,12 @@ class EncodeSettings(TargetSettings, SourceChoice):
         "keep", description="what becomes of files that are no image that can be read: kept byte for byte, or rejected"
     )
 
+    keep: Literal["exact", "pixels"] = Field(
+        "exact",
+        description="how kept images are held: exact, byte for byte; pixels: PNG and TIFF as lossless JPEG XL of the "
+        "same samples and metadata, where that is smaller",
+    )
+
     @property
     def max_pixels(self) -> int:
         """Images with more pixels are kept as their original bytes."""

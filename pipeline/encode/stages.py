@@ -31,11 +31,11 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.target import Target
-from pipeline.archive.kept_source import packed
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.row_hash import table_of
-from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, LATENT, MISSED, ORIGINAL, OUTAGE, UNLIKE, ZSTD
+from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, LATENT, MISSED, OUTAGE, UNLIKE
 from pipeline.encode.default_floor import default_floor
+from pipeline.encode.kept_payload import kept_payload
 from pipeline.images import heif
 from pipeline.images.file_kind import FileKind, kind_of, why_unreadable
 from pipeline.images.jpeg_xl import JPEG_START
@@ -215,7 +215,13 @@ def counts_of(items: Sequence[Analysed | Rejection]) -> EncodeCounts:
 
 
 def compress(
-    items: Sequence[Analysed | Rejection], coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str
+    items: Sequence[Analysed | Rejection],
+    coder: EntropyCoder,
+    target: Target,
+    sandbox: Sandbox,
+    run: str,
+    *,
+    keep: str = "exact",
 ) -> CompressedPiece:
     """Entropy-code the latents of a piece and choose the payload of each row.
 
@@ -225,14 +231,15 @@ def compress(
         target: the target that the items were analysed for.
         sandbox: transcodes JPEG files.
         run: the run's id, for the rows.
+        keep: how sources are kept: "exact", or "pixels" (`pipeline.images.lossless_pixels`).
     """
     rows, rejections = list[dict[str, Any]](), [item for item in items if isinstance(item, Rejection)]
     for item in items:
         if isinstance(item, Analysed):
-            row = attempt(functools.partial(_row, item, coder, target, sandbox, run), passes=FATAL)
+            row = attempt(functools.partial(_row, item, coder, target, sandbox, run, keep), passes=FATAL)
             if isinstance(row, Fault) and not row.machine and item.latents is not None:
                 plain = replace(item, latents=None, keep=FAILED)
-                row = attempt(functools.partial(_row, plain, coder, target, sandbox, run), passes=FATAL)
+                row = attempt(functools.partial(_row, plain, coder, target, sandbox, run, keep), passes=FATAL)
             if isinstance(row, Fault):
                 rejections.append(rejection_for(item.key, item.etag, "encode", row))
             else:
@@ -270,7 +277,7 @@ def _is_unlike(latents: Latents, target: Target) -> bool:
     return target.quality is not None and latents.met and psnr is not None and psnr < default_floor(target.quality)
 
 
-def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str) -> dict[str, Any]:
+def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str, keep: str) -> dict[str, Any]:
     """The row with the smallest of: payload and metadata if the target is met, transcode, source (packed)."""
     size = len(item.source)
     row = {
@@ -299,8 +306,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
     if jxl is not None and len(jxl) < smallest:
         return row | {"status": JXL, "kept": kept, "payload": jxl, "payload_bytes": len(jxl)}
     if item.latents is None or smallest >= size:
-        frame = packed(item.source)
-        status, payload = (ORIGINAL, item.source) if frame is None else (ZSTD, frame)
+        status, payload = kept_payload(item.source, item.source_format, sandbox, keep)
         return row | {"status": status, "kept": kept, "payload": payload, "payload_bytes": len(payload)}
     return row | {
         "status": LATENT,

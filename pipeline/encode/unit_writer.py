@@ -10,7 +10,7 @@ import pyarrow as pa
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.schema import AFTER_ANALYSIS, IMAGES, JXL, LATENT
+from pipeline.archive.schema import AFTER_ANALYSIS, IMAGES, JXL, LATENT, PIXELS
 from pipeline.archive.shards import check_rows, write_shard
 from pipeline.encode.stages import FATAL, CompressedPiece, rejection_for
 
@@ -57,6 +57,7 @@ def write_unit(
         rows=len(facts),
         latents=sum(status == LATENT for status, *_ in facts),
         transcoded=sum(status == JXL for status, *_ in facts),
+        kept_pixels=sum(status == PIXELS for status, *_ in facts),
         kept=tuple(Counter(kept for *_, kept in facts if kept is not None).items()),
         source_bytes=sum(size for _, size, *_ in facts),
         payload_bytes=sum(size for _, _, size, *_ in facts),

@@ -31,10 +31,8 @@ from pipeline.containers.contents import Skeleton, Unexpected
 from pipeline.containers.skeleton_bytes import pack, unpack
 from pipeline.images.jpeg_xl import library
 
-FORMATS = ("png", "tiff")
-"""Formats of sources that are tried."""
 _BOX = b"mprs"
-_EFFORT = 4
+_EFFORT = 3
 """Of libjxl, 1 to 9; see decision 0080."""
 _MOST_SKELETON = 1 << 30
 
@@ -81,6 +79,22 @@ def from_pixels(payload: bytes) -> bytes:
         raise
     except Exception as e:  # whatever foreign bytes make a decoder raise
         raise DamagedPayload("the payload is no JPEG XL with the samples of a file") from e
+
+
+def digest_of(source: bytes) -> bytes | None:
+    """SHA-256 over the samples of a PNG or TIFF and everything beside them; None where it cannot be read.
+
+    Raises:
+        MissingPackage: when imagecodecs is not installed.
+    """
+    codecs = library()
+    try:
+        skeleton, samples = _read(codecs, source)
+    except MemoryError:
+        raise
+    except Exception:  # as in `to_pixels`
+        return None
+    return hashlib.sha256(_digest(samples) + pack(skeleton)).digest()
 
 
 def _read(codecs: ModuleType, source: bytes) -> tuple[Skeleton, Samples]:

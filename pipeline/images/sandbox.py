@@ -3,6 +3,7 @@
     sandbox = shared(Limits(seconds=60, memory=2 << 30))
     picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
     pixels = sandbox.read_rgb(source, max_pixels=64_000_000)   # same result as pipeline.images.image_reader.read_rgb
+    payload = sandbox.to_pixels(source)                        # same result as pipeline.images.lossless_pixels
     jxl = sandbox.to_jxl(jpeg)                                 # same result as pipeline.images.jpeg_xl.to_jxl
     clip = sandbox.read_clip(video, 30)                        # same result as pipeline.images.video.read_clip
 
@@ -84,8 +85,11 @@ class Sandbox:
         Raises:
             MissingPackage: when imagecodecs is not installed.
         """
+        return self._made("to_jxl", jpeg)
+
+    def _made(self, task: str, source: bytes) -> bytes | None:
         try:
-            head, blobs, _ = self._ask({"task": "to_jxl"}, jpeg)
+            head, blobs, _ = self._ask({"task": task}, source)
         except Stopped:
             return None
         if "missing" in head:
@@ -99,9 +103,11 @@ class Sandbox:
             DamagedPayload: when the bytes are not a transcode, or the decoder gives no answer.
             MissingPackage: when imagecodecs is not installed.
         """
-        failed = "the payload cannot be turned back into its JPEG"
+        return self._restored("to_jpeg", jxl, "the payload cannot be turned back into its JPEG")
+
+    def _restored(self, task: str, payload: bytes, failed: str) -> bytes:
         try:
-            head, blobs, _ = self._ask({"task": "to_jpeg"}, jxl)
+            head, blobs, _ = self._ask({"task": task}, payload)
         except Stopped as e:
             raise DamagedPayload(f"{failed}: {e}") from None
         if "missing" in head:
@@ -109,6 +115,31 @@ class Sandbox:
         if not blobs:
             raise DamagedPayload(head.get("reason", failed))
         return bytes(blobs[0])
+
+    def to_pixels(self, source: bytes) -> bytes | None:
+        """The result of `lossless_pixels.to_pixels`, or None when it is not possible within the limits.
+
+        Raises:
+            MissingPackage: when imagecodecs is not installed.
+        """
+        return self._made("to_pixels", source)
+
+    def digest_of(self, source: bytes) -> bytes | None:
+        """The result of `lossless_pixels.digest_of`, or None when it is not possible within the limits.
+
+        Raises:
+            MissingPackage: when imagecodecs is not installed.
+        """
+        return self._made("digest_of", source)
+
+    def from_pixels(self, payload: bytes) -> bytes:
+        """The result of `lossless_pixels.from_pixels`.
+
+        Raises:
+            DamagedPayload: when the bytes are no such payload, or the decoder gives no answer.
+            MissingPackage: when imagecodecs is not installed.
+        """
+        return self._restored("from_pixels", payload, "the payload cannot be turned back into its picture")
 
     def read_clip(self, video: bytes, choice: int | str) -> Clip:
         """The result of `pipeline.images.video.read_clip`.

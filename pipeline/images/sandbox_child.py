@@ -17,6 +17,7 @@ from model.core.errors import DamagedPayload, MaepressError, MissingPackage
 from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.ipc_messages import Buffer, pack, unpack
 from pipeline.images.jpeg_xl import to_jpeg, to_jxl
+from pipeline.images.lossless_pixels import digest_of, from_pixels, to_pixels
 from pipeline.images.reading import Rejected
 from pipeline.images.shared_buffer import SharedBuffer
 from pipeline.images.video import read_clip, read_frames
@@ -51,18 +52,26 @@ def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
     return {"shape": pixels.shape, "planes": pixels.size}, ()
 
 
-def transcode(_: Any, jpeg: bytes, __: SharedBuffer) -> Reply:
-    """A JPEG as JPEG XL; no blob when that is not possible."""
-    jxl = to_jxl(jpeg)
-    return {}, () if jxl is None else (jxl,)
+def made_by(make: Callable[[bytes], bytes | None]) -> Callable[[Any, bytes, SharedBuffer], Reply]:
+    """A task that makes bytes of a source; no blob when that is not possible."""
+
+    def task(_: Any, source: bytes, __: SharedBuffer) -> Reply:
+        made = make(source)
+        return {}, () if made is None else (made,)
+
+    return task
 
 
-def restore(_: Any, jxl: bytes, __: SharedBuffer) -> Reply:
-    """The JPEG of a transcode; no blob but a reason for other bytes."""
-    try:
-        return {}, (to_jpeg(jxl),)
-    except DamagedPayload as e:
-        return {"reason": str(e)}, ()
+def restored_by(restore: Callable[[bytes], bytes]) -> Callable[[Any, bytes, SharedBuffer], Reply]:
+    """A task that restores a file from a payload; no blob but a reason for other bytes."""
+
+    def task(_: Any, payload: bytes, __: SharedBuffer) -> Reply:
+        try:
+            return {}, (restore(payload),)
+        except DamagedPayload as e:
+            return {"reason": str(e)}, ()
+
+    return task
 
 
 def list_frames(options: Any, video: bytes, _: SharedBuffer) -> Reply:
@@ -94,8 +103,11 @@ def decode_frames(options: Any, video: bytes, _: SharedBuffer) -> Reply:
 TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
     "read": read_picture,
     "read_rgb": read_pixels,
-    "to_jxl": transcode,
-    "to_jpeg": restore,
+    "to_jxl": made_by(to_jxl),
+    "to_jpeg": restored_by(to_jpeg),
+    "to_pixels": made_by(to_pixels),
+    "from_pixels": restored_by(from_pixels),
+    "digest_of": made_by(digest_of),
     "clip": list_frames,
     "frames": decode_frames,
 }

@@ -31,6 +31,7 @@ __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 _TOTALS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
        count(*) FILTER (WHERE status = 'jxl') AS transcoded,
+       count(*) FILTER (WHERE status = 'pixels') AS kept_pixels,
        coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
        coalesce(sum(CAST(width AS BIGINT) * height)
                 FILTER (WHERE status = 'latent' OR kept IN ('misses its target', 'not smaller')), 0) AS pixels
@@ -87,6 +88,7 @@ class ArchiveStatus:
         rows: number of rows, one per source key.
         latents: rows that hold a compressed image.
         transcoded: rows that hold a JPEG as JPEG XL, from which the same bytes come back.
+        kept_pixels: rows that hold a kept picture's samples as JPEG XL, without loss.
         originals: rows that hold their source byte for byte.
         kept: transcoded and originals by reason, most frequent first.
         source_bytes: bytes of all sources.
@@ -124,6 +126,7 @@ class ArchiveStatus:
     rows: int
     latents: int
     transcoded: int
+    kept_pixels: int
     originals: int
     kept: dict[str, int]
     source_bytes: int
@@ -181,7 +184,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     return ArchiveStatus(
         archive=archive.url,
         **totals,
-        originals=totals["rows"] - totals["latents"] - totals["transcoded"],
+        originals=totals["rows"] - totals["latents"] - totals["transcoded"] - totals["kept_pixels"],
         kept=_counts(query, "kept"),
         shard_bytes=sum(shard.size for shard in files),
         shards=len(files),

@@ -91,8 +91,8 @@ class RunMetrics:
 
     def written(self, receipt: Receipt) -> None:
         """Count a unit whose shard is written."""
-        originals = receipt.rows - receipt.latents - receipt.transcoded
-        outcomes = {"latent": receipt.latents, "jxl": receipt.transcoded, "original": originals}
+        kept = {"jxl": receipt.transcoded, "pixels": receipt.kept_pixels}
+        outcomes = {"latent": receipt.latents, **kept, "original": receipt.rows - receipt.latents - sum(kept.values())}
         for outcome, count in outcomes.items():
             self._count("objects", count, {"outcome": outcome})
         for name in ("source_bytes", "payload_bytes", "pixels", "retired"):

@@ -12,9 +12,9 @@ from model.bitstream.container import METADATA
 from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import LATENT, PIXELS
 from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
-from pipeline.images.limits import READING
+from pipeline.images.limits import READING, TRANSCODING
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
 from pipeline.verify.row_checks import problem_with_fidelity, problem_with_picture
@@ -27,12 +27,16 @@ _ROUNDING = 5e-6
 
 
 def problem_with_original(row: Row, original: bytes) -> str | None:
-    """Whether the object is the one that was encoded, and, of a kept file, whether its bytes come back."""
+    """Whether the object is the one that was encoded, and, of a kept file, whether it comes back."""
     if len(original) != row["source_bytes"] or hashlib.sha256(original).hexdigest() != row["source_sha256"]:
         return "the object is not the one that was encoded: encode the source again"
     if row["status"] == LATENT:
         return None
     restored = kept_source(row["status"], row["payload"])
+    if row["status"] == PIXELS:
+        sandbox = shared(TRANSCODING)
+        digest = sandbox.digest_of(original)
+        return None if digest and digest == sandbox.digest_of(restored) else "its samples or facts do not come back"
     return None if restored == original else "its bytes do not come back"
 
 

@@ -9,7 +9,7 @@ from pipeline.runs.checks import Damage
 from pipeline.verify.source_comparison import SourceTotals
 
 _COUNTERS = (
-    *("rows", "latents", "transcoded", "originals", "payload_bytes"),
+    *("rows", "latents", "transcoded", "kept_pixels", "originals", "payload_bytes"),
     *("decoded", "compared", "changed", "released", "failed"),
 )
 _OF_THE_SOURCE = (
@@ -36,6 +36,7 @@ class VerifyResult:
         rows: rows whose payload was read and checked.
         latents: rows that hold a compressed image.
         transcoded: rows that hold a JPEG as JPEG XL.
+        kept_pixels: rows that hold a kept picture's samples as JPEG XL.
         originals: rows that hold their source byte for byte.
         payload_bytes: bytes of the payloads.
         decoded: sampled images that were decoded.
@@ -65,6 +66,7 @@ class VerifyResult:
     rows: int
     latents: int
     transcoded: int
+    kept_pixels: int
     originals: int
     payload_bytes: int
     decoded: int

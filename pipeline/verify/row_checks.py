@@ -13,7 +13,7 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import IMAGES, KEPT, LATENT
+from pipeline.archive.schema import IMAGES, KEPT, KEPT_ANYHOW, LATENT, PIXELS
 from pipeline.containers.contents import Columns
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.limits import READING
@@ -45,10 +45,16 @@ def problem_with(row: Row, models: Collection[str]) -> str | None:
                 return _problem_with_source(row, kept_source(status, payload))
             except MaepressError as e:
                 return str(e)
+        case status if status == PIXELS:
+            try:
+                kept_source(status, payload)  # checks its samples' checksum
+            except MaepressError as e:
+                return str(e)
+            return None
         case "latent":
             return _problem_with_latent(row, models)
         case status:
-            return f"its status is {status!r}, not one of {', '.join((LATENT, *KEPT))}"
+            return f"its status is {status!r}, not one of {', '.join((LATENT, *KEPT_ANYHOW))}"
 
 
 def _problem_with_source(row: Row, source: bytes) -> str | None:

@@ -36,7 +36,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.log_check import LoggedFile
 from pipeline.archive.merge_reader import SHARD
 from pipeline.archive.reader import Row, RowDecoder
-from pipeline.archive.schema import IMAGES, JXL, LATENT
+from pipeline.archive.schema import IMAGES, JXL, LATENT, PIXELS
 from pipeline.archive.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -59,7 +59,7 @@ from pipeline.verify.survey import KeySurvey, survey
 
 __all__ = ["VerifyResult", "VerifySettings", "verify"]
 
-_KINDS = {LATENT: "latents", JXL: "transcoded"}
+_KINDS = {LATENT: "latents", JXL: "transcoded", PIXELS: "kept_pixels"}
 
 
 def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:

@@ -39,6 +39,7 @@ DECODERS = {
     "pipeline.images.jpeg_xl.to_jpeg",
     "pipeline.images.jpeg_xl.to_jxl",
     "pipeline.images.jpeg_xl.library",
+    "pipeline.images.lossless_pixels.digest_of",
     "pipeline.images.lossless_pixels.from_pixels",
     "pipeline.images.lossless_pixels.to_pixels",
     "pipeline.images.video.read_clip",
