@@ -62,7 +62,7 @@ def test_the_numbers_are_beside_the_page(report: Path, photos: Path) -> None:
     assert sorted(path.name for path in report.iterdir()) == names
     found: dict[str, Any] = json.loads((report / "report.json").read_text())
     assert (found["listed"], found["measured"]) == (4, 3)
-    assert found["skipped"] == {"not an image that can be read": 1}
+    assert found["skipped"] == {"text file": 1}
     assert list(found["curves"]) == CODECS
     assert found["published"] is None
     assert [p["quality"] for p in found["curves"]["maepress"]] == [0, 21, 42, 63]
