@@ -97,12 +97,8 @@ def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Se
         with open_shard(images, shard) as parquet:
             for span in some:
                 names = list(dict.fromkeys([*columns, *MASKED]))
-                table = parquet.read_row_group(span.group.index, names, use_threads=False)
-                table = table.filter(pa.array(wanted.mask(table), pa.bool_()))
-                names = list(dict.fromkeys([*columns, "key", "status"]))
                 table = salvaged_group(parquet, span.group.index, names)
-                if not wanted.everything():
-                    table = table.filter(pa.array(wanted.mask(table)))
+                table = table.filter(pa.array(wanted.mask(table), pa.bool_()))
                 yield table.slice(span.start, span.stop - span.start).select(list(columns))
 
 
@@ -127,5 +123,4 @@ def _count(parquet: ShardFile, index: int, wanted: Wanted) -> int:
             return 0
         if wanted.keys == "*" and images_only:
             return int(facts.num_rows)
-    return sum(wanted.mask(parquet.read_row_group(index, list(MASKED), use_threads=False)))
-    return sum(wanted.mask(salvaged_group(parquet, index, ["key", "status"])))
+    return sum(wanted.mask(salvaged_group(parquet, index, list(MASKED))))
