@@ -19,8 +19,7 @@ from pipeline.estimate.run import estimate, scale_up
 from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_object
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
-from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.limits import Limits
+from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
 from pipeline.storage.open import open_source

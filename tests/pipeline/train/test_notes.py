@@ -14,7 +14,7 @@ FILES = [Entry(f"{i}.jpg", 1000 + i, "") for i in range(50)]
 
 
 def settings(**more: str) -> TrainSettings:
-    return TrainSettings(**({"images": "s3://photos", "out": "models/clothing"} | more))  # type: ignore[arg-type]
+    return TrainSettings(**({"images": "s3://photos", "out": "models/clothing"} | more))
 
 
 def test_a_model_is_named_by_its_place_unless_it_is_given_a_name() -> None:

@@ -78,7 +78,7 @@ def test_places_may_be_relative_and_what_fails_each_trial_is_said_in_one_line(
 
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"no image")
-    capfd.readouterr()
+    assert capfd.readouterr().out == "", "Ray has a banner for standard output"
     with pytest.raises(MaepressError, match=r"no trial completed \(.*\): see tuned/trials") as failed:
         tune_training(settings, lambda line: None)
     assert "\n" not in str(failed.value)
