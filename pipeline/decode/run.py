@@ -9,6 +9,8 @@ Names of the files:
   Sources in formats that have no skeleton, such as GIF or AVIF, become PNG.
 - In any other format the suffix is appended, `a.jpg` to `a.jpg.png`, so that the files of `a.jpg`
   and `a.png` differ. What a format cannot hold becomes a PNG (`pipeline.images.image_writer`).
+- Names that the destination cannot hold together are planned before anything is written
+  (`pipeline.decode.names`); `portable_names` changes names so that any file system can hold them.
 - Each file gets the time at which its source was last changed, where the source told it.
 - `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
@@ -36,6 +38,7 @@ from pipeline.archive.schema import KEPT_ANYHOW, LATENT, READER_COLUMNS
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import salvaged_rows
 from pipeline.decode.file_of_row import MAE, file_of_row
+from pipeline.decode.names import Names, comparison_of, plan_names
 from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
@@ -103,9 +106,10 @@ def decode_each(settings: DecodeSettings, seen: Callable[[Outcome], None], *, qu
         return totals.result(time.monotonic() - started)
     if not settings.overwrite:
         require_free(archive, selection, dest, settings.keys, own_formats(settings.format))
+    names = plan_names(archive, selection, settings.keys, comparison_of(dest), settings.portable_names)
     with (
         Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress,
-        closing(_outcomes(archive, selection, dest, settings)) as outcomes,
+        closing(_outcomes(archive, selection, dest, settings, names)) as outcomes,
     ):
         for outcome in outcomes:
             totals.add(outcome)
@@ -131,13 +135,13 @@ def checked_archive(settings: DecodeSettings) -> Archive:
 
 
 def _outcomes(
-    archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings
+    archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings, names: Names
 ) -> Generator[Outcome, None, None]:
     work = ShardWork(
         functools.partial(_read, archive=archive, keys=settings.keys),
         _Decoder,
         (archive, settings.format),
-        functools.partial(_write, dest=dest, settings=settings, taken=selection.taken),
+        functools.partial(_write, dest=dest, settings=settings, names=names),
         selection.objects,
         SOURCE_PER_PAYLOAD * selection.payload_bytes,
     )
@@ -215,32 +219,28 @@ def _failed(row: Row, reason: str) -> Outcome:
     return Outcome(str(row["key"]), str(row["status"]), row["payload_bytes"] or 0, reason=reason)
 
 
-def _write(table: pa.Table, dest: Store, settings: DecodeSettings, taken: frozenset[str]) -> pa.Table:
+def _write(table: pa.Table, dest: Store, settings: DecodeSettings, names: Names) -> pa.Table:
     def one(cell: pa.LargeBinaryScalar) -> Outcome:
         item = unpack(cell)
         if isinstance(item, Outcome):
             return item
         row, content = item
-        done = attempt(lambda: _write_one(row, content, dest, settings, taken), passes=(Unwritable,))
+        done = attempt(lambda: _write_one(row, content, dest, settings, names), passes=(Unwritable,))
         return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return item_rows(*pool.map(one, table["item"]))
 
 
-def _write_one(
-    row: Row, content: Picture | bytes, dest: Store, settings: DecodeSettings, taken: frozenset[str]
-) -> Outcome:
+def _write_one(row: Row, content: Picture | bytes, dest: Store, settings: DecodeSettings, names: Names) -> Outcome:
     key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
     try:
         made = file_of_row(row, content, settings.format, convert_kept=settings.convert_kept)
     except DamagedPayload as e:
         return _failed(row, str(e))
-    name = key if made.form == row["source_format"] else key + _SUFFIXES[made.form]
-    if name != key and name in taken:
-        return _failed(row, f"its new name {name!r} is another image's key")
     try:
+        name = names.of(key, key if made.form == row["source_format"] else key + _SUFFIXES[made.form])
         (dest.put if settings.overwrite else dest.put_new)(name, made.data, row["source_modified_ns"])
     except Occupied:
         return _failed(row, OCCUPIED)

@@ -25,6 +25,11 @@ class DecodeSettings(BaseModel):
         False, description="write kept images in the format, too, unless that would lose bits, bands or frames"
     )
     overwrite: bool = Field(False, description="replace files in DEST that differ; without it they stay and are listed")
+    portable_names: bool = Field(
+        False,
+        description="change names so that Windows and macOS can hold them, and where two would be the same; without it "
+        "such keys are listed and not written",
+    )
     executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(

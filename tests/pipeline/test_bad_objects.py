@@ -27,6 +27,7 @@ from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import FAILED, IMAGES, OUTAGE
 from pipeline.dataset.samples import Samples
 from pipeline.decode import run as decode_run
+from pipeline.decode.names import Names
 from pipeline.decode.result import Outcome
 from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
@@ -295,7 +296,7 @@ def test_writing_a_file(
     pictures = decode_run._Decoder(archive, "same", 1)(item_rows(*rows))
     decoded = item_rows(*_items(pictures))
     monkeypatch.setattr(dest, "put_new", _fails(dest.put_new, lambda key, *_: key == BAD, error))
-    outcomes = _items(decode_run._write(decoded, dest, SAME, frozenset()))
+    outcomes = _items(decode_run._write(decoded, dest, SAME, Names()))
     assert sorted(outcome.key for outcome in outcomes if not outcome.reason) == ["a.png", "c.png"]
     (failed,) = [outcome for outcome in outcomes if outcome.reason]
     assert failed.key == BAD
@@ -557,6 +558,6 @@ def test_originals_and_nothing_else_are_unharmed_by_their_neighbours(archive: Ar
     dest = open_store(str(tmp_path / "dest"))
     sound, odd = original("sound"), original("odd") | {"status": "no such status"}
     outcomes = _items(decode_run._Decoder(archive, "same", 1)(item_rows(sound, odd)))
-    written = _items(decode_run._write(item_rows(*outcomes), dest, SAME, frozenset()))
+    written = _items(decode_run._write(item_rows(*outcomes), dest, SAME, Names()))
     assert {outcome.key: bool(outcome.reason) for outcome in written} == {"sound": False, "odd": True}
     assert isinstance(dest.fetch(["sound"])[0], Fetched)
