@@ -3,7 +3,7 @@
 An object is complete in the archive when a row has its etag, and rejected when a rejection has it.
 It is absent when the archive has neither under its key, and outdated when it changed since. In a
 copy of the source, and after a restore, all etags may differ: such objects are read, and compared by
-SHA-256.
+SHA-256. Keys that an erasure bars are passed over.
 
     source:       a  b  c      e
     rows:         a  b'        e'       c is absent, b is outdated unless its bytes are those of the row
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.archive.archive import RejectionRow
+from pipeline.archive.erasures import BarredKeys
 from pipeline.archive.schema import OUTAGE
 from pipeline.storage.base import Entry, Fetched, FetchFailed
 
@@ -61,6 +62,7 @@ class SourceComparison:
         rejections: Iterator[RejectionRow],
         hidden: "HiddenRanges | None" = None,
         fetch: Fetch | None = None,
+        barred: BarredKeys | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -71,8 +73,9 @@ class SourceComparison:
                 nor absent.
             fetch: reads objects of the source whose etag differs but not their size; without it,
                 they count as outdated.
+            barred: keys that may not come back.
         """
-        self._fetch = fetch
+        self._fetch, self._barred = fetch, barred
         self._suspects: list[tuple[Entry, str]] = []
         self._entries, self._rejections = entries, rejections
         self._hidden = hidden
@@ -115,6 +118,8 @@ class SourceComparison:
                 self._compare_bytes()
         elif etag is not None:
             self._outdated(entry.key)
+        elif self._barred and entry.key in self._barred:
+            return
         elif self._hidden is not None and entry.key in self._hidden:
             totals.unknown += 1
         else:

@@ -4,6 +4,7 @@ import hashlib
 import heapq
 from dataclasses import dataclass
 
+from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.schema import LATENT
@@ -42,7 +43,9 @@ def survey(archive: Archive, shards: list[Shard], sample: str, listing: SourceLi
     ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
     entries, rejections = (iter(listing), archive.rejections_by_key()) if listing else (iter(()), iter(()))
     fetch = listing.source.fetch if listing else None
-    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable), fetch)
+    barred = attempt(archive.erasures.barred)  # a damaged receipt is a problem of its own
+    known = None if isinstance(barred, Fault) else barred
+    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable), fetch, known)
     columns = ("key", "status", "payload_bytes", "etag", *(("source_bytes", "source_sha256") if listing else ()))
     index = merged(archive.images, shards, columns, unreadable=unreadable)
     for (key, status, length, etag, *of_source), _ in index:

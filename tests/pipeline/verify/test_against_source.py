@@ -6,9 +6,11 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.releases import ReleaseEntry
 from pipeline.archive.schema import RELEASED
+from pipeline.forget.run import forget
+from pipeline.forget.settings import ForgetSettings
 from pipeline.storage.open import open_target
 from pipeline.verify.run import VerifySettings, verify
-from tests.pipeline.making import add, compressed, image_file
+from tests.pipeline.making import add, compressed, image_file, original
 
 
 def test_a_copy_with_other_times_is_compared_by_its_bytes_and_what_was_released_is_not_missed(
@@ -23,4 +25,15 @@ def test_a_copy_with_other_times_is_compared_by_its_bytes_and_what_was_released_
     result = verify(VerifySettings(archive=archive.url, source=source.url, sample="all", executor="local"), quiet=True)
     assert result.problems == ()
     assert (result.decoded, result.compared, result.released, result.changed) == (3, 1, 1, 1)
+    assert (result.outdated, result.absent) == (0, 0)
     assert not result.ok  # 2.png is neither there nor released
+
+
+def test_objects_whose_keys_were_erased_are_not_missed_and_others_of_the_same_size_are(tmp_path: Path) -> None:
+    source, archive = open_target(str(tmp_path / "source")), Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(key, b"source") for key in ("a", "b", "c")])
+    forget(ForgetSettings(archive=archive.url, keys="a"))
+    for key, data in (("a", b"source"), ("b", b"source"), ("c", b"sourcE")):
+        source.put(key, data)
+    result = verify(VerifySettings(archive=archive.url, source=source.url, executor="local"), quiet=True)
+    assert (result.source_objects, result.absent, result.outdated_keys) == (3, 0, ("c",))
