@@ -103,7 +103,7 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
     Args:
         shard: an open shard.
         index: of the row group.
-        columns: to read, with `key` and `status`. Where `payload` is among them, it is empty in damaged rows alone.
+        columns: to read, with `key` and `status`. Where `payload` is among them, it is null in damaged rows alone.
 
     Raises:
         StorageError: when the rows cannot be told apart.
@@ -120,7 +120,7 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
         row = attempt(lambda number=number: whole.slice(number, 1).to_pylist()[0])  # type: ignore[misc]
         if bad or isinstance(row, Fault):
             known = {} if isinstance(row, Fault) else {name: row[name] for name in ("key", "status")}
-            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT, "payload": b""} | known
+            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT} | known
         rows.append({name: row.get(name) for name in columns})
     return pa.Table.from_pylist(rows, pa.schema([IMAGES.field(name) for name in columns]))
 

@@ -88,7 +88,7 @@ def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> 
 def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Read columns of the rows of spans, one table per span; neighbouring spans of a shard share one open file.
 
-    A damaged row has an empty payload, and no value but key and status.
+    A damaged row has no value but key and status.
 
     Raises:
         StorageError: when a shard is missing, or so damaged that its rows cannot be told apart.

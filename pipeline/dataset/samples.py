@@ -101,7 +101,7 @@ class Samples:
         made: dict[int, Any] = {}
         latent: list[Row] = []
         for number, row in enumerate(rows):
-            if not row["payload"]:
+            if row["payload"] is None:
                 made[number] = Fault("its row is damaged: its hash, and a checksum of its shard, do not match")
             elif row["status"] != LATENT:
                 made[number] = attempt(functools.partial(self._kept, row), passes=passes)

@@ -49,10 +49,10 @@ def shuffled_rows(rows: Iterable[dict[str, Any]], rng: np.random.Generator, most
     size = 0
     for row in rows:
         held.append(row)
-        size += len(row["payload"])
+        size += len(row["payload"] or b"")
         while size > most and len(held) > 1:
             drawn = _pop_random(held, rng)
-            size -= len(drawn["payload"])
+            size -= len(drawn["payload"] or b"")
             yield drawn
     while held:
         yield _pop_random(held, rng)

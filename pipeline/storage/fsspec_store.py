@@ -100,7 +100,8 @@ class FsspecStore(Store):
         """See Store: the path as its file system writes it."""
         kind = fsspec.get_filesystem_class(self.url.split("://", 1)[0])
         name = kind.protocol if isinstance(kind.protocol, str) else kind.protocol[0]
-        path = str(kind._strip_protocol(self.url))
+        with self._opening():
+            path = str(kind._strip_protocol(self.url))
         if name == "file":  # `local://`
             return LocalStore(path).place()
         return (name, *(part for part in path.split("/") if part))
@@ -188,14 +189,20 @@ class FsspecStore(Store):
 
     def _at(self, key: str) -> tuple[Any, str]:
         check_inside(key, self.url)
-        try:
+        with self._opening():
             fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        except Exception as e:  # each of fsspec's file systems fails in its own way where it lacks something
+        return fs, f"{path.rstrip('/')}/{key}" if key else path
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Each of fsspec's file systems fails in its own way where it lacks something."""
+        try:
+            yield
+        except Exception as e:
             raise StorageError(
                 f"{self.url} cannot be opened ({reason_of(e)}): maepress reads and writes folders and buckets, as "
                 "s3://, gs://, az://, file:// or a path"
             ) from e
-        return fs, f"{path.rstrip('/')}/{key}" if key else path
 
     def _folder(self, prefix: str) -> Iterable[Page]:
         fs, root = self._at("")

@@ -45,6 +45,8 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
         StorageError: for an unknown scheme, a web address or a URL without a bucket.
     """
     text = os.fspath(url)
+    if "\0" in text:
+        raise StorageError("a path or URL with a zero byte names nothing")
     if "://" not in text:
         return LocalStore(text, links=links)
     parts = urlsplit(text, allow_fragments=False)
@@ -59,6 +61,8 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
             f"{text}: maepress reads folders and buckets, not web pages: download the files, or use s3:// or gs://"
         )
     rest = text.split("://", 1)[1]  # urlsplit has the scheme in lower case
+    if not parts.scheme or (parts.scheme == "file" and not rest.removeprefix("localhost")):
+        raise StorageError(f"{text} names no folder and no bucket: write a path, file:///PATH, s3://... or gs://...")
     if parts.scheme == "file":
         return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest, links=links)
     if parts.scheme in ("s3", "s3a"):

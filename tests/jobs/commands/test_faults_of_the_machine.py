@@ -134,7 +134,9 @@ def test_an_archive_on_a_read_only_disk_is_named(
     assert str(small_disk / "archive") in said
 
 
-@pytest.mark.parametrize("scheme", ["foo", "tar", "github", "hdfs", "reference", "filecache"])
+@pytest.mark.parametrize(
+    "scheme", ["foo", "tar", "github", "hdfs", "reference", "filecache", "generic", "", "no_scheme"]
+)
 def test_an_address_that_nothing_opens_is_named(
     scheme: str, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,12 @@ def test_an_address_that_nothing_opens_is_named(
     for words in (["encode", url, tmp_path / "archive"], ["encode", photos, url], ["status", url]):
         said = refused(capfd, *words)
         assert url in said and "s3://" in said
+
+
+@pytest.mark.parametrize("place", ["x\0y", "file://", "file://localhost"])
+def test_a_place_that_is_none_is_refused(place: str, photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in (["encode", photos, place], ["status", place]):
+        assert "names n" in refused(capfd, *words)
 
 
 def raises(error: BaseException) -> int:
