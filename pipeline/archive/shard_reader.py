@@ -95,7 +95,7 @@ def salvaged_rows(
 
 
 def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.Table:
-    """Columns of a row group of images, of which a damaged row has nothing but its key and status.
+    """Columns of a row group of images, of which a damaged row has nothing but key, status and width.
 
     A page whose checksum is wrong is read all the same, and row hashes tell the damaged rows, as in `salvaged_rows`.
     A damaged row whose key cannot be read is named by its place.
@@ -103,7 +103,7 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
     Args:
         shard: an open shard.
         index: of the row group.
-        columns: to read, with `key` and `status`. Where `payload` is among them, it is null in damaged rows alone.
+        columns: to read. Where `payload` is among them, it is null in damaged rows alone.
 
     Raises:
         StorageError: when the rows cannot be told apart.
@@ -119,8 +119,8 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
     for number, bad in enumerate(damaged):
         row = attempt(lambda number=number: whole.slice(number, 1).to_pylist()[0])  # type: ignore[misc]
         if bad or isinstance(row, Fault):
-            known = {} if isinstance(row, Fault) else {name: row[name] for name in ("key", "status")}
-            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT} | known
+            known = {} if isinstance(row, Fault) else {name: row[name] for name in ("key", "status", "width")}
+            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT, "width": 1} | known
         rows.append({name: row.get(name) for name in columns})
     return pa.Table.from_pylist(rows, pa.schema([IMAGES.field(name) for name in columns]))
 
