@@ -9,9 +9,9 @@ from deltalake import DeltaTable
 
 from pipeline.storage.base import StorageError
 
-_READER_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
-"""Features that change nothing in how this package reads a table: deltalake handles them, or no
-column is concerned."""
+_READER_FEATURES = frozenset({"timestampNtz", "vacuumProtocolCheck"})
+"""Features that change nothing in how this package reads a table: no column is concerned. The
+checkpoints of `v2Checkpoint` are read by deltalake, but not by our check of the log."""
 _WRITER_FEATURES = _READER_FEATURES | {
     *("appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns"),
     *("inCommitTimestamp", "domainMetadata"),

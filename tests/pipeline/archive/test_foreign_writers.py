@@ -162,6 +162,17 @@ def test_deletion_vectors_are_refused_in_one_line(archive: Archive) -> None:
             opened(archive.url)
 
 
+@pytest.mark.parametrize(
+    ("feature", "reads"), [("rowTracking", False), ("v2Checkpoint", True), ("clustering", False), ("of 2031", True)]
+)
+def test_every_other_feature_is_refused_in_one_line(archive: Archive, feature: str, reads: bool) -> None:
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "writerFeatures": [feature, "appendOnly", "invariants"]}
+    append_to_log(archive, {"protocol": protocol | {"readerFeatures": [feature] if reads else []}})
+    with pytest.raises(StorageError, match=feature) as refused:
+        Archive.open(archive.url)
+    assert "\n" not in str(refused.value)
+
+
 def test_column_mapping_is_refused_in_one_line(archive: Archive) -> None:
     log = (Path(archive.images.absolute_url) / log_file(0)).read_text().splitlines()
     (meta,) = (json.loads(line)["metaData"] for line in log if "metaData" in json.loads(line))
