@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from pipeline.archive.error_text import one_line
+from pipeline.archive.error_text import one_line, panics_as_errors
 from pipeline.archive.shards import Shard
 from pipeline.archive.table_format import check_protocol
 from pipeline.storage.base import StorageError, Store
@@ -39,7 +39,8 @@ def _open(store: Store, version: int | None) -> DeltaTable:
     try:
         # deltalake retries most requests by itself, but not one whose answer ends in the middle of
         # a listing or of an error: that is raised as OSError.
-        return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
+        with panics_as_errors(f"the table {store.url}"):
+            return retried(lambda: DeltaTable(url, version=version, storage_options=options), OSError, _ATTEMPTS)
     except TableNotFoundError:
         if version is None:
             raise
@@ -93,7 +94,8 @@ def files_of(table: DeltaTable) -> list[Shard]:
     Raises:
         StorageError: when the log names a file outside the table.
     """
-    actions = pa.table(table.get_add_actions(flatten=True))
+    with panics_as_errors(f"the table {table.table_uri}"):
+        actions = pa.table(table.get_add_actions(flatten=True))
     if actions.num_rows == 0:
         return []
     names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")

@@ -3,7 +3,8 @@
 Three checks together leave no bit of the log unseen: the seal of each of our commits covers what we
 wrote into its record, each of our commits knows the SHA-256 of the log file before it, and the
 latest knows a digest of all files that the table has after it, whether they are read from the log
-or from a checkpoint.
+or from a checkpoint. A checkpoint also repeats the numbers of commits, by which a job that continues
+knows what it has committed: they are compared with the commits before it, as far as these are there.
 """
 
 import hashlib
@@ -89,6 +90,7 @@ class Log:
         checkpoints = [(int(found[1]), name) for name in names if (found := _CHECKPOINT.fullmatch(name))]
         self._checkpoint = max((version for version, _ in checkpoints if version <= latest), default=-1)
         self._stats: dict[str, str] = {}
+        self._numbers: dict[str, int] | None = {}  # by run, of the checkpoint; None when it cannot be read
         for version, name in checkpoints:
             if version == self._checkpoint:
                 self._read_checkpoint(name)
@@ -98,10 +100,14 @@ class Log:
     def _read_checkpoint(self, name: str) -> None:
         try:
             with self._store.open_input(f"{_LOG}/{name}") as file:
-                rows = pq.ParquetFile(file).read(["add.path", "add.stats"])["add"].to_pylist()
+                read = pq.ParquetFile(file).read(["add.path", "add.stats", "txn.appId", "txn.version"])
+                rows, numbers = read["add"].to_pylist(), read["txn"].to_pylist()
         except Exception as e:  # whatever a damaged Parquet file makes its parser raise
             self.problems.append(f"the checkpoint {name} cannot be read: {type(e).__name__}")
+            self._numbers = None
             return
+        if self._numbers is not None:
+            self._numbers |= {row["appId"]: row["version"] for row in numbers if row and row.get("appId")}
         self._stats |= {row["path"]: row["stats"] for row in rows if row and row.get("path")}
 
     def _read_commits(self) -> None:
@@ -111,6 +117,7 @@ class Log:
             self.problems.append("versions are missing from its log")
         before: str | None = None
         record: Action | None = None
+        numbers: dict[str, int] = {}
         for version, data in self._commits():
             try:
                 actions = [json.loads(line) for line in data.splitlines() if line.strip()]
@@ -121,13 +128,23 @@ class Log:
             if found is not None:
                 self._check(version, actions, found, before)
                 record = found | {"version": version}
-            if version > self._checkpoint:
+            if version <= self._checkpoint:
+                numbers |= {txn.get("appId"): txn.get("version") for txn in _txns(actions)}
+            else:
                 for action in actions:
                     if isinstance(add := action.get("add"), dict):
                         self._stats[str(add.get("path"))] = add.get("stats") or ""
             before = hashlib.sha256(data).hexdigest()
         if record is not None:
             self._check_files(record)
+        if self._numbers is not None and not self._agree(numbers):
+            self.problems.append(f"the checkpoint of version {self._checkpoint} is damaged: it misnumbers commits")
+
+    def _agree(self, numbers: dict[str, int]) -> bool:
+        """Whether the checkpoint has the numbers of these commits, and of no others if all commits are there."""
+        found = self._numbers or {}
+        complete = bool(self._versions) and self._versions[0] == 0 and self._checkpoint >= 0
+        return (found.items() == numbers.items()) if complete else numbers.items() <= found.items()
 
     def _commits(self) -> Iterator[tuple[int, bytes]]:
         """Each version with the bytes of its log file, in order."""
@@ -170,9 +187,13 @@ def _agrees(actions: list[Action], record: Action) -> bool:
         return False
     if NUMBER not in record:  # of a restore: deltalake chooses its actions
         return True
-    txns = [(txn.get("appId"), txn.get("version")) for action in actions if isinstance(txn := action.get("txn"), dict)]
+    txns = [(txn.get("appId"), txn.get("version")) for txn in _txns(actions)]
     removed = {remove.get("deletionTimestamp") for action in actions if (remove := action.get("remove"))}
     return txns == [(record.get("run"), record[NUMBER])] and removed <= {record.get(REMOVED_AT)}
+
+
+def _txns(actions: list[Action]) -> list[Action]:
+    return [txn for action in actions if isinstance(txn := action.get("txn"), dict)]
 
 
 def _parsed(stats: str | None) -> dict[str, Any]:

@@ -142,6 +142,15 @@ def _edit_checkpoint(archive: Archive) -> None:
     pq.write_table(pa.concat_tables([table.slice(0, gone), table.slice(gone + 1)]), path)
 
 
+def _misnumber_a_commit(archive: Archive) -> None:
+    """Let the checkpoint say that a run has committed more than it has."""
+    (path,) = _images(archive).glob("_delta_log/*.checkpoint.parquet")
+    table = pq.read_table(path)
+    txns = [txn and txn | {"version": txn["version"] + 8} for txn in table["txn"].to_pylist()]
+    at = table.column_names.index("txn")
+    pq.write_table(table.set_column(at, table.field(at), pa.array(txns, table["txn"].type)), path)
+
+
 def _edit_rejection(archive: Archive) -> None:
     table = DeltaTable(archive.rejections.absolute_url)
     table.update(predicate="key = 'bad/0.jpg'", updates={"reason": "'is fine'"})
@@ -186,6 +195,7 @@ FILES: dict[str, Callable[[Archive], None]] = {
     "an old commit is edited": lambda archive: edit_log(archive, 1, '"run":"one"', '"run":"two"'),
     "the last commit is edited": lambda archive: edit_log(archive, archive.version(), '"rows":5', '"rows":6'),
     "the checkpoint lacks a shard": _edit_checkpoint,
+    "the checkpoint misnumbers a commit": _misnumber_a_commit,
     "a rejection is changed": _edit_rejection,
     "the rejections are deleted": lambda archive: shutil.rmtree(archive.rejections.absolute_url),
     "a record of a run is edited": _edit_record,
