@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.images.image_reader import MAX_PIXELS, read
-from pipeline.images.limits import Limits
+from pipeline.images.image_reader import read
+from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
 

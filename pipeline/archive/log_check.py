@@ -129,7 +129,7 @@ class Log:
                 self._check(version, actions, found, before)
                 record = found | {"version": version}
             if version <= self._checkpoint:
-                numbers |= {txn.get("appId"): txn.get("version") for txn in _txns(actions)}
+                numbers |= {str(txn.get("appId")): txn.get("version", 0) for txn in _txns(actions)}
             else:
                 for action in actions:
                     if isinstance(add := action.get("add"), dict):

@@ -32,6 +32,7 @@ from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
 from pipeline.decode import run as decode_run
+from pipeline.decode.names import Names
 from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
 from pipeline.encode.unit_writer import write_unit
@@ -228,7 +229,7 @@ def _decode(archive: Archive, folder: Path, report: Report) -> None:
     decoder = decode_run._Decoder(archive, "same", 1)
     for table in decode_run._read(_shards(archive), archive, "*"):
         decoded = item_rows(*_items(decoder(table)))
-        for outcome in _items(iter([decode_run._write(decoded, dest, settings, frozenset())])):
+        for outcome in _items(iter([decode_run._write(decoded, dest, settings, Names(frozenset()))])):
             report.rows[outcome.status] += 1
             if outcome.reason:
                 report.failures.append(f"{outcome.key}: decode: {outcome.reason}")

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import checkpoint
-from model.checkpoint import CONFIG, WEIGHTS
 from model.core.errors import MaepressError
+from model.core.model_files import CONFIG, WEIGHTS
 from model.network.network import Network
 from tests.conftest import TINY
 

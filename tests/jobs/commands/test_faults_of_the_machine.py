@@ -24,7 +24,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 256 kB."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", place]
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
     mounting = subprocess.run(command, capture_output=True, text=True)
     if mounting.returncode:
         pytest.skip(f"this user may not mount: {mounting.stderr.strip()}")

@@ -41,7 +41,7 @@ def _deep_tiff() -> bytes:
     return file.getvalue()
 
 
-ODD = {
+ODD: dict[str, tuple[bytes, str]] = {
     "empty.jpg": (b"", "empty file"),
     "cut.jpg": (JPEG[:-40], "truncated JPEG"),
     "no-eoi.jpg": (JPEG[:-2], "truncated JPEG"),
@@ -54,7 +54,7 @@ ODD = {
     "cut.webp": (image_file("WEBP")[:-50], "truncated WebP"),
     "a.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90), HEIC),
     "a.jxl": (
-        imagecodecs.jpegxl_encode(np.zeros((64, 64, 3), np.uint8) + 7)[:20],
+        bytes(imagecodecs.jpegxl_encode(np.zeros((64, 64, 3), np.uint8) + 7))[:20],
         "JPEG XL image that cannot be decoded",
     ),
     "a.mov": (b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(90), "QuickTime film"),

@@ -60,7 +60,7 @@ def chunks_of(source: bytes) -> list[tuple[bytes, bytes]]:
 
 
 PALETTE = (b"PLTE", bytes(range(48)))
-PNGS = {
+PNGS: dict[str, tuple[bytes, np.ndarray]] = {
     "grey 16": (png(GREY, 16, 0, *EXTRA), GREY),
     "RGB 16": (png(DEEP[:, :, :3], 16, 2, *EXTRA), DEEP[:, :, :3]),
     "grey and alpha 16": (png(DEEP[:, :, :2], 16, 4), DEEP[:, :, :2]),
@@ -113,7 +113,7 @@ def tiff(samples: np.ndarray, **options: Any) -> bytes:
 FLOAT = np.ascontiguousarray(DEEP[:, :, :3].astype(np.float32) / 65535 - 0.25)
 PLANES = np.ascontiguousarray(DEEP[:, :, :3].transpose(2, 0, 1))
 COLOURS = np.linspace(0, 65535, 768).astype(np.uint16).reshape(3, 256)
-TIFFS = {
+TIFFS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "grey 16": (GREY, {"photometric": "minisblack"}),
     "white is zero": (GREY, {"photometric": "miniswhite"}),
     "RGB 16": (DEEP[:, :, :3], {"photometric": "rgb"}),

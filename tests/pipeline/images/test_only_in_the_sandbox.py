@@ -17,8 +17,7 @@ from jobs.web.viewer.renditions import NotShown
 from pipeline.archive.archive import Archive
 from pipeline.dataset.samples import Samples
 from pipeline.images.decode_rgb import decode_rgb
-from pipeline.images.image_reader import MAX_PIXELS
-from pipeline.images.limits import READING
+from pipeline.images.limits import MAX_PIXELS, READING
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox import Sandbox
 from pipeline.train.crops import usable_image
