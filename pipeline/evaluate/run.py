@@ -35,6 +35,7 @@ from pipeline.evaluate.speed import Speed, speeds
 from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, StorageError
 from pipeline.storage.open import open_source
+from pipeline.storage.source_listing import SourceListing
 from pipeline.train.notes import learned_by
 
 FLOORS = (36.0, 38.0, 40.0, 42.0)
@@ -63,7 +64,7 @@ def evaluate(settings: EvaluateSettings, *, notify: Notify = lambda text: None) 
     codec = Codec.load(folder)
     description = json.loads((folder / CONFIG).read_bytes())
     source = open_source(settings.images)
-    objects = (entry for entry in source.entries() if entry.size)
+    objects = (entry for entry in SourceListing(source, settings.globs()) if entry.size)
     drawn, listed = reservoir_sample(objects, settings.max_images, settings.seed)
     qualities = tuple(sorted({round(q) for q in np.linspace(0, QUALITIES - 1, settings.qualities)}))
     plan = MeasurementPlan(source, qualities, FLOORS, int(settings.max_megapixels * 1e6))

@@ -1,12 +1,13 @@
 """Settings of an evaluation."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from model.core.config import QUALITIES
 from model.core.model_files import MODEL_SETTING
+from pipeline.storage.key_globs import SourceChoice
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(SourceChoice):
     """Which images and which model to measure, how thoroughly, and where the report goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

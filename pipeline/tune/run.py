@@ -110,6 +110,8 @@ def tune_training(settings: TuneSettings, notify: Callable[[str], None]) -> Tune
         raise MaepressError(f"no trial completed{why}: see {settings.out}/{LOGS} for the errors")
     best = {name: int(v) if float(v).is_integer() else v for name, v in trials[0].drawn.items()}
     chosen = base.model_dump(include={"images", "init", "min_scale", "max_scale"}) | best
+    globs = base.model_dump(include={"include", "exclude"})
+    chosen |= {name: list(value) for name, value in globs.items() if value}
     head = f"# Best of {len(trials)} trials of {settings.minutes:g} minutes: validation loss {trials[0].loss:.4f}.\n"
     out.put(TABLE, _table(trials).encode())
     out.put(BEST, (head + yaml.safe_dump(chosen, sort_keys=False)).encode())
@@ -134,7 +136,7 @@ def checked_output(settings: TuneSettings) -> Store:
 
 def _common(settings: TuneSettings) -> TrainSettings:
     """The settings that all trials share."""
-    names = {"images", "out", "init", "min_scale", "max_scale", "max_images", "seed"}
+    names = {"images", "include", "exclude", "out", "init", "min_scale", "max_scale", "max_images", "seed"}
     return TrainSettings(**settings.model_dump(include=names), workers=1)
 
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from pipeline.execution.setting_types import checked_by
+from pipeline.storage.key_globs import SourceChoice
 
 
 def choices(text: str) -> tuple[int, ...]:
@@ -51,7 +52,7 @@ Sides = Annotated[str, checked_by(sides)]
 Bounds = Annotated[str, checked_by(bounds)]
 
 
-class TuneSettings(BaseModel):
+class TuneSettings(SourceChoice):
     """Ranges of the training settings to try, and the length of a trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

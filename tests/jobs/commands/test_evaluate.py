@@ -34,6 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(photo_like(400, 420, seed=1)).save(folder / "large.png")
     Image.fromarray(photo_like(176, 168, seed=2)).save(folder / "plain.jpg", quality=97)
     (folder / "broken.png").write_bytes(b"not an image")
+    (folder / "film.mov").write_bytes(b"left out")
     return folder
 
 
@@ -52,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_fol
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, photos: Path, model: Path) -> Path:
     out = tmp_path_factory.mktemp("report") / "new"
-    words = ["--model", str(model), "--qualities", "4", "--workers", "1", "--max-megapixels", "0.1"]
+    words = ["--model", str(model), "--qualities", "4", "--workers", "1", "--max-megapixels", "0.1", "--exclude", "*.mov"]
     assert main(["evaluate", str(photos), "--out", str(out), "--quiet", *words]) == 0
     return out
 

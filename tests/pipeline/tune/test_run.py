@@ -35,6 +35,7 @@ def test_the_best_of_some_trials_is_found_and_trains(
             images=str(tmp_path / "images"),
             out=str(tmp_path / "out"),
             init=str(tiny_model_folder),
+            exclude=("drafts/",),
             trials=8,  # enough that not each is better than those before it, of which none would end early
             minutes=0.15,
             learning_rate="0.00001:0.01",
@@ -56,6 +57,7 @@ def test_the_best_of_some_trials_is_found_and_trains(
 
     best = yaml.safe_load((tmp_path / "out" / BEST).read_text())
     assert best["learning_rate"] == result.trials[0].drawn["learning_rate"]
+    assert best["exclude"] == ["drafts/"]
     trained = train(TrainSettings(**best, out=str(tmp_path / "model"), workers=1, max_steps=2))
     assert trained.steps == 2
 
