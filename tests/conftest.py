@@ -1,6 +1,7 @@
 """Fixtures for every test: a small working model, small photographs, and the shared data."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 # Small operators on a busy machine: two threads wait for each other, up to fifty times as long as one works.
 torch.set_num_threads(1)
+
+# Who starts the tests in the background may have switched signals off, also for every process that they start.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TINY = CodecConfig(
     patch_channels=48,
