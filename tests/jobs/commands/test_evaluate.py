@@ -53,7 +53,18 @@ def model(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_model_fol
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, photos: Path, model: Path) -> Path:
     out = tmp_path_factory.mktemp("report") / "new"
-    words = ["--model", str(model), "--qualities", "4", "--workers", "1", "--max-megapixels", "0.1", "--exclude", "*.mov"]
+    words = [
+        "--model",
+        str(model),
+        "--qualities",
+        "4",
+        "--workers",
+        "1",
+        "--max-megapixels",
+        "0.1",
+        "--exclude",
+        "*.mov",
+    ]
     assert main(["evaluate", str(photos), "--out", str(out), "--quiet", *words]) == 0
     return out
 
