@@ -121,9 +121,9 @@ class _Stream:
         except Exception as e:  # raised again in the reader's thread
             found = e
         with self._lock:
+            self._waiting.put(found)  # before another thread may read the next page
             self._busy = False
             self._ended |= not isinstance(found, Page)
-        self._waiting.put(found)
         self._request()
 
 
