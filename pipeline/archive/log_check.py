@@ -4,7 +4,7 @@ Three checks together leave no bit of the log unseen: the seal of each of our co
 wrote into its record, each of our commits knows the SHA-256 of the log file before it, and the
 latest knows a digest of all files that the table has after it, whether they are read from the log
 or from a checkpoint. A checkpoint also repeats the numbers of commits, by which a job that continues
-knows what it has committed: they are compared with the commits before it, as far as these are there.
+knows what it has committed: what deltalake makes of them is compared with the commits that are there.
 """
 
 import hashlib
@@ -16,9 +16,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from pipeline.archive.commit_seal import FILES, NUMBER, PREVIOUS, REMOVED_AT, FilesDigest, is_intact, is_ours, log_file
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.error_text import panics_as_errors
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Fetched, StorageError, Store
 
@@ -90,7 +92,6 @@ class Log:
         checkpoints = [(int(found[1]), name) for name in names if (found := _CHECKPOINT.fullmatch(name))]
         self._checkpoint = max((version for version, _ in checkpoints if version <= latest), default=-1)
         self._stats: dict[str, str] = {}
-        self._numbers: dict[str, int] | None = {}  # by run, of the checkpoint; None when it cannot be read
         for version, name in checkpoints:
             if version == self._checkpoint:
                 self._read_checkpoint(name)
@@ -100,14 +101,10 @@ class Log:
     def _read_checkpoint(self, name: str) -> None:
         try:
             with self._store.open_input(f"{_LOG}/{name}") as file:
-                read = pq.ParquetFile(file).read(["add.path", "add.stats", "txn.appId", "txn.version"])
-                rows, numbers = read["add"].to_pylist(), read["txn"].to_pylist()
+                rows = pq.ParquetFile(file).read(["add.path", "add.stats"])["add"].to_pylist()
         except Exception as e:  # whatever a damaged Parquet file makes its parser raise
             self.problems.append(f"the checkpoint {name} cannot be read: {type(e).__name__}")
-            self._numbers = None
             return
-        if self._numbers is not None:
-            self._numbers |= {row["appId"]: row["version"] for row in numbers if row and row.get("appId")}
         self._stats |= {row["path"]: row["stats"] for row in rows if row and row.get("path")}
 
     def _read_commits(self) -> None:
@@ -128,23 +125,24 @@ class Log:
             if found is not None:
                 self._check(version, actions, found, before)
                 record = found | {"version": version}
-            if version <= self._checkpoint:
-                numbers |= {str(txn.get("appId")): txn.get("version", 0) for txn in _txns(actions)}
-            else:
+            numbers |= {str(txn.get("appId")): txn.get("version", 0) for txn in _txns(actions)}
+            if version > self._checkpoint:
                 for action in actions:
                     if isinstance(add := action.get("add"), dict):
                         self._stats[str(add.get("path"))] = add.get("stats") or ""
             before = hashlib.sha256(data).hexdigest()
         if record is not None:
             self._check_files(record)
-        if self._numbers is not None and not self._agree(numbers):
+        if not self._knows(numbers):
             self.problems.append(f"the checkpoint of version {self._checkpoint} is damaged: it misnumbers commits")
 
-    def _agree(self, numbers: dict[str, int]) -> bool:
-        """Whether the checkpoint has the numbers of these commits, and of no others if all commits are there."""
-        found = self._numbers or {}
-        complete = bool(self._versions) and self._versions[0] == 0 and self._checkpoint >= 0
-        return (found.items() == numbers.items()) if complete else numbers.items() <= found.items()
+    def _knows(self, numbers: dict[str, int]) -> bool:
+        """Whether deltalake, which reads the checkpoint, gives the last number of each run of these commits."""
+        try:
+            with panics_as_errors(f"the table {self._store.url}"):
+                return all(self._table.transaction_version(run) == number for run, number in numbers.items())
+        except (StorageError, DeltaError, OSError):
+            return False
 
     def _commits(self) -> Iterator[tuple[int, bytes]]:
         """Each version with the bytes of its log file, in order."""
