@@ -86,6 +86,16 @@ def create_table(store: Store, schema: pa.Schema, configuration: Mapping[str, st
             raise StorageError(f"the table {store.url} cannot be created: {one_line(e)}") from e
 
 
+def added(table: DeltaTable) -> pa.Table:
+    """What the log says of each of the table's files, in no order: `path`, `size_bytes`, `min.key` and so on.
+
+    Raises:
+        StorageError: when the log is damaged.
+    """
+    with panics_as_errors(f"the table {table.table_uri}"):
+        return pa.table(table.get_add_actions(flatten=True))
+
+
 def files_of(table: DeltaTable) -> list[Shard]:
     """The table's files in order of their first key.
 
@@ -94,8 +104,7 @@ def files_of(table: DeltaTable) -> list[Shard]:
     Raises:
         StorageError: when the log names a file outside the table.
     """
-    with panics_as_errors(f"the table {table.table_uri}"):
-        actions = pa.table(table.get_add_actions(flatten=True))
+    actions = added(table)
     if actions.num_rows == 0:
         return []
     names = ("path", "size_bytes", "modification_time", "num_records", "min.key", "max.key")

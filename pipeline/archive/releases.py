@@ -22,7 +22,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from pipeline.archive.commit_seal import FilesDigest
 from pipeline.archive.commits import transact
-from pipeline.archive.delta_table import create_table, files_of, open_table
+from pipeline.archive.delta_table import added, create_table, files_of, open_table
 from pipeline.archive.merge_reader import merged_tables
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.row_hash import table_of
@@ -154,7 +154,7 @@ def _deciding(table: DeltaTable) -> Iterator[Shard]:
     """The files with entries about originals; reports of checks alone are left out by their statistics."""
     if not (files := files_of(table)):
         return
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = added(table)
     greatest = actions["max.state"].to_pylist() if "max.state" in actions.column_names else [None] * actions.num_rows
     reports = {
         path for path, most in zip(actions["path"].to_pylist(), greatest, strict=True) if most and most <= FAILED

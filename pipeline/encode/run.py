@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from model.core.model_files import claimed_fingerprint
+from model.core.model_files import claimed_fingerprint, read_config
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commits import Committer
-from pipeline.archive.model_name import name_in
+from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt
 from pipeline.encode.result import EncodeResult, Totals
@@ -140,7 +140,7 @@ def run_encode(
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
-        name = name_in(open_store(str(folder)))
+        name = name_from(read_config(folder))
         result = totals.result(run, fingerprint, name, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan

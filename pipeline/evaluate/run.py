@@ -6,7 +6,6 @@ A worker holds the pixels of one image at a time, this process those of the few 
 """
 
 import functools
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import torch
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
 from model.core.config import QUALITIES
-from model.core.model_files import CONFIG
+from model.core.model_files import read_config
 from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import local_model
 from pipeline.dataset.reservoir import reservoir_sample
@@ -62,7 +61,7 @@ def evaluate(settings: EvaluateSettings, *, notify: Notify = lambda text: None) 
     began = time.monotonic()
     folder = local_model(settings.model)
     codec = Codec.load(folder)
-    description = json.loads((folder / CONFIG).read_bytes())
+    description = read_config(folder)
     source = open_source(settings.images)
     objects = (entry for entry in SourceListing(source, settings.globs()) if entry.size)
     drawn, listed = reservoir_sample(objects, settings.max_images, settings.seed)
