@@ -20,7 +20,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1: on a real S3 server
-	@$(BIN)/python -m jobs.demo $(if $(filter-out 0,$(S3)),--s3)
+	@$(BIN)/maepress demo $(if $(filter-out 0,$(S3)),--s3)
 
 test: $(READY)  ## the tests, in about ten minutes on two cores
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder

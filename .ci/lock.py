@@ -1,11 +1,10 @@
 """Write the lock files from the installed packages: `make lock`, after `pip install` of what should change.
 
-Runtime packages (everything that `pyproject.toml`'s dependencies reach) go to requirements.txt, what the demo, the
-tests and the linters need beyond them to requirements-dev.txt. Local version labels are dropped, so that
-`torch==2.13.0` means the build for the machine at hand.
+Runtime packages (everything that the codec and the extras `archive`, `train` and `viewer` reach) go to
+requirements.txt, what the other extras, the tests and the linters need beyond them to requirements-dev.txt. Local
+version labels are dropped, so that `torch==2.13.0` means the build for the machine at hand.
 """
 
-import re
 import tomllib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+RUNTIME = ("archive", "train", "viewer")
+"""Extras whose packages the runtime's lock has."""
 HEADER = "# Exact versions of {what}. Written by `make lock`; do not edit.\n"
 
 
@@ -56,13 +57,13 @@ def main() -> None:
     """Write both files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    runtime = closure(project["dependencies"])
-    extra = closure([r for group in extras.values() for r in group if not re.match(r"maepress\b", r)])
+    runtime = closure([*project["dependencies"], *(r for name in RUNTIME for r in extras[name])])
+    extra = closure([r for group in extras.values() for r in group])
     (ROOT / "requirements.txt").write_text(
         HEADER.format(what="what maepress needs to run, as pip installs them") + lines(runtime)
     )
     beyond = {name: version for name, version in extra.items() if name not in runtime}
-    header = HEADER.format(what="what the demo, the tests and the linters need beyond that")
+    header = HEADER.format(what="what other extras, the tests and the linters need beyond that")
     (ROOT / "requirements-dev.txt").write_text(header + "-r requirements.txt\n" + lines(beyond))
 
 

@@ -49,11 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"maepress {version('maepress')}")
         return 0
-    if name not in NAMES:
-        from jobs.framework.job import guard
+    return interruptible(lambda: _run(name, rest))
 
-        return guard(lambda: _unknown(name))
-    return interruptible(lambda: load(name).main(rest))
+
+def _run(name: str, rest: Sequence[str]) -> int:
+    from jobs.framework.job import guard  # signals are handled while it is imported
+
+    return guard(lambda: load(name).main(rest) if name in NAMES else _unknown(name))
 
 
 def _unknown(name: str) -> int:

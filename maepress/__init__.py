@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from pipeline.dataset.ray_dataset import read_archive as read_archive
     from pipeline.dataset.torch_dataset import ArchiveImages as ArchiveImages
     from pipeline.decode.export import ExportResult as ExportResult
-    from pipeline.decode.export import ExportSettings as ExportSettings
     from pipeline.decode.export import export as export
     from pipeline.decode.run import DecodeResult as DecodeResult
     from pipeline.decode.run import decode as decode
     from pipeline.decode.settings import DecodeSettings as DecodeSettings
+    from pipeline.decode.settings import ExportSettings as ExportSettings
     from pipeline.encode.run import EncodeResult as EncodeResult
     from pipeline.encode.run import encode as encode
     from pipeline.encode.settings import EncodeSettings as EncodeSettings
@@ -115,14 +115,14 @@ _NAMES_OF = {
     "pipeline.dataset.ray_dataset": ("read_archive",),
     "pipeline.dataset.torch_dataset": ("ArchiveImages",),
     "pipeline.decode.run": ("DecodeResult", "decode"),
-    "pipeline.decode.settings": ("DecodeSettings",),
+    "pipeline.decode.settings": ("DecodeSettings", "ExportSettings"),
     "pipeline.encode.run": ("EncodeResult", "encode"),
     "pipeline.encode.settings": ("EncodeSettings",),
     "pipeline.estimate.run": ("EstimateResult", "estimate"),
     "pipeline.estimate.settings": ("EstimateSettings",),
     "pipeline.evaluate.result": ("Evaluation",),
     "pipeline.evaluate.run": ("evaluate",),
-    "pipeline.decode.export": ("ExportResult", "ExportSettings", "export"),
+    "pipeline.decode.export": ("ExportResult", "export"),
     "pipeline.evaluate.settings": ("EvaluateSettings",),
     "pipeline.forget.run": ("ForgetResult", "forget"),
     "pipeline.forget.settings": ("ForgetSettings",),
@@ -169,7 +169,14 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'maepress' has no attribute {name!r}")
     _check_packages()
-    found = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    try:
+        found = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    except ModuleNotFoundError as e:
+        from model.core.extras import missing_package
+
+        if (lacking := missing_package(e)) is None:
+            raise
+        raise ImportError(f"maepress.{name}: {lacking}", name=e.name) from e
     globals()[name] = found  # the next use does not come here
     return found
 

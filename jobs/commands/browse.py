@@ -75,6 +75,7 @@ JOB = Job(
     example="maepress browse s3://archive/photos --source s3://photos",
     settings=lambda: BrowseSettings,
     run=_run,
+    extra="viewer",
     positionals=("archive",),
     has_json=False,
 )

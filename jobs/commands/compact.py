@@ -40,6 +40,7 @@ JOB: "Job[CompactSettings]" = Job(
     example="maepress compact s3://archive/photos --shard-mib 128",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
     scheduled=True,
 )

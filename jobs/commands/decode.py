@@ -60,6 +60,7 @@ JOB: "Job[DecodeSettings]" = Job(
     example="maepress decode s3://archive/photos restored --keys '2024/*' --format png",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive", "dest"),
     metavars={"keys": "GLOB", "actors": "MIN:MAX"},
 )

@@ -102,6 +102,7 @@ JOB: "Job[EncodeSettings]" = Job(
     example="maepress encode s3://photos/2024 s3://archive/photos --model models/photos --quality 45",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("source", "archive"),
     metavars={"model": "base|MODEL", "actors": "MIN:MAX"},
 )

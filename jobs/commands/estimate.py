@@ -79,6 +79,7 @@ JOB: "Job[EstimateSettings]" = Job(
     example="maepress estimate s3://photos/2024 --min-psnr 38 --machine c7i.4xlarge-spot --machines 8",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("source",),
     metavars={"model": "base|MODEL", "prices": "FILE", "storage": "NAME", "machine": "NAME"},
 )

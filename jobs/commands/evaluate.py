@@ -91,6 +91,7 @@ JOB: "Job[EvaluateSettings]" = Job(
     example="maepress evaluate photos --out report --model models/photos",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("images",),
     metavars={"model": "base|MODEL", "out": "REPORT"},
 )

@@ -9,11 +9,11 @@ from jobs.framework.output import Output
 from jobs.framework.ray_session import ray_session
 
 if TYPE_CHECKING:
-    from pipeline.decode.export import ExportSettings
+    from pipeline.decode.settings import ExportSettings
 
 
 def _settings() -> "type[ExportSettings]":
-    from pipeline.decode.export import ExportSettings
+    from pipeline.decode.settings import ExportSettings
 
     return ExportSettings
 
@@ -40,6 +40,7 @@ JOB: "Job[ExportSettings]" = Job(
     example="maepress export s3://archive/photos /mnt/photos",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive", "dest"),
     metavars={"keys": "GLOB", "actors": "MIN:MAX"},
 )

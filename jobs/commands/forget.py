@@ -61,6 +61,7 @@ JOB: "Job[ForgetSettings]" = Job(
     example="maepress forget s3://archive/photos --keys '2024/party/*' --dry-run",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
     metavars={"keys": "GLOB|@FILE"},
 )

@@ -44,6 +44,7 @@ JOB: "Job[HistorySettings]" = Job(
     example="maepress history s3://archive/photos",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
 )
 main = JOB.main

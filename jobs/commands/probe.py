@@ -56,6 +56,7 @@ JOB: "Job[ProbeSettings]" = Job(
     example="maepress probe s3://archive/photos --label-from-key '/(cat|dog)[^/]*$'",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
     metavars={"label_from_key": "folder|REGEX", "cache": "FOLDER"},
 )

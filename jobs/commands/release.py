@@ -81,6 +81,7 @@ JOB: "Job[ReleaseSettings]" = Job(
     example="maepress release s3://photos/2024 s3://archive/photos --minimum-age 30d --delete",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("source", "archive"),
     metavars={"keys": "GLOB|@FILE", "second_copy": "ARCHIVE", "minimum_age": "AGE", "actors": "MIN:MAX"},
 )

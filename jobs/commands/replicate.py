@@ -45,6 +45,7 @@ JOB: "Job[ReplicateSettings]" = Job(
     example="maepress replicate s3://archive/photos /backup/photos",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive", "dest"),
     scheduled=True,
 )

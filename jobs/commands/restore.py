@@ -37,6 +37,7 @@ JOB: "Job[RestoreSettings]" = Job(
     example="maepress restore s3://archive/photos 41",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive", "version"),
     scheduled=True,
 )

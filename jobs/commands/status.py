@@ -146,6 +146,7 @@ JOB: "Job[StatusSettings]" = Job(
     example="maepress status s3://archive/photos --json",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
 )
 main = JOB.main

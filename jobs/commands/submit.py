@@ -132,6 +132,7 @@ JOB: "Job[SubmitSettings]" = Job(
     example="maepress submit --address http://127.0.0.1:8265 -- sync nightly.yaml",
     settings=lambda: SubmitSettings,
     run=_run,
+    extra="archive",
     positionals=("job",),
     parse_with=_WordsBehindDashes,
     usage="maepress submit [options] -- JOB ...",

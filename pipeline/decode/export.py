@@ -13,31 +13,19 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import BinaryIO, Literal
-
-from pydantic import Field
+from typing import BinaryIO
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LATENT
 from pipeline.decode.result import DecodeResult, Outcome
 from pipeline.decode.run import checked_archive, decode_each
-from pipeline.decode.settings import DecodeSettings
+from pipeline.decode.settings import ExportSettings
 from pipeline.storage.open import StorageError, Store, open_store
-
-__all__ = ["ExportResult", "ExportSettings", "export"]
 
 LOSSES = "losses.jsonl"
 _FIELDS = ("key", "file", "format", "stored", "lost", "reason")
 _LONGEST_LINE = 1 << 20
-
-
-class ExportSettings(DecodeSettings):
-    """Archive, destination and format of an export, and its resources."""
-
-    format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl"] = Field(
-        "same", description="of compressed images; same: each source's own, or PNG"
-    )
 
 
 @dataclass(frozen=True, slots=True)

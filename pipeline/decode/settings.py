@@ -1,4 +1,4 @@
-"""The settings of a decode."""
+"""The settings of a decode and of an export."""
 
 from typing import Literal
 
@@ -34,4 +34,12 @@ class DecodeSettings(BaseModel):
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(
         None, ge=0, description="GPUs a decoder holds; empty: 1 where there are GPUs, else 0"
+    )
+
+
+class ExportSettings(DecodeSettings):
+    """Archive, destination and format of an export, and its resources."""
+
+    format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl"] = Field(
+        "same", description="of compressed images; same: each source's own, or PNG"
     )

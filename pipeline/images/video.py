@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageChops, ImageStat
 
 from model.core.errors import MaepressError, MissingPackage
+from model.core.extras import remedy
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 """Suffixes of files that are videos."""
@@ -227,5 +228,5 @@ def _av() -> Any:
     try:
         import av
     except ImportError:
-        raise MissingPackage("reading videos needs PyAV: pip install 'maepress[video]'") from None
+        raise MissingPackage(f"reading videos needs PyAV: {remedy('video')}") from None
     return av

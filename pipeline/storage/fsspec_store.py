@@ -15,6 +15,7 @@ import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 
 from model.core.boundary import reason_of
+from model.core.extras import remedy
 from pipeline.storage.base import (
     Entry,
     Fetched,
@@ -32,6 +33,12 @@ from pipeline.storage.modified import TIMES, of_details
 from pipeline.storage.ordered_walk import Page
 from pipeline.storage.prefetch import list_in_order
 
+EXTRAS = {
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "azure"),
+    **dict.fromkeys(("sftp", "ssh"), "sftp"),
+}
+"""The extra that brings the package of a scheme."""
 _READERS = 16
 
 
@@ -54,7 +61,9 @@ class FsspecStore(Store):
         except ValueError:
             raise StorageError(f"{url}: maepress knows no {scheme}:// (use s3://, gs://, file:// or a path)") from None
         except ImportError as e:
-            raise StorageError(f"{url}: {e}") from None
+            extra = EXTRAS.get(scheme)
+            lacking = f"{scheme}:// needs a package that is not installed: {remedy(extra)}" if extra else str(e)
+            raise StorageError(f"{url}: {lacking}") from None
 
     def child(self, name: str) -> "FsspecStore":
         """See Store."""

@@ -27,6 +27,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from model.core.boundary import reason_of
 from model.core.errors import MaepressError
+from model.core.extras import remedy
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
@@ -214,7 +215,7 @@ def _loggers(settings: TuneSettings) -> Sequence[tune.Callback]:
     try:
         import wandb  # noqa: F401
     except ImportError:
-        raise MaepressError("--log wandb needs that package: pip install 'maepress[wandb]'") from None
+        raise MaepressError(f"--log wandb needs that package: {remedy('wandb')}") from None
     from ray.air.integrations.wandb import WandbLoggerCallback
 
     return (WandbLoggerCallback(project="maepress"),)

@@ -12,8 +12,9 @@ from PIL import Image
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.decode.export import ExportSettings, export
+from pipeline.decode.export import export
 from pipeline.decode.run import DecodeSettings, decode
+from pipeline.decode.settings import ExportSettings
 from pipeline.storage.open import StorageError
 from tests.pipeline.containers.files import jpeg
 from tests.pipeline.making import add, compressed, image_file, original, transcoded

@@ -9,7 +9,8 @@ from PIL import Image
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.selection import literal_prefix, select
+from pipeline.archive.key_choice import literal_prefix
+from pipeline.archive.selection import select
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.images.image_reader import read
 from pipeline.images.image_writer import SUFFIXES

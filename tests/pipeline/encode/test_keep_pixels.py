@@ -12,7 +12,8 @@ from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import LARGER, ORIGINAL, PIXELS, ZSTD
 from pipeline.dataset.row_groups import STATUSES
-from pipeline.decode.export import ExportSettings, export
+from pipeline.decode.export import export
+from pipeline.decode.settings import ExportSettings
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, compress
 from pipeline.images.decode_rgb import decode_rgb

@@ -56,6 +56,7 @@ ALLOWED = {
     "pipeline/images/sandbox_child.py": "the child",
     "pipeline/evaluate/baseline_codecs.py": "decodes what it has encoded itself",
     "jobs/demo/photos.py": "reads files that Python packages ship",
+    "jobs/demo/codec_alone.py": "reads the photograph that the package ships, and files of its own",
 }
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 200 200
