@@ -19,6 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from model.core.errors import MaepressError
+from pipeline.archive.added_columns import add_missing_columns
 from pipeline.archive.commit_seal import NUMBER, REMOVED_AT, FilesDigest, sealed
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
@@ -73,7 +74,7 @@ class Committer:
     """
 
     def __init__(self, images: Store, rejections: Store, run: str, job: str = "encode") -> None:
-        """Read the table's present version.
+        """Read the table's present version, after adding to it the columns that it lacks.
 
         Args:
             images: root of the images table.
@@ -83,6 +84,7 @@ class Committer:
         """
         self.run, self.job = run, job
         self._images, self._rejections = images, rejections
+        add_missing_columns(images, IMAGES, run)
         table = open_table(images)
         self._version: int = table.version()
         self._files: dict[str, Shard] = {shard.path: shard for shard in files_of(table)}

@@ -29,7 +29,7 @@ _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.\d{10})?\.parquet")
 _ACTIONS = frozenset({"add", "remove", "txn", "commitInfo", "protocol", "metaData"})
 """Actions of commits of maepress."""
-_OPERATIONS = frozenset({"WRITE", "RESTORE"})
+_OPERATIONS = frozenset({"WRITE", "RESTORE", "ADD COLUMN"})
 """Delta's names of the operations of commits of maepress."""
 _AT_ONCE = 64
 
@@ -183,7 +183,7 @@ def _agrees(actions: list[Action], record: Action) -> bool:
     names = [name for action in actions for name in action]
     if not _ACTIONS.issuperset(names) or record.get("operation") not in _OPERATIONS:
         return False
-    if NUMBER not in record:  # of a restore: deltalake chooses its actions
+    if NUMBER not in record:  # of a restore, or of added columns: deltalake chooses the actions
         return True
     txns = [(txn.get("appId"), txn.get("version")) for txn in _txns(actions)]
     removed = {remove.get("deletionTimestamp") for action in actions if (remove := action.get("remove"))}

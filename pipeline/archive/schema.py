@@ -54,10 +54,14 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("encoded_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),
     pa.field("row_sha256", pa.string(), nullable=False),  # 64 hex digits over the other columns: `row_hash`
+    pa.field("phash", pa.int64()),  # 64 bits: `pipeline.images.perceptual_hash`; null where pixels were not read
 ]
 
 IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
+
+ADDED = frozenset({"phash"})
+"""Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),

@@ -15,7 +15,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.archive.error_text import one_line
-from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
+from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.sorted_tables import Column, in_order, is_rising
 from pipeline.storage.base import StorageError, Store
 
@@ -81,25 +81,26 @@ class ShardFile:
         return self._names.index(name)
 
     def read(self, columns: Sequence[str], use_threads: bool = False) -> pa.Table:
-        """Some columns of all rows, in that order.
+        """Some columns of all rows, in that order; a column of ADDED that the file lacks is null.
 
         Raises:
             StorageError: when the file is damaged or lacks a column.
         """
-        self._check(columns)
+        there = self._there(columns)
         with self._reading():
-            return self._conformed(self._parquet.read(list(columns), use_threads=use_threads), columns)
+            table = self._parquet.read(there, use_threads=use_threads)
+            return self._conformed(table, columns, self.metadata.num_rows)
 
     def read_row_group(self, index: int, columns: Sequence[str], use_threads: bool = True) -> pa.Table:
-        """Some columns of one row group, in that order.
+        """Some columns of one row group, in that order; a column of ADDED that the file lacks is null.
 
         Raises:
             StorageError: when the file is damaged or lacks a column.
         """
-        self._check(columns)
+        there = self._there(columns)
         with self._reading():
-            table = self._parquet.read_row_group(index, list(columns), use_threads=use_threads)
-            return self._conformed(table, columns)
+            table = self._parquet.read_row_group(index, there, use_threads=use_threads)
+            return self._conformed(table, columns, self.metadata.row_group(index).num_rows)
 
     def range_of(self, index: int, name: str) -> tuple[str, str] | None:
         """Minimum and maximum of a text column in a row group; None where it has no statistics."""
@@ -109,11 +110,16 @@ class ShardFile:
                 return None
             return str(statistics.min), str(statistics.max)
 
-    def _check(self, columns: Sequence[str]) -> None:
-        for name in columns:
+    def _there(self, columns: Sequence[str]) -> list[str]:
+        """Those of the columns that the file has; the others are of ADDED."""
+        there = [name for name in columns if name in self._names or name not in ADDED]
+        for name in there:
             self.column_index(name)
+        return there
 
-    def _conformed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    def _conformed(self, table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
+        if len(columns) != table.num_columns:
+            table = _with_nulls(table, columns, rows)
         made = table.select(list(columns))
         for at, field in enumerate(made.schema):
             own = _FIELDS.get(field.name, field)
@@ -127,6 +133,14 @@ class ShardFile:
             yield
         except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
             raise StorageError(f"the shard {self.url} cannot be read: {one_line(e)}") from e
+
+
+def _with_nulls(table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
+    """The columns, of which those that a file lacks are null."""
+    there = set(table.column_names)
+    nothing: dict[str, Any] = {name: pa.nulls(rows, _FIELDS[name].type) for name in columns if name not in there}
+    made: list[Any] = [table[name] if name in there else nothing[name] for name in columns]
+    return pa.Table.from_arrays(made, list(columns))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ that were deleted (deletion vectors) or columns under their former names (column
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from pipeline.archive.schema import ADDED
 from pipeline.storage.base import StorageError
 
 _READER_FEATURES = frozenset({"timestampNtz", "vacuumProtocolCheck"})
@@ -61,7 +62,7 @@ def check_protocol(table: DeltaTable, url: str) -> None:
 
 
 def check_columns(table: DeltaTable, schema: pa.Schema, url: str) -> None:
-    """Check that a table has the columns of a schema; it may have more.
+    """Check that a table has the columns of a schema; it may have more, and lack those of ADDED.
 
     Args:
         table: a Delta table.
@@ -73,6 +74,8 @@ def check_columns(table: DeltaTable, schema: pa.Schema, url: str) -> None:
     """
     found = {field.name: getattr(field.type, "type", "") for field in table.schema().fields}
     for field in schema:
+        if field.name not in found and field.name in ADDED:
+            continue
         if field.name not in found:
             raise StorageError(
                 f"the table {url} has no column {field.name}: another version of maepress wrote it; "

@@ -87,6 +87,7 @@ class Analysed:
         xmp: XMP packet, likewise.
         skeleton: what else the file holds, likewise.
         modified_ns: time of the object's last change, None where the store does not tell.
+        phash: perceptual hash of the picture, None without one.
     """
 
     key: str
@@ -102,6 +103,7 @@ class Analysed:
     xmp: bytes = b""
     skeleton: bytes = b""
     modified_ns: int | None = None
+    phash: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +195,18 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
             continue
         reading, picture = item.reading, item.reading.picture
         facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
+        more: dict[str, Any] = {"modified_ns": item.modified_ns, "phash": reading.phash}
         if picture is None:
-            results.append(Analysed(*facts, keep=reading.keep, modified_ns=item.modified_ns))
+            results.append(Analysed(*facts, keep=reading.keep, **more))
         elif isinstance(made := next(latents), Fault):
             results.append(
                 Rejection(item.key, item.etag, OUTAGE, made.reason)
                 if made.machine
-                else Analysed(*facts, keep=FAILED, modified_ns=item.modified_ns)
+                else Analysed(*facts, keep=FAILED, **more)
             )
         else:
-            metadata = {name: getattr(picture, name) for name in METADATA}
-            results.append(Analysed(*facts, made, None, **metadata, modified_ns=item.modified_ns))
+            more |= {name: getattr(picture, name) for name in METADATA}
+            results.append(Analysed(*facts, made, None, **more))
     return results
 
 
@@ -289,6 +292,7 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "height": item.height,
         "source_sha256": hashlib.sha256(item.source).hexdigest(),
         "source_modified_ns": item.modified_ns,
+        "phash": item.phash,
         "encoded_at": datetime.now(UTC),
         "run": run,
     }

@@ -33,6 +33,7 @@ from pipeline.containers.skeleton_bytes import pack
 from pipeline.images import heif, jxl_file
 from pipeline.images.bit_depth import is_deep
 from pipeline.images.limits import MAX_PIXELS
+from pipeline.images.perceptual_hash import perceptual_hash
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.self_check import UNWRITABLE, problem_with
 from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
@@ -195,7 +196,7 @@ def _read(source: bytes, max_pixels: int) -> Reading:
         picture = Picture(*_planes(plain), columns.icc, columns.exif, columns.xmp, pack(contents.skeleton))
         if keep := problem_with(picture, contents, name):
             return Reading(name, contents.width, contents.height, keep=keep)
-        return Reading(name, picture.width, picture.height, picture)
+        return Reading(name, picture.width, picture.height, picture, phash=perceptual_hash(plain))
 
 
 def _opened(source: bytes) -> Image.Image:

@@ -16,6 +16,8 @@ class Reading:
         picture: for the codec, or None when the source is kept as it is.
         keep: why the source is kept as it is, one of a few fixed texts; None when there is a
             picture.
+        phash: perceptual hash of the picture (`pipeline.images.perceptual_hash`); None without
+            one, and for a picture that is flat.
     """
 
     source_format: str
@@ -23,6 +25,7 @@ class Reading:
     height: int
     picture: Picture | None = None
     keep: str | None = None
+    phash: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

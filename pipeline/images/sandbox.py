@@ -35,6 +35,7 @@ from model.core.picture import Picture
 from pipeline.images.image_reader import possible_size
 from pipeline.images.ipc_messages import Buffer
 from pipeline.images.limits import Limits
+from pipeline.images.perceptual_hash import checked_hash
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox_process import Answer, Died, SandboxProcess, Stopped
 from pipeline.images.video import LATEST, Clip
@@ -223,7 +224,7 @@ def _reading(head: dict[str, Any], blobs: list[Buffer], planes: NDArray[np.uint8
     alpha = planes[colour:].reshape(height, width) if head["alpha"] else None
     icc, exif, xmp, skeleton = (bytes(data) for data in blobs)
     picture = Picture(planes[:colour].reshape(head["shape"]), alpha, icc, exif, xmp, skeleton)
-    return Reading(str(name), wide, high, picture)
+    return Reading(str(name), wide, high, picture, phash=checked_hash(head["phash"]))
 
 
 def shared(limits: Limits) -> Sandbox:

@@ -39,6 +39,7 @@ def read_picture(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
     content = colour if picture.alpha is None else np.concatenate([colour, picture.alpha.reshape(-1)])
     planes.put(content)
     head |= {"shape": picture.pixels.shape, "alpha": picture.alpha is not None, "planes": content.size}
+    head["phash"] = reading.phash
     return head, (picture.icc, picture.exif, picture.xmp, picture.skeleton)
 
 

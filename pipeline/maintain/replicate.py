@@ -27,6 +27,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from model.core.boundary import Fault, attempt
 from model.core.model_files import FILES
+from pipeline.archive.added_columns import JOB as COLUMNS
+from pipeline.archive.added_columns import add_missing_columns
 from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import FilesDigest
@@ -55,7 +57,7 @@ from pipeline.storage.places import is_within
 __all__ = ["ReplicateResult", "ReplicateSettings", "replicate"]
 
 JOB = "replicate"
-_OWN_JOBS = frozenset({JOB, "compact", "repair", "restore", "forget"})
+_OWN_JOBS = frozenset({JOB, COLUMNS, "compact", "repair", "restore", "forget"})
 """Jobs that may commit to a replica: none of them adds a row that the primary does not have."""
 _TABLES = {"images": IMAGES, "rejections": REJECTIONS, RELEASES_FOLDER: RELEASES}
 LEFT_OUT = (*_TABLES, "plans", "leases", "checks", "adapting", RUNS, ORIGIN, ERASURES)
@@ -134,6 +136,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         problems = [*_copy_others(archive.root, copy.root, sums)]
         for name, log in primary.items():
             create_table(_table_store(copy, name), _TABLES[name])
+            add_missing_columns(_table_store(copy, name), _TABLES[name], run)
             problems += _copy_shards(_table_store(archive, name), _table_store(copy, name), log.files, sums)
         files = sum(len(log.files) for log in primary.values())
         if problems:
