@@ -21,8 +21,8 @@ from pipeline.estimate.prices import read_prices
 from pipeline.estimate.run import EstimateResult, scale_up
 from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, compared_places, encode_sample
 from pipeline.estimate.settings import EstimateSettings
+from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry
-from pipeline.storage.open import open_source
 
 ROUNDS = 500
 

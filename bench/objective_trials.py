@@ -29,8 +29,9 @@ from model.core.errors import MaepressError
 from model.network.network import Network
 from pipeline.evaluate.bd_rate import bd_rate
 from pipeline.images.decode_rgb import decode_rgb
+from pipeline.sources.open import open_source
 from pipeline.storage.base import Store
-from pipeline.storage.open import open_source, open_store
+from pipeline.storage.open import open_store
 from pipeline.train.learner import Learner
 from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
 

@@ -17,7 +17,8 @@ from model.core.errors import MaepressError
 from model.core.model_files import CONFIG, WEIGHTS, read_config
 from pipeline.archive.model_name import NAME, description_in
 from pipeline.archive.model_store import local_model
-from pipeline.storage.open import open_source, open_store
+from pipeline.sources.open import open_source
+from pipeline.storage.open import open_store
 from pipeline.train.notes import LEARNED_FROM, learned_by
 from pipeline.train.recipe import read_recipe, sort_keys
 

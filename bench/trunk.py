@@ -36,7 +36,8 @@ from bench.trunk_validation import scored, validation_keys
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
-from pipeline.storage.open import open_source, open_store
+from pipeline.sources.open import open_source
+from pipeline.storage.open import open_store
 from pipeline.train.learner import Learner
 from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
 from pipeline.train.validation import Validation

@@ -20,7 +20,7 @@ def _settings() -> "type[TrainSettings]":
 
 def _run(settings: "TrainSettings", output: Output) -> int:
     from pipeline.archive.model_name import named
-    from pipeline.storage.open import open_source
+    from pipeline.sources.open import open_source
     from pipeline.train.run import checked_output, train
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once

@@ -18,7 +18,7 @@ def _settings() -> "type[TuneSettings]":
 
 
 def _run(settings: "TuneSettings", output: Output) -> int:
-    from pipeline.storage.open import open_source
+    from pipeline.sources.open import open_source
     from pipeline.tune.run import BEST, checked_output, tune_training
 
     open_source(settings.images)  # before Ray starts, so that a mistyped place is answered at once

@@ -12,7 +12,6 @@ asked for.
 
 import atexit
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from model.core.errors import MaepressError
 from model.core.model_files import CONFIG, FILES, MOST_BYTES, SHIPPED
 from pipeline.storage.base import Outage, StorageError, Store
+from pipeline.storage.cache_folder import cache_folder_of
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.open import open_store
 
@@ -183,26 +183,8 @@ def _move_into_place(fresh: Path, folder: Path, fingerprint: str) -> None:
 
 
 def cache_folder() -> Path:
-    """`maepress/models` in XDG_CACHE_HOME or ~/.cache; below the temporary folder if that fails.
-
-    Raises:
-        StorageError: when there is no folder to write to, or the one below the temporary folder
-            belongs to somebody else.
-    """
-    home = os.environ.get("XDG_CACHE_HOME")
-    try:
-        base = Path(home) if home else Path("~/.cache").expanduser()
-        (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # it cannot be written; or there is neither HOME nor an entry in /etc/passwd
-        base = Path(tempfile.gettempdir()) / f"maepress-{os.getuid()}"
-        try:
-            base.mkdir(mode=0o700, exist_ok=True)
-            if base.is_symlink() or base.stat().st_uid != os.getuid():
-                raise StorageError(f"{base} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
-            (base / "maepress" / "models").mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StorageError(f"{base} cannot be written ({e.strerror}): set XDG_CACHE_HOME") from None
-    return base / "maepress" / "models"
+    """`maepress/models` in the user's cache folder (`pipeline.storage.cache_folder`)."""
+    return cache_folder_of("models")
 
 
 def _download(store: Store, folder: Path, missing: str) -> None:

@@ -37,7 +37,8 @@ from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
 from pipeline.runs.record import RunRecord
-from pipeline.storage.open import EmptySource, Store, open_source, open_store
+from pipeline.sources.open import EmptySource, open_source
+from pipeline.storage.open import Store, open_store
 
 __all__ = ["EncodeResult", "EncodeSettings", "encode"]
 

@@ -25,8 +25,8 @@ from pipeline.estimate.byte_sampling import (
 from pipeline.estimate.prices import Prices, checked_name, read_prices
 from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_sample
 from pipeline.estimate.settings import EstimateSettings
+from pipeline.sources.open import open_source
 from pipeline.storage.base import StorageError
-from pipeline.storage.open import open_source
 from pipeline.storage.source_listing import SourceListing
 
 __all__ = ["EstimateResult", "EstimateSettings", "estimate"]

@@ -32,8 +32,8 @@ from pipeline.evaluate.result import Evaluation, Floor
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.evaluate.speed import Speed, speeds
 from pipeline.monitoring.formatting import duration
+from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry, StorageError
-from pipeline.storage.open import open_source
 from pipeline.storage.source_listing import SourceListing
 from pipeline.train.notes import learned_by
 

@@ -35,8 +35,8 @@ from pipeline.runs.checks import checked
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
+from pipeline.sources.open import open_source
 from pipeline.storage.base import Fetched, StorageError, Store
-from pipeline.storage.open import open_source
 from pipeline.verify.archive_checks import archive_problems, images_log
 
 __all__ = ["ReleaseResult", "ReleaseSettings", "release"]

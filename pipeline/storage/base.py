@@ -106,6 +106,27 @@ class FetchFailed:
         return not (self.transient or self.refused)
 
 
+CHANGED = "the object changed while it was read"
+"""The reason of a `FetchFailed` for ranges of a version that is no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Ranges of one version of an object.
+
+    Attributes:
+        parts: the bytes of each range, in the order asked for; shorter where the object ends.
+        size: of the whole object, in bytes.
+        etag: of this version.
+        modified_ns: as in `Fetched`.
+    """
+
+    parts: list[bytes]
+    size: int
+    etag: str
+    modified_ns: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """An unfinished write. Its writer may still be at work or may be dead; no reader sees it.
@@ -160,6 +181,17 @@ class Store(ABC):
             max_bytes: larger objects are not read, judged by their size now and not by a listing;
                 None for no limit.
         """
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
+        """Ranges of bytes of one version of an object, read concurrently, with retries as in `fetch`.
+
+        Args:
+            key: of the object.
+            ranges: first byte and number of bytes of each; none asks only for size and etag.
+            etag: of the version to read; another one is a failure with the reason CHANGED. None
+                reads the one that is there.
+        """
+        raise StorageError(f"{self.url}: objects of this kind of store cannot be read in parts")
 
     @abstractmethod
     def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:

@@ -6,10 +6,10 @@ They are listed with `ls`, several folders at a time; memory holds the names of 
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
@@ -17,11 +17,13 @@ from fsspec.archive import AbstractArchiveFileSystem
 from model.core.boundary import reason_of
 from model.core.extras import remedy
 from pipeline.storage.base import (
+    CHANGED,
     Entry,
     Fetched,
     FetchFailed,
     NotListed,
     Occupied,
+    Ranges,
     StorageError,
     Store,
     Unlistable,
@@ -39,6 +41,7 @@ EXTRAS = {
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
 }
 """The extra that brings the package of a scheme."""
+T = TypeVar("T")
 _READERS = 16
 
 
@@ -83,6 +86,25 @@ class FsspecStore(Store):
         """See Store; the etag is read before and after the bytes and must not change."""
         with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
+        """See Store; the etag is read before and after the bytes and must not change."""
+
+        def read() -> Ranges | FetchFailed:
+            fs, path = self._at(key)
+            details = fs.info(path)
+            size, before = int(details["size"]), _etag(details)
+            if etag not in (None, before):
+                return FetchFailed(key, CHANGED, transient=True)
+            ends = [(start, min(size, start + count)) for start, count in ranges]
+            with ThreadPoolExecutor(min(_READERS, max(1, len(ends)))) as pool:
+                cut = pool.map(lambda end: fs.cat_file(path, *end) if end[0] < end[1] else b"", ends)
+                parts = [bytes(part) for part in cut]
+            if ranges and _etag(fs.info(path)) != before:
+                return FetchFailed(key, CHANGED, transient=True)
+            return Ranges(parts, size, before, of_details(details))
+
+        return self._as_failure(key, read)
 
     def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: object stores write whole objects, without `modified_ns`."""
@@ -230,7 +252,7 @@ class FsspecStore(Store):
         return [Page(files, folders)]
 
     def _fetch_one(self, key: str, max_bytes: int | None) -> Fetched | FetchFailed:
-        try:
+        def read() -> Fetched | FetchFailed:
             fs, path = self._at(key)
             details = fs.info(path)
             size = details.get("size")
@@ -241,7 +263,17 @@ class FsspecStore(Store):
             before = _etag(details)
             data = fs.cat_file(path, end=size) if size else b""
             details = fs.info(path)
-            after = _etag(details)
+            if _etag(details) != before:
+                return FetchFailed(key, CHANGED, transient=True)
+            return Fetched(key, data, before, of_details(details))
+
+        return self._as_failure(key, read)
+
+    @staticmethod
+    def _as_failure(key: str, read: Callable[[], T]) -> T | FetchFailed:
+        """The result of `read`; an error as the failure of this object."""
+        try:
+            return read()
         except StorageError as e:
             return FetchFailed(key, e.message)
         except FileNotFoundError:
@@ -250,9 +282,6 @@ class FsspecStore(Store):
             return FetchFailed(key, "permission denied", refused=True)
         except OSError as e:
             return FetchFailed(key, f"{type(e).__name__} while reading", transient=True)
-        if before != after:
-            return FetchFailed(key, "the object changed while it was read", transient=True)
-        return Fetched(key, data, after, of_details(details))
 
 
 def _etag(details: dict[str, Any]) -> str:

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.storage.base import (
+    CHANGED,
     Entry,
     Fetched,
     FetchFailed,
     NotListed,
     Occupied,
+    Ranges,
     StorageError,
     Store,
     Unfinished,
@@ -92,6 +94,21 @@ class LocalStore(Store):
             return [self._fetch_one(keys[0], max_bytes)]
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
+        """See Store."""
+        try:
+            with self._open_regular(self._path(key)) as file:
+                before = os.fstat(file.fileno())
+                parts = [os.pread(file.fileno(), size, start) for start, size in ranges]
+                after = os.fstat(file.fileno())
+        except StorageError as e:
+            return FetchFailed(key, e.message)
+        except OSError as e:
+            return FetchFailed(key, e.strerror or type(e).__name__, refused=e.errno not in _VERDICTS)
+        if _etag(before) != _etag(after) or etag not in (None, _etag(after)):
+            return FetchFailed(key, CHANGED, transient=True)
+        return Ranges(parts, after.st_size, _etag(after), after.st_mtime_ns)
 
     def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a temporary file in the same folder, flushed to disk, then renamed."""

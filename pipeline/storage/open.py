@@ -1,9 +1,6 @@
-"""Opening sources and targets: from a URL to a checked store.
+"""Opening stores: from a URL to a store. Sources are opened by `pipeline.sources.open`.
 
-    store = open_source("s3://photos/2024")          # exists, readable, not empty; otherwise a one-line error
-    for entry in store.entries(): ...                # byte order of keys, streamed
-    for result in store.fetch(keys): ...             # Fetched(key, data, etag) or FetchFailed(key, reason)
-    clips = open_source("s3://clips#frames=30")      # every 30th frame of each video
+    store = open_store("s3://photos/2024")           # nothing is contacted yet
     target = open_target("/backup/photos")           # created when missing, writable
 
 Credentials and the endpoint come from the environment and the files that each service's own tools
@@ -15,7 +12,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, Occupied, StorageError, Store
+from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.local_store import LocalStore
 
 __all__ = [
@@ -25,7 +22,6 @@ __all__ = [
     "Occupied",
     "StorageError",
     "Store",
-    "open_source",
     "open_store",
     "open_target",
     "storage_options",
@@ -72,38 +68,6 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     from pipeline.storage.fsspec_store import FsspecStore
 
     return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))
-
-
-class EmptySource(StorageError):
-    """A source without any object."""
-
-
-def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> Store:
-    """A store to read from, checked: it exists, can be read and holds at least one object.
-
-    With `#frames=30` or `#frames=scenes` after the URL, videos are treated as folders of their
-    frames.
-
-    Args:
-        url: of the source.
-        may_be_empty: do not look for an object.
-
-    Raises:
-        EmptySource: when it holds no object.
-        StorageError: within seconds, in one line that names the failed check.
-    """
-    place, mark, choice = os.fspath(url).partition(FRAMES)
-    store = open_store(place)
-    if mark:
-        from pipeline.storage.video_store import open_videos
-
-        store = open_videos(store, choice)
-    store.check_readable()
-    unlisted = list[str]()
-    entries = store.entries(lambda folder, _: unlisted.append(folder))
-    if not may_be_empty and next(entries, None) is None and not unlisted:
-        raise EmptySource(f"{store.url} is empty: there is nothing to read")
-    return store
 
 
 def open_target(url: str | os.PathLike[str]) -> Store:

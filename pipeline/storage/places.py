@@ -8,13 +8,14 @@ systems that ignore case, and for folders that are mounted twice.
 import os
 from pathlib import Path
 
-from pipeline.storage.base import FRAMES, StorageError, Store
+from pipeline.storage.address import parse
+from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store
 
 
 def store_at(url: str | os.PathLike[str]) -> Store:
-    """The store at a URL; of a view of videos, the store of the videos. Nothing is contacted."""
-    return open_store(os.fspath(url).partition(FRAMES)[0])
+    """The store at a URL; of a view (`pipeline.storage.address`), the one that is viewed. Nothing is contacted."""
+    return open_store(parse(url).place)
 
 
 def is_within(inner: Store, outer: Store) -> bool:

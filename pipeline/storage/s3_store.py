@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 import fsspec.asyn
@@ -19,6 +20,7 @@ from pipeline.storage.base import (
     FetchFailed,
     NotListed,
     Occupied,
+    Ranges,
     StorageError,
     Store,
     Unfinished,
@@ -42,6 +44,7 @@ from pipeline.storage.s3_errors import (
     reason,
 )
 from pipeline.storage.s3_listing import FlatListing, Request
+from pipeline.storage.s3_ranges import read_ranges
 from pipeline.storage.s3_sessions import CONCURRENCY, PROCESS_SESSIONS, S3Sessions
 
 CHECK_ATTEMPTS = 3
@@ -105,6 +108,12 @@ class S3Store(Store):
         """See Store."""
         found = fsspec.asyn.sync(self._sessions.current().loop, self._fetch_all, list(keys), max_bytes)
         return cast(list[Fetched | FetchFailed], found)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
+        """See Store."""
+        wanted = (self._sessions, self.bucket, self.prefix + key, list(ranges), etag)
+        found = fsspec.asyn.sync(self._sessions.current().loop, read_ranges, *wanted)
+        return replace(found, key=key) if isinstance(found, FetchFailed) else cast(Ranges, found)
 
     def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: a single put is atomic."""

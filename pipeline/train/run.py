@@ -27,8 +27,9 @@ from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.execution.local_resources import require_cores, require_gpus
 from pipeline.execution.ray_init import require_ray
+from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry
-from pipeline.storage.open import Store, open_source, open_store, open_target
+from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.storage.source_listing import SourceListing
 from pipeline.train.crops import SUFFIXES

@@ -20,7 +20,7 @@ from model.network.net2net import deepened
 from model.network.network import Network, randomly_initialised
 from pipeline.archive.model_store import local_model
 from pipeline.images.limits import READABLE_BYTES
-from pipeline.storage.open import open_store
+from pipeline.sources.open import source_at
 from pipeline.train.crops import Crops
 from pipeline.train.learner import Learner
 from pipeline.train.recorder import HISTORY, LOGS, Recorder
@@ -85,7 +85,7 @@ class Rank:
         self.counters = self.learner.counters
         if self.world > 1:
             self.learner.forward = DistributedDataParallel(self.learner.network)
-        fetch = functools.partial(open_store(settings.images).get, max_bytes=READABLE_BYTES)
+        fetch = functools.partial(source_at(settings.images).get, max_bytes=READABLE_BYTES)
         scales = (settings.min_scale, settings.max_scale)
         share = settings.batch // self.world
         self.crops = Crops(

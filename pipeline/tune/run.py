@@ -34,6 +34,7 @@ from pipeline.execution.device import own_device
 from pipeline.execution.local_resources import require_gpus
 from pipeline.execution.ray_init import require_ray
 from pipeline.images.limits import READABLE_BYTES
+from pipeline.sources.open import source_at
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
@@ -233,7 +234,7 @@ def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], 
         decay_share=settings.decay_share,
         seed=settings.seed,
     )
-    fetch = functools.partial(open_store(settings.images).get, max_bytes=READABLE_BYTES)
+    fetch = functools.partial(source_at(settings.images).get, max_bytes=READABLE_BYTES)
     scales = (settings.min_scale, settings.max_scale)
     crops = Crops(
         keys[0],

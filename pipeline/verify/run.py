@@ -46,7 +46,8 @@ from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.runs.checks import write_check
-from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store, open_source
+from pipeline.sources.open import open_source
+from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store
 from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.archive_checks import Named, archive_problems, images_log
 from pipeline.verify.part import parse_part

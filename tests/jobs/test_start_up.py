@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline.archive.archive import Archive
-from pipeline.storage.open import open_source
+from pipeline.sources.open import open_source
 from tests.pipeline.making import add, original
 
 SLOW = ["torch", "ray", "s3fs", "aiohttp", "PIL", "numba", "imagecodecs"]

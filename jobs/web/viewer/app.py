@@ -36,8 +36,8 @@ from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.renditions import KINDS, LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
 from model.core.errors import MaepressError
 from pipeline.archive.schema import AFTER_ANALYSIS, LATENT
+from pipeline.sources.open import open_source
 from pipeline.storage.base import StorageError
-from pipeline.storage.open import open_source
 
 HERE = Path(__file__).parent
 PAGE = 48

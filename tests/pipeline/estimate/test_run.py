@@ -22,7 +22,7 @@ from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
 from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox import shared
-from pipeline.storage.open import open_source
+from pipeline.sources.open import open_source
 from tests.conftest import photo_like
 
 pytestmark = pytest.mark.slow

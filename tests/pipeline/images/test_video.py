@@ -14,9 +14,9 @@ from pipeline.encode.run import EncodeSettings, encode
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS, Limits
 from pipeline.images.sandbox import Sandbox
+from pipeline.sources.video_store import VideoStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.local_store import LocalStore
-from pipeline.storage.video_store import VideoStore
 from tests.conftest import photo_like
 
 pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")

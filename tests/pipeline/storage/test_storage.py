@@ -16,22 +16,14 @@ from pathlib import Path
 import pytest
 
 from jobs.demo.s3_server import S3Server
+from pipeline.sources.open import open_source
+from pipeline.sources.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from pipeline.storage import modified
 from pipeline.storage.keys import problem_with
 from pipeline.storage.local_store import LocalStore
-from pipeline.storage.open import (
-    Fetched,
-    FetchFailed,
-    Occupied,
-    StorageError,
-    open_source,
-    open_store,
-    open_target,
-    storage_options,
-)
+from pipeline.storage.open import Fetched, FetchFailed, Occupied, StorageError, open_store, open_target, storage_options
 from pipeline.storage.s3_sessions import PROCESS_SESSIONS, S3Sessions
 from pipeline.storage.s3_store import S3Store
-from pipeline.storage.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from tests.proxy import Answer, Proxy, Request
 
 TRICKY = ["a!", "a-b", "a.b/c", "a/x", "a/z-", "a/z/1", "b/1", "zz+ %?#.jpg", "é/ü"]

@@ -4,20 +4,19 @@ Its URL has a suffix, as in `s3://bucket/clips#frames=30`. Every job that reads 
 frames: encode, sync, train, verify, estimate. Other objects are passed through.
 """
 
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, BinaryIO
+from typing import Any
 
 from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS
 from pipeline.images.sandbox import shared
-from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, NotListed, Outage, StorageError, Store, too_large
+from pipeline.sources.read_only import ReadOnlyStore
+from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, NotListed, Outage, Store, too_large
 
 MAX_BYTES = 2 << 30
 """Largest video that is read: a worker holds its bytes in memory while it decodes frames."""
@@ -76,8 +75,10 @@ def open_videos(inner: Store, choice: str) -> "VideoStore":
     return VideoStore(inner, video.parse_choice(choice))
 
 
-class VideoStore(Store):
+class VideoStore(ReadOnlyStore):
     """Another store, with frames in place of videos. A frame's etag is its video's."""
+
+    what, member, whole = "a view of videos", "a frame", "its video"
 
     def __init__(self, inner: Store, choice: int | str, cache: VideoCache = PROCESS_CACHE) -> None:
         """Nothing is read yet.
@@ -142,51 +143,14 @@ class VideoStore(Store):
         """See Store."""
         self.inner.check_readable()
 
-    def open_input(self, key: str) -> BinaryIO:
-        """See Store."""
-        if video.parse_key(key) is None:
-            return self.inner.open_input(key)
-        return io.BytesIO(self.get(key))
-
     def exists(self, key: str) -> bool:
         """See Store."""
         parsed = video.parse_key(key)
         return self.inner.exists(key) if parsed is None else isinstance(self.fetch([key])[0], Fetched)
 
-    def put(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
-    def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
-    def open_output(self, key: str, *, new: bool = False) -> AbstractContextManager[BinaryIO]:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
-    def delete_unchanged(self, key: str, etag: str) -> bool:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
-    def problem_with_deleting(self) -> str:
-        """See Store."""
-        return "a frame cannot be deleted from its video"
-
-    def delete(self, key: str) -> None:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
-    def check_writable(self) -> None:
-        """Not possible: the view is read-only."""
-        raise self._read_only()
-
     def child(self, name: str) -> "VideoStore":
         """See Store."""
         return VideoStore(self.inner.child(name), self._choice, self._cache)
-
-    def _read_only(self) -> StorageError:
-        return StorageError(f"{self.url} is a view of videos and cannot be written: leave out {FRAMES}{self._choice}")
 
     def _frames(self, film: Entry, unlisted: NotListed | None) -> Iterator[Entry]:
         got = self._cache.fetch(self.inner, film.key)

@@ -1,0 +1,66 @@
+"""Opening sources: from an address to a checked store.
+
+source = open_source("s3://photos/2024")         # exists, readable, not empty; otherwise a one-line error
+for entry in source.entries(): ...               # byte order of keys, streamed
+for result in source.fetch(keys): ...            # Fetched(key, data, etag) or FetchFailed(key, reason)
+shards = open_source("s3://shards#members")      # see `pipeline.storage.address`
+"""
+
+import os
+
+from pipeline.storage.address import Address, globs_of, parse
+from pipeline.storage.base import StorageError, Store
+from pipeline.storage.open import open_store
+
+
+class EmptySource(StorageError):
+    """A source without any object."""
+
+
+def source_at(url: str | os.PathLike[str]) -> Store:
+    """The source at an address. Nothing is contacted yet.
+
+    Raises:
+        StorageError: for an address that is none.
+        MaepressError: when a package is missing that the kind of source needs.
+    """
+    address = parse(url)
+    inner = open_store(address.place)
+    return _VIEWS[address.kind](inner, address) if address.kind else inner
+
+
+def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> Store:
+    """A store to read from, checked: it exists, can be read and holds at least one object.
+
+    Args:
+        url: address of the source.
+        may_be_empty: do not look for an object.
+
+    Raises:
+        EmptySource: when it holds no object.
+        StorageError: within seconds, in one line that names the failed check.
+    """
+    store = source_at(url)
+    store.check_readable()
+    unlisted = list[str]()
+    if may_be_empty:
+        return store
+    entries = store.entries(lambda folder, _: unlisted.append(folder))
+    if next(entries, None) is None and not unlisted:
+        raise EmptySource(f"{store.url} is empty: there is nothing to read")
+    return store
+
+
+def _frames(inner: Store, address: Address) -> Store:
+    from pipeline.sources.video_store import open_videos
+
+    return open_videos(inner, address.value)
+
+
+def _members(inner: Store, address: Address) -> Store:
+    from pipeline.sources.member_store import GLOBS, MemberStore
+
+    return MemberStore(inner, globs_of(address, GLOBS))
+
+
+_VIEWS = {"frames": _frames, "members": _members}
