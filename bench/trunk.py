@@ -2,6 +2,7 @@
 
     python -m bench.trunk run RECIPE IMAGES OUT [--ranks 2]           # runs until stopped; again: resumes
     python -m bench.trunk branch OUT NEW --minutes 45 [--distortion mse]
+    python -m bench.trunk grow OUT NEW [--blocks 1]                   # the newest state with deeper transforms
     python -m bench.trunk export OUT FILE.safetensors                 # raw weights, without optimiser moments
 
     OUT/trunk.json       the settings of the last `run`
@@ -32,6 +33,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.trunk_files import HISTORY, KEPT, MEETING, MODEL, SETTINGS, STATES, export, hold, newest, replace
+from bench.trunk_growth import grow
 from bench.trunk_validation import scored, validation_keys
 from model import checkpoint
 from model.core.errors import MaepressError
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(options.out, _settings(options), options.ranks)
         elif options.verb == "branch":
             run(options.new, branch(options), options.ranks)
+        elif options.verb == "grow":
+            grow(options.out, options.new, options.blocks)
         else:
             export(options.out, options.file)
     except MaepressError as e:
@@ -89,6 +93,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("--crop", type=int, help="side of a crop, if it differs from the trunk's")
     verb.add_argument("--batch", type=int, help="crops per step, if it differs from the trunk's")
     verb.add_argument("--ranks", type=int, default=1)
+    verb = verbs.add_parser("grow", help="copy the newest state with deeper transforms; `run --init NEW/start` goes on")
+    verb.add_argument("out", type=Path, help="the trunk, which does not change")
+    verb.add_argument("new", type=Path, help="folder for the larger trunk")
+    verb.add_argument("--blocks", type=int, default=1, help="blocks to add to each of the transforms' four stages")
     verb = verbs.add_parser("export", help="write weights and average of the newest state")
     verb.add_argument("out", type=Path)
     verb.add_argument("file", type=Path)

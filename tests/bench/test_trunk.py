@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from bench import trunk, trunk_files, trunk_validation
 from model import checkpoint
@@ -148,7 +149,35 @@ def test_validation_scores_decoded_pictures_where_ssimulacra2_is_installed(place
     assert -200 < scores["ssimulacra2/20"] < scores["ssimulacra2/44"] < 100
 
 
-def test_branching_and_exporting_need_a_state(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
+    out, new = place / "out", place / "new"
+    before, steps = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, counters(out)["step"]
+    assert trunk.main(["grow", str(out), str(new)]) == 0
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    old, larger = trunk_files.newest(out), trunk_files.newest(new)
+    assert old is not None and larger is not None
+    for name in ("counters.json", "moments-0.safetensors"):
+        assert (old / name).read_bytes() == (larger / name).read_bytes()
+    weights, grown = (load_file(folder / "state.safetensors") for folder in (old, larger))
+    assert all(torch.equal(grown[name], value) for name, value in weights.items())
+    added = {name.removeprefix("weight.") for name in grown.keys() - weights.keys() if name.startswith("weight.")}
+    assert any(name.startswith("synthesis.coarse.1.") for name in added)
+    assert all(torch.equal(grown[f"weight.{name}"], grown[f"average.{name}"]) for name in added)
+
+    minutes = str(counters(new)["seconds"] / 60 + 0.02)
+    go_on = [*command(place, "--ranks", "1", "--minutes", minutes), "--init", str(new / "start")]
+    go_on[go_on.index(str(out))] = str(new)
+    assert trunk.main(go_on) == 0
+    assert counters(new)["step"] > steps
+    assert checkpoint.load(new / "start").network.config.analysis_blocks == (2, 2)
+    assert trunk.main(["grow", str(out), str(new)]) == 2
+    assert "new exists: give a new folder" in capsys.readouterr().err
+
+
+def test_branching_growing_and_exporting_need_a_state(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trunk.main(["export", str(place / "nothing"), str(place / "file")]) == 2
     assert trunk.main(["branch", str(place / "nothing"), str(place / "new"), "--minutes", "1"]) == 2
-    assert capsys.readouterr().err.count("holds no state") == 2
+    assert trunk.main(["grow", str(place / "nothing"), str(place / "new")]) == 2
+    assert capsys.readouterr().err.count("holds no state") == 3
