@@ -19,7 +19,7 @@ jobs:
 TAIL = """
 SOURCE, ARCHIVE, DEST, IMAGES and OUT are folders or URLs
 (s3://bucket/prefix, gs://..., file:///...). Settings come from flags,
-then a YAML file (--config), then MAEPRESS_* variables.
+then MAEPRESS_* variables, then a YAML file (--config).
 """
 
 
@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"maepress {version('maepress')}")
         return 0
+    if name in ("--print-completion", "--print-man-page"):
+        from jobs.framework.job import guard
+
+        return guard(lambda: _print(name, rest))
     return interruptible(lambda: _run(name, rest))
 
 
@@ -56,6 +60,21 @@ def _run(name: str, rest: Sequence[str]) -> int:
     from jobs.framework.job import guard  # signals are handled while it is imported
 
     return guard(lambda: load(name).main(rest) if name in NAMES else _unknown(name))
+
+
+def _print(option: str, rest: Sequence[str]) -> int:
+    words = {"--print-completion": "SHELL", "--print-man-page": ""}[option]
+    if len(rest) != len(words.split()):
+        raise MaepressError(f"write `maepress {option} {words}".rstrip() + "`")
+    if rest:
+        from jobs.shell.completion import completion
+
+        print(completion(rest[0]), end="")
+    else:
+        from jobs.shell.man_page import man_page
+
+        print(man_page(), end="")
+    return 0
 
 
 def _unknown(name: str) -> int:

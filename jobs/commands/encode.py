@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.framework.job import DONE, FAILED, Job
-from jobs.framework.output import Cell, Output
+from jobs.framework.output import Cell, Output, complain
 from jobs.framework.ray_session import ray_session
-from pipeline.monitoring.formatting import printable
 
 if TYPE_CHECKING:
     from pipeline.encode.run import EncodeResult
@@ -38,20 +37,11 @@ def warn_of_reappeared(count: int, keys: Sequence[str]) -> bool:
     if not count:
         return False
     some = ", ".join(map(repr, keys[:3])) + (" ..." if count > 3 else "")
-    print(
-        f"maepress: {count:,} objects were not encoded, as their keys belong to images whose originals were released: "
-        f"{printable(some)}; give them other keys, or see `maepress release --withdraw`",
-        file=sys.stderr,
+    complain(
+        f"{count:,} objects were not encoded, as their keys belong to images whose originals were released: "
+        f"{some}; give them other keys, or see `maepress release --withdraw`"
     )
     return True
-
-
-def complain(*problems: str | None) -> int:
-    """Print what is not as it should be, a line each; returns the exit status."""
-    found = [problem for problem in problems if problem]
-    for problem in found:
-        print(f"maepress: {printable(problem)}", file=sys.stderr)
-    return FAILED if found else DONE
 
 
 def hint_at_repress(result: "EncodeResult", output: Output) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jobs.framework.asking import require_consent
 from jobs.framework.job import DONE, FAILED, Job
-from jobs.framework.output import Cell, Output
+from jobs.framework.output import Cell, Output, complain
 
 if TYPE_CHECKING:
     from pipeline.archive.erasures import ErasureReceipt
@@ -36,8 +36,7 @@ def _run(settings: "ForgetSettings", output: Output) -> int:
     output.table("erased", [(name, value) for name, value in rows if value])
     if result.finished:
         output.line(f"\n{result.finished:,} erasures that were interrupted are done now")
-    for remark in result.receipt.remarks:
-        print(f"maepress: {remark}", file=sys.stderr)
+    complain(*result.receipt.remarks)
     return DONE if result.ok else FAILED
 
 

@@ -105,7 +105,7 @@ def _checked(words: Sequence[str]) -> str | None:
     job = load(words[0])
     flags = vars(job.parser().parse(words[1:]))
     config: str | None = flags.pop("config")
-    for name in ("json", "quiet"):
+    for name in ("json", "quiet", "log_format"):
         flags.pop(name, None)
     if config is not None and (os.path.isabs(config) or ".." in Path(config).parts):
         raise MaepressError(

@@ -3,9 +3,9 @@
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.commands.encode import complain, hint_at_repress, in_words, warn_of_reappeared
+from jobs.commands.encode import hint_at_repress, in_words, warn_of_reappeared
 from jobs.framework.job import DONE, FAILED, Job
-from jobs.framework.output import Cell, Output
+from jobs.framework.output import Cell, Output, complain
 from jobs.framework.ray_session import ray_session
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from pydantic import BaseModel
 
 from jobs.framework.flags import Parser, add_fields
 from jobs.framework.output import Output
-from jobs.framework.settings import redact, resolve
+from jobs.framework.settings import PREFIX, redact, resolve
 from jobs.framework.signals import DEFAULT_STATUS, interrupted, interruptible
 from jobs.framework.terminal import help_width
 from model.core.errors import MaepressError, MissingPackage
 from model.core.extras import missing_package, require
 from pipeline.monitoring.formatting import printable
-from pipeline.monitoring.log import to_standard_error
+from pipeline.monitoring.log import FORMATS, Format, line, to_standard_error
 
 Settings = TypeVar("Settings", bound=BaseModel)
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, DEFAULT_STATUS
@@ -87,7 +87,7 @@ class Job(Generic[Settings]):
         )
         add_fields(parser, self.settings(), self.positionals, self.metavars)
         common = parser.add_argument_group("common options")
-        text = "YAML file with any of these settings; flags come first, then FILE, then MAEPRESS_* variables"
+        text = "YAML file with any of these settings; flags come first, then MAEPRESS_* variables, then FILE"
         if self.by_config:
             parser.add_argument("config", nargs="?", metavar="CONFIG", help=text.replace("FILE", "CONFIG"))
         else:
@@ -97,6 +97,12 @@ class Job(Generic[Settings]):
                 "--json", action="store_true", help="print the result as JSON; nothing else goes to standard output"
             )
         common.add_argument("--quiet", action="store_true", help="no progress")
+        common.add_argument(
+            "--log-format",
+            metavar="|".join(FORMATS),
+            help="lines on standard error as text or as one JSON object each; MAEPRESS_LOG_FORMAT does the same "
+            f"[default {FORMATS[0]}]",
+        )
         common.add_argument("-h", "--help", action="help", help="show this help")
         return parser
 
@@ -112,13 +118,31 @@ class Job(Generic[Settings]):
         return guard(lambda: self._start(sys.argv[1:] if argv is None else argv), scheduled=self.scheduled)
 
     def _start(self, argv: Sequence[str]) -> int:
+        to_standard_error(False, log_format(None))  # of mistakes in what follows
         flags = vars(self.parser().parse(argv))
+        wanted = log_format(flags.pop("log_format"))
         if self.extra:
             require(self.extra, f"maepress {self.name}")
         output = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet"))
         config = flags.pop("config")
-        to_standard_error(not output.quiet and not sys.stderr.isatty())  # a terminal has the progress bar instead
+        # A terminal has the progress bar instead.
+        to_standard_error(not output.quiet and (wanted == "json" or not sys.stderr.isatty()), wanted)
         return self.run(resolve(self.settings(), flags, positionals=self.positionals, config=config), output)
+
+
+def log_format(flag: str | None, environ: Mapping[str, str] = os.environ) -> Format:
+    """The format of the lines on standard error: the flag's, else the variable's, else text.
+
+    Raises:
+        MaepressError: for an unknown one.
+    """
+    variable = f"{PREFIX}LOG_FORMAT"
+    text = flag or environ.get(variable) or FORMATS[0]
+    for known in FORMATS:
+        if text == known:
+            return known
+    origin = f"--log-format {flag}" if flag else f"{variable}={text}"
+    raise MaepressError(f"{origin}: must be {' or '.join(FORMATS)}")
 
 
 def _in_lines(command: str, width: int) -> str:
@@ -157,7 +181,7 @@ def _guarded(action: Callable[[], int], scheduled: bool) -> int:
         mistake = users_mistake(e) or _of_machine(e) or _of_installation(e)
         if mistake is None or interrupted():
             raise
-        print(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", file=sys.stderr)
+        print(line(f"maepress: {redact(printable(' '.join(str(mistake).split())))}", "ERROR"), file=sys.stderr)
         return GAVE_WAY if scheduled and _gave_way(mistake) else MISTAKE
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.framework.table import GAP, column_widths
 from pipeline.monitoring.formatting import printable
+from pipeline.monitoring.log import line
 
 Cell = str | int | float | None
 UNLIMITED = 200
@@ -60,12 +61,20 @@ class Output:
     def progress(self, text: str) -> None:
         """Print a line of progress on standard error, unless told to be quiet."""
         if not self.quiet:
-            print(_lines(text), file=sys.stderr, flush=True)
+            print(line(_lines(text)), file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Print one line for people; does nothing when JSON was asked for."""
         if not self.as_json:
             print(_lines(text))
+
+
+def complain(*problems: str | None) -> int:
+    """Print what is not as it should be on standard error, a line each; returns how many there are."""
+    found = [problem for problem in problems if problem]
+    for problem in found:
+        print(line(f"maepress: {printable(problem)}", "WARNING"), file=sys.stderr)
+    return len(found)
 
 
 def _lines(text: str) -> str:

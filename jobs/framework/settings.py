@@ -1,4 +1,4 @@
-"""Settings from flags, a YAML file, environment variables and defaults, in this order of precedence.
+"""Settings from flags, environment variables, a YAML file and defaults, in this order of precedence.
 
 Why not pydantic-settings: it has the same layers, but its command line prints usages and tracebacks for mistakes, needs
 positional arguments to be declared in the settings class, and cannot report whether a bad value came from a flag, a
@@ -43,13 +43,13 @@ def resolve(
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
+    if config is not None:
+        for name, value in read_config(config, settings).items():
+            values[name], origins[name] = value, f"{name}: {value} in {config}"
     for name in settings.model_fields:
         variable = PREFIX + name.upper()
         if environ.get(variable):
             values[name], origins[name] = environ[variable], f"{variable}={environ[variable]}"
-    if config is not None:
-        for name, value in read_config(config, settings).items():
-            values[name], origins[name] = value, f"{name}: {value} in {config}"
     for name, value in flags.items():
         flag = "--" + name.replace("_", "-")
         values[name], origins[name] = value, f"{name.upper()} {value}" if name in positionals else f"{flag} {value}"

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import NoReturn
 
 from jobs.framework.children import adopt_orphans, end_children
+from pipeline.monitoring.log import line
 
 GRACE_SECONDS = 3.0
 """Time for cleaning up. Kubernetes and Docker allow 30 and 10 seconds before they kill."""
@@ -137,16 +138,16 @@ class _Interruptions:
                 return
             self._said = True
         name = "" if self.number in (None, signal.SIGINT) else f" by {signal.Signals(self.number).name}"
-        line = f"maepress: interrupted{name}; {hint or HINT}\n"
+        said = line(f"maepress: interrupted{name}; {hint or HINT}", "WARNING") + "\n"
         with suppress(OSError, ValueError):  # it may be closed
             try:
                 end = sys.stderr.fileno()
             except io.UnsupportedOperation:  # in a test or a notebook
-                print(line, end="", file=sys.stderr)
+                print(said, end="", file=sys.stderr)
             else:
                 # Without a buffer, which the main thread may hold, and not if whoever should read it does not.
                 if select.select([], [end], [], 1.0)[1]:
-                    os.write(end, line.encode())
+                    os.write(end, said.encode())
 
 
 def _ignore(error: object) -> None:

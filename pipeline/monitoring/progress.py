@@ -26,6 +26,7 @@ from rich.table import Column
 
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.monitoring.formatting import duration, size
+from pipeline.monitoring.log import line
 
 LINE_SECONDS = 10.0
 """Seconds between two lines in a log."""
@@ -182,4 +183,4 @@ class Progress:
 
     def _print(self) -> None:
         self._printed = self._updated
-        print(self.line(), file=self._stream, flush=True)
+        print(line(self.line()), file=self._stream, flush=True)

@@ -2,11 +2,13 @@
 
 import json
 import logging
+from datetime import datetime
+from typing import NoReturn
 
 import pytest
 
-from jobs.framework.job import MISTAKE, guard
-from jobs.framework.output import Output
+from jobs.framework.job import MISTAKE, guard, log_format
+from jobs.framework.output import Output, complain
 from model.core.errors import MaepressError
 from pipeline.archive.receipt import Rejection
 from pipeline.monitoring.formatting import printable
@@ -78,6 +80,45 @@ def test_a_logged_key_and_reason_stay_in_their_line(text: str, capsys: pytest.Ca
     assert all(c == "\u200d" or c.isprintable() for c in shown.replace("\n", ""))
     if HOSTILE[text] == text:
         assert shown.count(text) == 4
+
+
+def missing() -> NoReturn:
+    raise MaepressError("it is missing")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_every_line_of_a_json_log_is_an_object_with_the_keys_as_they_are(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_standard_error(True, "json")
+    try:
+        RunLog("r1").rejections([Rejection(text, "etag", "read", text)])
+        RunLog("r1").event("commit", shards=4, seconds=0.5)
+        logging.getLogger("maepress").info("not used for training: %s", text)
+        Output().progress(text)
+        assert complain(text, None) == 1
+        assert guard(missing) == MISTAKE
+    finally:
+        to_standard_error(False)
+    shown = capsys.readouterr().err
+    assert shown.isascii() and shown.replace("\n", "").isprintable()
+    found = [json.loads(row) for row in shown.splitlines()]
+    assert all(datetime.fromisoformat(row.pop("time")).tzinfo for row in found)
+    assert found[0] == {"level": "WARNING", "run": "r1", "stage": "read", "key": text, "message": text}
+    assert found[1] == {"level": "INFO", "run": "r1", "stage": "commit", "shards": 4, "seconds": 0.5}
+    assert [row["level"] for row in found[2:]] == ["INFO", "INFO", "WARNING", "ERROR"]
+    assert found[-1]["message"] == "it is missing"
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "found"), [("json", "text", "json"), (None, "json", "json"), (None, "", "text")]
+)
+def test_the_format_of_the_log_comes_from_the_flag_then_from_the_environment(
+    flag: str | None, variable: str, found: str
+) -> None:
+    assert log_format(flag, {"MAEPRESS_LOG_FORMAT": variable}) == found
+    with pytest.raises(MaepressError, match=r"^--log-format xml: must be text or json$"):
+        log_format("xml", {})
 
 
 def test_classes_named_by_keys_are_shown_as_they_are() -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
-from jobs.framework.flags import Parser, add_fields
+from jobs.framework.flags import Parser, add_fields, core_type
+from jobs.framework.registry import NAMES, load
 from jobs.framework.settings import redact, resolve
 from model.core.errors import MaepressError
 
@@ -58,13 +59,40 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_flag_wins_over_the_file_and_the_file_over_the_environment(config: Path) -> None:
-    environ = {"MAEPRESS_QUALITY": "20", "MAEPRESS_MAX_MINUTES": "9", "MAEPRESS_SHARE": "0.25"}
+def test_a_flag_wins_over_the_environment_and_the_environment_over_the_file(config: Path) -> None:
+    environ = {"MAEPRESS_QUALITY": "20", "MAEPRESS_SHARE": "0.25"}
     chosen = settings("photos", "--quality", "40", config=config, environ=environ)
     assert (chosen.quality, chosen.max_minutes, chosen.share, chosen.format) == (40, 2.0, 0.25, "png")
-    assert settings("photos", config=config, environ=environ).quality == 30
-    assert settings("photos", environ=environ).quality == 20
+    assert settings("photos", config=config, environ=environ).quality == 20
+    assert settings("photos", config=config).quality == 30
     assert settings("photos").quality == 44
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_of_every_command_comes_from_flag_then_environment_then_file(name: str, tmp_path: Path) -> None:
+    job = load(name)
+    kind: type[BaseModel] = job.settings()  # type: ignore[assignment]  # each job has its own settings class
+    fields = [(field, core_type(info)) for field, info in kind.model_fields.items()]
+    assert fields
+    file = tmp_path / "all.yaml"
+    parser, path = job.parser(80), str(file)
+    for field, type_ in fields:
+        if type_ not in (str, int, float, bool):
+            continue  # choices and lists are texts to these layers
+        low, middle, high = (False, True, False) if type_ is bool else ("11", "22", "33")
+        file.write_text(f"{field}: {low}\n")
+        flag = "--" + field.replace("_", "-")
+        given = ["--no-" + flag[2:] if type_ is bool else f"{flag}={high}"]
+        if field in job.positionals:
+            given = [str(high)] * (job.positionals.index(field) + 1)
+        flags = {field: vars(parser.parse(given))[field]}
+        environ = {f"MAEPRESS_{field.upper()}": str(middle)}
+        only: type[BaseModel] = create_model("Only", **{field: (object, None)})  # type: ignore[call-overload]
+        read = [
+            getattr(resolve(only, layers, config=path, environ=variables), field)
+            for layers, variables in (({}, {}), ({}, environ), (flags, environ))
+        ]
+        assert [str(value) for value in read] == [str(low), str(middle), str(high)], (name, field)
 
 
 def test_a_positional_may_come_from_the_file_or_the_environment(tmp_path: Path) -> None:
