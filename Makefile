@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow test-cluster lint format docs chaos drill fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed bench-readme lock clean
+.PHONY: help setup demo test test-slow test-cluster lint format docs chaos drill fuzz fuzz-archive bench-pipeline bench-plan bench-rd bench-speed bench-readme lock sbom bench-install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -71,8 +71,15 @@ bench-readme: $(READY)  ## the speeds that the README states: medians of three, 
 docs: $(READY)  ## build the documentation as a site in build/docs
 	@$(BIN)/python -m sphinx -q -W -b html docs build/docs && echo "build/docs/index.html"
 
-lock: $(READY)  ## write the lock files from the installed packages
+lock: $(READY)  ## write the lock files from the installed packages, and their hashes from the index
 	@$(BIN)/python .ci/lock.py
+	@$(BIN)/python .ci/hashes.py
+
+sbom: $(READY)  ## the software bill of materials (CycloneDX) of the lock, in build/sbom.json
+	@mkdir -p build && $(BIN)/python .ci/sbom.py > build/sbom.json && echo build/sbom.json
+
+bench-install:  ## an installation of the codec alone in a fresh environment: packages, MB, seconds to open a file
+	@$(PYTHON) -m bench.install
 
 clean:  ## remove .venv, caches and the demo's folder
 	@rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,6 +1,7 @@
 """The repository itself: dependencies, lock files, builds and entry points."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+HASHED = ("requirements-hashed.txt", "requirements-cuda.txt")
 FLOORS = ("model", "pipeline", "jobs", "maepress")
 
 
@@ -100,7 +103,7 @@ def test_the_lock_is_what_the_lock_command_writes(tmp_path: Path) -> None:
 
 
 def test_no_file_for_the_installer_names_a_host_or_a_local_path() -> None:
-    for file in ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", ".ci/run"):
+    for file in ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", ".ci/run", *HASHED):
         assert not re.search(
             r"https?://|--index-url|--find-links|file://|/(root|home|work|opt)/", (ROOT / file).read_text()
         ), file
@@ -111,3 +114,61 @@ def test_every_target_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`make ([a-z-]+)", (ROOT / "README.md").read_text()))
     assert named
     assert named <= targets
+
+
+def hashed(file: str) -> dict[str, list[str]]:
+    """Pinned requirements of a lock with hashes, and the hashes of each."""
+    text = (ROOT / file).read_text().replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return {words[0]: words[1:] for words in lines}
+
+
+def test_the_lock_with_hashes_has_the_packages_of_the_lock_and_every_file_of_their_releases() -> None:
+    found, beside = hashed("requirements-hashed.txt"), hashed("requirements-cuda.txt")
+    assert set(found) == {f"{name}=={version}" for name, version in locked("requirements.txt").items()}, "make lock"
+    assert not {name.split("==")[0] for name in found} & {name.split("==")[0] for name in beside}
+    for requirement, hashes in (found | beside).items():
+        assert hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+    torch = next(name for name in found if name.startswith("torch=="))
+    assert re.fullmatch(r"torch==[0-9.]+", torch)  # no local label: any build of the version
+    assert all(
+        len(hashes) > 10 for name, hashes in found.items() if name.split("==")[0] in ("torch", "numpy", "pillow")
+    )
+
+
+def test_the_bill_of_materials_has_every_locked_package_and_no_loose_end() -> None:
+    command = [sys.executable, str(ROOT / ".ci" / "sbom.py")]
+    bill = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert {f"{c['name']}=={c['version']}" for c in bill["components"]} == set(hashed("requirements-hashed.txt"))
+    known = {c["bom-ref"] for c in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
+    edges = {edge["ref"]: edge["dependsOn"] for edge in bill["dependencies"]}
+    assert edges.keys() == known and all(set(to) <= known for to in edges.values())
+    assert "pkg:pypi/ray@" + locked("requirements.txt")["ray"] in edges[bill["metadata"]["component"]["bom-ref"]]
+    assert sum("licenses" in c for c in bill["components"]) > 0.8 * len(bill["components"])
+
+
+def test_the_page_for_a_package_index_has_only_what_an_index_shows() -> None:
+    assert PROJECT["readme"] == "PACKAGE.md"
+    text = (ROOT / "PACKAGE.md").read_text()
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [t for t in inline if t.type in ("image", "html_inline")] and not [
+        t for t in tokens if t.type == "html_block"
+    ]
+    links = [str(t.attrs["href"]) for t in inline if t.type == "link_open"]
+    assert all(link.startswith("https://") for link in links)
+    assert {t.info for t in tokens if t.type == "fence"} <= {"python", "sh"}
+    assert all(f"maepress[{extra}]" in text or f"[{extra}]" in text for extra in ("archive", "train", "viewer", "all"))
+
+
+def test_the_image_is_built_from_the_locks_with_hashes_and_copies_what_exists() -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+    copied = [word for line in re.findall(r"^COPY --chown=\S+ (.+)$", text, re.M) for word in line.split()[:-1]]
+    assert {"requirements-hashed.txt", "requirements-cuda.txt", "pyproject.toml", "PACKAGE.md"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    assert re.search(r"pip install .*--require-hashes -r requirements-hashed.txt -r requirements-cuda.txt", text)
+    assert f"rayproject/ray:{locked('requirements.txt')['ray']}-" in text
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    sources = [*(file for files in data.values() for file in files), *PROJECT["license-files"]]
+    assert all(any(file == name or file.startswith(f"{name}/") for name in copied) for file in sources)

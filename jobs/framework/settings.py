@@ -77,7 +77,7 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
         raise MaepressError(f"--config {path}: needs `name: value` lines, not a {type(document).__name__}")
     result = {}
     for key, value in document.items():
-        name = str(key).replace("-", "_")
+        name = "yes" if key is True else str(key).replace("-", "_")  # YAML reads the word as a truth value
         if name not in settings.model_fields:
             raise MaepressError(f"--config {path}: unknown setting {key!r} (known: {', '.join(settings.model_fields)})")
         result[name] = value

@@ -17,8 +17,8 @@ _STATUS = (
 )
 _SETTINGS = (
     "Settings come from flags, then from variables of the environment, then from a YAML file (--config), then from "
-    f"defaults. The variable of --min-psnr is {PREFIX}MIN_PSNR, its line in the file min-psnr: 38. Credentials come from "
-    "the environment under the names of each service's own tools."
+    f"defaults. The variable of --min-psnr is {PREFIX}MIN_PSNR, its line in the file min-psnr: 38. Credentials come "
+    "from the environment under the names of each service's own tools."
 )
 
 
