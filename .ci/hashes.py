@@ -2,9 +2,11 @@
 
     requirements-hashed.txt    the packages of requirements.txt, each with the SHA-256 of every file of its release
     requirements-cuda.txt      what the index's own torch needs beside them on Linux, for machines with GPUs
+    requirements-cpu.txt       torch alone, as the build for CPUs that pip takes here
 
-A release has files for many platforms and Pythons, so the hashes hold beyond this machine. Of torch, the build that pip
-takes here is added: the one for CPUs has the same version and is not on the index.
+A release has files for many platforms and Pythons, so the hashes hold beyond this machine. torch's build for CPUs has
+the same version and is not on the index. pip prefers files whose hash the index states, so that build is installed
+first, and the other lock finds it in place.
 """
 
 import hashlib
@@ -51,13 +53,15 @@ def lines(packages: dict[str, list[str]]) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the three files."""
     here = compiled("--no-deps")
     (torch,) = (requirement for requirement in here if requirement.startswith("torch=="))
-    here[torch].append(hash_here(torch))
+    cpu = {torch: [hash_here(torch)]}
     linux = {name: hashes for name, hashes in compiled("--python-platform", LINUX).items() if name not in here}
     what = "The packages of requirements.txt with the hashes of all their files."
     (ROOT / "requirements-hashed.txt").write_text(HEADER.format(what=what) + lines(here))
+    what = "torch's build for CPUs, for `pip install --no-deps --require-hashes`, before requirements-hashed.txt."
+    (ROOT / "requirements-cpu.txt").write_text(HEADER.format(what=what) + lines(cpu))
     what = "What torch for GPUs needs beside requirements-hashed.txt, on Linux."
     (ROOT / "requirements-cuda.txt").write_text(HEADER.format(what=what) + lines(linux))
 

@@ -3,6 +3,9 @@
     python -m bench.install                    # in a fresh environment, which is removed afterwards
     python -m bench.install --extras archive   # the same with an extra
 
+The versions are those of requirements.txt; torch is the build that pip takes here. The package index's own build for
+Linux brings CUDA's libraries, some gigabytes; `--newest` installs what pip takes without our lock.
+
 Needs nothing but Python, pip and an index. Seconds are the least of five processes for the first file of a process,
 which loads torch and the model, and of the files after it.
 """
@@ -36,12 +39,13 @@ for found in importlib.metadata.distributions():
 """
 
 
-def measure(environment: Path, extras: str) -> None:
+def measure(environment: Path, extras: str, newest: bool) -> None:
     """Install into an environment that is made, and print what came of it."""
     venv.create(environment, with_pip=True)
     python = str(environment / "bin" / "python")
     what = f"{ROOT}[{extras}]" if extras else str(ROOT)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", what], check=True)
+    lock = [] if newest else ["--constraint", str(ROOT / "requirements.txt")]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *lock, what], check=True)
     run = [python, "-c"]
     rows = [line.split() for line in _output([*run, _LARGEST]).splitlines()]
     packages = sorted(((int(size), name, version) for name, version, size in rows if name != "pip"), reverse=True)
@@ -66,12 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.install", description="size and speed of an installation")
     parser.add_argument("--extras", default="", help="such as archive,train")
     parser.add_argument("--keep", type=Path, help="a folder that the environment is made in and stays in")
+    parser.add_argument("--newest", action="store_true", help="newest versions instead of the locked ones")
     options = parser.parse_args()
     if options.keep:
-        measure(options.keep, options.extras)
+        measure(options.keep, options.extras, options.newest)
         return
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder) / "environment", options.extras)
+        measure(Path(folder) / "environment", options.extras, options.newest)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from maepress import _packages
 
 if TYPE_CHECKING:
     from jobs.web.viewer.app import make_app as make_app
+    from jobs.web.viewer.signing import signed_address as signed_address
     from model.codec import Codec as Codec
     from model.core.errors import DamagedPayload as DamagedPayload
     from model.core.errors import MaepressError as MaepressError
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
 
 _NAMES_OF = {
     "jobs.web.viewer.app": ("make_app",),
+    "jobs.web.viewer.signing": ("signed_address",),
     "model.codec": ("Codec",),
     "model.core.errors": ("DamagedPayload", "MaepressError", "UnsupportedImage", "WrongModel"),
     "model.core.picture": ("Picture",),

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-HASHED = ("requirements-hashed.txt", "requirements-cuda.txt")
+HASHED = ("requirements-hashed.txt", "requirements-cuda.txt", "requirements-cpu.txt")
 FLOORS = ("model", "pipeline", "jobs", "maepress")
 
 
@@ -131,6 +131,7 @@ def test_the_lock_with_hashes_has_the_packages_of_the_lock_and_every_file_of_the
         assert hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), requirement
     torch = next(name for name in found if name.startswith("torch=="))
     assert re.fullmatch(r"torch==[0-9.]+", torch)  # no local label: any build of the version
+    assert [(name, len(hashes)) for name, hashes in hashed("requirements-cpu.txt").items()] == [(torch, 1)]
     assert all(
         len(hashes) > 10 for name, hashes in found.items() if name.split("==")[0] in ("torch", "numpy", "pillow")
     )

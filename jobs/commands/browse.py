@@ -34,9 +34,10 @@ def _run(settings: BrowseSettings, output: Output) -> int:
     from jobs.web.viewer.app import make_app
     from jobs.web.viewer.headers import LOOPBACK
     from jobs.web.viewer.server import viewer_server
+    from jobs.web.viewer.signing import VARIABLE, key_of
     from pipeline.archive.apart import require_source_apart
 
-    here = settings.host in LOOPBACK
+    here, key = settings.host in LOOPBACK, key_of()
     if settings.source:
         require_source_apart(settings.source, settings.archive)
     app = make_app(
@@ -45,12 +46,15 @@ def _run(settings: BrowseSettings, output: Output) -> int:
         workers=settings.workers,
         cache_bytes=settings.cache_mib << 20,
         hosts=LOOPBACK if here else (),
+        url_key=key,
     )
     listener = _listen(settings.host, settings.port)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     output.line(f"http://{name}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     sys.stdout.flush()
-    if not here:
+    if key:
+        output.progress(f"only signed addresses of images are answered, as {VARIABLE} is set")
+    elif not here:
         output.progress("everybody who reaches this address can read the archive: there is no password")
     try:
         viewer_server(app).run([listener])

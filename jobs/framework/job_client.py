@@ -27,6 +27,8 @@ EXCLUDED = (".?*", "build", "demo", "runs", "**/__pycache__", "*.egg-info")
 Not ".*": that would match the folder itself, whose name is "." here."""
 PASSED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Variables that are sent besides MAEPRESS_*. Never credentials: everybody who can see a job sees its environment."""
+SECRET = ("MAEPRESS_URL_KEY",)
+"""A variable of ours that is not sent: the viewer's key."""
 PATIENCE_SECONDS = 600.0
 """Time without contact to the cluster after which following a job ends."""
 _RETRY_SECONDS = 2.0
@@ -161,7 +163,7 @@ def environment(variables: Mapping[str, str], requirements: str) -> dict[str, An
     Raises:
         MaepressError: when there is no such file.
     """
-    passed = {n: v for n, v in variables.items() if (n.startswith(PREFIX) or n in PASSED) and v}
+    passed = {n: v for n, v in variables.items() if (n.startswith(PREFIX) or n in PASSED) and v and n not in SECRET}
     made: dict[str, Any] = {"working_dir": ".", "excludes": list(EXCLUDED), "env_vars": passed}
     if requirements:
         if not Path(requirements).is_file():

@@ -2,9 +2,14 @@
 
     GET /                totals, folders, a page of thumbnails    ?prefix= ?q= ?after=
     GET /view/KEY        one image at full size, with its data
-    GET /image/KEY       the image                                ?format=webp|png|jpeg|mae|source ?width= ?download=1
-    GET /original/KEY    its source, if there is one              ?format=webp|png|jpeg ?width=
+    GET /image/KEY       the image             ?format=webp|png|jpeg|avif|mae|source ?width= ?download=1
+    GET /original/KEY    its source, if there is one              ?format=webp|png|jpeg|avif ?width=
     GET /rejections      rejected objects with their reasons      ?reason=
+    GET /healthz         "ok", or 503 where the archive cannot be read
+    GET /metrics         for Prometheus
+
+Without `format` the Accept header chooses. With a key in the environment, only signed addresses of images are answered
+(`jobs.web.viewer.signing`).
 
 Any ASGI server runs it, also Ray Serve (`serve.ingress(app)`). A request can only select rows of the archive's tables,
 so no address leads to another file.
@@ -33,7 +38,11 @@ from jobs.web.shared import templates, text_of
 from jobs.web.viewer.catalogue import MOST_FOLDERS, Catalogue, Row
 from jobs.web.viewer.headers import Guard
 from jobs.web.viewer.links import crumbs, link
-from jobs.web.viewer.renditions import KINDS, LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
+from jobs.web.viewer.negotiation import wanted
+from jobs.web.viewer.renditions import LARGEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
+from jobs.web.viewer.signing import SignedOnly
+from jobs.web.viewer.watching import MEDIA_TYPE, RequestCounts, Requests, gauge, of_archive
+from jobs.web.viewer.watching import text_of as metrics_text
 from model.core.errors import MaepressError
 from pipeline.archive.schema import AFTER_ANALYSIS, LATENT
 from pipeline.sources.open import open_source
@@ -59,6 +68,7 @@ def make_app(
     workers: int | None = None,
     cache_bytes: int = 256 << 20,
     hosts: Collection[str] = (),
+    url_key: bytes | None = None,
 ) -> Starlette:
     """The viewer of one archive, as an ASGI app.
 
@@ -68,6 +78,7 @@ def make_app(
         workers: images decoded at once; None: one per core.
         cache_bytes: memory for images encoded for browsers.
         hosts: accepted values of the Host header; empty: any.
+        url_key: key of signed addresses; where it is given, nothing else is answered.
 
     Raises:
         MaepressError: when there is no archive, or the source cannot be opened.
@@ -75,7 +86,9 @@ def make_app(
     catalogue = Catalogue(archive)
     store = open_source(source) if source else None
     studio = Studio(catalogue, store, workers or len(os.sched_getaffinity(0)), cache_bytes)
-    viewer = _Viewer(catalogue, studio, bool(source))
+    counts = RequestCounts()
+    viewer = _Viewer(catalogue, studio, bool(source), counts)
+    signed = [Middleware(SignedOnly, key=url_key)] if url_key else []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -93,8 +106,10 @@ def make_app(
             Route("/original/{key:path}", viewer.original),
             Route("/rejections", viewer.rejections),
             Route("/static/{name}", viewer.static),
+            Route("/healthz", viewer.health),
+            Route("/metrics", viewer.metrics),
         ],
-        middleware=[Middleware(Guard, hosts=hosts)],
+        middleware=[Middleware(Guard, hosts=hosts), Middleware(Requests, state=counts), *signed],
         exception_handlers={HTTPException: viewer.refused, MaepressError: viewer.failed},
         lifespan=lifespan,
     )
@@ -103,8 +118,8 @@ def make_app(
 class _Viewer:
     """The request handlers."""
 
-    def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool) -> None:
-        self._catalogue, self._studio, self._has_source = catalogue, studio, has_source
+    def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool, counts: RequestCounts) -> None:
+        self._catalogue, self._studio, self._has_source, self._counts = catalogue, studio, has_source, counts
         self._queries = ThreadPoolExecutor(_QUERIES, "query")
         self._templates = templates(HERE)
         self._templates.globals |= {"link": link, "home": _home, "archive": redact(catalogue.archive.url)}
@@ -165,13 +180,13 @@ class _Viewer:
 
     async def image(self, request: Request) -> Response:
         row = await self._facts(request)
-        return await self._answer(request, row, _wanted(request, row, from_source=False))
+        return await self._answer(request, row, wanted(request, row, from_source=False))
 
     async def original(self, request: Request) -> Response:
         row = await self._facts(request)
         if not self._has_source:
             raise HTTPException(404, "there is no source here: start the viewer with --source")
-        return await self._answer(request, row, _wanted(request, row, from_source=True))
+        return await self._answer(request, row, wanted(request, row, from_source=True))
 
     async def rejections(self, request: Request) -> Response:
         reason, after = _text(request, "reason"), _text(request, "after")
@@ -192,6 +207,21 @@ class _Viewer:
         except KeyError:
             raise HTTPException(404, "there is no such file") from None
         return Response(text, media_type=media, headers={"cache-control": "no-cache"})
+
+    async def health(self, request: Request) -> Response:
+        """Whether the archive can be read now; a failure is answered by `failed`, with status 503."""
+        await self._ask(self._catalogue.version)
+        return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+    async def metrics(self, request: Request) -> Response:
+        totals, (_, changed) = await self._ask(self._catalogue.status), await self._ask(self._catalogue.version)
+        studio = self._studio
+        made = [
+            gauge("maepress_viewer_making", "images being decoded, or waiting for it", lambda: studio.making),
+            gauge("maepress_viewer_cache_bytes", "bytes of images kept in memory", lambda: studio.cached_bytes),
+        ]
+        text = metrics_text([*self._counts.metrics(), *made, *of_archive(totals, changed)])
+        return PlainTextResponse(text, media_type=MEDIA_TYPE, headers={"cache-control": "no-store"})
 
     async def refused(self, request: Request, error: Exception) -> Response:
         """The answer to a bad request: a page for pages, a line of text for images."""
@@ -225,6 +255,8 @@ class _Viewer:
     async def _answer(self, request: Request, row: Row, wanted: Wanted) -> Response:
         tag = tag_of(row, wanted)
         headers = {"etag": tag, "cache-control": f"private, max-age={_KEPT_SECONDS}"}
+        if "format" not in request.query_params:
+            headers["vary"] = "accept"
         if _matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         made = await self._studio.get(row, tag, wanted)
@@ -249,7 +281,7 @@ def _key(request: Request) -> str:
 
 def _is_file(request: Request) -> bool:
     """Whether an address is that of a file, which gets a line of text instead of a page when it is not there."""
-    return request.url.path.split("/")[1] in ("image", "original", "static")
+    return request.url.path.split("/")[1] in ("image", "original", "static", "healthz", "metrics")
 
 
 def _text(request: Request, name: str) -> str:
@@ -263,22 +295,6 @@ def _home(**parameters: str) -> str:
     """The address of a folder, of a search, or of a page of these."""
     given = {name: value for name, value in parameters.items() if value}
     return f"/?{urlencode(given, quote_via=quote)}" if given else "/"
-
-
-def _wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
-    kinds = KINDS[:3] if from_source else KINDS
-    default = "webp" if row["status"] == LATENT or from_source else "source"
-    kind = request.query_params.get("format", "webp" if "width" in request.query_params else default)
-    if kind not in kinds:
-        raise HTTPException(400, f"format={kind[:40]} is unknown: choose {', '.join(kinds)}")
-    width = request.query_params.get("width")
-    if width is None:
-        return Wanted(kind, None, from_source)
-    if not (width.isascii() and width.isdigit() and len(width) < 6 and SMALLEST <= int(width) <= LARGEST):
-        raise HTTPException(400, f"width must be a whole number from {SMALLEST} to {LARGEST}")
-    if kind in ("mae", "source"):
-        raise HTTPException(400, f"format={kind} has no width")
-    return Wanted(kind, int(width), from_source)
 
 
 def _shows(row: Row) -> bool:

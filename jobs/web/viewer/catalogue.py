@@ -91,6 +91,16 @@ class Catalogue:
                 self._status = (now, status(StatusSettings(archive=self.archive.url, versions=0)))
             return self._status[1]
 
+    def version(self) -> tuple[int, float]:
+        """The number of the current version, and its time in seconds since 1970.
+
+        Raises:
+            StorageError: when the table cannot be read.
+        """
+        table = self._snapshot().table
+        (entry,) = table.history(1)
+        return table.version(), entry["timestamp"] / 1000
+
     def rejections(self) -> dict[str, str]:
         """Rejected keys, each with "stage: reason"."""
         return open_rejections(self.archive)

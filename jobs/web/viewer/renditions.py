@@ -37,12 +37,12 @@ from pipeline.images.reading import Rejected
 from pipeline.images.sandbox import Sandbox
 from pipeline.storage.base import FetchFailed, Store
 
-Kind = Literal["webp", "png", "jpeg", "mae", "source"]
-KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "mae", "source")
+Kind = Literal["webp", "png", "jpeg", "avif", "mae", "source"]
+KINDS: tuple[Kind, ...] = ("webp", "png", "jpeg", "avif", "mae", "source")
 SMALLEST, LARGEST = 16, 16_383
 """Smallest and largest width of a rendition, and its largest height; WebP holds no larger one."""
-_MEDIA = {"webp": "image/webp", "png": "image/png", "jpeg": "image/jpeg", "mae": "image/x-maepress"}
-_SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
+MEDIA = {name: f"image/{name}" for name in ("webp", "png", "jpeg", "avif")} | {"mae": "image/x-maepress"}
+SOURCE_MEDIA = {"jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"}
 _MAX_SOURCE = 512 << 20
 _READING = Limits.for_images(60.0, MAX_PIXELS, _MAX_SOURCE)
 _MADE_BY = (version("maepress"), pillow_version)
@@ -114,6 +114,16 @@ class Studio:
         self._readers.close()
         self._transcoders.close()
 
+    @property
+    def making(self) -> int:
+        """Renditions that are being made, or wait for it."""
+        return len(self._making)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the files in the cache."""
+        return self._cache.bytes
+
     async def get(self, row: Row, tag: str, wanted: Wanted) -> Rendition:
         """The rendition of a row, from the cache or made now; concurrent requests for it share the work.
 
@@ -159,7 +169,7 @@ class Studio:
         if wanted.kind == "mae":
             if row["status"] != LATENT:
                 raise NotShown(f"{key!r} is not compressed: ask for format=source")
-            return Rendition(tag, mae_file(row), _MEDIA["mae"], ".mae")
+            return Rendition(tag, mae_file(row), MEDIA["mae"], ".mae")
         if row["status"] == LATENT:
             if wanted.kind == "source":
                 raise NotShown(f"{key!r} is compressed; its source's own bytes are not in the archive")
@@ -171,7 +181,7 @@ class Studio:
         )
         if wanted.kind == "source":
             name = row["source_format"]
-            media = f"image/{name}" if name in _SOURCE_MEDIA else "application/octet-stream"
+            media = f"image/{name}" if name in SOURCE_MEDIA else "application/octet-stream"
             return Rendition(tag, data, media, "")
         return _drawn(self._read(data), wanted, tag)
 
@@ -236,11 +246,11 @@ def tag_of(row: Row, wanted: Wanted) -> str:
 def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
     """A picture as a file: whole with its metadata, or rotated upright and no wider than requested."""
     kind: Any = wanted.kind
-    if kind not in ("webp", "png", "jpeg"):
+    if kind not in ("webp", "png", "jpeg", "avif"):
         raise NotShown(f"format={kind} does not fit this image")
     if wanted.width is None:
         kind = format_for(picture, kind)
-        return Rendition(tag, _whole(picture, kind), _MEDIA[kind], SUFFIXES[kind])
+        return Rendition(tag, _whole(picture, kind), MEDIA[kind], SUFFIXES[kind])
     image = _upright(picture)
     shrunk = min(wanted.width / image.width, LARGEST / image.height, 1.0)
     if shrunk < 1:
@@ -251,12 +261,17 @@ def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
         image = Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
     made = attempt(lambda: _saved(image, kind, picture.icc))
     data = _saved(image, kind, b"") if isinstance(made, Fault) else made
-    return Rendition(tag, data, _MEDIA[kind], SUFFIXES[kind])
+    return Rendition(tag, data, MEDIA[kind], SUFFIXES[kind])
 
 
 def _saved(image: Image.Image, kind: str, icc: bytes) -> bytes:
     options: dict[str, Any] = {"icc_profile": icc} if icc else {}
-    options |= {"png": {"compress_level": 3}, "jpeg": {"quality": 88}, "webp": {"quality": 84, "method": 3}}[kind]
+    options |= {
+        "png": {"compress_level": 3},
+        "jpeg": {"quality": 88},
+        "webp": {"quality": 84, "method": 3},
+        "avif": {"quality": 72, "speed": 9, "max_threads": 1},
+    }[kind]
     file = io.BytesIO()
     image.save(file, kind.upper(), **options)
     return file.getvalue()
@@ -282,7 +297,7 @@ class Cache:
 
     def __init__(self, most: int) -> None:
         """Args: most: capacity in bytes."""
-        self._most, self._bytes = most, 0
+        self._most, self.bytes = most, 0
         self._files: OrderedDict[str, Rendition] = OrderedDict()
 
     def get(self, tag: str) -> Rendition | None:
@@ -297,7 +312,7 @@ class Cache:
         if len(made.data) > self._most // 4 or made.tag in self._files:
             return
         self._files[made.tag] = made
-        self._bytes += len(made.data)
-        while self._bytes > self._most:
+        self.bytes += len(made.data)
+        while self.bytes > self._most:
             _, dropped = self._files.popitem(last=False)
-            self._bytes -= len(dropped.data)
+            self.bytes -= len(dropped.data)
