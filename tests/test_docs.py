@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from jobs.framework.registry import NAMES, load
+from jobs.shell.completion import SHELLS
 from maepress import SyncSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,6 +249,10 @@ def check_command(words: list[str]) -> None:
             sources += Path(spec.origin).parent.glob("*.py")
         text = "".join(source.read_text() for source in sources)
         assert all(f'"{word}"' in text for word in words[3:] if word.startswith("-")), words
+    elif words[1].startswith("--print-"):
+        assert words[1] in ("--print-completion", "--print-man-page"), words
+        shells = [word for word in words[2:] if not word.startswith((">", "~"))]
+        assert words[1] != "--print-completion" or set(shells[0].split("|")) <= set(SHELLS), words
     elif words[1] not in ANY_JOB:
         assert words[1] in NAMES, words
         load(words[1]).parser().parse(words[2:])

@@ -1,7 +1,5 @@
 """What a request asks for: the form of an image by `format=` and `width=`, or by the Accept header (RFC 9110)."""
 
-from typing import cast
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -27,12 +25,12 @@ def wanted(request: Request, row: Row, *, from_source: bool) -> Wanted:
     if kind not in kinds:
         raise HTTPException(400, f"format={kind[:40]} is unknown: choose {', '.join(kinds)}")
     if width is None:
-        return Wanted(cast(Kind, kind), None, from_source)
+        return Wanted(kind, None, from_source)
     if not (width.isascii() and width.isdigit() and len(width) < 6 and SMALLEST <= int(width) <= LARGEST):
         raise HTTPException(400, f"width must be a whole number from {SMALLEST} to {LARGEST}")
     if kind in ("mae", "source"):
         raise HTTPException(400, f"format={kind} has no width")
-    return Wanted(cast(Kind, kind), int(width), from_source)
+    return Wanted(kind, int(width), from_source)
 
 
 def _by_header(accept: str, row: Row, *, whole: bool) -> str:
