@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.memory import peak_memory
@@ -32,9 +33,10 @@ from model.core.picture import Picture
 from model.core.target import Target
 from model.inference import window_coding
 from model.inference.tiling import Window
+from model.inference.window_coding import BatchQualities
 from model.metrics.ms_ssim import ms_ssim
 from model.metrics.ssimulacra2 import ssimulacra2
-from model.network.network import parameters_by_part
+from model.network.network import Network, parameters_by_part
 from pipeline.evaluate.baseline_codecs import AVIF, BASELINE_CODECS, pillow
 from pipeline.evaluate.speed import TYPICAL
 
@@ -54,6 +56,7 @@ def _product_flops(rows: Sequence[int], *_: object, out_shape: Sequence[int], **
 
 UNKNOWN = {
     torch.ops.mkldnn._linear_pointwise: _product_flops,
+    torch.ops.onednn.qlinear_pointwise: lambda x, *_, out_shape, **__: 2 * math.prod(out_shape) * x[-1],
     torch.ops.aten.addmm_: lambda _, rows, *__, out_shape, **___: _product_flops(rows, out_shape=out_shape),
 }
 """Custom operators that torch's counter does not know."""
@@ -141,7 +144,7 @@ def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
 def _work(model: str) -> Table:
     """Multiply-adds of matrix products and convolutions, counted while they run, on an image of 256 x 256."""
     network = _load(model, 1)._network
-    rows = window_coding.BatchQualities.of(network, [float(QUALITY)], torch.device("cpu"))
+    rows = BatchQualities.of(network, [float(QUALITY)], torch.device("cpu"))
     with torch.inference_mode():
         image = torch.rand(1, 256, 256, 3)
         y = network.analysis(image)
@@ -152,9 +155,7 @@ def _work(model: str) -> Table:
             "analysis": lambda: network.analysis(image),
             "hyper_analysis": lambda: network.hyper_latent(y, rows.quality, rows.fine_quality),
             "means": lambda: window_coding.latents(network, z, made.symbols, made.indices, rows, whole),
-            "scales": lambda: [
-                window_coding.scale_indices(network, n, z, made.symbols, rows, whole) for n in range(PASSES)
-            ],
+            "scales": lambda: _scales(network, z, made.symbols, rows, whole),
             "synthesis": lambda: network.synthesis(made.latent, rows.quality),
         }
         work = {}
@@ -169,6 +170,12 @@ def _work(model: str) -> Table:
     encode, decode = sum(work.values()) - work["synthesis"], work["means"] + work["scales"] + work["synthesis"]
     table.add_row("encode / with check / decode", f"{encode:.1f} / {sum(work.values()):.1f} / {decode:.1f}", "")
     return table
+
+
+def _scales(network: Network, z: Tensor, symbols: Tensor, rows: BatchQualities, whole: Window) -> None:
+    narrow = window_coding.narrow_features(network, z, rows, whole)
+    for number in range(PASSES):
+        window_coding.scale_indices(network, number, narrow, symbols, rows)
 
 
 def _all_at_once(images: list[Pixels]) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from model.bitstream.coding_passes import GROUPS, Sublattice
 from model.bitstream.probability_tables import SCALES
 from model.entropy import elementwise_numba
+from model.entropy.integer_linear import IntegerLinear
 from model.entropy.rdo_quantisation import to_symbols
 from model.layers.fixed_point import WEIGHT_BITS
 
@@ -77,6 +78,33 @@ def neighbours(sizes: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
+def join(narrow: Tensor, sizes: Tensor, weight: Tensor, layer: IntegerLinear) -> Tensor:
+    """Input of `layer` on a CPU: features of z beside `neighbours`, uint8 `[B * h * w, I]`.
+
+    Args:
+        narrow: uint8 `[B, h, w, S]`.
+        sizes: uint8 `[B, h + 2, w + 2, M]`.
+        weight: as for `neighbours`.
+        layer: the layer.
+    """
+    b, h, w, s = narrow.shape
+    out = torch.empty(b, h, w, s + sizes.shape[3] + len(layer.again), dtype=torch.uint8)
+    units = (weight * 2**WEIGHT_BITS).to(torch.int16).numpy()
+    for i in range(b):
+        elementwise_numba.join(narrow[i].numpy(), sizes[i].numpy(), units, layer.again, out[i].numpy())
+    return out.flatten(0, 2)
+
+
+def rows_of(features: Tensor, sublattice: Sublattice, layer: IntegerLinear) -> Tensor:
+    """Input of `layer` on a CPU: features `[B, h, w, C]` at a sublattice's positions, uint8 `[B * N, I]`."""
+    b, h, w, c = features.shape
+    count = len(range(sublattice.a, h, 2)) * len(range(sublattice.b, w, 2))
+    out = torch.empty(b, count, c + len(layer.again), dtype=torch.uint8)
+    for i in range(b):
+        elementwise_numba.rows_of(features[i].numpy(), _where(sublattice), layer.again, out[i].numpy())
+    return out.flatten(0, 1)
+
+
 def sizes_of(symbols: Tensor, tables: LookupTables) -> Tensor:
     """Log-sizes of symbols, uint8 `[B, h + 2, w + 2, M]`, with a border of zeros."""
     if symbols.device.type != "cpu":
@@ -92,7 +120,7 @@ def scale_indices(sums: Tensor, sublattice: Sublattice, indices: Tensor) -> None
     """Round sums down and clip them to scale indices.
 
     Args:
-        sums: float `[B, N, n]`.
+        sums: float, or uint8 on a CPU, `[B, N, n]`.
         sublattice: of the sums.
         indices: the output, uint8 `[B, h, w, M]`.
     """
@@ -116,7 +144,7 @@ def quantise(
     Args:
         y: float32 `[B, h, w, M]`.
         mean: float32 `[B, N, n]`.
-        sums: scale indices before rounding, float32 `[B, N, n]`.
+        sums: scale indices before rounding, float32, or uint8 on a CPU, `[B, N, n]`.
         gain: float32 `[B, 1, 1, M]`.
         tables: of the model.
         sublattice: of the mean and the sums.

@@ -41,6 +41,59 @@ def neighbours(sizes: Array, weight: Array, out: Array) -> None:
 
 
 @compiled
+def join(narrow: Array, sizes: Array, weight: Array, again: Array, out: Array) -> None:
+    """Features of z beside weighted sums over neighbourhoods: the input of an `IntegerLinear`.
+
+    Args:
+        narrow: uint8 `[h, w, S]`.
+        sizes: uint8 `[h + 2, w + 2, M]`.
+        weight: of the sums, in units of 2^-7, int16 `[9, M]`.
+        again: inputs to repeat at the end, int64 `[E]`.
+        out: the output, uint8 `[h, w, S + M + E]`.
+    """
+    features, channels = narrow.shape[2], weight.shape[1]
+    total = np.empty(channels, np.int32)
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            for k in range(features):
+                out[r, c, k] = narrow[r, c, k]
+            for k in range(channels):
+                total[k] = 64
+            for row in range(3):  # a loop per row: with more arrays at once the compiler would not use vectors
+                for k in range(channels):
+                    total[k] += (
+                        np.int32(sizes[r + row, c, k]) * np.int32(weight[3 * row, k])
+                        + np.int32(sizes[r + row, c + 1, k]) * np.int32(weight[3 * row + 1, k])
+                        + np.int32(sizes[r + row, c + 2, k]) * np.int32(weight[3 * row + 2, k])
+                    )
+            for k in range(channels):
+                out[r, c, features + k] = np.uint8(min(max(total[k] >> np.int32(7), np.int32(0)), np.int32(255)))
+            for e in range(len(again)):
+                out[r, c, features + channels + e] = out[r, c, again[e]]
+
+
+@compiled
+def rows_of(features: Array, where: Where, again: Array, out: Array) -> None:
+    """Features at the positions of a sublattice: the input of an `IntegerLinear`.
+
+    Args:
+        features: uint8 `[h, w, C]`.
+        where: the sublattice.
+        again: inputs to repeat at the end, int64 `[E]`.
+        out: the output, uint8 `[N, C + E]`.
+    """
+    channels = features.shape[2]
+    i = 0
+    for r in range(where[0], features.shape[0], 2):
+        for c in range(where[1], features.shape[1], 2):
+            for k in range(channels):
+                out[i, k] = features[r, c, k]
+            for e in range(len(again)):
+                out[i, channels + e] = features[r, c, again[e]]
+            i += 1
+
+
+@compiled
 def sizes(symbols: Array, table: Array, out: Array) -> None:
     """Log-sizes of symbols.
 
@@ -60,7 +113,7 @@ def scale_indices(sums: Array, where: Where, indices: Array) -> None:
     """Round sums down and clip them to scale indices, on a sublattice.
 
     Args:
-        sums: float32 `[N, n]`, of N positions in scan order and n channels.
+        sums: float32 or uint8 `[N, n]`, of N positions in scan order and n channels.
         where: the sublattice.
         indices: the output, uint8 `[h, w, M]`.
     """

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.bitstream.coding_passes import GROUPS, PASSES, Sublattice, sublattices
-from model.entropy.elementwise import LookupTables, neighbours
+from model.entropy.elementwise import LookupTables, join, neighbours, rows_of
 from model.entropy.hyperprior import MeanContext, Means
+from model.entropy.integer_linear import IntegerLinear
 from model.entropy.priors import LatentPrior
 from model.entropy.rdo_quantisation import thresholds
 from model.entropy.scale_path import INDEX_BITS, LOG_SIZES, ScaleContext, ScalePath
-from model.layers.fixed_point import ACTIVATION_BITS, FixedLinear
+from model.layers.fixed_point import ACCUMULATOR_BITS, ACTIVATION_BITS, WEIGHT_BITS, FixedLinear
 from model.layers.quality import interpolate
 
 _ONE = 2.0**ACTIVATION_BITS
@@ -70,6 +71,14 @@ class EntropyModel:
         self._scale_rows = [_whole(scales.out, 2.0**INDEX_BITS)]
         self._scale_rows += [_whole(c.out, 2.0**INDEX_BITS, 1 / _ONE) for c in of_scales]
         self._scale_outs = [_groups(out.weight) for out in self._scale_rows]
+        self._integer_joins = [IntegerLinear.made(_units(c.join), WEIGHT_BITS) for c in of_scales]
+        shift = ACCUMULATOR_BITS - INDEX_BITS
+        self._integer_outs = [
+            [IntegerLinear.made(weight, shift) for weight in _groups(_units(layer))]
+            for layer in (scales.out, *(c.out for c in of_scales))
+        ]
+        layers = [*self._integer_joins, *(layer for outs in self._integer_outs for layer in outs)]
+        self._in_bytes = None not in layers
 
     def mean_features(self, number: int, wide: Tensor, latent: Tensor) -> Tensor:
         """Features that a pass's means are computed from, `[B, h, w, C]`.
@@ -91,12 +100,22 @@ class EntropyModel:
         """Means of a sublattice, `[B, N, n]`."""
         return F.linear(_rows(sublattice, features), *self._mean_outs[number][sublattice.group])
 
+    def narrow(self, features: Tensor, quality: Tensor) -> Tensor:
+        """Features of z for the scale indices, `[B, h, w, S]`: as bytes where all of that path can run on bytes.
+
+        Args:
+            features: float `[B, h, w, S]`, from `model.entropy.scale_path.ScalePath.features`.
+            quality: integers `[B]`; bytes are for one quality.
+        """
+        in_bytes = self._in_bytes and bool((quality == quality[0]).all())
+        return (features * _ONE).to(torch.uint8) if in_bytes else features
+
     def scale_features(self, number: int, narrow: Tensor, sizes: Tensor | None, quality: Tensor) -> Tensor:
-        """Features that a pass's scale indices are computed from, `[B, h, w, C]`.
+        """Features that a pass's scale indices are computed from, `[B, h, w, C]`, in float or bytes.
 
         Args:
             number: of the pass.
-            narrow: features of z.
+            narrow: features of z, from `narrow`.
             sizes: log-sizes of the symbols of the passes before, uint8 `[B, h + 2, w + 2, M]`, zero
                 elsewhere and in the border; None for the first pass.
             quality: integers `[B]`.
@@ -104,18 +123,39 @@ class EntropyModel:
         if not number:
             return narrow
         assert sizes is not None
+        if narrow.dtype == torch.uint8:
+            return self._features_in_bytes(number, narrow, sizes, quality[:1])
         near = neighbours(sizes, self._near_weights[number - 1])
         join, of_near = self._scale_joins[number - 1]
         joined = F.linear(narrow, join.weight)
         _flat(joined).addmm_(_flat(near), of_near.T)
         return joined.add_(join.row(quality)).floor_().clamp_(0, 255)
 
+    def _features_in_bytes(self, number: int, narrow: Tensor, sizes: Tensor, quality: Tensor) -> Tensor:
+        """The same as bytes, uint8."""
+        layer = self._integer_joins[number - 1]
+        assert layer is not None
+        joined = join(narrow, sizes, self._near_weights[number - 1], layer)
+        row = self._scale_joins[number - 1][0].row(quality).flatten()
+        return layer(joined, row).view(*narrow.shape[:3], -1)
+
     def sum_rows(self, number: int, quality: Tensor) -> Tensor:
         """The bias of a pass's `sums` at integer qualities `[B]`, `[B, 1, M]`."""
         return self._scale_rows[number].row(quality).flatten(1, 2)
 
     def sums(self, number: int, sublattice: Sublattice, features: Tensor, rows: Tensor) -> Tensor:
-        """Scale indices of a sublattice before rounding down and clipping, `[B, N, n]`; `rows` is from `sum_rows`."""
+        """Scale indices of a sublattice before clipping, and if in float before rounding down, `[B, N, n]`.
+
+        Args:
+            number: of the pass.
+            sublattice: of the pass.
+            features: from `scale_features`.
+            rows: from `sum_rows`.
+        """
+        layer = self._integer_outs[number][sublattice.group]
+        if features.dtype == torch.uint8 and layer is not None:
+            found = layer(rows_of(features, sublattice, layer), rows[0, 0, sublattice.channels])
+            return found.view(len(features), -1, found.shape[-1])
         weight = self._scale_outs[number][sublattice.group]
         return F.linear(_rows(sublattice, features), weight).add_(rows[..., sublattice.channels])
 
@@ -143,6 +183,11 @@ def _whole(layer: FixedLinear, times: float, unit: float = 1.0) -> _Linear:
     """
     weight, bias, knots = layer.rounded()
     return _Linear(weight * times * unit, bias * times + 0.5, None if knots is None else knots * times)
+
+
+def _units(layer: FixedLinear) -> Tensor:
+    """A layer's rounded weight as integers in float."""
+    return layer.rounded()[0] * 2.0**WEIGHT_BITS
 
 
 def _groups(outputs: Tensor) -> list[Tensor]:

@@ -44,6 +44,7 @@ class Decoder:
         self._device = device
         self._grid = TileGrid(*latent_size(headers[0].height, headers[0].width), side)
         self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
+        self._narrow: dict[Window, Tensor] = {}  # features of z in each tile: the same for all passes
 
     def parse(self, sections: Sequence[Sections]) -> list[Latents]:
         """The integers that were encoded, without alpha, in order.
@@ -71,6 +72,7 @@ class Decoder:
                 positions, values = escaped[i]
                 now = pass_of(positions, shape) == number
                 symbols[i].reshape(-1)[positions[now]] = values[now]
+        self._narrow.clear()
         for i, s in enumerate(sections):
             expect_numbers(s, z[i], symbols[i])
         return [Latents(header, z[i], symbols[i], indices[i]) for i, header in enumerate(self._headers)]
@@ -87,15 +89,13 @@ class Decoder:
         # A margin of 2 keeps the corner at even coordinates; the scale path reads one neighbour,
         # and none of z.
         outer = tile.grown(2, self._grid.whole)
-        hyper = outer.coarser(HYPER_STRIDE)
-        found = window_coding.scale_indices(
-            self._network,
-            number,
-            self._tensor(z[hyper.slices]),
-            self._tensor(symbols[outer.slices]),
-            self._qualities,
-            outer.within(hyper.finer(HYPER_STRIDE)),
-        )
+        if tile not in self._narrow:
+            hyper = outer.coarser(HYPER_STRIDE)
+            position = outer.within(hyper.finer(HYPER_STRIDE))
+            tensor = self._tensor(z[hyper.slices])
+            self._narrow[tile] = window_coding.narrow_features(self._network, tensor, self._qualities, position)
+        known = self._tensor(symbols[outer.slices])
+        found = window_coding.scale_indices(self._network, number, self._narrow[tile], known, self._qualities)
         indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # 0 where other passes code
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:

@@ -86,7 +86,7 @@ def quantise(network: Network, y: Tensor, z: Tensor, qualities: BatchQualities, 
             coordinates.
     """
     model = entropy_model(network)
-    wide, narrow = _features(network.means, z, qualities, window), _features(network.scales, z, qualities, window)
+    wide, narrow = _features(network.means, z, qualities, window), narrow_features(network, z, qualities, window)
     y, coded = y.contiguous(), CodedWindow.nothing(y)
     for number, sublattices in enumerate(model.sublattices):
         of_means = model.mean_features(number, wide, coded.latent)
@@ -98,24 +98,31 @@ def quantise(network: Network, y: Tensor, z: Tensor, qualities: BatchQualities, 
     return coded
 
 
-def scale_indices(
-    network: Network, number: int, z: Tensor, symbols: Tensor, qualities: BatchQualities, window: Window
-) -> Tensor:
+def narrow_features(network: Network, z: Tensor, qualities: BatchQualities, window: Window) -> Tensor:
+    """Features of z for the scale indices of a window, bytes or float `[B, h, w, S]`; z needs no margin.
+
+    Args:
+        network: the model.
+        z: hyper-latents around the window, integers `[B, zh, zw, Z]`.
+        qualities: of the batch.
+        window: in latents relative to the corner of z.
+    """
+    return entropy_model(network).narrow(_features(network.scales, z, qualities, window), qualities.quality)
+
+
+def scale_indices(network: Network, number: int, narrow: Tensor, symbols: Tensor, qualities: BatchQualities) -> Tensor:
     """Scale indices of one pass, uint8 `[B, h, w, M]`, 0 where other passes code.
 
-    Exact on every device. Not valid in a margin of 1; z needs no margin.
+    Exact on every device. Not valid in a margin of 1.
 
     Args:
         network: the model.
         number: of the pass.
-        z: hyper-latents around the window, integers `[B, zh, zw, Z]`.
+        narrow: from `narrow_features`, of a window whose corner has even coordinates.
         symbols: of the passes before, integers `[B, h, w, M]`, zero elsewhere.
         qualities: of the batch.
-        window: position of the symbols, in latents relative to the corner of z; its corner has even
-            coordinates.
     """
     model = entropy_model(network)
-    narrow = _features(network.scales, z, qualities, window)
     sizes = elementwise.sizes_of(symbols, model.tables) if number else None  # no symbol is known before the first pass
     features = model.scale_features(number, narrow, sizes, qualities.quality)
     indices = torch.zeros(symbols.shape, dtype=torch.uint8, device=symbols.device)
