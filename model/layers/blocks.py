@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.layers.fused_branch import PreparedBranch
+from model.layers.strips import PreparedBlock
 
 
 def space_to_depth(x: Tensor, r: int) -> Tensor:
@@ -35,7 +35,7 @@ class Block(nn.Module):
     Attributes:
         compute_dtype: of the matrix products.
         precise: whether the block stays in float32 irrespective of `set_compute_dtype`.
-        prepared: the branch prepared for inference with final weights, or None.
+        prepared: the block prepared for inference with final weights, or None.
     """
 
     def __init__(self, channels: int, *, precise: bool = False) -> None:
@@ -47,25 +47,56 @@ class Block(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
         self.compute_dtype = torch.float32
-        self.prepared: PreparedBranch | None = None
+        self.prepared: PreparedBlock | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, H, W, C]` to the same shape and dtype."""
-        sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        if torch.is_grad_enabled() or x.device.type != "cpu":
+        if not in_strips(x):
             t = self.compute_dtype
+            sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             gate, value = F.linear(sums.to(t), self.expand.weight.to(t), self.expand.bias.to(t)).chunk(2, -1)
             branch = F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t))
             return x + branch.to(x.dtype)
-        sums = sums.contiguous()
-        prepared = self.prepared or PreparedBranch(self.expand, self.project, self.compute_dtype, final=False)
-        prepared.add(x.reshape(-1, x.shape[-1]), sums.view(-1, x.shape[-1]))
-        return sums
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        self.infer(x, out)
+        return out
+
+    def infer(self, x: Tensor, out: Tensor) -> None:
+        """Without gradients on a CPU, write the output for x, contiguous, to `out`, which is not x."""
+        layers = self.spatial, self.expand, self.project
+        (self.prepared or PreparedBlock(*layers, self.compute_dtype, final=False))(x, out)
 
 
-def blocks(channels: int, count: int) -> nn.Sequential:
+class Blocks(nn.Sequential):
+    """A sequence of blocks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, H, W, C]` to the same shape and dtype."""
+        if not in_strips(x):
+            for block in self:
+                x = block(x)
+            return x
+        # The memory of two outputs serves all blocks: the system maps new memory page by page.
+        given = x = x.contiguous()
+        spare: Tensor | None = None
+        for block in self:
+            assert isinstance(block, Block)
+            out = torch.empty_like(x) if spare is None else spare
+            block.infer(x, out)
+            spare = None if x is given else x
+            x = out
+        return x
+
+
+def in_strips(x: Tensor) -> bool:
+    """Whether a transform of x takes the path of `model.layers.strips`: on a CPU, without gradients."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def blocks(channels: int, count: int) -> Blocks:
     """A sequence of `count` blocks."""
-    return nn.Sequential(*(Block(channels) for _ in range(count)))
+    return Blocks(*(Block(channels) for _ in range(count)))
 
 
 def set_compute_dtype(network: nn.Module, dtype: torch.dtype, *, final: bool = False) -> None:
@@ -81,6 +112,5 @@ def set_compute_dtype(network: nn.Module, dtype: torch.dtype, *, final: bool = F
         if isinstance(module, Block):
             module.compute_dtype = torch.float32 if module.precise else dtype
             on_cpu = module.project.weight.device.type == "cpu"
-            module.prepared = (
-                PreparedBranch(module.expand, module.project, module.compute_dtype) if final and on_cpu else None
-            )
+            layers = module.spatial, module.expand, module.project
+            module.prepared = PreparedBlock(*layers, module.compute_dtype) if final and on_cpu else None

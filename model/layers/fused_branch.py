@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 2048
-"""Number of positions processed at a time: with 2 x 128 channels they fit a core's cache."""
+"""Typical number of rows, for which the weights are laid out."""
 
 
 class PreparedBranch:
     """`project(relu(gate) * value)`, where `expand` computes gate and value, with copies of the weights in one dtype.
 
     Copying or pickling one gives None, because the weights of a copied network may change.
+
+    Attributes:
+        dtype: of the matrix products.
     """
 
     def __init__(self, expand: nn.Linear, project: nn.Linear, dtype: torch.dtype, *, final: bool = True) -> None:
@@ -30,7 +33,7 @@ class PreparedBranch:
             dtype: of the matrix products.
             final: it is used often enough to pay for changing the layout of the weights.
         """
-        self._dtype = dtype
+        self.dtype = dtype
         layers = (expand.weight, expand.bias), (project.weight, project.bias)
         (wide, wide_bias), last = ((w.detach().to(dtype), b.detach().to(dtype)) for w, b in layers)
         self._plain = (*zip(wide.chunk(2), wide_bias.chunk(2), strict=True), last)
@@ -39,17 +42,9 @@ class PreparedBranch:
             reorder = torch.ops.mkldnn._reorder_linear_weight
             self._laid_out = [(reorder(w.contiguous(), ROWS), b.contiguous()) for w, b in self._plain]
 
-    def add(self, x: Tensor, sums: Tensor) -> None:
-        """Replace `sums` by `x + branch(sums)`, both float32 `[N, C]`, `ROWS` rows at a time.
-
-        What follows the depthwise sums is pointwise: some rows at a time stay in the cache, and the
-        output takes the memory of the sums, which are not needed again.
-        """
-        branch = self._fused if self._laid_out and torch.backends.mkldnn.enabled else self._by_steps
-        for begin in range(0, len(x), ROWS):
-            part = sums[begin : begin + ROWS]
-            # Two operators: torch adds two dtypes on a slow path.
-            part.copy_(branch(part.to(self._dtype))).add_(x[begin : begin + ROWS])
+    def __call__(self, sums: Tensor) -> Tensor:
+        """The branch's output, `[N, C]`, for `[N, C]`, both in its dtype."""
+        return (self._fused if self._laid_out and torch.backends.mkldnn.enabled else self._by_steps)(sums)
 
     def _fused(self, rows: Tensor) -> Tensor:
         gate, value, project = self._laid_out

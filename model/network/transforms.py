@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.core.config import DCT_PATCH, CodecConfig
-from model.layers.blocks import blocks, depth_to_space, space_to_depth
+from model.layers import strips
+from model.layers.blocks import blocks, depth_to_space, in_strips, space_to_depth
 from model.layers.dct import dct_rows, hadamard_rows
 from model.layers.quality import QualityRows
 
@@ -41,13 +42,16 @@ class Analysis(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map images `[B, H, W, 3]`, float in 0..1 or uint8, sides multiples of 16, to y `[B, H/16, W/16, M]`."""
         x: Tensor = self.fine(self._stem(image))
-        y: Tensor = self.coarse(self.down(space_to_depth(x, 2)))
+        x = strips.halved(x, self.down) if in_strips(x) else self.down(space_to_depth(x, 2))
+        y: Tensor = self.coarse(x)
         return y
 
     def _stem(self, image: Tensor) -> Tensor:
         if image.dtype != torch.uint8:
             out: Tensor = self.stem(space_to_depth(image - 0.5, DCT_PATCH))
             return out
+        if in_strips(image):
+            return strips.from_pixels(image, self.stem)
         # Scale and shift the weights instead of the image: it saves passes over memory.
         weight, bias = self.stem.weight, self.stem.bias
         return F.linear(space_to_depth(image, DCT_PATCH).to(weight.dtype), weight / 255, bias - weight.sum(1) / 2)
@@ -72,6 +76,8 @@ class Synthesis(nn.Module):
 
     def levels(self, y: Tensor, quality: Tensor) -> Tensor:
         """The same in 8-bit levels, rounded and clipped to uint8."""
+        if in_strips(y):
+            return strips.to_pixels(self._features(y, quality), self.tail)
         weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
         levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
         return depth_to_space(levels.to(torch.uint8), DCT_PATCH)
@@ -79,6 +85,7 @@ class Synthesis(nn.Module):
     def _features(self, y: Tensor, quality: Tensor) -> Tensor:
         """Input of the last layer."""
         x = self.coarse(y * (1 + self.coarse_rows(quality)))
-        x = depth_to_space(self.up(x), 2)
-        out: Tensor = self.fine(x * (1 + self.fine_rows(quality)))
+        factor = 1 + self.fine_rows(quality)
+        x = strips.doubled(x, self.up, factor) if in_strips(x) else depth_to_space(self.up(x), 2) * factor
+        out: Tensor = self.fine(x)
         return out

@@ -31,10 +31,8 @@ from pipeline.storage.base import Store
 class LocalDataflow:
     """The four stages, configured for one run; used as an `EncodeDataflow`."""
 
-    def __init__(
-        self, source: Store, archive: Archive, codec: Codec | None, run: str, settings: EncodeSettings
-    ) -> None:
-        """Configure the stages; the arguments are those of `EncodeDataflow`, with the model itself."""
+    def __init__(self, source: Store, archive: Archive, codec: Codec, run: str, settings: EncodeSettings) -> None:
+        """Configure the stages; the arguments are those of `EncodeDataflow`, with the codec itself."""
         self._source, self._archive, self._codec, self._run, self._settings = source, archive, codec, run, settings
         self._sandbox, self._target = shared(settings.limits()), settings.target()
         self._counts = EncodeCounts()
@@ -73,11 +71,9 @@ class LocalDataflow:
             settings.max_bytes,
             keep_unreadable=settings.keeps_unreadable,
         )
-        codecs, coder = settings.codecs, self._codec.coder if self._codec else None
-        analysed = stages.analyse(loaded, self._codec, self._target, codecs=codecs)
+        analysed = stages.analyse(loaded, self._codec, self._target)
         self._count(stages.counts_of(analysed))
-        by = (coder, self._target, self._sandbox, self._run)
-        return stages.compress(analysed, *by, keep=settings.keep, codecs=codecs)
+        return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run, keep=settings.keep)
 
     def _count(self, added: EncodeCounts) -> None:
         with self._lock:

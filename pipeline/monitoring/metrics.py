@@ -92,8 +92,7 @@ class RunMetrics:
     def written(self, receipt: Receipt) -> None:
         """Count a unit whose shard is written."""
         kept = {"jxl": receipt.transcoded, "pixels": receipt.kept_pixels}
-        coded = {"latent": receipt.latents, "standard": receipt.standard} | kept
-        outcomes = coded | {"original": receipt.rows - sum(coded.values())}
+        outcomes = {"latent": receipt.latents, **kept, "original": receipt.rows - receipt.latents - sum(kept.values())}
         for outcome, count in outcomes.items():
             self._count("objects", count, {"outcome": outcome})
         for name in ("source_bytes", "payload_bytes", "pixels", "retired"):

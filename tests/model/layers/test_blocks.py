@@ -61,7 +61,10 @@ def test_inference_gives_the_output_of_training_and_leaves_the_input_unchanged(d
     with torch.inference_mode():
         inferred = block(x)
     assert torch.equal(x, kept)
-    torch.testing.assert_close(inferred, trained.detach(), rtol=1e-5, atol=1e-5)
+    # A depthwise sum in another order may be rounded to the neighbouring bfloat16.
+    step = 1e-5 if dtype == torch.float32 else 2**-6
+    torch.testing.assert_close(inferred, trained.detach(), rtol=step, atol=step)
+    assert ((inferred - trained).abs() > 1e-5 * (1 + trained.abs())).float().mean() < 1e-3
 
 
 def test_in_bfloat16_inference_is_no_further_from_float32_than_training() -> None:
