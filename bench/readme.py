@@ -63,9 +63,9 @@ def per_core(images: list[Pixels]) -> Table:
     torch.set_num_threads(1)
     codec, pictures = Codec.load("base"), [Picture(image) for image in images]
 
-    def coded(target: Target | int, **options: bool) -> float:
+    def coded(target: Target | int, check: bool = True) -> float:
         began = time.process_time()
-        for latents in codec.analyse(pictures, target, **options):
+        for latents in codec.analyse(pictures, target, check=check):
             codec.coder.encode(latents)
         return time.process_time() - began
 

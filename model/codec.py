@@ -34,7 +34,7 @@ from model.inference.dequantising import dequantised
 from model.inference.encoder import Encoder
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
-from model.inference.quantisation_pass import Quantised
+from model.inference.quantisation_pass import Metric, Quantised
 from model.inference.size_batches import in_size_batches
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
@@ -115,7 +115,9 @@ class Codec:
             raise MaepressError(_unreachable(picture, target, latents, without))
         return payload
 
-    def analyse(self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True) -> list[Latents]:
+    def analyse(
+        self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True, also: Sequence[Metric] = ()
+    ) -> list[Latents]:
         """Run the first half of `compress`: everything up to integers.
 
         Args:
@@ -123,6 +125,7 @@ class Codec:
             target: a quality 0..63, or a floor or limit for each picture.
             check: also reconstruct what the decoder will output and measure its PSNR; always done
                 for floors.
+            also: metrics of the decoder's output to measure, whatever the target; needs `check`.
 
         Returns:
             one `Latents` per picture, in order; `met` tells whether the target was reached. If it
@@ -136,19 +139,21 @@ class Codec:
         _check_size(pictures)
         sizes = [latent_size(p.height, p.width) for p in pictures]
         return in_size_batches(
-            sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check), self._device
+            sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check, also), self._device
         )
 
     @torch.inference_mode()
-    def _analyse(self, pictures: list[Picture], target: Target, check: bool) -> list[Latents]:
+    def _analyse(
+        self, pictures: list[Picture], target: Target, check: bool, also: Sequence[Metric] = ()
+    ) -> list[Latents]:
         """Analyse pictures of one size in latents."""
         encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
-            made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check)
+            made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check, also=also)
             return [self._latents(pictures[i], made[i]) for i in everyone]
         gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
-        targeting = Targeting(target, gains, lambda p, made: self._size(self._latents(p, made)))
+        targeting = Targeting(target, gains, lambda p, made: self._size(self._latents(p, made)), also)
         reached = targeting.reach(encoder, check=check)
         return [replace(self._latents(pictures[i], r.quantised), met=r.met) for i, r in enumerate(reached)]
 

@@ -37,7 +37,7 @@ def show(result: "DecodeResult", output: Output) -> None:
 
     rows: list[tuple[str, str | int]] = [
         ("written", f"{result.written:,} files, {size(result.bytes_written)}"),
-        ("decoded", result.latents),
+        ("decoded", result.latents + result.standard),
         ("JPEGs from JPEG XL", result.transcoded),
         ("kept pictures, written anew", result.kept_pixels),
         ("written unchanged", result.originals),

@@ -45,11 +45,11 @@ def warn_of_reappeared(count: int, keys: Sequence[str]) -> bool:
 
 
 def hint_at_repress(result: "EncodeResult", output: Output) -> None:
-    """Say which unchanged images another model or another target compressed, and what would compress them again."""
+    """Say which unchanged images another model, codec or target compressed, and what would compress them again."""
     if result.other_settings:
         output.line(
-            f"\n{result.other_settings:,} of the unchanged images were compressed by another model or to another "
-            "target:\n--repress compresses them again"
+            f"\n{result.other_settings:,} of the unchanged images were compressed by another model or codec, or to "
+            "another target:\n--repress compresses them again"
         )
 
 
@@ -59,7 +59,7 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
     from pipeline.monitoring.formatting import duration, size
 
     counts: list[tuple[str, int]] = [
-        ("compressed", result.latents),
+        ("compressed", result.latents + result.standard),
         ("kept as JPEG XL", result.transcoded),
         ("kept as JPEG XL of their samples", result.kept_pixels),
         ("kept unchanged", result.originals),
@@ -75,13 +75,15 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("folders that could not be listed", result.unlisted),
     ]
     rows: list[tuple[str, Cell]] = [pair for pair in counts if pair[1]]
+    if result.standard:
+        rows.append(("of these as", ", ".join(f"{codec} ({count:,})" for codec, count in result.codecs.items())))
     if result.kept:
         rows.append(("kept because", ", ".join(f"{reason} ({count:,})" for reason, count in result.kept.items())))
     if result.payload_bytes:
         ratio = result.source_bytes / result.payload_bytes
         rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))
         rows.append(("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"))
-    return [*rows, ("model", named(result.model_name, result.model))]
+    return [*rows, ("model", named(result.model_name, result.model))] if result.model else rows
 
 
 JOB: "Job[EncodeSettings]" = Job(

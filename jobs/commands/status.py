@@ -72,7 +72,7 @@ def _run_in_words(run: Mapping[str, Any]) -> tuple[Cell, ...]:
     speed = done["megapixels_per_second"]
     return (
         *head,
-        done["latents"] + done["transcoded"] + done.get("kept_pixels", 0) + done["originals"],
+        done["latents"] + done.get("standard", 0) + done["transcoded"] + done.get("kept_pixels", 0) + done["originals"],
         done["rejected"],
         f"{size(done['source_bytes'])} -> {size(done['payload_bytes'])}",
         None if speed is None else round(speed, 1),
@@ -86,7 +86,8 @@ def in_words(found: "ArchiveStatus") -> list[tuple[str, Cell]]:
 
     rows: list[tuple[str, Cell]] = [
         ("images", f"{found.rows:,} ({found.pixels / 1e6:,.1f} MP)"),
-        ("compressed", found.latents),
+        ("compressed", found.latents + found.standard),
+        ("of these as", _listed(found.codecs) if found.standard else ""),
         ("kept as JPEG XL", found.transcoded),
         ("kept as JPEG XL of their samples", found.kept_pixels),
         ("kept unchanged", found.originals),

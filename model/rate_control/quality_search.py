@@ -18,6 +18,12 @@ from model.core.config import QUALITIES
 
 QUALITY_STEPS = QUALITIES * FRACTIONS
 """Number of quality steps; a step is an integer 0 .. QUALITY_STEPS - 1."""
+TOLERANCE = 0.15
+"""Largest accepted distance above a floor, in dB."""
+TOLERANCE_SSIMULACRA2 = 0.5
+"""The same for SSIMULACRA2, in points."""
+SLACK = 0.02
+"""Largest accepted distance below a limit of size, as a share of the bytes."""
 EXPECTED_TRIALS = 6
 """Number of trials after which the search halves the bracket instead of using the expected curve."""
 
@@ -27,17 +33,19 @@ class Search:
     """Looks for the quality step whose value is nearest to the goal and on its right side.
 
     Attributes:
-        expect: the expected value at every step, float `[QUALITY_STEPS]`, rising, given the values
+        expect: the expected value at every step, float `[steps]`, rising, given the values
             measured so far.
         goal: the value to reach.
         above: whether the value must be at least the goal; else at most.
         tolerance: largest accepted distance from the goal on the right side.
+        steps: number of steps; a codec with another scale of qualities than ours has others.
     """
 
     expect: Callable[[Mapping[int, float]], NDArray[np.float64]]
     goal: float
     above: bool
     tolerance: float
+    steps: int = QUALITY_STEPS
     _known: dict[int, float] = field(default_factory=dict)
 
     def propose(self) -> int | None:
@@ -53,7 +61,7 @@ class Search:
         aim = self.goal + (0.5 if self.above else -0.5) * self.tolerance
         expected = self._expected()
         step = int(np.searchsorted(expected, aim))
-        if 0 < step < QUALITY_STEPS and aim - expected[step - 1] < expected[step] - aim:
+        if 0 < step < self.steps and aim - expected[step - 1] < expected[step] - aim:
             step -= 1  # the nearest step, not the first beyond: a step is not much smaller than the tolerance
         return min(max(step, low + 1), high - 1)
 
@@ -74,7 +82,7 @@ class Search:
     def _bracket(self) -> tuple[int, int]:
         """Exclusive bounds of the steps that may still be better."""
         low = max((s for s, v in self._known.items() if v < self.goal), default=-1)
-        high = min((s for s, v in self._known.items() if v >= self.goal and s > low), default=QUALITY_STEPS)
+        high = min((s for s, v in self._known.items() if v >= self.goal and s > low), default=self.steps)
         return low, high
 
     def _expected(self) -> NDArray[np.float64]:

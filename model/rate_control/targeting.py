@@ -18,15 +18,9 @@ from model.inference.encoder import Encoder
 from model.inference.latent_sample import LatentSample
 from model.inference.quantisation_pass import Metric, Quantised
 from model.metrics import ms_ssim, ssimulacra2
-from model.rate_control.quality_search import Search
+from model.rate_control.quality_search import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2, Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
 
-TOLERANCE = 0.15
-"""Largest accepted distance above a floor, in dB."""
-TOLERANCE_SSIMULACRA2 = 0.5
-"""The same for SSIMULACRA2, in points."""
-SLACK = 0.02
-"""Largest accepted distance below a limit of size, as a share of the bytes."""
 SAMPLE = 256
 """Number of positions of latents from which the curves are predicted."""
 
@@ -43,7 +37,11 @@ class Targeting:
     """Encodes pictures to one target with one model."""
 
     def __init__(
-        self, target: Target, gains: NDArray[np.float32], payload_size: Callable[[Picture, Quantised], int]
+        self,
+        target: Target,
+        gains: NDArray[np.float32],
+        payload_size: Callable[[Picture, Quantised], int],
+        also: Sequence[Metric] = (),
     ) -> None:
         """Set the target.
 
@@ -51,13 +49,14 @@ class Targeting:
             target: a floor or a limit.
             gains: quantisation steps per unit of y at every quality, float `[QUALITIES, M]`.
             payload_size: function that returns the bytes of a picture's payload without metadata.
+            also: metrics to measure beside that of the target, if the PSNR is measured.
         """
         self._target = target
         self._gains = gains
         self._payload_size = payload_size
         self._floor = target.max_bpp is None
         floors: dict[Metric, float | None] = {"ms_ssim": target.min_ms_ssim, "ssimulacra2": target.min_ssimulacra2}
-        self._also = [metric for metric, floor in floors.items() if floor is not None]
+        self._also = [metric for metric, floor in floors.items() if floor is not None or metric in also]
 
     def reach(self, encoder: Encoder, *, check: bool) -> list[Reached]:
         """Try qualities until each of the encoder's pictures meets the target within the tolerance.
@@ -77,7 +76,11 @@ class Targeting:
                 if searches[i].nearest() == step:
                     kept[i] = quantised
         if check and (rest := [i for i, quantised in kept.items() if quantised.psnr is None]):
-            kept |= zip(rest, encoder.quantise(rest, [kept[i].fine_quality for i in rest], check=True), strict=True)
+            kept |= zip(
+                rest,
+                encoder.quantise(rest, [kept[i].fine_quality for i in rest], check=True, also=self._also),
+                strict=True,
+            )
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
     def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Quantised]:
@@ -85,7 +88,7 @@ class Targeting:
             members,
             [step / FRACTIONS for step in steps],
             check=check,
-            also=self._also,
+            also=self._also if check else (),
         )
 
     def _searches(self, encoder: Encoder) -> list[Search]:

@@ -43,7 +43,7 @@ class IndexRow(NamedTuple):
     Attributes:
         key: the source's key.
         etag: of the source's bytes.
-        status: "latent", "original", "zstd" or "jxl".
+        status: one of `pipeline.archive.schema`.
         model: fingerprint; None unless latent.
         quality: 0..63.75; None unless latent.
         shard: path of the row's Parquet file, relative to `images/`.

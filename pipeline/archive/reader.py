@@ -1,20 +1,23 @@
-"""From an archive's rows back to pictures, with the models in the archive."""
+"""From an archive's rows back to pictures: with the models in the archive, or with standard codecs in the sandbox."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from model.bitstream.container import METADATA, Tag, read, read_header, write
+from model.bitstream.container import METADATA, Colour, Tag, read, read_header, write
 from model.codec import Codec
-from model.core.boundary import Fault, attempt_all, reason_of
-from model.core.errors import DamagedPayload, MaepressError
+from model.core.boundary import Fault, attempt, attempt_all, reason_of
+from model.core.errors import DamagedPayload, MaepressError, MissingPackage
 from model.core.picture import Picture
+from pipeline.archive import standard_payload
 from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
-from pipeline.archive.schema import KEPT_ANYHOW, READER_COLUMNS
-from pipeline.images.limits import decodable_pixels
+from pipeline.archive.schema import KEPT_ANYHOW, READER_COLUMNS, STANDARD
+from pipeline.images.codec_names import STANDARD_NAMES
+from pipeline.images.limits import READING, decodable_pixels
 from pipeline.storage.base import StorageError, Unwritable
 
 CHUNK_PIXELS = 4 << 20
@@ -26,7 +29,10 @@ Row = dict[str, Any]
 
 
 class RowDecoder:
-    """Decodes latent rows of one archive with the models that compressed them; each is loaded once.
+    """Decodes the compressed rows of one archive.
+
+    Latents are decoded with the models that made them, of which each is loaded once, and files of
+    standard codecs in this process's sandbox.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -49,6 +55,9 @@ class RowDecoder:
         for row in rows:
             if fault := row_fault(row):
                 yield row, fault
+            elif row.get("status") == STANDARD:
+                picture = attempt(functools.partial(standard_picture, row), passes=(Unwritable, MissingPackage))
+                yield row, picture.reason if isinstance(picture, Fault) else picture
             else:
                 sound.append(row)
         for chunk in chunks(sound):
@@ -92,33 +101,63 @@ def with_metadata(picture: Picture, row: Row) -> Picture:
     return replace(picture, icc=icc, exif=exif, xmp=xmp, skeleton=skeleton)
 
 
+def standard_picture(row: Row) -> Picture:
+    """The picture of a row that a standard codec compressed, decoded in the sandbox.
+
+    Args:
+        row: one with which `row_fault` finds nothing wrong.
+
+    Raises:
+        DamagedPayload: when the payload is not intact, or no file of the row's codec and size.
+        MissingPackage: when imagecodecs is not installed.
+    """
+    from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
+
+    payload, width, height = standard_payload.read(row["payload"]), row["width"], row["height"]
+    grey = payload.colour == Colour.GREY
+    pixels = shared(READING).decode_standard(row["codec"], payload.file, width, height, grey=grey)
+    return with_metadata(Picture(pixels, payload.alpha_plane(height, width)), row)
+
+
 def row_fault(row: Row) -> str | None:
-    """Why a latent row cannot even be decoded, before memory is allocated for it; None if it may be.
+    """Why a compressed row cannot even be decoded, before memory is allocated for it; None if it may be.
 
     Archives that others wrote may hold nulls, sizes that no picture has, names of models that lead
     elsewhere, and rows that say one thing where their payload says another.
     """
-    payload, model = row.get("payload"), row.get("model")
-    if not isinstance(payload, bytes) or not isinstance(model, str):
-        return "its row lacks the payload or the model"
-    if not is_fingerprint(model):
-        return f"its row names no model: {model[:40]!r}"
-    width, height = row.get("width"), row.get("height")
+    payload, width, height = row.get("payload"), row.get("width"), row.get("height")
+    if not isinstance(payload, bytes):
+        return "its row lacks the payload"
     if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
         return f"its row gives an impossible size: {width} x {height}"
-    try:
-        header = read_header(payload)
-    except DamagedPayload as e:
-        return str(e)
-    if (header.width, header.height) != (width, height):
-        return f"its row gives the size {width} x {height}, its payload {header.width} x {header.height}"
-    if header.fingerprint != model:
-        return f"its row names the model {model}, its payload {header.fingerprint}"
+    if row.get("status") == STANDARD:
+        codec = row.get("codec")
+        fault = None if codec in STANDARD_NAMES else f"its row names no standard codec: {str(codec)[:40]!r}"
+    else:
+        fault = _latent_fault(payload, row.get("model"), (width, height))
+    if fault is not None:
+        return fault
     if width * height > (most := decodable_pixels()):
         return (
             f"it has {width * height / 1e6:.0f} megapixels, more than {most / 1e6:.0f}: if you trust this archive, "
             "set MAEPRESS_MAX_MEGAPIXELS"
         )
+    return None
+
+
+def _latent_fault(payload: bytes, model: object, size: tuple[int, int]) -> str | None:
+    if not isinstance(model, str):
+        return "its row lacks the model"
+    if not is_fingerprint(model):
+        return f"its row names no model: {model[:40]!r}"
+    try:
+        header = read_header(payload)
+    except DamagedPayload as e:
+        return str(e)
+    if (header.width, header.height) != size:
+        return f"its row gives the size {size[0]} x {size[1]}, its payload {header.width} x {header.height}"
+    if header.fingerprint != model:
+        return f"its row names the model {model}, its payload {header.fingerprint}"
     return None
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from pipeline.archive.shards import Shard
+from pipeline.images.codec_names import MAE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Receipt:
         retired: rows removed because their source is gone.
         rows: rows compressed or kept in this unit; rows copied from `remove` do not count.
         latents: of these, rows whose status is latent.
+        codecs: rows whose image is compressed, as (codec, number); those of the model are `latents`.
         transcoded: of these, rows whose status is jxl.
         kept_pixels: of these, rows whose status is pixels.
         kept: rows whose source is kept without loss, transcoded or not, as (reason, number).
@@ -57,9 +59,15 @@ class Receipt:
     retired: int = 0
     rows: int = 0
     latents: int = 0
+    codecs: tuple[tuple[str, int], ...] = ()
     transcoded: int = 0
     kept_pixels: int = 0
     kept: tuple[tuple[str, int], ...] = ()
     source_bytes: int = 0
     payload_bytes: int = 0
     pixels: int = 0
+
+    @property
+    def standard(self) -> int:
+        """Rows that a standard codec compressed."""
+        return sum(count for codec, count in self.codecs if codec != MAE)

@@ -1,13 +1,19 @@
 """The columns of the archive's tables, and the values of their text columns."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-LATENT, ORIGINAL, ZSTD, JXL, PIXELS = "latent", "original", "zstd", "jxl", "pixels"
-"""The values of `status`: the payload is a `.mae` payload, the source's own bytes, these bytes as a zstd
-frame, a JPEG XL transcode that converts back to them, or a lossless JPEG XL of the source's samples
-with all that its file held beside them."""
+from pipeline.images.codec_names import MAE
+
+LATENT, STANDARD, ORIGINAL, ZSTD, JXL, PIXELS = "latent", "standard", "original", "zstd", "jxl", "pixels"
+"""The values of `status`: the payload is a `.mae` payload, a file of a standard codec
+(`pipeline.archive.standard_payload`), the source's own bytes, these bytes as a zstd frame, a JPEG XL
+transcode that converts back to them, or a lossless JPEG XL of the source's samples with all that its
+file held beside them."""
+COMPRESSED = (LATENT, STANDARD)
+"""Those of rows that hold an image with loss, as near to its source as the target demands."""
 KEPT = (ORIGINAL, ZSTD, JXL)
 """Those of rows from which the source comes back byte for byte: `pipeline.archive.kept_source`."""
 KEPT_ANYHOW = (*KEPT, PIXELS)
@@ -36,13 +42,13 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("width", pa.int32(), nullable=False),  # 0, as the height is, for files that no reader understands
     pa.field("height", pa.int32(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
-    pa.field("kept", pa.string()),  # why the source is kept without loss; null for latents
+    pa.field("kept", pa.string()),  # why the source is kept without loss; null for compressed images
     pa.field("model", pa.string()),  # fingerprint, 16 hex digits; null unless latent
     pa.field("target", pa.string()),  # "quality 40", "min_psnr 38" ...; null where it had no part in keeping the source
-    pa.field("quality", pa.float64()),  # 0..63.75 in steps of 0.25, the quality used; null unless latent
+    pa.field("quality", pa.float64()),  # that was used: 0..63.75 in steps of 0.25; of a standard codec its own 0..100
     pa.field("payload", pa.binary(), nullable=False),
     pa.field("payload_bytes", pa.int64(), nullable=False),
-    pa.field("psnr", pa.float64()),  # dB, 8-bit RGB, of the decoder's output; null unless latent
+    pa.field("psnr", pa.float64()),  # dB, 8-bit RGB, of the decoder's output; null where the source is kept
     pa.field("ms_ssim", pa.float64()),  # 0..1, of the decoder's output; null where not measured or a side is too short
     pa.field("ssimulacra2", pa.float64()),  # at most 100, of the decoder's output; null where not measured
     pa.field("source_sha256", pa.string(), nullable=False),  # 64 hex digits
@@ -50,17 +56,19 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("icc", pa.binary()),  # null where there is none
     pa.field("exif", pa.binary()),
     pa.field("xmp", pa.binary()),
-    pa.field("skeleton", pa.binary()),  # what else the file held: pipeline/containers; null unless latent
+    pa.field("skeleton", pa.binary()),  # what else the file held: pipeline/containers; null where it is kept
     pa.field("encoded_at", pa.timestamp("us", "UTC"), nullable=False),
     pa.field("run", pa.string(), nullable=False),
     pa.field("row_sha256", pa.string(), nullable=False),  # 64 hex digits over the other columns: `row_hash`
     pa.field("phash", pa.int64()),  # 64 bits: `pipeline.images.perceptual_hash`; null where pixels were not read
+    pa.field("codec", pa.string()),  # "mae", "jxl", "avif", "webp"; null where the source is kept: `codec_of`
+    pa.field("candidates", pa.string()),  # the codecs that were allowed, as "mae,avif"; null: mae alone
 ]
 
 IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
 
-ADDED = frozenset({"phash"})
+ADDED = frozenset({"phash", "codec", "candidates"})
 """Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [
@@ -105,5 +113,12 @@ more."""
 REJECTION_COLUMNS = ("key", "etag", "stage")
 """The columns of REJECTIONS that planning reads."""
 
-READER_COLUMNS = ("key", "status", "model", "width", "height", "payload", "icc", "exif", "xmp", "skeleton")
+READER_COLUMNS = ("key", "status", "codec", "model", "width", "height", "payload", "icc", "exif", "xmp", "skeleton")
 """The columns of IMAGES that turn a row back into an image."""
+
+
+def codec_of(row: Mapping[str, Any]) -> str | None:
+    """The codec that compressed a row; None for a kept source. Rows of archives without the column are of the model."""
+    if row["status"] not in COMPRESSED:
+        return None
+    return row.get("codec") or (MAE if row["status"] == LATENT else None)

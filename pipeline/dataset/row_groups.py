@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import literal_prefix
-from pipeline.archive.schema import KEPT_ANYHOW, LATENT
+from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW
 from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shard_reader import salvaged_group
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Store
 
-STATUSES = (LATENT, *KEPT_ANYHOW)
+STATUSES = (*COMPRESSED, *KEPT_ANYHOW)
 MASKED = ("key", "status", "width")
 _AT_ONCE = 8
 """Shards whose footers are read concurrently, as reading from an object store is mostly waiting."""

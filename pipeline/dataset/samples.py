@@ -24,8 +24,8 @@ from model.core.boundary import Fault, attempt, attempt_all
 from model.core.errors import DamagedPayload
 from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
-from pipeline.archive.reader import Row, chunks, process_decoder, row_fault
-from pipeline.archive.schema import LATENT
+from pipeline.archive.reader import Row, chunks, process_decoder, row_fault, standard_picture
+from pipeline.archive.schema import COMPRESSED, LATENT, STANDARD
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.storage.base import StorageError
 
@@ -103,10 +103,14 @@ class Samples:
         for number, row in enumerate(rows):
             if row["payload"] is None:
                 made[number] = Fault("its row is damaged: its hash, and a checksum of its shard, do not match")
-            elif row["status"] != LATENT:
+            elif row["status"] != LATENT and self._content != "image":
+                made[number] = attempt(functools.partial(self._without_latents, row), passes=passes)
+            elif row["status"] not in COMPRESSED:
                 made[number] = attempt(functools.partial(self._kept, row), passes=passes)
             elif fault := row_fault(row):
                 made[number] = Fault(fault)
+            elif row["status"] == STANDARD:
+                made[number] = attempt(functools.partial(_standard, row), passes=passes)
             else:
                 latent.append(row | {"number": number})
         for chunk in chunks(latent):
@@ -131,10 +135,13 @@ class Samples:
     def _pixels(self, codec: Codec, payloads: list[bytes]) -> list[NDArray[np.uint8]]:
         return [_rgb(picture.pixels) for picture in codec.decompress(payloads)]
 
+    def _without_latents(self, row: Row) -> None:
+        """Refuse a row that no model compressed."""
+        how = f"compressed as {row['codec']}" if row["status"] == STANDARD else "kept as its source"
+        raise StorageError(f"{row['key']!r} in {self._archive.url} is {how} and has no latents")
+
     def _kept(self, row: Row) -> NDArray[np.uint8]:
         """Pixels of a row whose source was kept."""
-        if self._content != "image":
-            raise StorageError(f"{row['key']!r} in {self._archive.url} is kept as its source and has no latents")
         image = decode_rgb(kept_source(row["status"], row["payload"]))
         if image is None:
             raise StorageError(
@@ -142,6 +149,10 @@ class Samples:
                 "leave it out by key or by status"
             )
         return np.array(image)
+
+
+def _standard(row: Row) -> NDArray[np.uint8]:
+    return _rgb(standard_picture(row).pixels)
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

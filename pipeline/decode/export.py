@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import COMPRESSED
 from pipeline.decode.result import DecodeResult, Outcome
 from pipeline.decode.run import checked_archive, decode_each
 from pipeline.decode.settings import ExportSettings
@@ -83,7 +83,7 @@ def _add(lines: BinaryIO, outcome: Outcome) -> None:
         outcome.key,
         outcome.name or None,
         outcome.form or None,
-        None if failed else "compressed" if outcome.status == LATENT else "exact",
+        None if failed else "compressed" if outcome.status in COMPRESSED else "exact",
         ["the file"] if failed else list(outcome.lost),
         outcome.reason or outcome.instead or None,
     )

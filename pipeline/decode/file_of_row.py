@@ -1,6 +1,7 @@
 """The file of one row: a decoded picture in a format, a kept source as it is, or converted if that is asked for."""
 
 import hashlib
+from dataclasses import replace
 from typing import cast
 
 from model.core.errors import DamagedPayload
@@ -24,13 +25,17 @@ def file_of_row(row: Row, content: Picture | bytes, wanted: str, *, convert_kept
         row: with status, source_format and source_sha256.
         content: the decoded picture, or the payload of another row; a complete `.mae` file for
             latents that are not decoded.
-        wanted: "same", "mae", or a format.
+        wanted: "same", "mae", or a format. What a standard codec compressed has no `.mae` file, and
+            is written in its source's format.
         convert_kept: also write kept sources in the format, where that holds all of the picture.
 
     Raises:
         DamagedPayload: when a kept source's bytes are not those of the source.
         ValueError: when the picture cannot be written.
     """
+    if isinstance(content, Picture) and wanted == MAE:
+        made = write_as(content, format_of_decoded(row["source_format"]))
+        return replace(made, instead=f"compressed as {row['codec']}, not by the model")
     if isinstance(content, Picture):
         return write_as(content, format_wanted(wanted, row["source_format"]))
     if row["status"] == LATENT:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
-from pipeline.archive.schema import LATENT, PIXELS
+from pipeline.archive.schema import COMPRESSED, PIXELS
 from pipeline.archive.selection import Selection
 from pipeline.runs.sources import recorded_sources
 from pipeline.storage.base import Entry
@@ -69,7 +69,7 @@ def require_free(archive: Archive, selection: Selection, dest: Store, keys: str,
         if not fnmatch.fnmatchcase(entry.key, keys):
             continue
         _, status, source_format, source_bytes, sha256 = row
-        if status not in (LATENT, PIXELS):
+        if status not in (*COMPRESSED, PIXELS):
             if entry.size != source_bytes:
                 others.append(entry.key)
         elif (status == PIXELS or source_format in own_format) and entry.size == source_bytes and fetched < FETCHED:

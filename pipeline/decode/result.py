@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.archive.schema import JXL, LATENT, PIXELS
+from pipeline.archive.schema import JXL, LATENT, PIXELS, STANDARD
 from pipeline.decode.video_muxing import VideoResult
 
 LISTED_FAILURES = 1000
 """Failures that a result lists; further ones are only counted."""
 
-_KINDS = {LATENT: "latents", JXL: "transcoded", PIXELS: "kept_pixels"}
+_KINDS = {LATENT: "latents", STANDARD: "standard", JXL: "transcoded", PIXELS: "kept_pixels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class DecodeResult:
     Attributes:
         written: files written.
         latents: files of compressed images, decoded or, as `.mae`, copied.
+        standard: files of images that a standard codec compressed, decoded.
         transcoded: files of JPEGs, restored byte for byte from JPEG XL.
         kept_pixels: files of kept pictures, written anew from JPEG XL with the same samples.
         originals: files of sources, copied byte for byte.
@@ -42,6 +43,7 @@ class DecodeResult:
 
     written: int
     latents: int
+    standard: int
     transcoded: int
     kept_pixels: int
     originals: int
@@ -82,7 +84,7 @@ class Totals:
 
     def __init__(self) -> None:
         self._sums: dict[str, Any] = dict.fromkeys(
-            ("written", "latents", "transcoded", "kept_pixels", "originals", "bytes_written", "pixels", "failed"), 0
+            (*("written", *_KINDS.values(), "originals"), "bytes_written", "pixels", "failed"), 0
         )
         self._failures: list[Failure] = []
         self._losses, self._instead = Counter[str](), Counter[str]()

@@ -34,7 +34,7 @@ from model.core.picture import Picture
 from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
-from pipeline.archive.schema import KEPT_ANYHOW, LATENT, READER_COLUMNS
+from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW, LATENT, READER_COLUMNS, codec_of
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import salvaged_rows
 from pipeline.decode.file_of_row import MAE, file_of_row
@@ -186,20 +186,20 @@ class _Decoder:
         self._wanted = wanted
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        latents: list[Row] = []
+        compressed: list[Row] = []
         for cell in table["item"]:
             row = unpack(cell)
             if isinstance(row, Outcome):
                 yield item_rows(row)
             elif row["status"] in KEPT_ANYHOW:
                 yield item_rows((_facts(row), row["payload"]))
-            elif row["status"] != LATENT:
+            elif row["status"] not in COMPRESSED:
                 yield item_rows(_failed(row, f"its status is {row['status']!r}"))
-            elif self._wanted == "mae":
+            elif self._wanted == MAE and row["status"] == LATENT:
                 yield item_rows(_as_mae(row))
             else:
-                latents.append(row)
-        for row, picture in self._decoder.pictures(latents):
+                compressed.append(row)
+        for row, picture in self._decoder.pictures(compressed):
             if isinstance(picture, str):
                 yield item_rows(_failed(row, picture))
             else:
@@ -207,7 +207,7 @@ class _Decoder:
 
 
 def _facts(row: Row) -> Row:
-    return {name: row[name] for name in _FACTS}
+    return {name: row[name] for name in _FACTS} | {"codec": codec_of(row)}
 
 
 def _as_mae(row: Row) -> object:

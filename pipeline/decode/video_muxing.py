@@ -20,7 +20,7 @@ from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
-from pipeline.archive.schema import LATENT, READER_COLUMNS
+from pipeline.archive.schema import COMPRESSED, READER_COLUMNS
 from pipeline.archive.selection import Selection
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.images import video
@@ -162,7 +162,7 @@ class _DecodedFrames:
 
 
 def _picture(row: Row, decoder: RowDecoder) -> Image.Image:
-    if row["status"] != LATENT:
+    if row["status"] not in COMPRESSED:
         kept = decode_rgb(row["payload"])
         if kept is None:
             raise StorageError(f"{row['key']}: its bytes are no image that can be read")

@@ -21,7 +21,6 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from model.bitstream.entropy_coder import EntropyCoder
 from model.codec import Codec
-from model.core.target import Target
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.encode import ray_tasks, stages, wire
@@ -53,8 +52,8 @@ class EncodeDataflow:
         self,
         source: Store,
         archive: Archive,
-        fingerprint: str,
-        coder: EntropyCoder,
+        fingerprint: str | None,
+        coder: EntropyCoder | None,
         run: str,
         settings: EncodeSettings,
         encoder: "type[_Encoder] | None" = None,
@@ -64,8 +63,8 @@ class EncodeDataflow:
         Args:
             source: the store of the images.
             archive: the archive to write to; it holds the model already.
-            fingerprint: of the model.
-            coder: the model's entropy coder.
+            fingerprint: of the model; None for a run that needs none.
+            coder: the model's entropy coder, likewise.
             run: the run's id, for the rows.
             settings: target, limits and workers.
             encoder: the actors' class, for tests and benchmarks; None for `_Encoder`.
@@ -80,7 +79,7 @@ class EncodeDataflow:
         self._load = functools.partial(ray_tasks.load, source=source, settings=settings)
         self._counter = start_counter()
         self._encoder = encoder or _Encoder
-        self._encoder_arguments = (self._counter, archive, fingerprint, settings.target(), self._workers.threads)
+        self._encoder_arguments = (self._counter, archive, fingerprint, settings, self._workers.threads)
         self._compress = functools.partial(ray_tasks.compress, coder=coder, run=run, settings=settings)
         self._write = functools.partial(ray_tasks.write, archive=archive)
 
@@ -163,12 +162,14 @@ def _context() -> DataContext:
 class _Encoder:
     """The actor of the stage `analyse`, with a model."""
 
-    def __init__(self, counter: Any, archive: Archive, fingerprint: str, target: Target, threads: int) -> None:
+    def __init__(
+        self, counter: Any, archive: Archive, fingerprint: str | None, settings: EncodeSettings, threads: int
+    ) -> None:
         torch.set_num_threads(threads)
         device = self.device()
         self._streams = Streams(device)
-        self._codec = Codec.load(archive.get_model(fingerprint), device=device)
-        self._target = target
+        self._codec = Codec.load(archive.get_model(fingerprint), device=device) if fingerprint else None
+        self._target, self._codecs = settings.target(), settings.codecs
         self._counter = counter
 
     @staticmethod
@@ -182,6 +183,6 @@ class _Encoder:
 
     @metrics.timed_stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
-        done = stages.analyse(items, self._codec, self._target)
+        done = stages.analyse(items, self._codec, self._target, codecs=self._codecs)
         self._counter.add.remote(stages.counts_of(done))
         return done

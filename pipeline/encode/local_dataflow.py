@@ -31,8 +31,10 @@ from pipeline.storage.base import Store
 class LocalDataflow:
     """The four stages, configured for one run; used as an `EncodeDataflow`."""
 
-    def __init__(self, source: Store, archive: Archive, codec: Codec, run: str, settings: EncodeSettings) -> None:
-        """Configure the stages; the arguments are those of `EncodeDataflow`, with the codec itself."""
+    def __init__(
+        self, source: Store, archive: Archive, codec: Codec | None, run: str, settings: EncodeSettings
+    ) -> None:
+        """Configure the stages; the arguments are those of `EncodeDataflow`, with the model itself."""
         self._source, self._archive, self._codec, self._run, self._settings = source, archive, codec, run, settings
         self._sandbox, self._target = shared(settings.limits()), settings.target()
         self._counts = EncodeCounts()
@@ -71,9 +73,11 @@ class LocalDataflow:
             settings.max_bytes,
             keep_unreadable=settings.keeps_unreadable,
         )
-        analysed = stages.analyse(loaded, self._codec, self._target)
+        codecs, coder = settings.codecs, self._codec.coder if self._codec else None
+        analysed = stages.analyse(loaded, self._codec, self._target, codecs=codecs)
         self._count(stages.counts_of(analysed))
-        return stages.compress(analysed, self._codec.coder, self._target, self._sandbox, self._run, keep=settings.keep)
+        by = (coder, self._target, self._sandbox, self._run)
+        return stages.compress(analysed, *by, keep=settings.keep, codecs=codecs)
 
     def _count(self, added: EncodeCounts) -> None:
         with self._lock:

@@ -37,10 +37,11 @@ def load(table: pa.Table, source: Store, settings: EncodeSettings) -> pa.Table:
 
 
 @metrics.timed_stage("compress")
-def compress(table: pa.Table, coder: EntropyCoder, run: str, settings: EncodeSettings) -> pa.Table:
+def compress(table: pa.Table, coder: EntropyCoder | None, run: str, settings: EncodeSettings) -> pa.Table:
     """Pieces of `stages.Analysed` to `stages.CompressedPiece`."""
     sandbox, target = shared(settings.limits()), settings.target()
-    return wire.each(table, lambda items: stages.compress(items, coder, target, sandbox, run, keep=settings.keep))
+    by = (coder, target, sandbox, run)
+    return wire.each(table, lambda items: stages.compress(items, *by, keep=settings.keep, codecs=settings.codecs))
 
 
 @metrics.timed_stage("write")

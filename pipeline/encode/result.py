@@ -17,9 +17,11 @@ class EncodeResult:
 
     Attributes:
         run: the run's id, as in the column `run`.
-        model: fingerprint of the model that compressed.
+        model: fingerprint of the model that compressed; empty for a run that needed none.
         model_name: what it is called; empty if it has no name.
-        latents: rows that hold a compressed image.
+        latents: rows that hold an image that the model compressed.
+        standard: rows that hold one that a standard codec compressed.
+        codecs: both by codec.
         transcoded: rows that hold a JPEG as JPEG XL, without loss.
         kept_pixels: rows that hold a kept picture's samples as JPEG XL, without loss (`keep`).
         originals: rows that hold their source byte for byte.
@@ -27,8 +29,8 @@ class EncodeResult:
         rejected: objects rejected in this run; the rejections table holds each one's reason.
         rejections: these by reason, its numbers left out, most frequent first.
         unchanged: keys that needed nothing.
-        other_settings: keys among these that another model or another target compressed; `repress`
-            compresses them again.
+        other_settings: keys among these that another model or codec compressed, or to another target;
+            `repress` compresses them again.
         rejected_before: keys rejected in an earlier run and not changed since, which were not tried
             again.
         gone: rows whose key the source no longer has, and whose original was not released.
@@ -53,6 +55,8 @@ class EncodeResult:
     model: str
     model_name: str
     latents: int
+    standard: int
+    codecs: dict[str, int]
     transcoded: int
     kept_pixels: int
     originals: int
@@ -110,6 +114,8 @@ class Totals:
     def __init__(self) -> None:
         self._retired = self._rows = self._latents = self._transcoded = self._kept_pixels = self._rejected = 0
         self._kept: Counter[str] = Counter()
+        self._codecs: Counter[str] = Counter()
+        self._standard = 0
         self._reasons: Counter[str] = Counter()
         self._source_bytes = self._payload_bytes = self._pixels = 0
 
@@ -118,6 +124,8 @@ class Totals:
         self._retired += receipt.retired
         self._rows += receipt.rows
         self._latents += receipt.latents
+        self._standard += receipt.standard
+        self._codecs.update(dict(receipt.codecs))
         self._transcoded += receipt.transcoded
         self._kept_pixels += receipt.kept_pixels
         self._kept.update(dict(receipt.kept))
@@ -134,9 +142,11 @@ class Totals:
             model,
             model_name,
             self._latents,
+            self._standard,
+            dict(self._codecs.most_common()),
             self._transcoded,
             self._kept_pixels,
-            self._rows - self._latents - self._transcoded - self._kept_pixels,
+            self._rows - self._latents - self._standard - self._transcoded - self._kept_pixels,
             dict(self._kept.most_common()),
             self._rejected,
             dict(self._reasons.most_common(NAMED)),

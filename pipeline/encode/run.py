@@ -20,6 +20,7 @@ from pipeline.archive.commits import Committer
 from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt
+from pipeline.encode.codec_settings import described
 from pipeline.encode.result import EncodeResult, Totals
 from pipeline.encode.settings import EncodeSettings
 from pipeline.execution.executors import ray_is_connected, runs_here
@@ -50,7 +51,7 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     """Bring an archive up to date with a source.
 
     An image is compressed once. It is compressed again only when its source's etag changed, or when
-    `repress` is set and its row was made by another model or to another target. `model` may differ
+    `repress` is set and its row was made by another model or codec, or to another target. `model` may differ
     from the model of existing rows: every row names its model, and the archive holds all of them.
     A small job runs in this process (`pipeline.execution.executors`); others use the Ray that is
     connected, or start one.
@@ -102,8 +103,8 @@ def run_encode(
     """
     started = time.monotonic()
     source = checked_source(settings)
-    folder = local_model(settings.model)
-    fingerprint = claimed_fingerprint(folder)  # the plan needs no more; the codec takes seconds
+    folder = local_model(settings.model) if settings.needs_model else None
+    fingerprint = claimed_fingerprint(folder) if folder else ""  # the plan needs no more; the codec takes seconds
     archive = Archive.create(settings.archive)
     run = new_run()
     totals = Totals()
@@ -122,7 +123,7 @@ def run_encode(
         if plan.units:
             require_alone(archive.root, source, run)  # again: a run that began earlier may have been slower so far
             dataflow = _dataflow(plan, source, archive, folder, run, settings)
-            if plan.objects:
+            if plan.objects and folder:
                 archive.put_model(fingerprint, folder)
             progress = stack.enter_context(Progress(plan.objects, plan.source_bytes, quiet=quiet))
             stack.enter_context(dataflow.polling(progress.encoded))
@@ -141,7 +142,7 @@ def run_encode(
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
-        name = name_from(read_config(folder))
+        name = name_from(read_config(folder)) if folder else ""
         result = totals.result(run, fingerprint, name, plan, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
@@ -158,7 +159,8 @@ def checked_source(settings: EncodeSettings) -> Store:
     source = opened_source(settings)
     root = open_store(settings.archive)
     require_alone(root, source)
-    require_model(settings.model)
+    if settings.needs_model:
+        require_model(settings.model)
     root.check_target()
     return source
 
@@ -179,10 +181,10 @@ def opened_source(settings: EncodeSettings) -> Store:
 
 
 def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions) -> PlanOptions:
-    """The planner's options of a run with the model `fingerprint`."""
+    """The planner's options of a run with the model `fingerprint`, which is empty for a run without a model."""
     return PlanOptions(
         settings.shard_mib << 20,
-        Staleness(fingerprint, settings.target().described(), settings.repress),
+        Staleness(fingerprint, settings.target().described(), settings.repress, described(settings.codecs)),
         settings.retry_rejected,
         ("read", "encode") if settings.keeps_unreadable else (),  # what was rejected there is kept now
         settings.globs(),
@@ -202,12 +204,12 @@ class Dataflow(Protocol):
 
 
 def _dataflow(
-    plan: EncodePlan, source: Store, archive: Archive, model: Path, run: str, settings: EncodeSettings
+    plan: EncodePlan, source: Store, archive: Archive, model: Path | None, run: str, settings: EncodeSettings
 ) -> Dataflow:
-    """The stages in this process or on Ray, with the model in a local folder."""
+    """The stages in this process or on Ray, with the model in a local folder, or without one."""
     from model.codec import Codec  # imports torch, which takes a second
 
-    codec = Codec.load(model)
+    codec = Codec.load(model) if model else None
     if runs_here(
         settings.executor,
         objects=plan.objects,
@@ -220,7 +222,8 @@ def _dataflow(
         return LocalDataflow(source, archive, codec, run, settings)
     from pipeline.encode.dataflow import EncodeDataflow  # imports Ray, which takes a second
 
-    return EncodeDataflow(source, archive, codec.fingerprint, codec.coder, run, settings)
+    fingerprint, coder = (codec.fingerprint, codec.coder) if codec else (None, None)
+    return EncodeDataflow(source, archive, fingerprint, coder, run, settings)
 
 
 def _receipts(

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from model.core.model_files import MODEL_SETTING
+from pipeline.encode.codec_settings import CodecSettings, needs_model
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
@@ -12,7 +13,7 @@ from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.storage.key_globs import SourceChoice
 
 
-class EncodeSettings(TargetSettings, SourceChoice):
+class EncodeSettings(CodecSettings, TargetSettings, SourceChoice):
     """Source, archive, model and target of an encode, its resources and its limits."""
 
     source: str = Field(description="folder or bucket of images to compress")
@@ -57,6 +58,11 @@ class EncodeSettings(TargetSettings, SourceChoice):
         description="how kept images are held: exact, byte for byte; pixels: PNG and TIFF as lossless JPEG XL of the "
         "same samples and metadata, where that is smaller",
     )
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether pictures pass the model."""
+        return needs_model(self.target(), self.codecs)
 
     @property
     def max_pixels(self) -> int:

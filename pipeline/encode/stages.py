@@ -29,14 +29,17 @@ import pyarrow as pa
 from model.bitstream.container import METADATA
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.boundary import Fault, attempt, attempt_all
-from model.core.errors import MissingPackage, UnsupportedImage
+from model.core.errors import MissingPackage
+from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.row_hash import table_of
-from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, LATENT, MISSED, OUTAGE, UNLIKE
-from pipeline.encode.default_floor import default_floor
+from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, OUTAGE
+from pipeline.encode.codec_settings import described, needs_model, needs_score
+from pipeline.encode.coded_picture import choose
 from pipeline.encode.kept_payload import kept_payload
 from pipeline.images import heif
+from pipeline.images.codec_names import MAE, MAE_ALONE
 from pipeline.images.file_kind import FileKind, kind_of, why_unreadable
 from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.reading import Reading, Rejected
@@ -73,6 +76,8 @@ class Loaded:
 class Analysed:
     """A loaded object with `latents` in place of its pixels, or with neither if the source is kept.
 
+    The pixels stay with it if a standard codec may compress them.
+
     Attributes:
         key: of the object.
         etag: of `source`.
@@ -81,13 +86,14 @@ class Analysed:
         width: in pixels.
         height: in pixels.
         latents: integers that the networks made of the picture.
-        keep: the reason when there are no latents, else None.
+        keep: the reason when there are neither latents nor a picture, else None.
         icc: ICC profile; empty for none, and for kept sources, whose own bytes hold it.
         exif: EXIF block, likewise.
         xmp: XMP packet, likewise.
         skeleton: what else the file holds, likewise.
         modified_ns: time of the object's last change, None where the store does not tell.
         phash: perceptual hash of the picture, None without one.
+        picture: the pixels, where a standard codec is allowed.
     """
 
     key: str
@@ -104,6 +110,7 @@ class Analysed:
     skeleton: bytes = b""
     modified_ns: int | None = None
     phash: int | None = None
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +188,22 @@ def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
     return Rejection(key, etag, OUTAGE if fault.machine else stage, fault.reason)
 
 
-def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target) -> list[Analysed | Rejection]:
+def analyse(
+    items: Sequence[Loaded | Rejection], codec: "Codec | None", target: Target, *, codecs: Sequence[str] = MAE_ALONE
+) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec batches pictures of equal size.
 
-    A picture on which the codec fails is kept.
+    A picture on which the codec fails is kept, unless a standard codec may compress it.
+
+    Args:
+        items: results of `load` for one piece.
+        codec: the model; None where none of `codecs` needs it (`coded_picture.needs_model`).
+        target: for each picture.
+        codecs: those allowed.
     """
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
-    latents = iter(attempt_all(pictures, lambda some: codec.analyse(some, target), passes=FATAL))
+    latents = iter(_latents(pictures, codec, target, codecs))
+    standard = any(name != MAE for name in codecs)
     results: list[Analysed | Rejection] = []
     for item in items:
         if isinstance(item, Rejection):
@@ -198,51 +214,70 @@ def analyse(items: Sequence[Loaded | Rejection], codec: "Codec", target: Target)
         more: dict[str, Any] = {"modified_ns": item.modified_ns, "phash": reading.phash}
         if picture is None:
             results.append(Analysed(*facts, keep=reading.keep, **more))
-        elif isinstance(made := next(latents), Fault):
-            results.append(
-                Rejection(item.key, item.etag, OUTAGE, made.reason)
-                if made.machine
-                else Analysed(*facts, keep=FAILED, **more)
-            )
+            continue
+        made = next(latents)
+        if isinstance(made, Fault) and made.machine:
+            results.append(Rejection(item.key, item.etag, OUTAGE, made.reason))
+        elif isinstance(made, Fault) and not (standard and target.quality is None):
+            results.append(Analysed(*facts, keep=FAILED, **more))
         else:
             more |= {name: getattr(picture, name) for name in METADATA}
-            results.append(Analysed(*facts, made, None, **more))
+            own = None if isinstance(made, Fault) else made
+            results.append(Analysed(*facts, own, None, **more, picture=picture if standard else None))
     return results
+
+
+def _latents(
+    pictures: Sequence[Picture], codec: "Codec | None", target: Target, codecs: Sequence[str]
+) -> Sequence[Latents | Fault | None]:
+    """What the model makes of each picture; None where it is not needed."""
+    if codec is None or not needs_model(target, codecs):
+        return [None] * len(pictures)
+    scored: dict[str, Any] = {"also": ("ssimulacra2",)} if needs_score(target, codecs) else {}
+    return attempt_all(pictures, lambda some: codec.analyse(some, target, **scored), passes=FATAL)
 
 
 def counts_of(items: Sequence[Analysed | Rejection]) -> EncodeCounts:
     """What the progress display counts of a piece: all objects, bytes of those read, pixels of those analysed."""
     images = [item for item in items if isinstance(item, Analysed)]
-    pixels = sum(image.width * image.height for image in images if image.latents is not None)
+    pixels = sum(image.width * image.height for image in images if _has_pixels(image))
     return EncodeCounts(len(items), sum(len(image.source) for image in images), pixels)
+
+
+def _has_pixels(item: Analysed) -> bool:
+    """Whether it is a picture that may be compressed."""
+    return item.latents is not None or item.picture is not None
 
 
 def compress(
     items: Sequence[Analysed | Rejection],
-    coder: EntropyCoder,
+    coder: EntropyCoder | None,
     target: Target,
     sandbox: Sandbox,
     run: str,
     *,
     keep: str = "exact",
+    codecs: Sequence[str] = MAE_ALONE,
 ) -> CompressedPiece:
-    """Entropy-code the latents of a piece and choose the payload of each row.
+    """Entropy-code the latents of a piece, try the standard codecs that are allowed, and choose each row's payload.
 
     Args:
         items: results of `analyse` for one piece.
-        coder: the model's entropy coder.
+        coder: the model's entropy coder; None where the items have no latents.
         target: the target that the items were analysed for.
         sandbox: transcodes JPEG files.
         run: the run's id, for the rows.
         keep: how sources are kept: "exact", or "pixels" (`pipeline.images.lossless_pixels`).
+        codecs: those that the items were analysed for.
     """
+    choice = _Choice(coder, target, sandbox, run, keep, tuple(codecs))
     rows, rejections = list[dict[str, Any]](), [item for item in items if isinstance(item, Rejection)]
     for item in items:
         if isinstance(item, Analysed):
-            row = attempt(functools.partial(_row, item, coder, target, sandbox, run, keep), passes=FATAL)
-            if isinstance(row, Fault) and not row.machine and item.latents is not None:
-                plain = replace(item, latents=None, keep=FAILED)
-                row = attempt(functools.partial(_row, plain, coder, target, sandbox, run, keep), passes=FATAL)
+            row = attempt(functools.partial(_row, item, choice), passes=FATAL)
+            if isinstance(row, Fault) and not row.machine and _has_pixels(item):
+                plain = replace(item, latents=None, picture=None, keep=FAILED)
+                row = attempt(functools.partial(_row, plain, choice), passes=FATAL)
             if isinstance(row, Fault):
                 rejections.append(rejection_for(item.key, item.etag, "encode", row))
             else:
@@ -266,21 +301,19 @@ def _tables(rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, list[Rejection]]:
     return pa.concat_tables(tables), rejections
 
 
-def _payload(latents: Latents, coder: EntropyCoder) -> bytes:
-    """The payload; empty where none meets the target, or where readers would not accept it."""
-    try:
-        return coder.encode(latents) if latents.met else b""
-    except UnsupportedImage:
-        return b""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What all rows of a run are chosen by; see `compress`."""
+
+    coder: EntropyCoder | None
+    target: Target
+    sandbox: Sandbox
+    run: str
+    keep: str
+    codecs: tuple[str, ...]
 
 
-def _is_unlike(latents: Latents, target: Target) -> bool:
-    """Whether the result is far below what its quality gives on photographs; not if another target was asked for."""
-    psnr = latents.psnr
-    return target.quality is not None and latents.met and psnr is not None and psnr < default_floor(target.quality)
-
-
-def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, run: str, keep: str) -> dict[str, Any]:
+def _row(item: Analysed, by: _Choice) -> dict[str, Any]:
     """The row with the smallest of: payload and metadata if the target is met, transcode, source (packed)."""
     size = len(item.source)
     row = {
@@ -294,32 +327,23 @@ def _row(item: Analysed, coder: EntropyCoder, target: Target, sandbox: Sandbox, 
         "source_modified_ns": item.modified_ns,
         "phash": item.phash,
         "encoded_at": datetime.now(UTC),
-        "run": run,
+        "run": by.run,
     }
-    kept, smallest = item.keep, size
-    if item.latents is not None:
-        row["target"] = target.described()
-        unlike = _is_unlike(item.latents, target)
-        payload = b"" if unlike else _payload(item.latents, coder)
-        kept = UNLIKE if unlike else LARGER if payload else MISSED
-        if payload:
-            smallest = min(size, len(payload) + sum(len(getattr(item, name)) for name in METADATA))
+    kept, smallest, coded = item.keep, size, None
+    if _has_pixels(item):
+        row |= {"target": by.target.described(), "candidates": described(by.codecs)}
+        chosen = choose(item.picture, item.latents, by.coder, by.target, by.codecs)
+        coded, kept = chosen.coded, chosen.why_not or LARGER
+        if coded is not None:
+            smallest = min(size, len(coded.payload) + sum(len(getattr(item, name)) for name in METADATA))
     jxl = None
-    if smallest >= _TRANSCODE_SHARE * size and item.source.startswith(JPEG_START):
-        jxl = sandbox.to_jxl(item.source)
+    # Of several codecs, one might be larger than this share alone, and then be beaten by a transcode.
+    worthwhile = smallest >= _TRANSCODE_SHARE * size or len(by.codecs) > 1
+    if worthwhile and item.source.startswith(JPEG_START):
+        jxl = by.sandbox.to_jxl(item.source)
     if jxl is not None and len(jxl) < smallest:
         return row | {"status": JXL, "kept": kept, "payload": jxl, "payload_bytes": len(jxl)}
-    if item.latents is None or smallest >= size:
-        status, payload = kept_payload(item.source, item.source_format, sandbox, keep)
+    if coded is None or smallest >= size:
+        status, payload = kept_payload(item.source, item.source_format, by.sandbox, by.keep)
         return row | {"status": status, "kept": kept, "payload": payload, "payload_bytes": len(payload)}
-    return row | {
-        "status": LATENT,
-        "model": coder.fingerprint,
-        "quality": item.latents.header.fine_quality,
-        "payload": payload,
-        "payload_bytes": len(payload),
-        "psnr": item.latents.psnr,
-        "ms_ssim": item.latents.ms_ssim,
-        "ssimulacra2": item.latents.ssimulacra2,
-        **{name: getattr(item, name) or None for name in METADATA},
-    }
+    return row | coded.row() | {name: getattr(item, name) or None for name in METADATA}

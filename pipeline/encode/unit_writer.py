@@ -10,11 +10,11 @@ import pyarrow as pa
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.schema import AFTER_ANALYSIS, IMAGES, JXL, LATENT, PIXELS
+from pipeline.archive.schema import AFTER_ANALYSIS, COMPRESSED, IMAGES, JXL, LATENT, PIXELS
 from pipeline.archive.shards import check_rows, write_shard
 from pipeline.encode.stages import FATAL, CompressedPiece, rejection_for
 
-_RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept")
+_RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept", "codec")
 """The columns whose sums a receipt holds."""
 
 
@@ -56,18 +56,19 @@ def write_unit(
         retired=len(drop),
         rows=len(facts),
         latents=sum(status == LATENT for status, *_ in facts),
+        codecs=tuple(Counter(codec for *_, codec in facts if codec is not None).items()),
         transcoded=sum(status == JXL for status, *_ in facts),
         kept_pixels=sum(status == PIXELS for status, *_ in facts),
-        kept=tuple(Counter(kept for *_, kept in facts if kept is not None).items()),
+        kept=tuple(Counter(kept for *_, kept, _ in facts if kept is not None).items()),
         source_bytes=sum(size for _, size, *_ in facts),
         payload_bytes=sum(size for _, _, size, *_ in facts),
-        pixels=sum(width * height for status, _, _, width, height, kept in facts if _is_decoded(status, kept)),
+        pixels=sum(width * height for status, _, _, width, height, kept, _ in facts if _is_decoded(status, kept)),
     )
 
 
 def _is_decoded(status: str, kept: str | None) -> bool:
     """Whether a row's pixels were decoded; of other rows the size is only what their header claims."""
-    return status == LATENT or kept in AFTER_ANALYSIS
+    return status in COMPRESSED or kept in AFTER_ANALYSIS
 
 
 def _writable(tables: Sequence[pa.Table]) -> tuple[list[pa.Table], list[Rejection]]:

@@ -48,7 +48,7 @@ class EstimateResult:
         source_bytes: their total size.
         sampled: number of objects encoded for the estimate.
         census: whether these are all objects.
-        shares: share of the source's bytes by outcome: latent, jxl, original, rejected.
+        shares: share of the source's bytes by outcome: latent, standard, jxl, zstd, original, rejected.
         stored_bytes: bytes of the archive.
         saved_bytes: bytes saved.
         rival_bytes: bytes as WebP and AVIF at the same PSNR (or SSIMULACRA2, if that is the floor), by name; estimated
@@ -176,7 +176,7 @@ def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float],
 
 def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float]:
     weights = [x.size if sample.census else 1 for x in encoded]
-    shares = {status: 0.0 for status in ("latent", "jxl", "zstd", "original", "rejected")}
+    shares = {status: 0.0 for status in ("latent", "standard", "jxl", "zstd", "original", "rejected")}
     for x, weight in zip(encoded, weights, strict=True):
         shares[x.status] += weight / sum(weights)
     return shares

@@ -18,12 +18,14 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.model_store import local_model
 from pipeline.archive.receipt import Rejection
+from pipeline.archive.schema import COMPRESSED
 from pipeline.encode.stages import FATAL, Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Sample
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
+from pipeline.images.codec_names import MAE_ALONE
 from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.sandbox import Sandbox
 from pipeline.monitoring.formatting import duration
@@ -42,7 +44,7 @@ class EncodedObject:
     Attributes:
         size: bytes of the source, as listed.
         stored: bytes that remain.
-        status: "latent", "jxl", "zstd", "original" or "rejected".
+        status: "rejected", or as in the archive: "latent", "standard", "jxl", "zstd", "original".
         pixels: width times height; 0 if it was rejected or not decoded.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.
@@ -63,7 +65,7 @@ def encode_sample(
     sample: Sample, source: Store, settings: EstimateSettings, notify: Callable[[str], None]
 ) -> list[EncodedObject]:
     """Encode the sample, on a thread per core; an object that was drawn several times is encoded once."""
-    codec = Codec.load(local_model(settings.model))
+    codec = Codec.load(local_model(settings.model)) if settings.needs_model else None
     limits = Limits.for_images(_READ_SECONDS, MAX_PIXELS, _MAX_BYTES)
     entries = [entry for entry in sample.entries if entry.size]
     places = compared_places(len(entries), settings.compare, settings.seed)
@@ -77,7 +79,7 @@ def encode_sample(
             own.sandbox = Sandbox(limits)  # of each thread, so that its processor time is that of one object
             sandboxes.append(own.sandbox)
             torch.set_num_threads(1)  # of this thread: seconds are core-seconds
-        return _encoded(one[0], source, own.sandbox, codec, settings.target(), one[1])
+        return _encoded(one[0], source, own.sandbox, codec, settings, one[1])
 
     tell = _TimeLeft(len(chosen), notify)
     try:
@@ -128,11 +130,17 @@ class _TimeLeft:
 
 
 def _encoded(
-    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+    entry: Entry,
+    source: Store,
+    sandbox: Sandbox,
+    codec: Codec | None,
+    settings: EstimateSettings,
+    others: Sequence[BaselineCodec],
 ) -> EncodedObject:
     """The outcome of one object; one that fails in any way counts as rejected."""
     begun = sandbox.processor_seconds()
-    work = functools.partial(encode_object, entry, source, sandbox, codec, target, others)
+    by = (codec, settings.target(), others, settings.codecs)
+    work = functools.partial(encode_object, entry, source, sandbox, *by)
     done = attempt(work, passes=FATAL)
     if not isinstance(done, Fault):
         return done
@@ -141,7 +149,13 @@ def _encoded(
 
 
 def encode_object(
-    entry: Entry, source: Store, sandbox: Sandbox, codec: Codec, target: Target, others: Sequence[BaselineCodec]
+    entry: Entry,
+    source: Store,
+    sandbox: Sandbox,
+    codec: Codec | None,
+    target: Target,
+    others: Sequence[BaselineCodec],
+    codecs: Sequence[str] = MAE_ALONE,
 ) -> EncodedObject:
     """Encode one object as the encode job would, and time it.
 
@@ -149,16 +163,17 @@ def encode_object(
         entry: the object.
         source: the store that holds it.
         sandbox: decodes it.
-        codec: the model.
+        codec: the model; None where `codecs` do not need it.
         target: target of the compression.
         others: codecs to compare with; may be empty.
+        codecs: those that may compress.
     """
     (loaded,) = load([entry], source, sandbox, MAX_PIXELS, _MAX_BYTES)
     begun = sandbox.processor_seconds()  # fetching waits for the store, not for a core
     if isinstance(loaded, Loaded):
         sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, only to time it
-    items = analyse([loaded], codec, target)
-    compressed = compress(items, codec.coder, target, sandbox, "estimate")
+    items = analyse([loaded], codec, target, codecs=codecs)
+    compressed = compress(items, codec.coder if codec else None, target, sandbox, "estimate", codecs=codecs)
     seconds = sandbox.processor_seconds() - begun
     if compressed.rejections or isinstance(loaded, Rejection):
         return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
@@ -167,7 +182,7 @@ def encode_object(
     stored = min(entry.size, row["payload_bytes"] + metadata)
     sizes = None
     picture = loaded.reading.picture
-    if others and row["status"] == "latent" and picture is not None:
+    if others and row["status"] in COMPRESSED and picture is not None:
         equal = (row["psnr"], psnr) if target.min_ssimulacra2 is None else (row["ssimulacra2"], ssimulacra2)
         found = [bytes_at(other, picture.pixels, *equal) for other in others]
         sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)

@@ -3,11 +3,12 @@
 from pydantic import Field
 
 from model.core.model_files import MODEL_SETTING
+from pipeline.encode.codec_settings import CodecSettings, needs_model
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.storage.key_globs import SourceChoice
 
 
-class EstimateSettings(TargetSettings, SourceChoice):
+class EstimateSettings(CodecSettings, TargetSettings, SourceChoice):
     """Which source, encoded how; sample size; prices."""
 
     source: str = Field(description="folder or bucket of images that might be encoded")
@@ -23,3 +24,8 @@ class EstimateSettings(TargetSettings, SourceChoice):
     )
     machine: str = Field("", description="kind of machine that encodes, a name in the price table; empty: the first")
     machines: int = Field(1, ge=1, le=10_000, description="number of machines")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether pictures pass the model."""
+        return needs_model(self.target(), self.codecs)

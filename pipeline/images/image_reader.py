@@ -93,7 +93,7 @@ def read(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Reading | Rejected:
     # IndexError ...), so the class carries no information. The reason goes into the rejections
     # table.
     try:
-        with _pillow_settings():
+        with pillow_settings():
             return _read(source, max_pixels)
     except MemoryError:
         raise
@@ -121,7 +121,7 @@ def read_rgb(
         MemoryError: as `read` does.
     """
     try:
-        with _pillow_settings(), _opened(source) as image:
+        with pillow_settings(), _opened(source) as image:
             if image.format not in _DECODED:
                 return Rejected("read", f"format {(image.format or 'unknown').lower()}")
             width, height = possible_size(image.size)
@@ -153,7 +153,7 @@ class ImpossibleSize(ValueError):
 
 
 @contextmanager
-def _pillow_settings() -> Iterator[None]:
+def pillow_settings() -> Iterator[None]:
     """Lift Pillow's pixel limit and make its warnings errors or silent; restore both afterwards."""
     with _PILLOW_SETTINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,6 +4,7 @@
     picture = sandbox.read(source, max_pixels=64_000_000)      # same result as pipeline.images.image_reader.read
     pixels = sandbox.read_rgb(source, max_pixels=64_000_000)   # same result as pipeline.images.image_reader.read_rgb
     payload = sandbox.to_pixels(source)                        # same result as pipeline.images.lossless_pixels
+    pixels = sandbox.decode_standard("avif", data, 640, 480)   # same result as pipeline.images.standard_codecs.decode
     jxl = sandbox.to_jxl(jpeg)                                 # same result as pipeline.images.jpeg_xl.to_jxl
     clip = sandbox.read_clip(video, 30)                        # same result as pipeline.images.video.read_clip
 
@@ -79,6 +80,29 @@ class Sandbox:
             return planes.reshape(height, width, 3)
         except Exception as e:
             return Rejected("read", f"cannot be decoded: the decoder's answer makes no sense: {reason_of(e)}")
+
+    def decode_standard(
+        self, codec: str, data: bytes, width: int, height: int, *, grey: bool = False
+    ) -> NDArray[np.uint8]:
+        """The result of `standard_codecs.decode`.
+
+        Raises:
+            DamagedPayload: when it is no file of this codec and size, or the child gives no answer.
+            MissingPackage: when imagecodecs is not installed.
+        """
+        failed = f"the payload cannot be decoded as {codec.upper()}"
+        try:
+            asked = {"task": "standard", "codec": codec, "size": [width, height], "grey": grey}
+            head, _, planes = self._ask(asked, data)
+        except Stopped as e:
+            raise DamagedPayload(f"{failed}: {e}") from None
+        if "missing" in head:
+            raise MissingPackage(head["missing"])
+        if planes is None:
+            raise DamagedPayload(str(head.get("reason", failed)))
+        if planes.size != height * width * (1 if grey else 3):
+            raise DamagedPayload(f"{failed}: the decoder's answer makes no sense")
+        return planes.reshape(height, width, -1)
 
     def to_jxl(self, jpeg: bytes) -> bytes | None:
         """A checked JPEG XL transcode, or None when it is not possible within the limits.

@@ -20,6 +20,7 @@ from pipeline.images.jpeg_xl import to_jpeg, to_jxl
 from pipeline.images.lossless_pixels import digest_of, from_pixels, to_pixels
 from pipeline.images.reading import Rejected
 from pipeline.images.shared_buffer import SharedBuffer
+from pipeline.images.standard_codecs import decode
 from pipeline.images.video import read_clip, read_frames
 from pipeline.images.window import Window
 
@@ -49,6 +50,17 @@ def read_pixels(options: Any, source: bytes, planes: SharedBuffer) -> Reply:
     pixels = read_rgb(source, max_pixels=options["max_pixels"], window=window)
     if isinstance(pixels, Rejected):
         return {"stage": pixels.stage, "reason": pixels.reason}, ()
+    planes.put(pixels)
+    return {"shape": pixels.shape, "planes": pixels.size}, ()
+
+
+def decode_standard(options: Any, data: bytes, planes: SharedBuffer) -> Reply:
+    """The pixels of a standard codec's file, in `planes`; a reason for other bytes."""
+    try:
+        width, height = options["size"]
+        pixels = decode(options["codec"], data, width, height, grey=options["grey"])
+    except DamagedPayload as e:
+        return {"reason": str(e)}, ()
     planes.put(pixels)
     return {"shape": pixels.shape, "planes": pixels.size}, ()
 
@@ -104,6 +116,7 @@ def decode_frames(options: Any, video: bytes, _: SharedBuffer) -> Reply:
 TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
     "read": read_picture,
     "read_rgb": read_pixels,
+    "standard": decode_standard,
     "to_jxl": made_by(to_jxl),
     "to_jpeg": restored_by(to_jpeg),
     "to_pixels": made_by(to_pixels),

@@ -21,6 +21,7 @@ from pipeline.archive.erasures import DONE
 from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.receipt import general
+from pipeline.images.codec_names import MAE
 from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.checks import Checked, checked
 from pipeline.runs.record import latest_records
@@ -30,11 +31,13 @@ __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 
 _TOTALS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
+       count(*) FILTER (WHERE status = 'standard') AS standard,
        count(*) FILTER (WHERE status = 'jxl') AS transcoded,
        count(*) FILTER (WHERE status = 'pixels') AS kept_pixels,
        coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
-       coalesce(sum(CAST(width AS BIGINT) * height)
-                FILTER (WHERE status = 'latent' OR kept IN ('misses its target', 'not smaller')), 0) AS pixels
+       coalesce(sum(CAST(width AS BIGINT) * height) FILTER (
+           WHERE status IN ('latent', 'standard') OR kept IN ('misses its target', 'not smaller')
+       ), 0) AS pixels
 FROM images"""
 
 # An image that decodes exactly has an infinite PSNR: it is counted, and left out of the other
@@ -86,7 +89,9 @@ class ArchiveStatus:
     Attributes:
         archive: its URL.
         rows: number of rows, one per source key.
-        latents: rows that hold a compressed image.
+        latents: rows that hold an image that the model compressed.
+        standard: rows that hold one that a standard codec compressed.
+        codecs: both by codec.
         transcoded: rows that hold a JPEG as JPEG XL, from which the same bytes come back.
         kept_pixels: rows that hold a kept picture's samples as JPEG XL, without loss.
         originals: rows that hold their source byte for byte.
@@ -105,7 +110,7 @@ class ArchiveStatus:
         models: rows by model's fingerprint.
         model_names: what these models are called, by fingerprint; those without a name are left out.
         targets: compressed rows by target.
-        qualities: rows by quality.
+        qualities: rows of the model by quality.
         formats: rows by source format.
         released: keys whose originals were deleted by a release; their rows are the only copies.
         erased: keys that erasures bar from coming back.
@@ -125,6 +130,8 @@ class ArchiveStatus:
     archive: str
     rows: int
     latents: int
+    standard: int
+    codecs: dict[str, int]
     transcoded: int
     kept_pixels: int
     originals: int
@@ -184,7 +191,8 @@ def status(settings: StatusSettings) -> ArchiveStatus:
     return ArchiveStatus(
         archive=archive.url,
         **totals,
-        originals=totals["rows"] - totals["latents"] - totals["transcoded"] - totals["kept_pixels"],
+        codecs=_codecs(query, totals) if totals["standard"] else {MAE: totals["latents"]} if totals["latents"] else {},
+        originals=totals["rows"] - sum(totals[name] for name in ("latents", "standard", "transcoded", "kept_pixels")),
         kept=_counts(query, "kept"),
         shard_bytes=sum(shard.size for shard in files),
         shards=len(files),
@@ -192,8 +200,8 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         ssimulacra2=ssimulacra2,
         models=models,
         model_names={one: name for one in models if (name := archive.model_name(one))},
-        targets=_counts(query, "target", "status = 'latent'"),
-        qualities=_counts(query, "quality"),
+        targets=_counts(query, "target", "status IN ('latent', 'standard')"),
+        qualities=_counts(query, "quality", "status <> 'standard'"),
         formats=_counts(query, "source_format"),
         released=sum(part.num_rows for part in archive.releases.released()),
         erased=sum(len(receipt.barred) for receipt in erasures),
@@ -228,6 +236,12 @@ def _counts(query: QueryBuilder, column: str, where: str = "true") -> dict[Any, 
     chosen = f"{column} IS NOT NULL AND {where}"
     sql = f"SELECT {column} AS name, count(*) AS n FROM images WHERE {chosen} GROUP BY 1 ORDER BY 2 DESC, 1"
     return {row["name"]: row["n"] for row in _select(query, sql)}
+
+
+def _codecs(query: QueryBuilder, totals: dict[str, Any]) -> dict[str, int]:
+    """Compressed rows by codec, most frequent first. Only asked where the table surely has the column."""
+    standard = _counts(query, "codec", "status = 'standard'")
+    return dict(Counter({MAE: totals["latents"]} | standard).most_common())
 
 
 def open_rejections(archive: Archive) -> dict[str, str]:

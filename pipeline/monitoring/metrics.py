@@ -92,7 +92,8 @@ class RunMetrics:
     def written(self, receipt: Receipt) -> None:
         """Count a unit whose shard is written."""
         kept = {"jxl": receipt.transcoded, "pixels": receipt.kept_pixels}
-        outcomes = {"latent": receipt.latents, **kept, "original": receipt.rows - receipt.latents - sum(kept.values())}
+        coded = {"latent": receipt.latents, "standard": receipt.standard} | kept
+        outcomes = coded | {"original": receipt.rows - sum(coded.values())}
         for outcome, count in outcomes.items():
             self._count("objects", count, {"outcome": outcome})
         for name in ("source_bytes", "payload_bytes", "pixels", "retired"):

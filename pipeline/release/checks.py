@@ -12,7 +12,7 @@ from model.bitstream.container import METADATA
 from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
-from pipeline.archive.schema import LATENT, PIXELS
+from pipeline.archive.schema import COMPRESSED, PIXELS
 from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
 from pipeline.images.limits import READING, TRANSCODING
 from pipeline.images.reading import Reading
@@ -30,7 +30,7 @@ def problem_with_original(row: Row, original: bytes) -> str | None:
     """Whether the object is the one that was encoded, and, of a kept file, whether it comes back."""
     if len(original) != row["source_bytes"] or hashlib.sha256(original).hexdigest() != row["source_sha256"]:
         return "the object is not the one that was encoded: encode the source again"
-    if row["status"] == LATENT:
+    if row["status"] in COMPRESSED:
         return None
     restored = kept_source(row["status"], row["payload"])
     if row["status"] == PIXELS:

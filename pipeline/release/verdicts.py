@@ -19,7 +19,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import KeyChoice
 from pipeline.archive.log_check import LoggedFile
 from pipeline.archive.reader import Row, RowDecoder
-from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.archive.schema import COMPRESSED, IMAGES
 from pipeline.archive.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -142,18 +142,18 @@ class _Comparer:
             if isinstance(item, Verdict):
                 yield item_rows(item)
         originals: dict[str, Fetched] = {}
-        latents: list[Row] = []
+        compressed: list[Row] = []
         for row, got in zip(rows, self._fetched(rows), strict=True):
             if isinstance(got, FetchFailed):
                 yield item_rows(self._unread(row, got))
             elif why := _problem(lambda r=row, g=got: problem_with_original(r, g.data)):
                 yield item_rows(_failed(row, why, got.etag))
-            elif row["status"] == LATENT:
+            elif row["status"] in COMPRESSED:
                 originals[row["key"]] = got
-                latents.append(row)
+                compressed.append(row)
             else:
                 yield item_rows(_passed(row, got.etag, f"{row['status']}: the same bytes come back"))
-        for row, picture in self._decoder.pictures(latents):
+        for row, picture in self._decoder.pictures(compressed):
             yield item_rows(self._compared(row, picture, originals.pop(row["key"])))
 
     def _fetched(self, rows: list[Row]) -> list[Fetched | FetchFailed]:

@@ -94,8 +94,10 @@ def sync(settings: SyncSettings, *, quiet: bool = False) -> SyncResult:
     )
     if not settings.dry_run:
         checked_source(settings)  # before a model is trained, as that takes long
-    model, trial = choose_model(settings, quiet=quiet)
-    settings = settings.model_copy(update={"model": model})
+    trial = None
+    if settings.needs_model:
+        model, trial = choose_model(settings, quiet=quiet)
+        settings = settings.model_copy(update={"model": model})
     if settings.dry_run:
         return SyncResult(_plan(settings, options), None, settings.retire_share)
     done, plan = run_encode(settings, options, quiet=quiet)
@@ -110,5 +112,5 @@ def _plan(settings: SyncSettings, options: RunOptions) -> EncodePlan:
         open_table(Archive(settings.archive).images)
     except TableNotFoundError:
         archive = None  # a real run would create it
-    fingerprint = claimed_fingerprint(local_model(settings.model))
+    fingerprint = claimed_fingerprint(local_model(settings.model)) if settings.needs_model else ""
     return make_plan(source, archive, None, plan_options(settings, fingerprint, options))

@@ -9,7 +9,7 @@ from pipeline.runs.checks import Damage
 from pipeline.verify.source_comparison import SourceTotals
 
 _COUNTERS = (
-    *("rows", "latents", "transcoded", "kept_pixels", "originals", "payload_bytes"),
+    *("rows", "latents", "standard", "transcoded", "kept_pixels", "originals", "payload_bytes"),
     *("decoded", "compared", "changed", "released", "failed"),
 )
 _OF_THE_SOURCE = (
@@ -34,7 +34,8 @@ class VerifyResult:
 
     Attributes:
         rows: rows whose payload was read and checked.
-        latents: rows that hold a compressed image.
+        latents: rows that hold an image that the model compressed.
+        standard: rows that hold one that a standard codec compressed.
         transcoded: rows that hold a JPEG as JPEG XL.
         kept_pixels: rows that hold a kept picture's samples as JPEG XL.
         originals: rows that hold their source byte for byte.
@@ -65,6 +66,7 @@ class VerifyResult:
 
     rows: int
     latents: int
+    standard: int
     transcoded: int
     kept_pixels: int
     originals: int

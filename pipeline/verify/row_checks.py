@@ -11,9 +11,10 @@ from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
+from pipeline.archive import standard_payload
 from pipeline.archive.kept_source import kept_source
-from pipeline.archive.reader import Row
-from pipeline.archive.schema import IMAGES, KEPT, KEPT_ANYHOW, LATENT, PIXELS
+from pipeline.archive.reader import Row, row_fault
+from pipeline.archive.schema import COMPRESSED, IMAGES, KEPT, KEPT_ANYHOW, LATENT, PIXELS, STANDARD
 from pipeline.containers.contents import Columns
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.limits import READING
@@ -51,10 +52,12 @@ def problem_with(row: Row, models: Collection[str]) -> str | None:
             except MaepressError as e:
                 return str(e)
             return None
-        case "latent":
+        case status if status == LATENT:
             return _problem_with_latent(row, models)
+        case status if status == STANDARD:
+            return _problem_with_standard(row)
         case status:
-            return f"its status is {status!r}, not one of {', '.join((LATENT, *KEPT_ANYHOW))}"
+            return f"its status is {status!r}, not one of {', '.join((*COMPRESSED, *KEPT_ANYHOW))}"
 
 
 def _problem_with_source(row: Row, source: bytes) -> str | None:
@@ -85,6 +88,19 @@ def _problem_with_latent(row: Row, models: Collection[str]) -> str | None:
     return None
 
 
+def _problem_with_standard(row: Row) -> str | None:
+    """Of a standard codec's payload the checksum tells; its file is parsed in the sandbox alone, as it is decoded."""
+    try:
+        payload = standard_payload.read(row["payload"])
+        check_skeleton(row)
+        fault = row_fault(row)
+        if fault is None:
+            payload.alpha_plane(row["height"], row["width"])
+    except (MaepressError, ValueError) as e:
+        return str(e)
+    return fault
+
+
 def check_skeleton(row: Row) -> None:
     """Check that what else a row's file held can be written.
 
@@ -102,7 +118,11 @@ def problem_with_picture(row: Row, picture: Picture) -> str | None:
     """Check size and colour of a row's decoded picture."""
     if (picture.width, picture.height) != (row["width"], row["height"]):
         return f"it decodes to {picture.width}x{picture.height}, its row says {row['width']}x{row['height']}"
-    grey = container.read_header(row["payload"]).colour == Colour.GREY
+    if row["status"] == STANDARD:
+        colour = standard_payload.read(row["payload"]).colour
+    else:
+        colour = container.read_header(row["payload"]).colour
+    grey = colour == Colour.GREY
     if (picture.pixels.shape[2] == 1) != grey:
         return "it decodes to another colour kind than its header says"
     return None

@@ -36,7 +36,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.log_check import LoggedFile
 from pipeline.archive.merge_reader import SHARD
 from pipeline.archive.reader import Row, RowDecoder
-from pipeline.archive.schema import IMAGES, JXL, LATENT, PIXELS
+from pipeline.archive.schema import COMPRESSED, IMAGES, JXL, LATENT, PIXELS, STANDARD
 from pipeline.archive.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -60,7 +60,7 @@ from pipeline.verify.survey import KeySurvey, survey
 
 __all__ = ["VerifyResult", "VerifySettings", "verify"]
 
-_KINDS = {LATENT: "latents", JXL: "transcoded", PIXELS: "kept_pixels"}
+_KINDS = {LATENT: "latents", STANDARD: "standard", JXL: "transcoded", PIXELS: "kept_pixels"}
 
 
 def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
@@ -196,7 +196,8 @@ def _check(
                 problem = _problem(problem_with, row, models) or (ROW_CHANGED if changed else None)
                 size = row["payload_bytes"] or 0
                 yield item_rows(Finding(str(row["key"]), ("rows", kind), size, problem=problem, shard=path))
-                if row["status"] == LATENT and problem is None and (sample is None or row["key"] in sample):
+                chosen = sample is None or row["key"] in sample
+                if row["status"] in COMPRESSED and problem is None and chosen:
                     yield item_rows(row | {SHARD: path})
 
 

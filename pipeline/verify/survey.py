@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.merge_reader import merged
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import COMPRESSED
 from pipeline.archive.shards import Shard
 from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.result import LISTED_PROBLEMS
@@ -59,7 +59,7 @@ def survey(archive: Archive, shards: list[Shard], sample: str, listing: SourceLi
             continue
         last = key
         comparison.row(key, etag or "", *of_source)
-        if size and status == LATENT:
+        if size and status in COMPRESSED:
             entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key)
             if len(least) < size:
                 heapq.heappush(least, entry)

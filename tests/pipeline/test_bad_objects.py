@@ -33,6 +33,7 @@ from pipeline.decode.settings import DecodeSettings
 from pipeline.encode import stages
 from pipeline.encode.unit_writer import write_unit
 from pipeline.estimate import sample_encoder
+from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.measurement import MeasuredImage, MeasurementPlan, Measurer, Skipped
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_work import item_rows
@@ -419,9 +420,8 @@ def test_estimating(
 ) -> None:
     encode = _fails(sample_encoder.encode_object, lambda entry, *_: entry.key == BAD, error)
     monkeypatch.setattr(sample_encoder, "encode_object", encode)
-    done = [
-        sample_encoder._encoded(entry, source, shared(READING), tiny_codec, Target(quality=40), ()) for entry in entries
-    ]
+    settings = EstimateSettings(source=source.url, quality=40)
+    done = [sample_encoder._encoded(entry, source, shared(READING), tiny_codec, settings, ()) for entry in entries]
     assert [one.status == "rejected" for one in done] == [False, True, False]
     assert done[1].stored == done[1].size == entries[1].size
 

@@ -44,7 +44,7 @@ from jobs.web.viewer.signing import SignedOnly
 from jobs.web.viewer.watching import MEDIA_TYPE, RequestCounts, Requests, gauge, of_archive
 from jobs.web.viewer.watching import text_of as metrics_text
 from model.core.errors import MaepressError
-from pipeline.archive.schema import AFTER_ANALYSIS, LATENT
+from pipeline.archive.schema import AFTER_ANALYSIS, COMPRESSED, LATENT
 from pipeline.sources.open import open_source
 from pipeline.storage.base import StorageError
 
@@ -163,6 +163,7 @@ class _Viewer:
         return self._page(
             "view.html.j2", row=row, width=min(LARGE, row["width"]), shows=_shows(row),
             whole=min(LARGEST, max(row["width"], row["height"])), latent=row["status"] == LATENT,
+            compressed=row["status"] in COMPRESSED,
             has_source=self._has_source, crumbs=crumbs(row["key"])[:-1], before=before, after=after,
         )  # fmt: skip
 
@@ -299,7 +300,7 @@ def _home(**parameters: str) -> str:
 
 def _shows(row: Row) -> bool:
     """Whether a row's image can be shown: compressed, or kept for another reason than its kind."""
-    return row["status"] == LATENT or (row["width"] > 0 and row["kept"] in AFTER_ANALYSIS)
+    return row["status"] in COMPRESSED or (row["width"] > 0 and row["kept"] in AFTER_ANALYSIS)
 
 
 def _matches(given: str, tag: str) -> bool:

@@ -28,7 +28,7 @@ _MOST_FACTS = 20_000
 _LAST = "\U0010ffff"
 _CARD = "key, status, kept, width, height, source_bytes, payload_bytes, psnr, source_format"
 _FACTS = (
-    *("key", "etag", "source_bytes", "source_format", "width", "height", "status", "kept", "model", "target"),
+    *("key", "etag", "source_bytes", "source_format", "width", "height", "status", "kept", "codec", "model", "target"),
     *("quality", "payload_bytes", "psnr", "ms_ssim", "ssimulacra2", "source_sha256", "encoded_at", "run"),
 )
 _CONTENT = ("payload", "icc", "exif", "xmp", "skeleton")

@@ -5,7 +5,7 @@ from starlette.requests import Request
 
 from jobs.web.viewer.catalogue import Row
 from jobs.web.viewer.renditions import KINDS, LARGEST, MEDIA, SMALLEST, SOURCE_MEDIA, Kind, Wanted
-from pipeline.archive.schema import LATENT
+from pipeline.archive.schema import COMPRESSED
 
 SHOWN: tuple[Kind, ...] = ("avif", "webp", "jpeg", "png")
 """Formats that are made for browsers, the smallest files first: that order decides between equal weights."""
@@ -39,7 +39,7 @@ def _by_header(accept: str, row: Row, *, whole: bool) -> str:
     A form that the client names, or the kept source where its type is accepted; else WebP, as a wildcard alone does not
     say that a client knows AVIF.
     """
-    kept = whole and row["status"] != LATENT
+    kept = whole and row["status"] not in COMPRESSED
     weights = weights_of(accept)
     offers = {MEDIA[kind]: str(kind) for kind in SHOWN if MEDIA[kind] in weights}
     if kept:

@@ -30,7 +30,7 @@ from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import RowDecoder, mae_file
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import COMPRESSED, JXL, LATENT
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
 from pipeline.images.limits import MAX_PIXELS, TRANSCODING, Limits
 from pipeline.images.reading import Rejected
@@ -168,9 +168,10 @@ class Studio:
             return _drawn(self._read(self._source_bytes(row)), wanted, tag)
         if wanted.kind == "mae":
             if row["status"] != LATENT:
-                raise NotShown(f"{key!r} is not compressed: ask for format=source")
+                how = f"compressed as {row['codec']}" if row["status"] in COMPRESSED else "not compressed"
+                raise NotShown(f"{key!r} is {how}: ask for another format")
             return Rendition(tag, mae_file(row), MEDIA["mae"], ".mae")
-        if row["status"] == LATENT:
+        if row["status"] in COMPRESSED:
             if wanted.kind == "source":
                 raise NotShown(f"{key!r} is compressed; its source's own bytes are not in the archive")
             return _drawn(self._decoded(row), wanted, tag)
@@ -186,8 +187,9 @@ class Studio:
         return _drawn(self._read(data), wanted, tag)
 
     def _decoded(self, row: Row) -> Picture:
-        with self._opening:  # two threads must not load one model twice
-            self._decoder.codec(row["model"])
+        if row["status"] == LATENT:
+            with self._opening:  # two threads must not load one model twice
+                self._decoder.codec(row["model"])
         ((_, picture),) = self._decoder.pictures([row])
         if isinstance(picture, str):
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")
@@ -238,7 +240,8 @@ class _SandboxPerThread:
 
 def tag_of(row: Row, wanted: Wanted) -> str:
     """A strong entity tag: equal only if the bytes are equal."""
-    made_of = (row["source_sha256"], row["status"], row["model"], row["quality"], row["payload_bytes"], row["etag"])
+    facts = ("source_sha256", "status", "codec", "model", "quality", "payload_bytes", "etag")
+    made_of = tuple(row[name] for name in facts)
     words = repr((made_of, wanted, *_MADE_BY))
     return f'"{hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
 

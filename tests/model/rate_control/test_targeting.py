@@ -14,8 +14,7 @@ from model.core.target import Target
 from model.metrics.ms_ssim import decibels, ms_ssim
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
-from model.rate_control.quality_search import QUALITY_STEPS, Search
-from model.rate_control.targeting import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2
+from model.rate_control.quality_search import QUALITY_STEPS, SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2, Search
 from tests.conftest import photo_like, ssimulacra2_at
 
 
