@@ -122,6 +122,7 @@ def _parts(images: list[Pixels], model: str) -> Table:
     seconds["entropy encoding"] = _core_seconds(lambda: [codec.coder.encode(x) for x in latents])
     seconds["entropy decoding"] = _entropy_decoding(codec, payloads)
     seconds["parsing, scale path included"] = _core_seconds(lambda: codec.restore(payloads))
+    seconds["decode"] = _core_seconds(lambda: codec.decompress(payloads))
     for name, taken in seconds.items():
         table.add_row(name, f"{_megapixels(images) / taken:.1f}", f"{taken / seconds['encode with check']:.2f}")
     return table
