@@ -86,8 +86,13 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
 
 def redact(text: str) -> str:
     """The text without the user names and passwords inside URLs."""
-    # A secret key may contain "/": after a colon, everything up to the "@" is removed.
-    return re.sub(r"(\w://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)@", r"\1***@", text)
+    # A secret key may contain "/": after a colon, everything up to the "@" is removed. Containers of Azure and users of
+    # SFTP, which stand there without a password, are names.
+    return re.sub(
+        r"((?:abfss?|az|sftp|ssh)://)[^/@\s:]*:[^@\s]+@|(\b(?!abfs:|abfss:|az:|sftp:|ssh:)\w+://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)@",
+        lambda found: f"{found[1] or found[2]}***@",
+        text,
+    )
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str], positionals: tuple[str, ...]) -> str:

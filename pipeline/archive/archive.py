@@ -32,6 +32,9 @@ from pipeline.archive.table_format import check_columns
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store, open_target
 
+TABLES = ("s3", "gs", "gcs", "az", "abfs", "abfss")
+"""Schemes of buckets that deltalake writes tables to, with a put that never replaces an object."""
+
 
 class ArchiveMissing(StorageError):
     """There is no archive at the URL."""
@@ -85,6 +88,7 @@ class Archive:
             url: of the archive.
         """
         self.root: Store = open_store(url, links=False)
+        _check_scheme(self.root)
         self.url = self.root.url
         self.images = self.root.child("images")
         self.rejections = self.root.child("rejections")
@@ -225,3 +229,12 @@ class Archive:
             return []
         names = (entry.key.removesuffix(f"/{CONFIG}") for entry in store.entries())
         return sorted(filter(is_fingerprint, names))
+
+
+def _check_scheme(root: Store) -> None:
+    scheme, mark, _ = root.absolute_url.partition("://")
+    if mark and scheme not in TABLES:
+        raise StorageError(
+            f"{root.url}: an archive cannot be at {scheme}://, where two writers could not exclude each other: give a "
+            "folder, s3://, gs:// or abfs://"
+        )

@@ -5,11 +5,13 @@ They are listed with `ls`, several folders at a time; memory holds the names of 
 
 import contextlib
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
@@ -23,6 +25,7 @@ from pipeline.storage.base import (
     FetchFailed,
     NotListed,
     Occupied,
+    Outage,
     Ranges,
     StorageError,
     Store,
@@ -41,6 +44,8 @@ EXTRAS = {
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
 }
 """The extra that brings the package of a scheme."""
+SOURCES_ONLY = ("sftp", "ssh")
+"""Schemes that are only read: files there are neither replaced in one step nor created exclusively."""
 T = TypeVar("T")
 _READERS = 16
 
@@ -59,6 +64,8 @@ class FsspecStore(Store):
         """
         super().__init__(url)
         scheme = url.split("://", 1)[0]
+        self._scheme = scheme
+        _options(scheme)  # before its driver is imported
         try:
             fsspec.get_filesystem_class(scheme)
         except ValueError:
@@ -114,6 +121,7 @@ class FsspecStore(Store):
 
     def put_new(self, key: str, data: bytes, modified_ns: int | None = None) -> None:
         """See Store: fsspec's exclusive write where a file system has one, else a look before."""
+        self._require_writable()
         fs, path = self._at(key)
         if not fs.exists(path):
             try:
@@ -135,6 +143,8 @@ class FsspecStore(Store):
             path = str(kind._strip_protocol(self.url))
         if name == "file":  # `local://`
             return LocalStore(path).place()
+        if self._scheme in SOURCES_ONLY:  # each host has its own paths
+            return (name, urlsplit(self.url).netloc, *(part for part in path.split("/") if part))
         return (name, *(part for part in path.split("/") if part))
 
     def open_input(self, key: str) -> BinaryIO:
@@ -148,6 +158,7 @@ class FsspecStore(Store):
     @contextlib.contextmanager
     def open_output(self, key: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """See Store: fsspec's own two-step commit of a file, with a look before if it must be new."""
+        self._require_writable()
         fs, path = self._at(key)
         if new and fs.exists(path):
             raise Occupied(f"{self.url}/{key} exists")
@@ -198,10 +209,8 @@ class FsspecStore(Store):
         fs, path = self._at("")
         try:
             found = fs.exists(path)
-        except (OSError, ValueError, RuntimeError) as e:  # fsspec's implementations differ for a failed connection
-            raise StorageError(
-                f"{self.url} cannot be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
-            ) from e
+        except Exception as e:  # fsspec's implementations differ for a failed connection
+            raise StorageError(f"{self.url} cannot be read: {reason_of(e)}") from e
         if not found:
             raise StorageError(f"{self.url} does not exist")
 
@@ -210,18 +219,27 @@ class FsspecStore(Store):
         probe = f".maepress-{secrets.token_hex(8)}"
         try:
             self.put(probe, b"")
-        except (OSError, ValueError, RuntimeError) as e:
-            raise StorageError(f"{self.url} cannot be written: {type(e).__name__}") from e
+        except StorageError:
+            raise
+        except Exception as e:
+            raise StorageError(f"{self.url} cannot be written: {reason_of(e)}") from e
         self.delete(probe)
 
     def problem_with_key(self, key: str) -> str | None:
         """See Store: some of fsspec's file systems are folders of another machine."""
         return leads_out(key)
 
+    def _require_writable(self) -> None:
+        if self._scheme in SOURCES_ONLY:
+            raise StorageError(
+                f"{self.url}: maepress reads from {self._scheme}:// and does not write there, as a broken connection "
+                "would leave half a file: give a folder, s3://, gs:// or abfs://"
+            )
+
     def _at(self, key: str) -> tuple[Any, str]:
         check_inside(key, self.url)
         with self._opening():
-            fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+            fs, path = fsspec.core.url_to_fs(self.url, **_options(self._scheme))
         return fs, f"{path.rstrip('/')}/{key}" if key else path
 
     @contextlib.contextmanager
@@ -243,6 +261,8 @@ class FsspecStore(Store):
             listed = fs.ls(f"{root.rstrip('/')}/{prefix}".rstrip("/"), detail=True)
         except PermissionError as e:
             raise Unlistable(f"the folder {self.url}/{prefix} cannot be listed: {e.strerror or 'forbidden'}") from None
+        except Exception as e:  # each driver has errors of its own
+            raise Outage(f"{self.url}/{prefix} cannot be listed: {reason_of(e)}") from e
         for found in listed:
             key = found["name"][start:].rstrip("/")
             if found["type"] == "directory":
@@ -280,8 +300,18 @@ class FsspecStore(Store):
             return FetchFailed(key, "the object does not exist")
         except PermissionError:
             return FetchFailed(key, "permission denied", refused=True)
-        except OSError as e:
+        except Exception as e:  # each driver has errors of its own for a connection that fails
             return FetchFailed(key, f"{type(e).__name__} while reading", transient=True)
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """What a driver is opened with beside its URL and the environment."""
+    if scheme in SOURCES_ONLY:
+        return {"known_hosts": ()}  # ~/.ssh/known_hosts; sshfs by itself accepts any host
+    if scheme in ("gs", "gcs"):
+        # Else each bucket is first asked for its kind, with a permission of its own. Read when gcsfs is imported.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    return {"use_listings_cache": False}
 
 
 def _etag(details: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ GOOGLE_APPLICATION_CREDENTIALS). They never appear in a URL, row, log or error.
 
 import os
 import re
+from collections import defaultdict
 from urllib.parse import urlsplit
 
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.local_store import LocalStore
+from pipeline.storage.s3_options import S3Options
 
 __all__ = [
     "Entry",
@@ -26,6 +28,17 @@ __all__ = [
     "open_target",
     "storage_options",
 ]
+
+
+NAMED = ("abfs", "abfss", "az", "sftp", "ssh")
+"""Schemes whose URLs name a container or a user before the host: abfs://CONTAINER@ACCOUNT..., sftp://USER@HOST."""
+_CREDENTIALS = defaultdict(
+    lambda: "AWS_ACCESS_KEY_ID ...",
+    dict.fromkeys(("gs", "gcs"), "GOOGLE_APPLICATION_CREDENTIALS")
+    | dict.fromkeys(("abfs", "abfss", "az"), "AZURE_STORAGE_CONNECTION_STRING ...")
+    | dict.fromkeys(("sftp", "ssh"), "keys in ~/.ssh, or an agent"),
+)
+"""What is used instead of credentials in a URL."""
 
 
 def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
@@ -48,9 +61,11 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     parts = urlsplit(text, allow_fragments=False)
     # A secret key may contain a "/", where the parser ends the host: look for a port that is not a
     # number, too.
-    if "@" in parts.netloc or re.search(r":(?!\d*$)", parts.netloc):
+    user, at, _ = parts.netloc.rpartition("@")
+    named = parts.scheme in NAMED and user and ":" not in user and "@" not in user
+    if (at and not named) or re.search(r":(?!\d*$)", parts.netloc):
         raise StorageError(
-            f"a {parts.scheme}:// URL must not carry credentials: use the environment (AWS_ACCESS_KEY_ID ...)"
+            f"a {parts.scheme}:// URL must not carry credentials: use the environment ({_CREDENTIALS[parts.scheme]})"
         )
     if parts.scheme in ("http", "https"):
         raise StorageError(
@@ -99,4 +114,4 @@ def storage_options(url: str) -> dict[str, str]:
         options["allow_http"] = "true" if endpoint.startswith("http://") else "false"
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     options["aws_region"] = region or "us-east-1"
-    return options
+    return options | S3Options.of().for_deltalake()

@@ -12,6 +12,7 @@ from typing import Any
 import s3fs.core
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from pipeline.storage import s3_options
 from pipeline.storage.s3_errors import is_transient
 
 CONCURRENCY = 32
@@ -31,6 +32,7 @@ _ENVIRONMENT = (
     "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
     "AWS_REGION",
+    *s3_options.VARIABLES,
 )
 """The variables that name the server and the credentials."""
 
@@ -67,6 +69,7 @@ def _of_this_process() -> S3Sessions:
 
 
 def _connect() -> Any:
+    options = s3_options.S3Options.of()
     # The client itself does not retry: `with_retries` and s3fs do, and three layers of retries turn
     # seconds into minutes.
     settings = {
@@ -82,8 +85,27 @@ def _connect() -> Any:
     )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     client = {"region_name": region} if region else {}
-    made = s3fs.S3FileSystem(
+    made = _WithOptions(
         config_kwargs=settings, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True
     )
     made.retries = FILE_ATTEMPTS
+    made.maepress_options = options
     return made
+
+
+class _WithOptions(s3fs.S3FileSystem):  # type: ignore[misc]  # untyped
+    """A file system whose client adds our options to each request."""
+
+    protocol = ()
+    maepress_options = s3_options.S3Options()
+
+    async def set_session(self, *args: Any, **kwargs: Any) -> Any:
+        """The client, made at first use."""
+        before, client = self._s3, await super().set_session(*args, **kwargs)
+        if client is not before:
+            client.meta.events.register("before-parameter-build.s3", self._add_options)
+        return client
+
+    def _add_options(self, params: dict[str, Any], model: Any, **others: Any) -> None:
+        known = model.input_shape.members if model.input_shape else {}
+        self.maepress_options.add_to(params, known, model.name)
