@@ -4,6 +4,7 @@
     python -m bench.trunk branch OUT NEW --minutes 45 [--distortion mse]
     python -m bench.trunk grow OUT NEW [--blocks 1]                   # the newest state with deeper transforms
     python -m bench.trunk export OUT FILE.safetensors                 # raw weights, without optimiser moments
+    python -m bench.trunk profile RECIPE IMAGES [--state OUT]         # time per step (bench.trunk_profile)
 
     OUT/trunk.json       the settings of the last `run`
     OUT/state-STEP/      weights, average, moments, counters; the last two states are kept
@@ -21,36 +22,24 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
-from torch.nn.parallel import DistributedDataParallel
 
-from bench.trunk_files import HISTORY, KEPT, MEETING, MODEL, SETTINGS, STATES, export, hold, newest, replace
+from bench import trunk_profile
+from bench.trunk_files import MEETING, SETTINGS, export, hold, newest, replace
 from bench.trunk_growth import grow
-from bench.trunk_validation import scored, validation_keys
-from model import checkpoint
+from bench.trunk_rank import Rank, meet
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
-from pipeline.sources.open import open_source
-from pipeline.storage.open import open_store
-from pipeline.train.learner import Learner
-from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
-from pipeline.train.validation import Validation
-
-LOG_EVERY = 50
-LONGEST_PAUSE = timedelta(days=7)
-"""Longest time that a rank waits for another, so that a stopped process group can continue."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, branch or export."""
+    """Run, branch, grow, export or profile."""
     options = _options(argv)
     try:
         if options.verb == "run":
@@ -59,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(options.new, branch(options), options.ranks)
         elif options.verb == "grow":
             grow(options.out, options.new, options.blocks)
+        elif options.verb == "profile":
+            trunk_profile.print_profile(_settings(options), options)
         else:
             export(options.out, options.file)
     except MaepressError as e:
@@ -70,20 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.trunk", description=(__doc__ or "").splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("run", help="start the trunk, or resume it")
-    verb.add_argument("recipe", type=Path, help="sets of images, in YAML")
-    verb.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
+    for name, summary in (("run", "start the trunk, or resume it"), ("profile", "print the time of a step by part")):
+        verb = verbs.add_parser(name, help=summary)
+        verb.add_argument("recipe", type=Path, help="sets of images, in YAML")
+        verb.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
+        verb.add_argument("--init", default="base", help="base, or the folder of a model")
+        verb.add_argument("--distortion", choices=DISTORTIONS, default="perceptual")
+        verb.add_argument("--learning-rate", type=float, default=1e-3, help="constant, after a short warm-up")
+        verb.add_argument("--batch", type=int, default=32, help="crops per step, over all ranks")
+        verb.add_argument("--crop", type=int, default=128, help="side of a crop, a multiple of 64")
+        verb.add_argument("--seed", type=int, default=0)
+        verb.add_argument("--ranks", type=int, default=2)
+    trunk_profile.add_options(verbs.choices["profile"])
+    verb = verbs.choices["run"]
     verb.add_argument("out", type=Path, help="folder for states, history and model")
-    verb.add_argument("--init", default="base", help="base, or the folder of a model")
-    verb.add_argument("--distortion", choices=DISTORTIONS, default="perceptual")
-    verb.add_argument("--learning-rate", type=float, default=1e-3, help="constant, after a short warm-up")
-    verb.add_argument("--batch", type=int, default=32, help="crops per step, over all ranks")
-    verb.add_argument("--crop", type=int, default=128, help="side of a crop, a multiple of 64")
-    verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--validate-minutes", type=float, default=12.0)
     verb.add_argument("--save-minutes", type=float, default=3.0)
     verb.add_argument("--minutes", type=float, help="minutes of training, over all starts, after which to stop")
-    verb.add_argument("--ranks", type=int, default=2)
     verb = verbs.add_parser("branch", help="copy the newest state and decay from it; again: resume the branch")
     verb.add_argument("out", type=Path, help="the trunk")
     verb.add_argument("new", type=Path, help="folder for the branch")
@@ -105,11 +99,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     names = ("init", "distortion", "learning_rate", "batch", "crop", "seed", "validate_minutes", "save_minutes")
-    settings = {name: getattr(options, name) for name in names}
+    settings = {name: getattr(options, name, None) for name in names}
     return settings | {
         "recipe": str(options.recipe.resolve()),
         "images": options.images if "://" in options.images else os.path.abspath(options.images),
-        "minutes": options.minutes,
+        "minutes": getattr(options, "minutes", None),
         "decay_from": None,
     }
 
@@ -156,140 +150,9 @@ def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
 
 def _enter(rank: int, out: Path, settings: dict[str, Any], world: int) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{(out / MEETING).resolve()}", rank=rank, world_size=world, timeout=LONGEST_PAUSE
-    )
+    meet(out, rank, world)
     Rank(out, settings, rank, world).run()
     dist.destroy_process_group()
-
-
-class Rank:
-    """One process of a run."""
-
-    def __init__(self, out: Path, settings: dict[str, Any], rank: int, world: int) -> None:
-        self.out, self.settings, self.rank, self.world = out, settings, rank, world
-        self._lock = hold(out / f"lock-{rank}")
-        self.learner = Learner(
-            checkpoint.load(settings["init"]).network.requires_grad_(True).train(),
-            peak=settings["learning_rate"],
-            decay_share=1.0,
-            distortion=settings["distortion"],
-            seed=settings["seed"],
-            rank=rank,
-            world=world,
-        )
-        if (state := newest(out)) is not None:
-            self.learner.load(state)
-        self.counters = self.learner.counters
-        if world > 1:
-            self.learner.forward = DistributedDataParallel(self.learner.network, gradient_as_bucket_view=True)
-        recipe = read_recipe(Path(settings["recipe"]))
-        keys = sort_keys(recipe, (entry.key for entry in open_source(settings["images"]).entries()))
-        fetch = open_store(settings["images"]).get
-        share = settings["batch"] // world
-        self.crops = MixedCrops(
-            recipe,
-            {name: train for name, (train, _) in keys.items()},
-            fetch,
-            batch=settings["batch"],
-            places=range(rank * share, (rank + 1) * share),
-            crop=settings["crop"],
-            seed=[settings["seed"], self.counters.step],
-        )
-        self.validation = Validation(
-            validation_keys(recipe, keys),
-            fetch,
-            rank,
-            world,
-            torch.device("cpu"),
-            0.7,
-            distortion=settings["distortion"],
-        )
-
-    def run(self) -> None:
-        """Train until the end, if there is one."""
-        counters, pause = self.counters, 60 * self.settings["validate_minutes"]
-        last = time.monotonic()
-        next_save = counters.seconds + 60 * self.settings["save_minutes"]
-        next_validation = (
-            counters.seconds
-            if counters.step == 0 or not (self.out / HISTORY).exists()
-            else (counters.seconds // pause + 1) * pause
-        )
-        while True:
-            now = time.monotonic()
-            counters.seconds += min(now - last, 60.0)  # pauses do not count as training
-            last = now
-            progress, save, validate = self._agreed(next_save, next_validation)
-            if validate:
-                self._validate()
-                last = time.monotonic()
-                next_validation = (counters.seconds // pause + 1) * pause
-            if save or progress >= 1:
-                self._save()
-                next_save = counters.seconds + 60 * self.settings["save_minutes"]
-            if progress >= 1:
-                return
-            loss, rate = self.learner.step(self.crops.next(), progress)
-            if self.rank == 0 and counters.step % LOG_EVERY == 0:
-                print(
-                    f"step {counters.step}  {counters.seconds / 60:.1f} min  {counters.pixels / 1e9:.3f} Gpx  "
-                    f"loss {loss.total.mean():.3f}  {loss.bpp.mean():.3f} bpp  rate {rate:.2e}",
-                    flush=True,
-                )
-
-    def _agreed(self, next_save: float, next_validation: float) -> tuple[float, bool, bool]:
-        """Progress of the decay, whether to save, whether to validate, by the clock of rank 0."""
-        minutes, start, end = self.counters.seconds / 60, self.settings["decay_from"], self.settings["minutes"]
-        ended = end is not None and minutes >= end
-        progress = 1.0 if ended else 0.0 if start is None else max(0.0, (minutes - start) / (end - start))
-        due = ended or self.counters.seconds >= next_validation
-        agreed = torch.tensor(
-            [progress, float(self.counters.seconds >= next_save), float(due), self.counters.seconds],
-            dtype=torch.float64,
-        )
-        if self.world > 1:
-            dist.broadcast(agreed, 0)
-        progress, save, validate, self.counters.seconds = agreed.tolist()
-        return progress, bool(save), bool(validate)
-
-    def _validate(self) -> None:
-        metrics = self.validation.measure(self.learner.average)
-        if self.rank == 0:
-            counters = self.counters
-            metrics |= scored(self.validation, self.learner.average)
-            row = {
-                "step": counters.step,
-                "minutes": round(counters.seconds / 60, 2),
-                "gigapixels": round(counters.pixels / 1e9, 4),
-            } | {name: round(value, 5) for name, value in metrics.items()}
-            print(json.dumps(row), flush=True)
-            history = (self.out / HISTORY).read_text().splitlines() if (self.out / HISTORY).exists() else []
-            kept = [line for line in history if json.loads(line)["step"] < counters.step]
-            replace(self.out / HISTORY, ("\n".join([*kept, json.dumps(row)]) + "\n").encode())
-            for name, data in checkpoint.serialise(self.learner.average, {"validation": row}).items():
-                replace(self.out / MODEL / name, data)
-
-    def _save(self) -> None:
-        """Write the parts of all ranks, then rename the folder."""
-        fresh = self.out / "state.partial"
-        fresh.mkdir(exist_ok=True)
-        self.learner.save(fresh)
-        if self.world > 1:
-            dist.barrier()
-        if self.rank == 0:
-            for file in fresh.iterdir():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-            place = self.out / f"state-{self.counters.step:09d}"
-            if place.exists():
-                shutil.rmtree(fresh)
-            else:
-                fresh.rename(place)
-            for old in sorted(self.out.glob(STATES))[:-KEPT]:
-                shutil.rmtree(old)
-        if self.world > 1:
-            dist.barrier()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from model.bitstream.probability_tables import HYPER_GROUP, HYPER_MAX, SCALES, mixture_counts, scale_table, to_counts
 from model.core.config import QUALITIES
 from model.entropy.scale_path import scale_of
+from model.entropy.training_rate import FLOOR, bits_by_table, looked_up, with_slope_of_noise
 
-_FLOOR = 2.0**-24
+LARGEST_IN_TABLE = 1 << 12
+"""Absolute value from which symbols cost the same in training: all are improbable by any scale."""
 ESCAPE_BITS = 28.0
 """Bits of an escape: two or three bytes for its position, one for its value (`model.bitstream.escapes`)."""
 
@@ -47,8 +49,18 @@ class LatentPrior(nn.Module):
             index: scale indices, integers in float with a gradient.
         """
         noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
-        through = self._bits(noisy, index.detach(), detached=True)
-        return self._bits(symbols.detach(), index) + through - through.detach()
+        inverse, weight = torch.exp(-self.spread.detach()), torch.softmax(self.logit.detach(), -1)
+        return with_slope_of_noise(self._tabulated(symbols, index), noisy, index, inverse, weight)
+
+    def _tabulated(self, symbols: Tensor, index: Tensor) -> Tensor:
+        """Bits of each symbol, by a table of all that occur."""
+        size = symbols.detach().abs().nan_to_num(nan=0.0).clamp_(max=LARGEST_IN_TABLE).long()
+        count = int(size.max()) + 1
+        with torch.enable_grad():
+            rows = torch.arange(float(SCALES), device=index.device)[:, None].repeat(1, count).requires_grad_()
+            table = self._bits(torch.arange(float(count), device=index.device).expand(SCALES, -1), rows)
+            (slope,) = torch.autograd.grad(table.sum(), rows, retain_graph=True)
+        return bits_by_table(table, slope, size, index)
 
     def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
         """Bits of integers `symbols` with scale indices `index`, both in float."""
@@ -62,19 +74,18 @@ class LatentPrior(nn.Module):
         costs[0] = torch.tensor([0.0, ESCAPE_BITS, ESCAPE_BITS])  # symbols of index 0 are not coded, others are escapes
         return costs
 
-    def _bits(self, value: Tensor, index: Tensor, *, detached: bool = False) -> Tensor:
-        spread, logit = (self.spread.detach(), self.logit.detach()) if detached else (self.spread, self.logit)
+    def _bits(self, value: Tensor, index: Tensor) -> Tensor:
         row = index.detach().long()
-        inverse = torch.exp(-spread)[row] / (scale_of(index)[..., None] * math.sqrt(2))
+        inverse = torch.exp(-self.spread)[row] / (scale_of(index)[..., None] * math.sqrt(2))
         size = value.abs()[..., None]
         bins = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
-        probability = (torch.softmax(logit, -1)[row] * bins).sum(-1)
-        return -torch.log2(probability.clamp(min=_FLOOR))
+        probability = (torch.softmax(self.logit, -1)[row] * bins).sum(-1)
+        return -torch.log2(probability.clamp(min=FLOOR))
 
     def reconstruct(self, symbols: Tensor, index: Tensor) -> Tensor:
         """Symbols moved towards zero by a learned offset: one for absolute value 1, one for larger ones."""
         larger = symbols.detach().abs() > 1.5
-        offset = torch.take(self.offset, index.detach().long().mul_(2).add_(larger))
+        offset = looked_up(self.offset, index.detach().long().mul_(2).add_(larger))
         return symbols - torch.sign(symbols) * offset
 
     @torch.no_grad()
@@ -99,7 +110,7 @@ class HyperPrior(nn.Module):
         """Bits of each z `[B, h, w, Z]`."""
         group = torch.div(quality, HYPER_GROUP, rounding_mode="floor")
         mean, log_scale, logit = (p[group][:, None, None] for p in (self.mean, self.log_scale, self.logit))
-        return -torch.log2(self._probability(z[..., None], mean, log_scale, logit).clamp(min=_FLOOR))
+        return -torch.log2(self._probability(z[..., None], mean, log_scale, logit).clamp(min=FLOOR))
 
     @staticmethod
     def _probability(z: Tensor, mean: Tensor, log_scale: Tensor, logit: Tensor) -> Tensor:

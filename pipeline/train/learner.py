@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers.blocks import set_compute_dtype
-from model.layers.precision import best_dtype, coarse_products
+from model.layers.precision import best_dtype, coarse_products, denormals_as_zero
 from model.network.loss import Distortion, Loss, hide_patches, rate_distortion
 from model.network.network import Network, TrainingOutput
 from pipeline.train.checkpoint import Counters, load_state, save_moments, save_state
@@ -82,6 +82,7 @@ class Learner:
         self._seed, self._rank, self._world = seed, rank, world
         self.forward: nn.Module | Callable[[Tensor, Tensor, Tensor], TrainingOutput] = network
 
+    @denormals_as_zero()
     def step(self, image: Tensor, progress: float) -> tuple[Loss, float]:
         """Learn from a batch, each crop at a random quality.
 

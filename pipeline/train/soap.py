@@ -8,6 +8,9 @@ Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024. For eac
 
 Parameters other than large matrices (biases, depthwise kernels, rows by quality) get plain Adam.
 
+Products with Q and of gradients may be in bfloat16: their errors are far below the noise of a gradient. The power
+iteration stays in float32, or it would mix the directions of small eigenvalues anew each time.
+
 Preconditioning only the smaller side costs a third of preconditioning both. Under DDP each rank updates its share of
 the matrices and all exchange the results, so that the cost per step falls with the number of ranks.
 """
@@ -19,6 +22,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from model.layers.precision import coarse_products
 
 LEAST_SIDE = 32
 """Matrices with a smaller side below this gain nothing from an eigenbasis."""
@@ -87,9 +92,13 @@ class Soap(torch.optim.Optimizer):
         """One step from the gradients, which must be the same on every rank (as DDP leaves them)."""
         for group in self.param_groups:
             mine = [p for p in group["params"] if self.owns(p) and p.grad is not None]
-            for parameter in mine:
-                change = _matrix if is_matrix(parameter) else _plain
-                change(parameter, self.state[parameter], group["lr"], group["betas"], group["eps"])
+            with coarse_products():
+                for parameter in mine:
+                    change = _matrix if is_matrix(parameter) else _plain
+                    change(parameter, self.state[parameter], group["lr"], group["betas"], group["eps"])
+            for state in (self.state[p] for p in mine if is_matrix(p)):
+                if int(state["step"]) % EVERY == 0 and int(state["step"]):
+                    _turn(state)
             if self._world > 1:
                 self._exchange(group["params"])
 
@@ -130,8 +139,6 @@ def _matrix(p: Tensor, state: dict[str, Tensor], lr: float, betas: tuple[float, 
     change = basis @ ((basis.T @ state["exp_avg"]) / (state["exp_avg_sq"].sqrt() + eps))
     p.add_(change.T if tall else change, alpha=-_rate(lr, betas, int(state["step"])))
     state["covariance"].lerp_(gradient @ gradient.T, 1 - betas[1])
-    if int(state["step"]) % EVERY == 0:
-        _turn(state)
 
 
 def _first_basis(covariance: Tensor) -> Tensor:

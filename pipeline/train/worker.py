@@ -22,6 +22,7 @@ from pipeline.archive.model_store import local_model
 from pipeline.images.limits import READABLE_BYTES
 from pipeline.sources.open import source_at
 from pipeline.train.crops import Crops
+from pipeline.train.crops_ahead import CropsAhead
 from pipeline.train.learner import Learner
 from pipeline.train.recorder import HISTORY, LOGS, Recorder
 from pipeline.train.settings import TrainSettings
@@ -107,15 +108,16 @@ class Rank:
         before, started = self.counters.seconds, time.monotonic()
         pause = 60 * self.settings.validate_minutes
         next_validation = 0.0 if self.counters.step == 0 else before + pause
-        while True:
-            self.counters.seconds = before + time.monotonic() - started
-            progress, due = self._agreed(next_validation)
-            if due:
-                self._validate()
-                next_validation = before + time.monotonic() - started + pause
-            if progress >= 1:
-                return
-            self._step(progress)
+        with CropsAhead(self.crops.next) as crops:
+            while True:
+                self.counters.seconds = before + time.monotonic() - started
+                progress, due = self._agreed(next_validation)
+                if due:
+                    self._validate()
+                    next_validation = before + time.monotonic() - started + pause
+                if progress >= 1:
+                    return
+                self._step(crops, progress)
 
     def _agreed(self, next_validation: float) -> tuple[float, bool]:
         """Share of the run that is done, and whether to validate now: rank 0's clock decides for all.
@@ -133,8 +135,8 @@ class Rank:
         progress, decision = agreed.tolist()
         return progress, bool(decision)
 
-    def _step(self, progress: float) -> None:
-        image = self.crops.next().to(self.device, non_blocking=True)
+    def _step(self, crops: CropsAhead, progress: float) -> None:
+        image = crops.next().to(self.device, non_blocking=True)
         loss, rate = self.learner.step(image, progress)
         if self.recorder is not None and self.counters.step % LOG_EVERY == 0:
             self.recorder.stepped(loss, rate, self.counters)

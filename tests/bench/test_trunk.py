@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from bench import trunk, trunk_files, trunk_validation
+from bench import trunk, trunk_files, trunk_profile, trunk_validation
 from model import checkpoint
 from model.network.network import Network
 from pipeline.train.validation import Validation
@@ -181,3 +181,17 @@ def test_branching_growing_and_exporting_need_a_state(place: Path, capsys: pytes
     assert trunk.main(["branch", str(place / "nothing"), str(place / "new"), "--minutes", "1"]) == 2
     assert trunk.main(["grow", str(place / "nothing"), str(place / "new")]) == 2
     assert capsys.readouterr().err.count("holds no state") == 3
+
+
+def test_the_profile_prints_the_same_losses_for_the_same_code(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["profile", str(place / "recipe.yaml"), str(place / "images"), "--init", str(place / "tiny")]
+    arguments += ["--batch", "4", "--crop", "64", "--ranks", "1", "--steps", "2", "--operators", "3"]
+    printed = []
+    for _ in range(2):
+        assert trunk.main(arguments) == 0
+        printed.append(capsys.readouterr().out)
+    losses = [next(line for line in text.splitlines() if line.startswith("losses")) for text in printed]
+    assert losses[0] == losses[1]
+    assert len(losses[0].split()) == 1 + trunk_profile.WARM_UP_STEPS + 2
+    assert "ms per step of this process" in printed[0]
+    assert "aten::" in printed[0]

@@ -1,0 +1,10 @@
+import torch
+
+from model.layers.precision import denormals_as_zero
+
+
+def test_tiny_numbers_are_zero_within_the_context_only() -> None:
+    tiny = torch.full((64,), 1e-39)
+    with denormals_as_zero():
+        assert float((tiny * 0.9).sum()) == 0
+    assert float((tiny * 0.9).sum()) > 0
