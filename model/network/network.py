@@ -127,7 +127,10 @@ class Network(nn.Module):
 
     def analyse(self, image: Tensor, quality: Tensor) -> AnalysedBatch:
         """Integers of whole images `[B, H, W, 3]` in 0..1, with sides that are multiples of 16."""
-        y = self.analysis(image)
+        return self.analyse_latents(self.analysis(image), quality)
+
+    def analyse_latents(self, y: Tensor, quality: Tensor) -> AnalysedBatch:
+        """The same from latents `[B, h, w, M]`."""
         z = self.hyper_latent(y, quality, quality)
         state = self.begin(z, quality, (y.shape[1], y.shape[2]))
         symbols = self._quantise(y, state, to_symbols)

@@ -183,6 +183,7 @@ def test_branching_growing_and_exporting_need_a_state(place: Path, capsys: pytes
     assert capsys.readouterr().err.count("holds no state") == 3
 
 
+@pytest.mark.slow
 def test_the_profile_prints_the_same_losses_for_the_same_code(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["profile", str(place / "recipe.yaml"), str(place / "images"), "--init", str(place / "tiny")]
     arguments += ["--batch", "4", "--crop", "64", "--ranks", "1", "--steps", "2", "--operators", "3"]
