@@ -32,7 +32,7 @@ def in_size_batches(
     batches = list(_batches(sizes, BATCH_LATENTS[device.type] // threads))
     batches.sort(key=lambda batch: -math.prod(sizes[batch[0]]) * len(batch))  # a large one last would run alone
     results: dict[int, Result] = {}
-    for batch, batch_results in zip(batches, each(work, batches, device), strict=True):
+    for batch, batch_results in zip(batches, each(work, batches, device, divides=True), strict=True):
         results |= zip(batch, batch_results, strict=True)
     return [results[i] for i in range(len(sizes))]
 

@@ -22,6 +22,8 @@ TILE = 96
 
 SMALLEST_TILE = 16
 """Smallest side of a tile in latents; smaller ones would be mostly halo."""
+WORTHWHILE = 0.75
+"""A small image is cut for several threads if that shortens it to this share: halos are work that others could use."""
 _GOLDEN = (5**0.5 - 1) / 2
 HALO = 6
 """Approximate receptive field of the transforms beyond a tile, in latents."""
@@ -207,7 +209,7 @@ def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
         return most
     sides = [most, *range(most - HYPER_STRIDE, SMALLEST_TILE - 1, -HYPER_STRIDE)]
     best: int = min(sides, key=duration)
-    return best
+    return best if duration(best) <= WORTHWHILE * duration(most) else most
 
 
 def _cuts(length: int, side: int) -> list[int]:

@@ -37,8 +37,20 @@ def test_results_come_in_order_though_the_first_ends_last() -> None:
     assert torch.get_num_threads() == 3
 
 
-def test_a_single_piece_has_all_threads() -> None:
-    assert each(lambda _: torch.get_num_threads(), [0], CPU) == [3]
+def test_a_single_piece_has_one_thread_unless_it_divides_its_work() -> None:
+    assert each(lambda _: torch.get_num_threads(), [0], CPU) == [1]
+    assert each(lambda _: torch.get_num_threads(), [0], CPU, divides=True) == [3]
+    assert each(lambda _: torch.get_num_threads(), [0, 1], CPU, divides=True) == [1, 1]
+
+
+def test_no_operator_of_the_codec_is_shared_by_threads(tiny_model_folder: object) -> None:
+    codec = Codec(checkpoint.load(str(tiny_model_folder)))
+    picture = Picture(photo_like(64, 80, seed=0))
+    seen: list[int] = []
+    for transform in (codec._network.analysis, codec._network.synthesis.coarse):
+        transform.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    codec.decompress([codec.compress([picture], 40)[0]])
+    assert set(seen) == {1}
 
 
 def test_what_a_piece_raises_is_raised_and_the_threads_stay_as_they_were() -> None:

@@ -118,6 +118,7 @@ def test_a_small_image_gets_smaller_tiles_so_that_all_threads_work() -> None:
     assert len(list(TileGrid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
     assert len(list(TileGrid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
     assert side_for(3, 2, threads=8) == TILE
+    assert side_for(15, 20, threads=2) == TILE, "two tiles with halos take 0.9 of the time, and twice the work"
     assert side_for(1000, 1000, threads=2) == TILE
 
 
