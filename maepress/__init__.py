@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from pipeline.decode.run import decode as decode
     from pipeline.decode.settings import DecodeSettings as DecodeSettings
     from pipeline.decode.settings import ExportSettings as ExportSettings
+    from pipeline.duplicates.result import DuplicatesResult as DuplicatesResult
+    from pipeline.duplicates.run import duplicates as duplicates
+    from pipeline.duplicates.settings import DuplicatesSettings as DuplicatesSettings
     from pipeline.encode.run import EncodeResult as EncodeResult
     from pipeline.encode.run import encode as encode
     from pipeline.encode.settings import EncodeSettings as EncodeSettings
@@ -118,6 +121,9 @@ _NAMES_OF = {
     "pipeline.dataset.torch_dataset": ("ArchiveImages",),
     "pipeline.decode.run": ("DecodeResult", "decode"),
     "pipeline.decode.settings": ("DecodeSettings", "ExportSettings"),
+    "pipeline.duplicates.result": ("DuplicatesResult",),
+    "pipeline.duplicates.run": ("duplicates",),
+    "pipeline.duplicates.settings": ("DuplicatesSettings",),
     "pipeline.encode.run": ("EncodeResult", "encode"),
     "pipeline.encode.settings": ("EncodeSettings",),
     "pipeline.estimate.run": ("EstimateResult", "estimate"),

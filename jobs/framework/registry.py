@@ -24,6 +24,7 @@ SUMMARIES = {
     "forget": "erase images from every version of an archive, and bar their keys",
     "compact": "join small shards; nothing is compressed again",
     "replicate": "keep a second copy of an archive, which is an archive itself",
+    "duplicates": "list images that an archive holds more than once, with the bytes to save",
     "estimate": "predict savings, time and cost of encoding a source, from a sample",
     "evaluate": "compare a model with JPEG, WebP, AVIF and JPEG XL in an HTML report",
     "browse": "serve a web page over an archive: search, thumbnails, source beside compressed image",

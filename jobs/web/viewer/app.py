@@ -5,6 +5,7 @@
     GET /image/KEY       the image             ?format=webp|png|jpeg|avif|mae|source ?width= ?download=1
     GET /original/KEY    its source, if there is one              ?format=webp|png|jpeg|avif ?width=
     GET /rejections      rejected objects with their reasons      ?reason=
+    GET /duplicates      images that are there more than once     ?kind=exact|near ?after=
     GET /healthz         "ok", or 503 where the archive cannot be read
     GET /metrics         for Prometheus
 
@@ -45,12 +46,15 @@ from jobs.web.viewer.watching import MEDIA_TYPE, RequestCounts, Requests, gauge,
 from jobs.web.viewer.watching import text_of as metrics_text
 from model.core.errors import MaepressError
 from pipeline.archive.schema import AFTER_ANALYSIS, COMPRESSED, LATENT
+from pipeline.duplicates.result import Copy
 from pipeline.sources.open import open_source
 from pipeline.storage.base import StorageError
 
 HERE = Path(__file__).parent
 PAGE = 48
 """Thumbnails per page."""
+GROUPS, GROUP_IMAGES = 12, 12
+"""Groups of duplicates per page, and images of a group that are shown."""
 THUMBNAIL, LARGE = 360, 1600
 """Widths in pixels."""
 _MOST_TEXT = 2048
@@ -105,6 +109,7 @@ def make_app(
             Route("/original", viewer.original),
             Route("/original/{key:path}", viewer.original),
             Route("/rejections", viewer.rejections),
+            Route("/duplicates", viewer.duplicates),
             Route("/static/{name}", viewer.static),
             Route("/healthz", viewer.health),
             Route("/metrics", viewer.metrics),
@@ -201,6 +206,19 @@ class _Viewer:
             following=keys[4 * PAGE - 1] if len(keys) > 4 * PAGE else None,
             urlencode=urlencode,
         )
+
+    async def duplicates(self, request: Request) -> Response:
+        near, after = _text(request, "kind") == "near", _text(request, "after")
+        if after and not (after.isascii() and after.isdigit() and len(after) < 6):
+            raise HTTPException(400, "after must be the number of a group")
+        found = await self._ask(self._catalogue.duplicates)
+        groups = found.near_groups if near else found.exact_groups
+        begin = int(after or 0)
+        end = begin + GROUPS
+        return self._page(
+            "duplicates.html.j2", found=found, near=near, groups=groups[begin:end], most=GROUP_IMAGES,
+            shows=_shows_copy, following=end if len(groups) > end else None, thumbnail=THUMBNAIL, urlencode=urlencode,
+        )  # fmt: skip
 
     async def static(self, request: Request) -> Response:
         try:
@@ -301,6 +319,10 @@ def _home(**parameters: str) -> str:
 def _shows(row: Row) -> bool:
     """Whether a row's image can be shown: compressed, or kept for another reason than its kind."""
     return row["status"] in COMPRESSED or (row["width"] > 0 and row["kept"] in AFTER_ANALYSIS)
+
+
+def _shows_copy(copy: Copy) -> bool:
+    return _shows({"status": copy.status, "width": copy.width, "kept": copy.kept})
 
 
 def _matches(given: str, tag: str) -> bool:

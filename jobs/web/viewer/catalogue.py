@@ -18,12 +18,16 @@ from pipeline.archive.delta_table import files_of, open_table, queryable
 from pipeline.archive.error_text import one_line
 from pipeline.archive.model_name import named
 from pipeline.archive.shards import Shard
+from pipeline.duplicates.result import DuplicatesResult
+from pipeline.duplicates.run import duplicates
+from pipeline.duplicates.settings import DuplicatesSettings
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import ArchiveStatus, open_rejections, status
 from pipeline.storage.base import StorageError
 
 REFRESH_SECONDS = 5.0
 MOST_FOLDERS = 500
+MOST_GROUPS = 200
 _MOST_FACTS = 20_000
 _LAST = "\U0010ffff"
 _CARD = "key, status, kept, width, height, source_bytes, payload_bytes, psnr, source_format"
@@ -80,6 +84,7 @@ class Catalogue:
         self.archive = Archive.open(url)
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._now: _Snapshot | None = None
+        self._duplicates: DuplicatesResult | None = None
         self._status: tuple[tuple[int, int], ArchiveStatus] | None = None
 
     def status(self) -> ArchiveStatus:
@@ -104,6 +109,14 @@ class Catalogue:
     def rejections(self) -> dict[str, str]:
         """Rejected keys, each with "stage: reason"."""
         return open_rejections(self.archive)
+
+    def duplicates(self) -> DuplicatesResult:
+        """Images that are there more than once, with the `MOST_GROUPS` groups of each kind that have most to save."""
+        version = self._snapshot().table.version()
+        with self._counting:  # once per version: it reads small columns of all rows
+            if self._duplicates is None or self._duplicates.version < version:
+                self._duplicates = duplicates(DuplicatesSettings(archive=self.archive.url, groups=MOST_GROUPS))
+            return self._duplicates
 
     def folders(self, prefix: str) -> list[Sums]:
         """The folders directly below a prefix, by name; at most `MOST_FOLDERS` + 1."""
