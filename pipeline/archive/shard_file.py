@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.archive.error_text import one_line
 from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.sorted_tables import Column, in_order, is_rising
-from pipeline.storage.base import StorageError, Store
+from pipeline.storage.base import Readable, StorageError
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
@@ -144,7 +144,7 @@ def _with_nulls(table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
 
 
 @contextmanager
-def open_shard(store: Store, path: str) -> Iterator[ShardFile]:
+def open_shard(store: Readable, path: str) -> Iterator[ShardFile]:
     """A shard as an open file, for the length of a `with` block.
 
     Raises:

@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from ray.data import DataContext, Dataset
 
+from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import READER_COLUMNS
 from pipeline.dataset.row_groups import Span, Wanted, read_spans
 from pipeline.dataset.samples import Content, Samples
+from pipeline.dataset.sharding import rows_after
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Sample, sample_of
 from pipeline.execution import ray_flow
 from pipeline.execution.actor_errors import raise_in_first_call
@@ -45,6 +47,7 @@ def read_archive(
     transform: Callable[[Sample], Mapping[str, Any]] | None = None,
     actors: str = "",
     gpus_per_actor: float | None = None,
+    skip: int | None = None,
 ) -> Dataset:
     """A Ray dataset with one row per image: `key`, the columns asked for, and `image` or `latents`.
 
@@ -59,6 +62,8 @@ def read_archive(
         transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays.
         actors: lowest and highest number of decoding actors, as MIN:MAX; empty: one per GPU or core.
         gpus_per_actor: GPUs per decoding actor; None: 1 if the cluster has GPUs, else 0.
+        skip: leave out so many rows, and give the others in the archive's order: a pass is resumed by giving the number
+            of rows that were taken, of the same version of the archive. None: all rows, in any order.
 
     Raises:
         MaepressError: as `ArchiveImages` does.
@@ -67,13 +72,31 @@ def read_archive(
     groups = plan.groups
     size = -(-len(groups) // MOST_BLOCKS)
     parts = [[Span(group, 0, group.rows) for group in groups[i : i + size]] for i in range(0, len(groups), size)]
+    left_out = skip or 0
+    if left_out >= plan.rows:
+        raise MaepressError(
+            f"{left_out:,} rows are to be left out, and {plan.archive.url} has {plan.rows:,} that match"
+        )
+    parts = _parts_after(parts, left_out)
     workers = ray_flow.worker_resources(parse_range(actors), gpus_per_actor)
-    with DataContext.current(ray_flow.context()):
+    context = ray_flow.context()
+    context.execution_options.preserve_order = skip is not None
+    with DataContext.current(context):
         spans = ray.data.from_arrow([pa.table({"spans": pa.array([pack(part)], pa.large_binary())}) for part in parts])
         names = tuple(dict.fromkeys([*READER_COLUMNS, *columns]))
         rows = ray_flow.stage(spans, _read, plan.archive, plan.wanted, names, cpus=workers.task_cpus)
         decoder = (_Decoder, plan.archive, content, tuple(columns), transform, workers.threads)
         return ray_flow.actor_stage(rows, *decoder, workers=workers, rows=plan.rows)
+
+
+def _parts_after(parts: list[list[Span]], skip: int) -> list[list[Span]]:
+    """The parts without the first rows; none is empty."""
+    rest = []
+    for part in parts:
+        rows = sum(span.stop - span.start for span in part)
+        rest.append(rows_after(part, skip))
+        skip = max(skip - rows, 0)
+    return [part for part in rest if part]
 
 
 def _read(table: pa.Table, archive: Archive, wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -18,7 +18,7 @@ from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW
 from pipeline.archive.shard_file import ShardFile, open_shard
 from pipeline.archive.shard_reader import salvaged_group
 from pipeline.archive.shards import Shard
-from pipeline.storage.base import Store
+from pipeline.storage.base import Readable, Store
 
 STATUSES = (*COMPRESSED, *KEPT_ANYHOW)
 MASKED = ("key", "status", "width")
@@ -85,7 +85,7 @@ def row_groups(archive: Archive, wanted: Wanted, version: int | None = None) -> 
         ]
 
 
-def read_spans(images: Store, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
+def read_spans(images: Readable, spans: Sequence[Span], wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Read columns of the rows of spans, one table per span; neighbouring spans of a shard share one open file.
 
     A damaged row has no value but key and status.

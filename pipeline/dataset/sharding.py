@@ -7,12 +7,15 @@ neighbours. Shards stay together, so that each is opened by few workers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from pipeline.dataset.row_groups import RowGroup, Span
+
+Row = dict[str, Any]
 
 
 def shuffled_groups(groups: Sequence[RowGroup], rng: np.random.Generator) -> list[RowGroup]:
@@ -37,28 +40,62 @@ def rows_between(groups: Iterable[RowGroup], begin: int, end: int) -> list[Span]
     return spans
 
 
-def shuffled_rows(rows: Iterable[dict[str, Any]], rng: np.random.Generator, most: int) -> Iterator[dict[str, Any]]:
-    """Shuffle rows through a buffer: each yielded row is drawn from it at random and replaced by the next.
+def rows_after(spans: Sequence[Span], skip: int) -> list[Span]:
+    """The spans without their first rows."""
+    rest = []
+    for span in spans:
+        left_out = min(skip, span.stop - span.start)
+        skip -= left_out
+        if span.start + left_out < span.stop:
+            rest.append(replace(span, start=span.start + left_out))
+    return rest
 
-    Args:
-        rows: rows with their payloads.
-        rng: source of randomness.
-        most: bytes of payloads in the buffer; it always holds at least one row.
+
+class ShuffledRows:
+    """Rows shuffled through a buffer: each yielded row is drawn from it at random and replaced by the next.
+
+    Attributes:
+        held: the rows in the buffer.
+        taken: number of rows that have entered it.
     """
-    held: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row["payload"] or b"")
-        while size > most and len(held) > 1:
-            drawn = _pop_random(held, rng)
-            size -= len(drawn["payload"] or b"")
-            yield drawn
-    while held:
-        yield _pop_random(held, rng)
+
+    def __init__(
+        self, rows: Iterable[Row], rng: np.random.Generator, most: int, held: Sequence[Row] = (), taken: int = 0
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            rows: rows with `payload_bytes`.
+            rng: source of randomness.
+            most: bytes of payloads in the buffer; it always holds at least one row.
+            held: rows that are in it already.
+            taken: number of rows that have entered it.
+        """
+        self.held, self.taken = list(held), taken
+        self._rows, self._rng, self._most = iter(rows), rng, most
+        self._size = sum(map(_size, self.held))
+
+    def __iter__(self) -> Iterator[Row]:
+        """The iterator is the object itself, so that it can go on where it was left."""
+        return self
+
+    def __next__(self) -> Row:
+        """The next row."""
+        while not (self._size > self._most and len(self.held) > 1):
+            row = next(self._rows, None)
+            if row is None:
+                break
+            self.held.append(row)
+            self.taken += 1
+            self._size += _size(row)
+        if not self.held:
+            raise StopIteration
+        i = int(self._rng.integers(len(self.held)))
+        self.held[i], self.held[-1] = self.held[-1], self.held[i]
+        drawn = self.held.pop()
+        self._size -= _size(drawn)
+        return drawn
 
 
-def _pop_random(held: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-    i = int(rng.integers(len(held)))
-    held[i], held[-1] = held[-1], held[i]
-    return held.pop()
+def _size(row: Row) -> int:
+    return int(row["payload_bytes"] or 0)

@@ -14,6 +14,7 @@ for many epochs.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,18 @@ from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import IMAGES, LATENT, READER_COLUMNS
-from pipeline.dataset.row_groups import STATUSES, Wanted, read_spans, row_groups
+from pipeline.dataset.row_groups import STATUSES, Span, Wanted, read_spans, row_groups
 from pipeline.dataset.samples import Content, Samples
-from pipeline.dataset.sharding import bounds, rows_between, shuffled_groups, shuffled_rows
+from pipeline.dataset.sharding import ShuffledRows, bounds, rows_after, rows_between, shuffled_groups
+from pipeline.storage.base import Readable
+from pipeline.storage.file_cache import FileCache
 
 __all__ = ["ArchiveImages", "Content", "Sample"]
 
 Sample = dict[str, Any]
 """`key`, the columns asked for, and `image` or `latents`: an array as `pipeline.dataset.samples` describes."""
+State = dict[str, Any]
+"""What `ArchiveImages.state_dict` gives: plain numbers and texts, so that JSON can hold it."""
 DECODED_AT_ONCE = 16
 """Rows that are decoded together: enough to fill the codec's batches, few enough for memory."""
 
@@ -68,6 +73,9 @@ class ArchiveImages(IterableDataset[Any]):
         equal: bool = False,
         rank: int | None = None,
         world: int | None = None,
+        version: int | None = None,
+        cache: str | Path | None = None,
+        cache_bytes: int = 16 << 30,
     ) -> None:
         """Find the wanted rows: reads the log and the shards' footers, no payload.
 
@@ -86,9 +94,14 @@ class ArchiveImages(IterableDataset[Any]):
                 waits forever for a rank that has one batch less.
             rank: the part that this process reads; None: the rank of torch.distributed if it is initialised.
             world: number of parts; None: as for `rank`.
+            version: of the archive, such as that of a saved state; None: the latest.
+            cache: local folder for shards, so that later epochs do not read them from the store again. Workers and
+                ranks of one machine share it; whole shards are fetched, also if few of their rows are wanted.
+            cache_bytes: limit of the cache. What was used least recently goes first.
 
         Raises:
             MaepressError: for an unknown column, or if nothing matches.
+            Unwritable: when the cache's folder cannot be written.
             StorageError: when there is no archive, or a shard cannot be read.
         """
         _check_columns(columns)
@@ -102,7 +115,12 @@ class ArchiveImages(IterableDataset[Any]):
         self._rank = own_rank if rank is None else rank
         self._world = own_world if world is None else world
         self._equal = equal
-        self.version = self.archive.version()
+        table = self.archive.table(version)
+        self.version: int = table.version()
+        self._identity = str(table.metadata().id)
+        self._images: Readable = self.archive.images
+        if cache is not None:
+            self._images = FileCache(self.archive.images, cache, cache_bytes)
         self.groups = row_groups(self.archive, self.wanted, self.version)
         self.rows = sum(group.rows for group in self.groups)
         if not self.rows:
@@ -112,29 +130,101 @@ class ArchiveImages(IterableDataset[Any]):
             )
         # In shared memory, so that persistent workers see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._begun, self._position = 0, 0
+        self._loaded: State | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which seeds the next shuffle; call it with the same number on all ranks."""
         self._epoch.fill_(epoch)
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yield this worker's samples.
+    def state_dict(self) -> State:
+        """How far this process is in its epoch: the number of samples that its latest iterator has given.
+
+        Each rank, and each worker of torchdata's `StatefulDataLoader`, has a state of its own.
+        """
+        epoch = int(self._epoch)  # of another one than was begun nothing has been given
+        return {"epoch": epoch, "position": self._position if self._begun == epoch else 0, "of": self._facts()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Let the next iterator give what a saved state leaves of its epoch, and set the epoch to that.
+
+        Rows that were given already are not decoded; of a shuffled data set, small columns of them are read.
 
         Raises:
+            MaepressError: when it is no state, or one of another version, filter, seed, rank or world.
+        """
+        try:
+            epoch, position, facts = int(state["epoch"]), int(state["position"]), dict(state["of"])
+        except (TypeError, ValueError, LookupError):
+            raise MaepressError("this is no state of a data set of images: give one that state_dict made") from None
+        own = self._facts()
+        for name in own:
+            if name not in ("part", "parts") and facts.get(name) != own[name]:
+                raise MaepressError(
+                    f"the state is of a data set with {name} {facts.get(name)!r}, this one has {own[name]!r}: "
+                    "make it with the same arguments"
+                )
+        self._begun, self._position = epoch, position
+        self._loaded = {"epoch": epoch, "position": position, "of": facts}
+        self.set_epoch(epoch)
+
+    def _facts(self) -> dict[str, Any]:
+        """All that the order of samples depends on."""
+        part, parts = _worker()
+        return {
+            "archive": self._identity,
+            "version": self.version,
+            "keys": self.wanted.keys,
+            "statuses": list(self.wanted.statuses),
+            "shuffle": self._shuffle,
+            "seed": self._seed,
+            "buffer_bytes": self._buffer,
+            "equal": self._equal,
+            "rank": self._rank,
+            "world": self._world,
+            "part": part,
+            "parts": parts,
+        }
+
+    def _take_state(self) -> None:
+        """Begin a new iterator: at the loaded state, once, or at the first sample."""
+        loaded, self._loaded = self._loaded, None
+        self._begun, self._position = int(self._epoch), 0
+        if loaded is None or loaded["epoch"] != self._begun:
+            return
+        part, parts = _worker()
+        saved = (loaded["of"].get("part"), loaded["of"].get("parts"))
+        if saved != (part, parts):
+            raise MaepressError(
+                f"the state is of worker {saved[0]} of {saved[1]}, this is worker {part} of {parts}: load it through "
+                "torchdata's StatefulDataLoader, with as many workers"
+            )
+        self._position = loaded["position"]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield this worker's samples; after `load_state_dict`, those that are left.
+
+        Raises:
+            MaepressError: for a loaded state of another worker.
             DamagedPayload: naming the key of an image that does not decode, or whose row is damaged; rows beside it
                 in the shard are not affected.
             StorageError: when a shard is missing, or so damaged that its rows cannot be told apart.
         """
+        self._take_state()  # now, not when the first sample is asked for: a state may be saved before that
+        return self._samples()
+
+    def _samples(self) -> Iterator[Any]:
         samples = Samples(self.archive, self.content)
-        for rows in self.batches(DECODED_AT_ONCE):
+        for rows in self.batches(DECODED_AT_ONCE, self._position):
             for row, array in zip(rows, samples.arrays(rows), strict=True):
                 sample = sample_of(row, array, self.content, self.columns)
-                yield sample if self._transform is None else self._transform(sample)
+                made = sample if self._transform is None else self._transform(sample)
+                self._position += 1  # before it is given: a state that is saved after that counts it
+                yield made
 
-    def batches(self, count: int) -> Iterator[list[Row]]:
-        """Yield this worker's rows, not decoded, in lists of `count` (the last may be shorter)."""
-        worker = get_worker_info()
-        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+    def batches(self, count: int, skip: int = 0) -> Iterator[list[Row]]:
+        """Yield this worker's rows after the first `skip`, not decoded, in lists of `count`; the last may be short."""
+        part, parts = _worker()
         epoch = int(self._epoch)
         groups, total = self.groups, self.rows
         if self._shuffle:
@@ -143,18 +233,50 @@ class ArchiveImages(IterableDataset[Any]):
             total -= total % self._world
         begin, end = bounds(total, self._rank, self._world)
         mine = bounds(end - begin, part, parts)
-        rows = iter(self._rows(rows_between(groups, begin + mine[0], begin + mine[1])))
+        spans = rows_between(groups, begin + mine[0], begin + mine[1])
         if self._shuffle:
-            rng = np.random.default_rng((self._seed, epoch, self._rank, part))
-            rows = shuffled_rows(rows, rng, self._buffer)
+            rows = self._shuffled(spans, np.random.default_rng((self._seed, epoch, self._rank, part)), skip)
+        else:
+            rows = self._rows(rows_after(spans, skip))
         while some := list(islice(rows, count)):
             yield some
 
-    def _rows(self, spans: Sequence[Any]) -> Iterator[Row]:
-        names = list(dict.fromkeys([*READER_COLUMNS, *self.columns]))
-        for table in read_spans(self.archive.images, spans, self.wanted, names):
+    def _shuffled(self, spans: list[Span], rng: np.random.Generator, skip: int) -> Iterator[Row]:
+        """The rows in shuffled order after the first `skip`, of which no payload is read."""
+        if not skip:
+            return ShuffledRows(self._rows(spans), rng, self._buffer)
+        sizes = ShuffledRows(self._places(spans), rng, self._buffer)
+        for _ in islice(sizes, skip):
+            pass
+        wanted: dict[int, set[int]] = {}
+        for row in sizes.held:
+            wanted.setdefault(row["span"], set()).add(row["row"])
+        found = {
+            (number, place): row
+            for number, places in wanted.items()
+            for place, row in enumerate(self._rows([spans[number]]))
+            if place in places
+        }
+        held = [found[row["span"], row["row"]] for row in sizes.held]
+        return ShuffledRows(self._rows(rows_after(spans, sizes.taken)), rng, self._buffer, held)
+
+    def _places(self, spans: Sequence[Span]) -> Iterator[Row]:
+        """Where each row is, and the size of its payload."""
+        for number, table in enumerate(read_spans(self._images, spans, self.wanted, ["payload_bytes"])):
+            for row, size in enumerate(table["payload_bytes"].to_pylist()):
+                yield {"span": number, "row": row, "payload_bytes": size}
+
+    def _rows(self, spans: Sequence[Span]) -> Iterator[Row]:
+        names = list(dict.fromkeys([*READER_COLUMNS, "payload_bytes", *self.columns]))
+        for table in read_spans(self._images, spans, self.wanted, names):
             for batch in table.to_batches(max_chunksize=DECODED_AT_ONCE):
                 yield from batch.to_pylist()
+
+
+def _worker() -> tuple[int, int]:
+    """Number of this worker of the loader, and of all of them; 0 and 1 in the loader's own process."""
+    worker = get_worker_info()
+    return (0, 1) if worker is None else (worker.id, worker.num_workers)
 
 
 def _check_columns(columns: Sequence[str]) -> None:

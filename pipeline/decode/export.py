@@ -24,6 +24,7 @@ from pipeline.decode.settings import ExportSettings
 from pipeline.storage.open import StorageError, Store, open_store
 
 LOSSES = "losses.jsonl"
+MIB = 1 << 20
 _FIELDS = ("key", "file", "format", "stored", "lost", "reason")
 _LONGEST_LINE = 1 << 20
 
@@ -70,7 +71,13 @@ def export(settings: ExportSettings, *, quiet: bool = False) -> ExportResult:
     name = _free_name(archive)
     _require_own(dest, name)
     with tempfile.TemporaryFile() as lines:
-        result = decode_each(settings, lambda outcome: _add(lines, outcome), quiet=quiet)
+        result = decode_each(
+            settings,
+            lambda outcome: _add(lines, outcome),
+            layout=settings.layout,
+            shard_bytes=settings.shard_mib * MIB,
+            quiet=quiet,
+        )
         lines.seek(0)
         with dest.open_output(name) as out:
             shutil.copyfileobj(lines, out)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -38,10 +39,12 @@ from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW, LATENT, READER_COLU
 from pipeline.archive.selection import Selection, select
 from pipeline.archive.shard_reader import salvaged_rows
 from pipeline.decode.file_of_row import MAE, file_of_row
+from pipeline.decode.layouts import PACKED, Layout, Packed, name_in_class_folder
 from pipeline.decode.names import Names, comparison_of, plan_names
 from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
+from pipeline.decode.shard_sinks import ShardSink, sink_of
 from pipeline.decode.video_muxing import OCCUPIED, require_frames, write_videos
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -57,8 +60,9 @@ from pipeline.storage.open import Occupied, StorageError, Store, open_store, ope
 
 __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
-_COLUMNS = (*READER_COLUMNS, "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
-_FACTS = ("key", "status", "source_format", "payload_bytes", "source_sha256", "source_modified_ns")
+_MORE = ("source_format", "payload_bytes", "source_sha256", "source_modified_ns")
+_COLUMNS = (*READER_COLUMNS, *_MORE)
+_FACTS = ("key", "status", "width", "height", *_MORE)
 _SUFFIXES: dict[str, str] = dict(SUFFIXES.items()) | {MAE: ".mae"}
 _WRITERS = 8
 SOURCE_PER_PAYLOAD = 3
@@ -88,8 +92,26 @@ def decode(settings: DecodeSettings, *, quiet: bool = False) -> DecodeResult:
     return decode_each(settings, lambda _: None, quiet=quiet)
 
 
-def decode_each(settings: DecodeSettings, seen: Callable[[Outcome], None], *, quiet: bool = False) -> DecodeResult:
-    """`decode`, and each row's outcome for `seen`, in any order; videos have none."""
+def decode_each(
+    settings: DecodeSettings,
+    seen: Callable[[Outcome], None],
+    *,
+    layout: Layout = "files",
+    shard_bytes: int = 0,
+    quiet: bool = False,
+) -> DecodeResult:
+    """`decode`, and each row's outcome for `seen`, in any order; videos have none.
+
+    Args:
+        settings: of the decode.
+        seen: called with each outcome.
+        layout: where files go.
+        shard_bytes: bytes of images per shard, where the layout has shards.
+        quiet: show no progress.
+
+    Raises:
+        MaepressError: as `decode` does, and when shards of another export would follow these.
+    """
     started = time.monotonic()
     archive = checked_archive(settings)
     selection = select(archive, settings.keys, tuple(_SUFFIXES.values()))
@@ -104,19 +126,30 @@ def decode_each(settings: DecodeSettings, seen: Callable[[Outcome], None], *, qu
         for written in write_videos(archive, selection, dest, settings.keys, overwrite=settings.overwrite):
             totals.add_video(written)
         return totals.result(time.monotonic() - started)
-    if not settings.overwrite:
+    if not settings.overwrite and layout == "files":
         require_free(archive, selection, dest, settings.keys, own_formats(settings.format))
-    names = plan_names(archive, selection, settings.keys, comparison_of(dest), settings.portable_names)
+    sink = sink_of(layout, dest, shard_bytes, overwrite=settings.overwrite)
+    names = Names()
+    if sink is None:
+        names = plan_names(archive, selection, settings.keys, comparison_of(dest), settings.portable_names)
     with (
         Progress(selection.objects, selection.payload_bytes, quiet=quiet) as progress,
-        closing(_outcomes(archive, selection, dest, settings, names)) as outcomes,
+        closing(_outcomes(archive, selection, dest, settings, names, layout)) as made,
     ):
-        for outcome in outcomes:
+        for outcome in made if sink is None else _through(sink, made):
             totals.add(outcome)
             seen(outcome)
             done = int(not outcome.reason)
             progress.advance(objects=done, bytes_in=outcome.payload_bytes, pixels=outcome.pixels)
     return totals.result(time.monotonic() - started)
+
+
+def _through(sink: ShardSink, made: Iterator[Outcome | Packed]) -> Iterator[Outcome]:
+    """The outcomes of images that pass a sink, each once its shard is written."""
+    for item in made:
+        yield from [item] if isinstance(item, Outcome) else sink.add(item)
+    yield from sink.flush()
+    sink.require_last()
 
 
 def checked_archive(settings: DecodeSettings) -> Archive:
@@ -135,15 +168,16 @@ def checked_archive(settings: DecodeSettings) -> Archive:
 
 
 def _outcomes(
-    archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings, names: Names
-) -> Generator[Outcome, None, None]:
+    archive: Archive, selection: Selection, dest: Store, settings: DecodeSettings, names: Names, layout: Layout
+) -> Generator[Any, None, None]:
     work = ShardWork(
         functools.partial(_read, archive=archive, keys=settings.keys),
         _Decoder,
         (archive, settings.format),
-        functools.partial(_write, dest=dest, settings=settings, names=names),
+        functools.partial(_write, dest=dest, settings=settings, names=names, layout=layout),
         selection.objects,
         SOURCE_PER_PAYLOAD * selection.payload_bytes,
+        ordered=layout in PACKED,
     )
     paths = [shard.path for shard in selection.shards]
     return run_shards(paths, work, settings.executor, settings.actors, settings.gpus_per_actor)
@@ -219,20 +253,22 @@ def _failed(row: Row, reason: str) -> Outcome:
     return Outcome(str(row["key"]), str(row["status"]), row["payload_bytes"] or 0, reason=reason)
 
 
-def _write(table: pa.Table, dest: Store, settings: DecodeSettings, names: Names) -> pa.Table:
-    def one(cell: pa.LargeBinaryScalar) -> Outcome:
+def _write(table: pa.Table, dest: Store, settings: DecodeSettings, names: Names, layout: Layout = "files") -> pa.Table:
+    def one(cell: pa.LargeBinaryScalar) -> Outcome | Packed:
         item = unpack(cell)
         if isinstance(item, Outcome):
             return item
         row, content = item
-        done = attempt(lambda: _write_one(row, content, dest, settings, names), passes=(Unwritable,))
+        done = attempt(lambda: _write_one(row, content, dest, settings, names, layout), passes=(Unwritable,))
         return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return item_rows(*pool.map(one, table["item"]))
 
 
-def _write_one(row: Row, content: Picture | bytes, dest: Store, settings: DecodeSettings, names: Names) -> Outcome:
+def _write_one(
+    row: Row, content: Picture | bytes, dest: Store, settings: DecodeSettings, names: Names, layout: Layout
+) -> Outcome | Packed:
     key, status = row["key"], row["status"]
     pixels = content.width * content.height if isinstance(content, Picture) else 0
     try:
@@ -241,8 +277,12 @@ def _write_one(row: Row, content: Picture | bytes, dest: Store, settings: Decode
         return _failed(row, str(e))
     try:
         name = names.of(key, key if made.form == row["source_format"] else key + _SUFFIXES[made.form])
+        name = name_in_class_folder(name) if layout == "imagefolder" else name
+        facts = (made.form, made.instead and f"{made.form}: {made.instead}", made.lost)
+        outcome = Outcome(key, status, row["payload_bytes"], pixels, name, len(made.data), "", *facts)
+        if layout in PACKED:
+            return Packed.of(outcome, made.data, row)
         (dest.put if settings.overwrite else dest.put_new)(name, made.data, row["source_modified_ns"])
     except Occupied:
         return _failed(row, OCCUPIED)
-    facts = (made.form, made.instead and f"{made.form}: {made.instead}", made.lost)
-    return Outcome(key, status, row["payload_bytes"], pixels, name, len(made.data), "", *facts)
+    return outcome

@@ -38,7 +38,14 @@ class DecodeSettings(BaseModel):
 
 
 class ExportSettings(DecodeSettings):
-    """Archive, destination and format of an export, and its resources."""
+    """Archive, destination, layout and format of an export, and its resources."""
+
+    layout: Literal["files", "imagefolder", "webdataset", "parquet"] = Field(
+        "files",
+        description="files under their keys; imagefolder: LABEL/NAME, the label being a key's last folder; webdataset: "
+        "tar shards; parquet: tables that Hugging Face's datasets opens as images",
+    )
+    shard_mib: int = Field(256, ge=1, le=4096, description="MiB of images per shard of webdataset and parquet")
 
     format: Literal["same", "png", "jpeg", "webp", "tiff", "avif", "jxl"] = Field(
         "same", description="of compressed images; same: each source's own, or PNG"

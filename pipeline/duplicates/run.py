@@ -2,7 +2,7 @@
 
     small columns of all rows --> numbers --> groups --> keys and sizes of the largest groups
 
-Nothing is decoded, and nothing is changed. Memory holds about 100 bytes per row of the archive, and no keys but those
+Nothing is decoded, and nothing is changed. Memory holds about 120 bytes per row of the archive, and no keys but those
 of the groups that are listed.
 """
 

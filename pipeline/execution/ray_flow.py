@@ -70,7 +70,9 @@ def _pool(workers: WorkerResources, rows: int) -> ActorPoolStrategy:
 def run(paths: Sequence[str], work: ShardWork, actors: str, gpus_per_actor: float | None) -> Generator[Any, None, None]:
     """Do the work on all shards, and yield the items; see `shard_flow.run_shards`."""
     workers = worker_resources(parse_range(actors), gpus_per_actor)
-    with DataContext.current(context()):
+    settings = context()
+    settings.execution_options.preserve_order = work.ordered
+    with DataContext.current(settings):
         shards = ray.data.from_arrow([pa.table({"shard": [path]}) for path in paths])  # one block each
         rows = stage(shards, work.read, cpus=workers.task_cpus)
         done = actor_stage(rows, work.worker, *work.arguments, workers.threads, workers=workers, rows=work.rows)

@@ -22,6 +22,7 @@ class ShardWork:
         finish: from tables of items to tables of items; None: `worker` gives the results.
         rows: number of rows that the worker decodes.
         source_bytes: bytes of source whose encoding would take as long, to choose the executor.
+        ordered: whether the items have to come in the same order in each run.
     """
 
     read: Callable[[pa.Table], Tables]
@@ -30,6 +31,7 @@ class ShardWork:
     finish: Callable[[pa.Table], Tables] | None
     rows: int
     source_bytes: float
+    ordered: bool = False
 
 
 def item_rows(*items: object) -> pa.Table:

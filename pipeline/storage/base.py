@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from model.core.errors import MaepressError
 
@@ -140,6 +140,15 @@ class Unfinished:
     key: str
     started: float
     name: str
+
+
+class Readable(Protocol):
+    """What files are opened from: a store, or a cache of one."""
+
+    url: str
+
+    def open_input(self, key: str) -> BinaryIO:
+        """As `Store.open_input`."""
 
 
 class Store(ABC):

@@ -32,6 +32,11 @@ def test_images_for_torch(small_archive: Archive, tmp_path: Path) -> None:
     assert run(small_archive, tmp_path, "Images for torch")["images"].rows == 30
 
 
+def test_resuming_and_shards_on_a_local_disk(small_archive: Archive, tmp_path: Path) -> None:
+    run(small_archive, tmp_path, "Images for torch", "Resuming in the middle of an epoch", "Shards on a local disk")
+    assert (tmp_path / "shards").is_dir()
+
+
 def test_a_small_classifier_learns_from_a_cache_what_there_is_to_learn(small_archive: Archive, tmp_path: Path) -> None:
     """The three folders hold images of three sizes, which is enough to tell them apart by."""
     names = run(small_archive, tmp_path, "A cache for many epochs", "A small classifier")
@@ -46,7 +51,7 @@ def test_on_a_cluster(small_archive: Archive, tmp_path: Path) -> None:
 def test_every_program_of_the_page_is_run_here() -> None:
     headings = [part.splitlines()[0] for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:] if "```python" in part]
     source = Path(__file__).read_text()
-    assert len(headings) == 4 and all(f'"{heading}"' in source for heading in headings)
+    assert len(headings) == 6 and all(f'"{heading}"' in source for heading in headings)
 
 
 @pytest.mark.parametrize(

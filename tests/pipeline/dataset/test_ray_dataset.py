@@ -38,6 +38,15 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
     assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
 
 
+def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -> None:
+    expected = [s["key"] for s in ArchiveImages(small_archive, content="sketch", shuffle=False)]
+    for skip in (0, 13):
+        rows = read_archive(small_archive, content="sketch", actors="1:1", skip=skip).take_all()
+        assert [row["key"] for row in rows] == expected[skip:]
+    with pytest.raises(MaepressError, match="30 that match"):
+        read_archive(small_archive, content="sketch", skip=30)
+
+
 def test_nothing_to_read_is_said_before_ray_starts_anything(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="nothing to learn from"):
         read_archive(small_archive, keys="nothing")

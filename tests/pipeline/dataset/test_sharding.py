@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.row_groups import RowGroup
-from pipeline.dataset.sharding import bounds, rows_between, shuffled_groups, shuffled_rows
+from pipeline.dataset.sharding import ShuffledRows, bounds, rows_between, shuffled_groups
 
 GROUPS = [RowGroup(f"shard {s}", g, rows) for s in range(4) for g, rows in enumerate((5, 1, 9, 3)[: s + 1])]
 ROWS = sum(group.rows for group in GROUPS)
@@ -36,10 +36,10 @@ def test_a_buffer_holds_no_more_than_it_may_and_gives_every_row_once() -> None:
         for number in range(200):
             held += 100
             most = max(most, held)
-            yield {"number": number, "payload": bytes(100)}
+            yield {"number": number, "payload_bytes": 100}
 
     drawn = []
-    for row in shuffled_rows(source(), np.random.default_rng(0), 1000):
+    for row in ShuffledRows(source(), np.random.default_rng(0), 1000):
         held -= 100
         drawn.append(row["number"])
     assert sorted(drawn) == list(range(200)) != drawn
@@ -49,5 +49,5 @@ def test_a_buffer_holds_no_more_than_it_may_and_gives_every_row_once() -> None:
 
 
 def test_a_row_larger_than_the_buffer_passes() -> None:
-    rows = [{"number": number, "payload": bytes(50)} for number in range(3)]
-    assert sorted(row["number"] for row in shuffled_rows(rows, np.random.default_rng(0), 1)) == [0, 1, 2]
+    rows = [{"number": number, "payload_bytes": 50} for number in range(3)]
+    assert sorted(row["number"] for row in ShuffledRows(rows, np.random.default_rng(0), 1)) == [0, 1, 2]

@@ -1,0 +1,192 @@
+"""Shards of an export: tar files for WebDataset, or Parquet files that Hugging Face's `datasets` opens as images.
+
+A shard is made in memory and put into the destination as a whole, so none is ever half there. Each is the same bytes in
+a second run, in which it stays as it is.
+"""
+
+import io
+import json
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.core.boundary import Fault, attempt
+from pipeline.decode.layouts import Layout, Packed, label_of, sample_name, suffix_of
+from pipeline.decode.result import Outcome
+from pipeline.decode.video_muxing import OCCUPIED
+from pipeline.storage.base import Occupied, StorageError, Store, Unwritable
+
+_GROUP_BYTES = 32 << 20
+"""Bytes of images per row group of Parquet: loaders read whole ones."""
+_NO_IMAGE = "it is no image, and a table of images has no place for it"
+
+
+class ShardSink(ABC):
+    """Collects images, and writes a shard whenever one is full."""
+
+    suffix: str
+
+    def __init__(self, dest: Store, most_bytes: int, *, overwrite: bool) -> None:
+        """Args: dest: receives shards. most_bytes: of a shard's images. overwrite: whether other shards give way."""
+        self._dest, self._most, self._overwrite = dest, most_bytes, overwrite
+        self._held: list[Packed] = []
+        self._size = self._number = 0
+
+    def add(self, image: Packed) -> list[Outcome]:
+        """Take an image. Returns the outcomes of all images of a shard that has been written, if one was full."""
+        if (why := self.refusal(image)) is not None:
+            return [_failed(image, why)]
+        self._held.append(image)
+        self._size += len(image.data)
+        return self.flush() if self._size >= self._most else []
+
+    def flush(self) -> list[Outcome]:
+        """Write what is held. Returns the outcomes of its images."""
+        held, self._held, self._size = self._held, [], 0
+        if not held:
+            return []
+        name, self._number = self._name(self._number), self._number + 1
+        data, members = self.content(held)
+
+        def put() -> None:
+            (self._dest.put if self._overwrite else self._dest.put_new)(name, data)
+
+        try:
+            done = attempt(put, passes=(Unwritable, Occupied))
+        except Occupied:
+            done = Fault(f"{name}: {OCCUPIED}")
+        if isinstance(done, Fault):
+            return [_failed(image, done.reason) for image in held]
+        places = [f"{name}/{member}" if member else name for member in members]
+        return [replace(image.outcome, name=place) for image, place in zip(held, places, strict=True)]
+
+    def require_last(self) -> None:
+        """Check that no shard of another export follows the last one.
+
+        Raises:
+            StorageError: when one does: loaders would read it, too.
+        """
+        if self._dest.exists(self._name(self._number)):
+            raise StorageError(
+                f"{self._dest.url} holds {self._name(self._number)} of another export, and loaders would read it, too: "
+                "move it away, or give another place"
+            )
+
+    def refusal(self, image: Packed) -> str | None:
+        """Why an image cannot be in a shard; None where it can."""
+        return None
+
+    @abstractmethod
+    def content(self, images: Sequence[Packed]) -> tuple[bytes, list[str]]:
+        """The bytes of a shard, and of each image its name in there, empty where it has none."""
+
+    def _name(self, number: int) -> str:
+        return f"images-{number:06d}.{self.suffix}"
+
+
+def _failed(image: Packed, reason: str) -> Outcome:
+    outcome = image.outcome
+    return Outcome(outcome.key, outcome.status, outcome.payload_bytes, reason=f"it cannot be written: {reason}")
+
+
+class TarSink(ShardSink):
+    """Shards for WebDataset: of each image the file, and a JSON with its key, label, size and losses."""
+
+    suffix = "tar"
+
+    def content(self, images: Sequence[Packed]) -> tuple[bytes, list[str]]:
+        """A tar file in the format of POSIX, with fixed owners and the sources' times."""
+        out, members = io.BytesIO(), list[str]()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as tar:
+            for image in images:
+                key, form = image.outcome.key, image.outcome.form
+                name = sample_name(key)
+                facts = {
+                    "key": key,
+                    "label": label_of(key),
+                    "width": image.width,
+                    "height": image.height,
+                    "source_sha256": image.source_sha256,
+                    "lost": list(image.outcome.lost),
+                }
+                members.append(f"{name}.{suffix_of(form, key)}")
+                _member(tar, members[-1], image.data, image.modified_ns)
+                _member(tar, f"{name}.json", json.dumps(facts).encode(), image.modified_ns)
+        return out.getvalue(), members
+
+
+def _member(tar: tarfile.TarFile, name: str, data: bytes, modified_ns: int | None) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = len(data), (modified_ns or 0) // 10**9
+    tar.addfile(entry, io.BytesIO(data))
+
+
+_FEATURES = {
+    "image": {"_type": "Image"},
+    "key": {"dtype": "string", "_type": "Value"},
+    "label": {"dtype": "string", "_type": "Value"},
+    "width": {"dtype": "int32", "_type": "Value"},
+    "height": {"dtype": "int32", "_type": "Value"},
+    "source_sha256": {"dtype": "string", "_type": "Value"},
+}
+_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
+        pa.field("key", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("source_sha256", pa.string()),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+"""What `datasets` takes for a column of images: bytes and a path, and the features as JSON in the metadata."""
+
+
+class ParquetSink(ShardSink):
+    """Shards for `datasets.load_dataset("parquet", ...)`: the images as files, with keys and labels."""
+
+    suffix = "parquet"
+
+    def refusal(self, image: Packed) -> str | None:
+        """A file that is no image would stop whoever reads the table as images."""
+        return None if image.width else _NO_IMAGE
+
+    def content(self, images: Sequence[Packed]) -> tuple[bytes, list[str]]:
+        """A Parquet file with row groups of about 32 MiB."""
+        out = pa.BufferOutputStream()
+        with pq.ParquetWriter(out, _SCHEMA, compression={n: "zstd" for n in _SCHEMA.names if n != "image"}) as writer:
+            held: list[Packed] = []
+            for image in images:
+                held.append(image)
+                if sum(len(one.data) for one in held) >= _GROUP_BYTES:
+                    writer.write_table(_table(held))
+                    held = []
+            if held:
+                writer.write_table(_table(held))
+        return out.getvalue().to_pybytes(), [""] * len(images)
+
+
+def _table(images: Sequence[Packed]) -> pa.Table:
+    rows = [
+        {
+            "image": {"bytes": image.data, "path": image.outcome.name},
+            "key": image.outcome.key,
+            "label": label_of(image.outcome.key),
+            "width": image.width,
+            "height": image.height,
+            "source_sha256": image.source_sha256,
+        }
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def sink_of(layout: Layout, dest: Store, most_bytes: int, *, overwrite: bool) -> ShardSink | None:
+    """The sink of a packed layout; None for the others."""
+    kinds: dict[str, type[ShardSink]] = {"webdataset": TarSink, "parquet": ParquetSink}
+    return kinds[layout](dest, most_bytes, overwrite=overwrite) if layout in kinds else None
