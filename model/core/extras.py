@@ -32,6 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "azure": ("adlfs",),
     "gcs": ("gcsfs",),
     "sftp": ("sshfs",),
+    "iceberg": ("pyiceberg",),
     "heif": ("pi_heif",),
     "video": ("av",),
     "wandb": ("wandb",),

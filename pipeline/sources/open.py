@@ -7,6 +7,7 @@ shards = open_source("s3://shards#members")      # see `pipeline.storage.address
 """
 
 import os
+from dataclasses import replace
 
 from pipeline.storage.address import Address, globs_of, parse
 from pipeline.storage.base import StorageError, Store
@@ -63,4 +64,18 @@ def _members(inner: Store, address: Address) -> Store:
     return MemberStore(inner, globs_of(address, GLOBS))
 
 
-_VIEWS = {"frames": _frames, "members": _members}
+def _table(inner: Store, address: Address) -> Store:
+    from pipeline.sources.parquet_rows import Columns
+    from pipeline.sources.row_store import RowStore
+    from pipeline.sources.table_store import TableStore
+
+    columns = Columns(address.options.get("image", ""), address.options.get("key", ""))
+    folder, slash, name = address.place.rpartition("/")
+    if name.endswith(".parquet"):  # a single file is the one of its folder
+        address = replace(address, place=folder if slash else ".", value=name)
+        inner = open_store(address.place or "/")
+    view, globs = str(address)[len(address.place) :], globs_of(address, ("*.parquet",))
+    return TableStore(inner, view, globs, columns) if columns.key else RowStore(inner, view, globs, columns)
+
+
+_VIEWS = {"frames": _frames, "members": _members, "table": _table}

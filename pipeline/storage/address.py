@@ -3,7 +3,8 @@
     s3://clips#frames=30                      videos as folders of frames
     s3://shards#members                       tars and zips as folders of their members
     s3://shards#members=train/*.tar           only these
-    s3://sets/photos#table&image=image        rows of Parquet files, of a Delta or an Iceberg table
+    s3://sets/photos#table&image=image        rows of Parquet files
+    s3://sets/photos#table&key=id             the same, with keys of their own; of a Delta or Iceberg table
 
 A `#` that no such word follows is part of the place. A value may hold percent codes, as in other URLs.
 """
@@ -19,6 +20,7 @@ from pipeline.storage.key_globs import pattern_of
 OPTIONS = {
     "frames": (),
     "members": (),
+    "table": ("image", "key"),
 }
 """The kinds of views, and the options that each one knows."""
 

@@ -1,0 +1,171 @@
+"""Tables as sources: Hugging Face's Parquet, Delta and Iceberg, each from its own writer."""
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from PIL import Image
+
+from model.core.errors import MaepressError
+from pipeline.decode.run import DecodeSettings, decode
+from pipeline.encode.run import EncodeSettings, encode
+from pipeline.release.run import ReleaseSettings, release
+from pipeline.sources.open import open_source
+from pipeline.storage.base import FetchFailed, StorageError
+from pipeline.storage.open import open_store
+from pipeline.storage.source_listing import SourceListing
+from tests.pipeline.making import image_file
+
+
+def table(keys: Sequence[object], seeds: Sequence[int]) -> pa.Table:
+    return pa.table({"id": keys, "jpg": [image_file("PNG", seed=seed) for seed in seeds]})
+
+
+def parquet(made: pa.Table, row_group_size: int | None = None) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(made, file, row_group_size=row_group_size)
+    return file.getvalue()
+
+
+def listing(address: str) -> tuple[list[str], dict[str, str]]:
+    found = SourceListing(open_source(address))
+    return [entry.key for entry in found], found.unlisted
+
+
+@pytest.fixture(scope="module")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file as `datasets` writes it: structs of bytes and path, and labels."""
+    folder = tmp_path_factory.mktemp("hf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(folder))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        import datasets
+
+        pictures = [Image.open(io.BytesIO(image_file("PNG", seed=seed))) for seed in range(4)]
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+        made = datasets.Dataset.from_dict({"image": pictures, "label": [0, 1, 0, 1]}, features=features)
+        made.to_parquet(str(folder / "train.parquet"), batch_size=3)
+    return (folder / "train.parquet").read_bytes()
+
+
+def test_a_data_set_of_hugging_face_is_encoded_once_and_comes_back(
+    hugging_face: bytes, place: str, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    inner = open_store(f"{place}/in")
+    inner.put("data/train-00000-of-00001.parquet", hugging_face)
+    inner.put("README.md", b"about")
+    job = {"source": f"{place}/in#table", "archive": f"{place}/archive", "model": str(tiny_model_folder)}
+    settings = EncodeSettings.model_validate(job | {"executor": "local"})
+    first = encode(settings, quiet=True)
+    assert (first.latents + first.transcoded + first.originals, first.missing) == (5, None)
+    assert encode(settings, quiet=True).unchanged == 5
+    with pytest.raises(MaepressError, match="a row cannot be deleted from its table"):
+        release(ReleaseSettings(source=job["source"], archive=job["archive"], delete=True, yes=True), quiet=True)
+    if place.startswith("s3"):
+        return
+    decode(DecodeSettings(archive=job["archive"], dest=str(tmp_path / "out"), executor="local"), quiet=True)
+    rows = sorted((tmp_path / "out/data/train-00000-of-00001.parquet").iterdir())
+    assert [path.name[:9] for path in rows] == [f"{n:09d}" for n in range(4)]
+    source = Image.open(io.BytesIO(image_file("PNG", seed=2)))
+    difference = np.asarray(Image.open(rows[2]), int) - np.asarray(source, int)
+    assert np.abs(difference).mean() < 10, "row 2 is another picture"
+
+
+def test_rows_with_keys_come_in_one_order_and_double_or_missing_ones_have_verdicts(place: str) -> None:
+    inner = open_store(place)
+    inner.put("b.parquet", parquet(table(["z", "a", None], [0, 1, 2]), row_group_size=2))
+    inner.put("a.parquet", parquet(table(["m", "a", "../up"], [3, 4, 5])))
+    store = open_source(f"{place}#table&image=jpg&key=id")
+    entries = list(store.entries())
+    assert [e.key for e in entries] == ["../up", "a", "a (2)", "b.parquet/000000002", "m", "z"]
+    got = store.fetch([e.key for e in entries])
+    reasons = [one.reason if isinstance(one, FetchFailed) else one.data for one in got]
+    assert reasons == [
+        "its name cannot be a key: it leads out of the folder",
+        image_file("PNG", seed=1),
+        "a later member has the same name",
+        "the row has no key",
+        image_file("PNG", seed=3),
+        image_file("PNG", seed=0),
+    ]
+    assert [e.etag == one.etag for e, one in zip(entries, got, strict=True) if not isinstance(one, FetchFailed)] == [
+        True
+    ] * 3
+
+
+def test_what_holds_no_image_is_a_verdict_and_a_wrong_column_one_line(place: str) -> None:
+    inner = open_store(place)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [
+        {"bytes": b"x", "path": "a.JPG"},
+        {"bytes": None, "path": "/home/a.png"},
+        None,
+        {"bytes": b"", "path": ".."},
+    ]
+    inner.put("t.parquet", parquet(pa.table({"image": pa.array(rows, kind), "other": [b"1", b"2", b"3", b"4"]})))
+    inner.put("no.parquet", b"PAR1 and nothing else PAR1")
+    inner.put("text.parquet", b"text")
+    store = open_source(f"{place}#table&image=image")
+    keys, unlisted = listing(f"{place}#table&image=image")
+    names = ["000000000.jpg", "000000001.png", "000000002", "000000003"]
+    assert keys == [*(f"t.parquet/{name}" for name in names), "text.parquet"]
+    assert set(unlisted) == {"no.parquet/", "text.parquet/"}
+    got = store.fetch([key for key in keys if key.startswith("t.parquet/")])
+    assert [isinstance(one, FetchFailed) for one in got] == [False, True, True, False]
+    assert isinstance(got[1], FetchFailed) and got[1].reason == "the row has no bytes"
+    assert listing(f"{place}#table")[1]["t.parquet/"].startswith("its columns that may hold images: image, other")
+    with pytest.raises(StorageError, match=r"t\.parquet: it has no column 'id' \(it has: image, other\)"):
+        open_source(f"{place}#table=t.parquet&image=image&key=id")
+
+
+def test_a_delta_tables_present_version_is_the_source(place: str) -> None:
+    options = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    options = options | {"aws_allow_http": "true"} if place.startswith("s3") else {}
+    write_deltalake(place, table(["a", "b"], [0, 1]), storage_options=options)
+    write_deltalake(place, table(["c"], [2]), mode="append", storage_options=options)
+    address = f"{place}#table&image=jpg&key=id"
+    assert listing(address) == (["a", "b", "c"], {})
+    DeltaTable(place, storage_options=options).delete("id = 'b'")
+    store = open_source(address)
+    assert [e.key for e in store.entries()] == ["a", "c"] and store.get("c") == image_file("PNG", seed=2)
+    with pytest.raises(StorageError, match="name its column of keys"):
+        open_source(f"{place}#table&image=jpg")
+
+
+def test_an_iceberg_tables_present_version_is_the_source(tmp_path: Path) -> None:
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    place = f"file://{tmp_path}/warehouse"
+    (tmp_path / "warehouse").mkdir()
+    catalog = SqlCatalog("test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=place)
+    catalog.create_namespace("n")
+    rows = table(["a", "b"], [0, 1])
+    made = catalog.create_table("n.photos", schema=rows.schema)
+    made.append(rows)
+    made.append(table(["c"], [2]))
+    address = f"{made.location().removeprefix('file://')}#table&image=jpg&key=id"
+    assert listing(address) == (["a", "b", "c"], {})
+    made.delete("id = 'b'")
+    store = open_source(address)
+    assert [e.key for e in store.entries()] == ["a", "c"] and store.get("c") == image_file("PNG", seed=2)
+
+
+def test_a_delta_table_whose_log_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", table(["a"], [0]))
+    log = tmp_path / "t/_delta_log/00000000000000000000.json"
+    (path,) = (tmp_path / "t").glob("*.parquet")
+    log.write_text(log.read_text().replace(path.name, "../secret.parquet"))
+    with pytest.raises(StorageError, match="is not in its folder"):
+        open_source(f"{tmp_path}/t#table&image=jpg&key=id")
+    protocol = '"minReaderVersion":3,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]'
+    text = log.read_text().replace('"minReaderVersion":1', protocol)
+    log.write_text(re.sub('"minWriterVersion":[0-9]', '"minWriterVersion":7', text))
+    with pytest.raises(StorageError, match=r"deletionVectors|deletion"):
+        open_source(f"{tmp_path}/t#table&image=jpg&key=id")
