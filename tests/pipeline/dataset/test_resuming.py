@@ -78,8 +78,7 @@ def test_what_is_skipped_is_not_decoded_and_payloads_of_few_rows_are_read(
     assert ["payload_bytes"] in asked
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("workers", "rank"), [(0, 0), (2, 1), pytest.param(2, 0, marks=pytest.mark.slow)])
 def test_a_stateful_loader_resumes_with_workers_and_ranks(small_archive: Archive, workers: int, rank: int) -> None:
     def loader() -> Any:
         images = of(small_archive, rank=rank, world=2)
