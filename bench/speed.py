@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.memory import peak_memory
 from model.bitstream import container
 from model.bitstream.coding_passes import PASSES
-from model.bitstream.container import PASS_TAGS, Tag
+from model.bitstream.container import Tag
+from model.bitstream.stream import StreamReader
 from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target
@@ -135,9 +136,10 @@ def _entropy_decoding(codec: Codec, payloads: list[bytes]) -> float:
         header, sections = container.read(payload)
         symbols = np.zeros_like(known.symbols)
         began = time.process_time()
-        codec.coder.decode_hyper(sections[Tag.HYPER], known.z.shape, header.quality)
-        for number, tag in enumerate(PASS_TAGS):
-            codec.coder.decode_pass(sections.get(tag, b""), number, known.indices, symbols)
+        reader = StreamReader(sections[Tag.STREAM])
+        codec.coder.read_hyper(reader, known.z.shape, header.quality)
+        for number in range(PASSES):
+            codec.coder.read_pass(reader, number, known.indices, symbols)
         total += time.process_time() - began
     return total
 

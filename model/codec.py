@@ -233,8 +233,8 @@ class Codec:
                 f"the payload was encoded by model {header.fingerprint}, "
                 f"this codec is model {self.fingerprint}: load that one"
             )
-        hyper = len(sections.get(Tag.HYPER, b""))
-        if header.width * header.height > MAX_PIXELS or not self.coder.is_plausible(header, hyper):
+        stream = len(sections.get(Tag.STREAM, b""))
+        if header.width * header.height > MAX_PIXELS or not self.coder.is_plausible(header, stream):
             raise DamagedPayload(
                 f"{header.width}x{header.height} pixels cannot be in a payload of {len(payload)} bytes"
             )

@@ -15,7 +15,7 @@ from bench.exact.observe import Arrangement, Observation, load
 from model.core.errors import MaepressError
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("numba", "numpy", "pillow", "constriction", "safetensors", "google-crc32c")
+NEEDED = ("numba", "numpy", "pillow", "safetensors", "google-crc32c")
 """Packages that the codec imports beside torch."""
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.bitstream import container
 from model.bitstream.coding_passes import pass_map
-from model.bitstream.container import PASS_TAGS, Tag
+from model.bitstream.container import Tag
 from model.bitstream.probability_tables import SCALES
 from model.codec import Codec, Latents
 from model.core.config import QUALITIES
@@ -143,9 +143,9 @@ def rate(path: nn.Module, prior: LatentPrior, samples: Sequence[Sample]) -> floa
 
 
 def in_payload(codec: Codec, latents: Latents) -> float:
-    """Bits per pixel of the symbols in a payload."""
+    """Bits per pixel of the symbols in a payload, z left out."""
     sections = container.read(codec.coder.encode(latents))[1]
-    taken = sum(len(sections.get(tag, b"")) for tag in (*PASS_TAGS, Tag.ESCAPES))
+    taken = sum(len(sections.get(tag, b"")) for tag in (Tag.STREAM, Tag.ESCAPES)) - codec.coder.hyper_bits(latents) / 8
     return 8 * taken / (latents.header.width * latents.header.height)
 
 

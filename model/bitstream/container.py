@@ -5,8 +5,8 @@
     sections:  tag u8 | length varint | bytes
     tag 0 ends the sections; then the CRC-32C of everything before it, u32 little-endian
 
-Sections come in any order, each tag at most once; a reader skips tags above 127 that it does not
-know. Varints are LEB128, unsigned, in their shortest form. This is version 1; `docs/format.md`
+Sections come in the order of their tags, none twice, none empty; a reader skips tags above 127 that
+it does not know. Varints are LEB128, unsigned, in their shortest form. This is version 1; `docs/format.md`
 defines it.
 """
 
@@ -30,18 +30,14 @@ class Tag(IntEnum):
     """Sections of version 1."""
 
     END = 0
-    HYPER = 1
-    """Entropy-coded z."""
-    FIRST = 2
-    """Entropy-coded symbols of the first pass; the other passes follow."""
-    SECOND = 3
-    THIRD = 4
-    ESCAPES = 5
+    STREAM = 1
+    """Entropy-coded z and symbols (`model.bitstream.stream`)."""
+    ESCAPES = 2
     """Symbols beyond the range of their table; absent when there are none."""
-    ALPHA = 6
+    ALPHA = 3
     """Losslessly coded alpha plane; absent when there is none."""
-    NUMBERS = 7
-    """Checksum of the integers that the streams must decode to.
+    NUMBERS = 4
+    """Checksum of the integers that the stream must decode to.
 
     See `model.bitstream.entropy_coder.numbers_checksum`.
     """
@@ -54,7 +50,6 @@ class Tag(IntEnum):
 
 METADATA = {"icc": Tag.ICC, "exif": Tag.EXIF, "xmp": Tag.XMP, "skeleton": Tag.SKELETON}
 """The sections of a picture's metadata, by the names of its attributes."""
-PASS_TAGS = (Tag.FIRST, Tag.SECOND, Tag.THIRD)
 
 
 class Colour(IntEnum):
@@ -100,11 +95,11 @@ class Header:
 
 
 def write(header: Header, sections: dict[Tag, bytes]) -> bytes:
-    """Build a payload; empty sections are left out."""
+    """Build a payload; sections are sorted, and empty ones left out."""
     quarters = header.quality * FRACTIONS + header.fraction
     parts = [_FIXED.pack(MAGIC, VERSION, header.colour, quarters, bytes.fromhex(header.fingerprint))]
     parts += [_varint(header.width), _varint(header.height)]
-    for tag, data in sections.items():
+    for tag, data in sorted(sections.items()):
         if data:
             parts += [bytes([tag]), _varint(len(data)), data]
     body = b"".join(parts) + bytes([Tag.END])
@@ -142,6 +137,7 @@ def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
     header, at = _header(payload)
     sections: dict[int, bytes] = {}
     end = len(payload) - 4
+    before = 0
     while at < end:
         tag = payload[at]
         if tag == Tag.END:
@@ -149,10 +145,10 @@ def read(payload: bytes) -> tuple[Header, dict[int, bytes]]:
                 break
             return header, sections
         length, at = _read_varint(payload, at + 1)
-        if at + length > end or tag in sections or (tag < 128 and tag not in _TAGS):
+        if not length or at + length > end or tag <= before or (tag < 128 and tag not in _TAGS):
             break
         sections[tag] = payload[at : at + length]
-        at += length
+        at, before = at + length, tag
     raise DamagedPayload("the payload's sections are damaged (restore it from a copy)")
 
 

@@ -1,22 +1,20 @@
 """Entropy coding: integers to bytes and back, by integer tables alone.
 
-No torch, so that a coder pickles small and runs in any process. Symbols of equal scale index are
-coded together, so that each of the 64 tables is set up once per image; symbols of index 0 are not
-coded at all. The coder is the asymmetric numeral system (ANS, Duda 2009) of `constriction`, with
-one stream for z and one per pass.
+No torch, so that a coder pickles small and runs in any process. One stream holds z and the symbols
+of all passes (`model.bitstream.stream`); symbols of index 0 are not coded at all.
 """
 
 from dataclasses import dataclass
 
-import constriction
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bitstream import alpha_codec, container, escapes
-from model.bitstream.container import PASS_TAGS, Header, Tag
-from model.bitstream.probability_tables import HYPER_GROUP, HYPER_MAX, SCALES, TOTAL, Tables
-from model.bitstream.symbol_order import Numbers, strips
+from model.bitstream import alpha_codec, container, escapes, stream
+from model.bitstream.container import Header, Tag
+from model.bitstream.packed_tables import PackedTables
+from model.bitstream.probability_tables import HYPER_GROUP, HYPER_MAX, TOTAL, Tables
+from model.bitstream.stream import PASS_ORDERS, WHOLE, Numbers, Part, StreamReader
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.errors import DamagedPayload, UnsupportedImage, WrongModel
 
@@ -76,15 +74,6 @@ def expect_numbers(sections: dict[int, bytes], z: NDArray[np.int8], symbols: Num
         raise DamagedPayload("the payload's streams do not decode to what was encoded (restore it from a copy)")
 
 
-def _table_model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
-    """Constriction's model with exactly these counts out of 2^24.
-
-    Constriction gives each symbol a count of 1 and distributes the rest, so 1 is subtracted here.
-    All numbers are integers below 2^24, so that its float32 arithmetic is exact.
-    """
-    return constriction.stream.model.Categorical((counts - 1).astype(np.float32), perfect=False)
-
-
 class EntropyCoder:
     """Codes `Latents` with one model's tables.
 
@@ -96,10 +85,9 @@ class EntropyCoder:
     def __init__(self, tables: Tables, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._tables = tables
-        # Largest absolute value of a symbol of each scale index; 0 for index 0, which is not coded.
-        self._limits = [0, *(t.size // 2 for t in tables.latent[1:])]
-        self.largest = max(self._limits)
-        self._models: dict[int, constriction.stream.model.Categorical] = {}
+        self._packed = PackedTables.of(tables.latent[1:])
+        self._packed_hyper: dict[int, PackedTables] = {}
+        self.largest = int(self._packed.limits.max())
 
     def __getstate__(self) -> tuple[Tables, str]:
         return self._tables, self.fingerprint
@@ -107,10 +95,12 @@ class EntropyCoder:
     def __setstate__(self, state: tuple[Tables, str]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
-    def _model(self, index: int) -> constriction.stream.model.Categorical:
-        if index not in self._models:
-            self._models[index] = _table_model(self._tables.latent[index])
-        return self._models[index]
+    def _hyper_tables(self, quality: int) -> PackedTables:
+        """Tables of z, one per channel."""
+        group = quality // HYPER_GROUP
+        if group not in self._packed_hyper:
+            self._packed_hyper[group] = PackedTables.of(list(self._tables.hyper[group]))
+        return self._packed_hyper[group]
 
     def encode(
         self, latents: Latents, *, icc: bytes = b"", exif: bytes = b"", xmp: bytes = b"", skeleton: bytes = b""
@@ -134,33 +124,43 @@ class EntropyCoder:
                 f"these latents come from model {latents.header.fingerprint}, "
                 f"this coder holds the tables of model {self.fingerprint}: encode them with their own"
             )
-        streams, outside = {}, []
-        for number, tag in enumerate(PASS_TAGS):
-            streams[tag], beyond = self._encode_pass(latents, number)
-            outside.append(beyond)
-        escaped = np.sort(np.concatenate(outside))
-        symbols = latents.symbols
+        z, indices = np.ascontiguousarray(latents.z), np.ascontiguousarray(latents.indices)
+        symbols: Numbers = np.ascontiguousarray(latents.symbols)  # type: ignore[assignment]
+        data, beyond = stream.write(self.parts(z, symbols, indices, latents.header.quality))
+        escaped = self._escaped(symbols, indices) if beyond else np.empty(0, np.int64)
         sections = {
-            Tag.HYPER: self._encode_hyper(latents.z, latents.header.quality),
-            **streams,
+            Tag.STREAM: data,
             Tag.ESCAPES: escapes.write(escaped, symbols.reshape(-1)[escaped].astype(np.int32), symbols.size),
             Tag.ALPHA: b"" if latents.alpha is None else alpha_codec.write(latents.alpha),
-            Tag.NUMBERS: numbers_checksum(latents.z, symbols),
+            Tag.NUMBERS: numbers_checksum(z, symbols),
             Tag.ICC: icc,
             Tag.EXIF: exif,
             Tag.XMP: xmp,
             Tag.SKELETON: skeleton,
         }
-        if not self.is_plausible(latents.header, len(sections[Tag.HYPER])):
-            # A table's lowest symbol costs nothing while the coder is empty: an image of only those
-            # would look damaged.
+        if not self.is_plausible(latents.header, len(data)):
+            # A model's tables may make z nearly free: such an image would look damaged.
             raise UnsupportedImage(
                 "the image is too large and too uniform for this model: keep its source bytes instead"
             )
         return container.write(latents.header, sections)
 
-    def is_plausible(self, header: Header, hyper_bytes: int) -> bool:
-        """Whether z of an image of that size fits into `hyper_bytes` if every hyper-latent is the cheapest possible.
+    def parts(self, z: NDArray[np.int8], symbols: Numbers, indices: NDArray[np.uint8], quality: int) -> list[Part]:
+        """The parts of the stream of contiguous arrays, as in `Latents`."""
+        hyper = Part(z, _channels(z.shape), WHOLE, self._hyper_tables(quality))
+        return [hyper, *(Part(symbols, indices, order, self._packed) for order in PASS_ORDERS)]
+
+    def _escaped(self, symbols: Numbers, indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Positions of the symbols that their tables do not hold, in the flattened array."""
+        limits = self._packed.limits
+        found = [  # row by row: an image may be large
+            np.flatnonzero(np.abs(row) > limits[tables]) + number * row.size
+            for number, (row, tables) in enumerate(zip(symbols, indices, strict=True))
+        ]
+        return np.concatenate(found)
+
+    def is_plausible(self, header: Header, stream_bytes: int) -> bool:
+        """Whether z of an image of that size fits into a stream if every hyper-latent is the cheapest possible.
 
         This bounds what a decoder allocates by the length of the payload, whatever size the header
         and whatever tables the model states.
@@ -168,117 +168,81 @@ class EntropyCoder:
         side = HYPER_STRIDE * LATENT_STRIDE
         positions = -(-header.height // side) * -(-header.width // side)
         cheapest = np.log2(TOTAL / self._tables.hyper[header.quality // HYPER_GROUP].max(-1)).sum()
-        # Once the 64-bit state is filled, each symbol adds its information content to it, less at
-        # most 1 part in 2^8.
-        return bool(positions * max(cheapest * (1 - 2**-8), LEAST_BITS) <= 8 * hyper_bytes + 64)
+        # Each symbol adds its information content to a state of at least 2^32, less at most 1 part
+        # in 2^8.
+        return bool(positions * max(cheapest * (1 - 2**-8), LEAST_BITS) <= 8 * stream_bytes)
 
-    def _encode_hyper(self, z: NDArray[np.int8], quality: int) -> bytes:
-        coder = constriction.stream.stack.AnsCoder()
-        for channel in reversed(range(z.shape[-1])):
-            model = _table_model(self._tables.hyper[quality // HYPER_GROUP, channel])
-            coder.encode_reverse(z[..., channel].reshape(-1).astype(np.int32) + HYPER_MAX, model)
-        return _to_bytes(coder)
+    def hyper_bits(self, latents: Latents) -> float:
+        """Bits that z takes in the stream, by its tables."""
+        counts = self._tables.hyper[latents.header.quality // HYPER_GROUP]
+        taken = counts[np.arange(counts.shape[0]), latents.z.astype(np.int64) + HYPER_MAX]
+        return float(np.log2(TOTAL / taken).sum())
 
-    def decode_hyper(self, data: bytes, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
-        """Decode the hyper-latents, int8 of that `shape`, `[ceil(h/4), ceil(w/4), Z]`.
+    def read_hyper(self, reader: StreamReader, shape: tuple[int, int, int], quality: int) -> NDArray[np.int8]:
+        """Decode the hyper-latents, int8 of that `shape`, `[ceil(h/4), ceil(w/4), Z]`: the first part of a stream.
 
         Raises:
-            DamagedPayload: when the stream does not end where it should.
+            DamagedPayload: when the stream is too short.
         """
-        coder = _from_bytes(data)
         z = np.empty(shape, np.int8)
-        for channel in range(shape[2]):
-            model = _table_model(self._tables.hyper[quality // HYPER_GROUP, channel])
-            z[..., channel] = (coder.decode(model, shape[0] * shape[1]) - HYPER_MAX).reshape(shape[:2])
-        _expect_end(coder)
+        reader.read(_channels(shape), WHOLE, self._hyper_tables(quality), z)
         return z
 
-    def _encode_pass(self, latents: Latents, number: int) -> tuple[bytes, NDArray[np.int64]]:
-        """The stream of a pass, and the positions of the symbols beyond the range of their table (escapes)."""
-        grouped, beyond = [], []
-        symbols = latents.symbols.reshape(-1)
-        for strip in strips(latents.indices, number):
-            values = symbols[strip.begin :].take(strip.positions).astype(np.int32)
-            for index, limit in enumerate(self._limits):
-                group = values[strip.group(index)]
-                if group.size and max(group.max(), -group.min()) > limit:
-                    outside = strip.positions[strip.group(index)][np.abs(group) > limit]
-                    beyond.append(outside.astype(np.int64) + strip.begin)
-                    group.clip(-limit, limit, out=group)
-            grouped.append((strip, values.astype(symbols.dtype)))
-        coder = constriction.stream.stack.AnsCoder()
-        for index in reversed(range(1, SCALES)):
-            for strip, values in reversed(grouped):
-                group = values[strip.group(index)]
-                if group.size:
-                    coder.encode_reverse(group.astype(np.int32) + self._limits[index], self._model(index))
-        return _to_bytes(coder), np.concatenate(beyond or [np.empty(0, np.int64)])
-
-    def decode_pass(self, data: bytes, number: int, indices: NDArray[np.uint8], symbols: Numbers) -> None:
-        """Decode the symbols of one pass, before escapes.
+    def read_pass(self, reader: StreamReader, number: int, indices: NDArray[np.uint8], symbols: Numbers) -> None:
+        """Decode the symbols of the next pass, before escapes.
 
         Args:
-            data: the pass's stream.
+            reader: of the stream; z and the passes before have been read.
             number: of the pass.
-            indices: scale index of each latent, `[h, w, M]`; those of other passes are ignored.
-            symbols: the output, of the same shape, contiguous, of a dtype that holds the tables'
-                range.
+            indices: scale index of each latent, `[h, w, M]`, contiguous; those of other passes are
+                ignored.
+            symbols: the output, of the same shape, contiguous, zero in this pass, of a dtype that
+                holds the tables' range.
 
         Raises:
-            DamagedPayload: when the stream does not end where it should.
+            DamagedPayload: when the stream is too short.
         """
-        coder = _from_bytes(data)
-        grouped = [(strip, np.zeros(strip.positions.size, symbols.dtype)) for strip in strips(indices, number)]
-        for index in range(1, SCALES):
-            for strip, values in grouped:
-                group = strip.group(index)
-                if group.start < group.stop:
-                    coded = coder.decode(self._model(index), group.stop - group.start)
-                    values[group] = coded - self._limits[index]
-        _expect_end(coder)
-        flat = symbols.reshape(-1)
-        for strip, values in grouped:
-            flat[strip.begin :][strip.positions] = values
+        reader.read(indices, PASS_ORDERS[number], self._packed, symbols)
 
-    def decode_scan(self, data: bytes, indices: NDArray[np.uint8], symbols: Numbers) -> None:
+    def read_scan(self, reader: StreamReader, indices: NDArray[np.uint8], symbols: Numbers) -> None:
         """Decode the symbols of a pass, before escapes, when the arrays hold the latents of that pass and no others.
 
         Args:
-            data: the pass's stream.
-            indices: scale index of each latent of the pass, in scan order, in any shape.
+            reader: of the stream; z and the passes before have been read.
+            indices: scale index of each latent of the pass, in scan order, `[h, w, C]`, contiguous.
             symbols: the output, of the same shape, contiguous, zero, of a dtype that holds the
                 tables' range.
 
         Raises:
-            DamagedPayload: when the stream does not end where it should.
+            DamagedPayload: when the stream is too short.
         """
-        coder = _from_bytes(data)
-        keys = np.ascontiguousarray(indices).reshape(-1)
-        counts = np.bincount(keys, minlength=SCALES)
-        order = np.argsort(keys, kind="stable")[counts[0] :]
-        coded = [
-            coder.decode(self._model(index), int(count)) - self._limits[index]
-            for index, count in enumerate(counts)
-            if index and count
-        ]
-        _expect_end(coder)
-        if coded:
-            symbols.reshape(-1)[order] = np.concatenate(coded)
+        reader.read(indices, WHOLE, self._packed, symbols)
+
+    def place_escapes(
+        self,
+        positions: NDArray[np.int64],
+        values: NDArray[np.int32],
+        indices: NDArray[np.uint8],
+        symbols: Numbers,
+    ) -> None:
+        """Replace the limits that stand in the places of escapes.
+
+        Args:
+            positions: of the escapes in the flattened arrays.
+            values: the symbols there.
+            indices: scale index of each latent, contiguous.
+            symbols: the decoded symbols, of the same shape, contiguous, changed in place.
+
+        Raises:
+            DamagedPayload: when a symbol did not need to be an escape, or the stream does not hold
+                its limit.
+        """
+        flat, limits = symbols.reshape(-1), self._packed.limits[indices.reshape(-1)[positions]]
+        if (np.abs(values) <= limits).any() or (flat[positions] != np.clip(values, -limits, limits)).any():
+            raise DamagedPayload("the payload's escape codes are damaged")
+        flat[positions] = values
 
 
-def _to_bytes(coder: constriction.stream.stack.AnsCoder) -> bytes:
-    return bytes(coder.get_compressed().astype("<u4").tobytes())
-
-
-def _from_bytes(data: bytes) -> constriction.stream.stack.AnsCoder:
-    if len(data) % 4:
-        raise DamagedPayload("the payload's streams are damaged")
-    try:
-        return constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    except ValueError:
-        raise DamagedPayload("the payload's streams are damaged") from None
-
-
-def _expect_end(coder: constriction.stream.stack.AnsCoder) -> None:
-    if not coder.is_empty():
-        raise DamagedPayload("the payload's streams do not end where they should")
+def _channels(shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """The table of each hyper-latent: that of its channel, counted from 1."""
+    return np.ascontiguousarray(np.broadcast_to(np.arange(1, shape[-1] + 1, dtype=np.uint16), shape))

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.bitstream import escapes
-from model.bitstream.coding_passes import pass_of
-from model.bitstream.container import PASS_TAGS, Header, Tag
+from model.bitstream.coding_passes import PASSES, pass_of
+from model.bitstream.container import Header, Tag
 from model.bitstream.entropy_coder import EntropyCoder, Latents, expect_numbers
+from model.bitstream.stream import StreamReader
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.inference import window_coding
 from model.inference.dequantising import latent_tile
@@ -54,10 +55,11 @@ class Decoder:
         """
         config, grid = self._network.config, self._grid
         hyper = grid.whole.coarser(HYPER_STRIDE)
+        readers = [StreamReader(s.get(Tag.STREAM, b"")) for s in sections]
         z = np.stack(
             [
-                self._coder.decode_hyper(s.get(Tag.HYPER, b""), (*hyper.size, config.hyper_channels), header.quality)
-                for header, s in zip(self._headers, sections, strict=True)
+                self._coder.read_hyper(reader, (*hyper.size, config.hyper_channels), header.quality)
+                for header, reader in zip(self._headers, readers, strict=True)
             ]
         )
         shape = (*grid.whole.size, config.latent_channels)
@@ -65,15 +67,16 @@ class Decoder:
         largest = max([self._coder.largest, *(int(np.abs(values).max(initial=0)) for _, values in escaped)])
         symbols = np.zeros((len(sections), *shape), np.int16 if largest < 1 << 15 else np.int32)
         indices = np.zeros(symbols.shape, np.uint8)
-        for number, tag in enumerate(PASS_TAGS):
+        for number in range(PASSES):
             each(partial(self._indices, number, z, symbols, indices), list(grid.tiles()), self._device)
-            for i, s in enumerate(sections):
-                self._coder.decode_pass(s.get(tag, b""), number, indices[i], symbols[i])
+            for i, reader in enumerate(readers):
+                self._coder.read_pass(reader, number, indices[i], symbols[i])
                 positions, values = escaped[i]
                 now = pass_of(positions, shape) == number
-                symbols[i].reshape(-1)[positions[now]] = values[now]
+                self._coder.place_escapes(positions[now], values[now], indices[i], symbols[i])
         self._narrow.clear()
         for i, s in enumerate(sections):
+            readers[i].expect_end()
             expect_numbers(s, z[i], symbols[i])
         return [Latents(header, z[i], symbols[i], indices[i]) for i, header in enumerate(self._headers)]
 

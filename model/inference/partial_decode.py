@@ -20,7 +20,7 @@ from model.bitstream import escapes
 from model.bitstream.coding_passes import GROUPS, pass_of
 from model.bitstream.container import Header, Tag
 from model.bitstream.entropy_coder import EntropyCoder
-from model.bitstream.symbol_order import Numbers
+from model.bitstream.stream import Numbers, StreamReader
 from model.core.config import HYPER_STRIDE
 from model.entropy.elementwise import to_indices
 from model.inference.pixels import latent_size
@@ -62,29 +62,33 @@ class PrefixReader:
         """Decode the hyper-latents alone.
 
         Raises:
-            DamagedPayload: when the stream does not end where it should.
+            DamagedPayload: when the stream is too short.
         """
+        return self._hyper_latents(header, StreamReader(sections.get(Tag.STREAM, b"")))
+
+    def _hyper_latents(self, header: Header, reader: StreamReader) -> NDArray[np.int8]:
         h, w = latent_size(header.height, header.width)
         shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), self._network.config.hyper_channels)
-        return self._coder.decode_hyper(sections.get(Tag.HYPER, b""), shape, header.quality)
+        return self._coder.read_hyper(reader, shape, header.quality)
 
     def read(self, parsed: Sequence[tuple[Header, dict[int, bytes]]]) -> list[Prefix]:
         """Decode prefixes of payloads of any sizes and qualities, in order.
 
         Raises:
-            DamagedPayload: when a stream does not end where it should.
+            DamagedPayload: when a stream is too short, or escapes do not belong to it.
         """
         if not parsed:
             return []
-        all_z = [self.hyper_latents(*one) for one in parsed]
+        readers = [StreamReader(sections.get(Tag.STREAM, b"")) for _, sections in parsed]
+        all_z = [self._hyper_latents(header, reader) for (header, _), reader in zip(parsed, readers, strict=True)]
         counts = [z.shape[0] * z.shape[1] for z in all_z]
         positions = np.concatenate([z.reshape(-1, z.shape[-1]) for z in all_z])
         qualities = np.repeat([header.quality for header, _ in parsed], counts)
         indices = self._indices(positions, qualities)
         ends = np.cumsum(counts)
         return [
-            self._prefix(header, sections, z, indices[end - count : end])
-            for (header, sections), z, count, end in zip(parsed, all_z, counts, ends, strict=True)
+            self._prefix(*one, reader, z, indices[end - count : end])
+            for one, reader, z, count, end in zip(parsed, readers, all_z, counts, ends, strict=True)
         ]
 
     @torch.inference_mode()
@@ -107,7 +111,12 @@ class PrefixReader:
         return out
 
     def _prefix(
-        self, header: Header, sections: dict[int, bytes], z: NDArray[np.int8], indices: NDArray[np.uint8]
+        self,
+        header: Header,
+        sections: dict[int, bytes],
+        reader: StreamReader,
+        z: NDArray[np.int8],
+        indices: NDArray[np.uint8],
     ) -> Prefix:
         h, w = latent_size(header.height, header.width)
         channels = self._network.config.latent_channels
@@ -116,13 +125,14 @@ class PrefixReader:
         # the group.
         whole = indices.reshape(*z.shape[:2], HYPER_STRIDE, HYPER_STRIDE, deep).transpose(0, 2, 1, 3, 4)
         whole = whole.reshape(z.shape[0] * HYPER_STRIDE, z.shape[1] * HYPER_STRIDE, deep)[:h, :w]
+        whole = np.ascontiguousarray(whole)
         positions, values = escapes.read(sections.get(Tag.ESCAPES, b""), h * w * channels)
         first = pass_of(positions, (h, w, channels)) == 0
         position, channel = np.divmod(positions[first], channels)
         largest = max(self._coder.largest, int(np.abs(values[first]).max(initial=0)))
         symbols = np.zeros((h, w, deep), np.int16 if largest < 1 << 15 else np.int32)
-        self._coder.decode_scan(sections.get(Tag.FIRST, b""), whole, symbols)
-        symbols.reshape(h * w, deep)[position, channel // GROUPS] = values[first]
+        self._coder.read_scan(reader, whole, symbols)
+        self._coder.place_escapes(position * deep + channel // GROUPS, values[first], whole, symbols)
         even = np.pad(symbols, ((0, h % LATTICE), (0, w % LATTICE), (0, 0)))
         cells = even.reshape(-(-h // LATTICE), LATTICE, -(-w // LATTICE), LATTICE, deep).transpose(0, 2, 4, 1, 3)
         return Prefix(header, z, cells.reshape(*cells.shape[:2], -1)[..., :channels])

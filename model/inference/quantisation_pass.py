@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.bitstream.symbol_order import Numbers
+from model.bitstream.stream import Numbers
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.picture import Picture
 from model.inference import window_coding

@@ -3,7 +3,7 @@
 | content   | array                                               | decoded for it                                     |
 |-----------|-----------------------------------------------------|----------------------------------------------------|
 | `image`   | uint8 `[H, W, 3]`                                   | everything                                         |
-| `sketch`  | float32 `[ceil(h/4), ceil(w/4), Z]`, h = ceil(H/16) | z: one stream of some hundred bytes                |
+| `sketch`  | float32 `[ceil(h/4), ceil(w/4), Z]`, h = ceil(H/16) | z: the stream's first hundreds of bytes            |
 | `prefix`  | float32 `[ceil(h/2), ceil(w/2), M + Z]`             | z and the first of three passes, no floating point |
 | `latents` | float32 `[h, w, M]`                                 | all symbols and their means, no synthesis          |
 

@@ -14,6 +14,7 @@ import google_crc32c
 import numpy as np
 
 from model.bitstream import container
+from model.bitstream.container import Tag
 
 HUGE = (0, 1, 2, 255, 1 << 14, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, (1 << 31) - 1, 1 << 35, (1 << 42) - 1)
 Rng = np.random.Generator
@@ -124,23 +125,23 @@ def any_section(parts: Parts, rng: Rng) -> None:
 
 def unpacked(parts: Parts, rng: Rng) -> None:
     """Unpack a zlib section, corrupt its content and pack it again."""
-    found = [i for i, (tag, data) in enumerate(parts.sections) if tag in (5, 6) and data]
+    found = [i for i, (tag, data) in enumerate(parts.sections) if tag in (Tag.ESCAPES, Tag.ALPHA) and data]
     if found:
         i = int(rng.choice(found))
         tag, data = parts.sections[i]
         try:
-            plain = zlib.decompress(data[1:]) if tag == 6 or data[0] else data[1:]
+            plain = zlib.decompress(data[1:]) if tag == Tag.ALPHA or data[0] else data[1:]
         except zlib.error:  # corrupted before
             return
         corrupted = PLAIN[int(rng.integers(len(PLAIN)))](plain, rng)
-        packed = tag == 6 or rng.integers(2)
-        first = data[0] if tag == 6 else int(packed)
+        packed = tag == Tag.ALPHA or rng.integers(2)
+        first = data[0] if tag == Tag.ALPHA else int(packed)
         parts.sections[i] = tag, bytes([first]) + (zlib.compress(corrupted, 9) if packed else corrupted)
 
 
 def bomb(parts: Parts, rng: Rng) -> None:
     """Insert a few kB that unpack to many MB."""
-    tag = int(rng.choice([5, 6]))
+    tag = int(rng.choice([Tag.ESCAPES, Tag.ALPHA]))
     data = bytes([int(rng.integers(1, 3))]) + zlib.compress(bytes([int(rng.choice([0, 1, 129]))]) * (1 << 23), 9)
     at = parts.find(tag)
     parts.sections[slice(at, at + 1) if at is not None else slice(0, 0)] = [(tag, data)]
@@ -171,7 +172,15 @@ def rename(parts: Parts, rng: Rng) -> None:
 
 def invent(parts: Parts, rng: Rng) -> None:
     """Add a section of random bytes."""
-    parts.sections.append((int(rng.integers(1, 9)), rng.bytes(int(rng.integers(0, 80)))))
+    parts.sections.append((int(rng.integers(1, 6)), rng.bytes(int(rng.integers(0, 80)))))
+
+
+def relane(parts: Parts, rng: Rng) -> None:
+    """Change the number of lanes, with states for them."""
+    at = parts.find(Tag.STREAM)
+    if at is not None:
+        exponent, data = int(rng.integers(0, 7)), parts.sections[at][1]
+        parts.sections[at] = Tag.STREAM, bytes([exponent]) + (data[1:9] * 64)[: 8 << exponent] + data[9:]
 
 
 def lengthen(parts: Parts, rng: Rng) -> None:
@@ -195,11 +204,11 @@ def resize(parts: Parts, rng: Rng) -> None:
 
 
 def enlarge(parts: Parts, rng: Rng) -> None:
-    """Enlarge the image and lengthen the section of hyper-latents accordingly."""
-    at = parts.find(1)
+    """Enlarge the image and lengthen the stream accordingly."""
+    at = parts.find(Tag.STREAM)
     if at is not None:
         words = int(rng.integers(1, 60))
-        parts.sections[at] = 1, parts.sections[at][1] + rng.bytes(4 * words)
+        parts.sections[at] = Tag.STREAM, parts.sections[at][1] + rng.bytes(4 * words)
         parts.width *= int(rng.integers(1, 6))
         parts.height *= int(rng.integers(1, 6))
 
@@ -215,6 +224,7 @@ OF_PARTS: tuple[Callable[[Parts, Rng], None], ...] = (
     swap,
     rename,
     invent,
+    relane,
     lengthen,
     header,
 )
@@ -244,9 +254,11 @@ def case(seed: int, number: int, corpus: Sequence[bytes], invent_one: Callable[[
     if kind == 2:
         return sealed(PLAIN[int(rng.integers(len(PLAIN)))](payload[:-4], rng))
     parts = Parts.of(payload)
-    if rng.integers(3) and (at := parts.find(7)) is not None:
+    if rng.integers(3) and (at := parts.find(Tag.NUMBERS)) is not None:
         del parts.sections[at]  # the checksum of the integers, which is checked before synthesis
     for _ in range(int(rng.integers(1, 3))):
         if parts.sections:
             OF_PARTS[int(rng.integers(len(OF_PARTS)))](parts, rng)
+    if rng.integers(8):  # otherwise most readers would stop at the order of the sections
+        parts.sections.sort(key=lambda section: section[0])
     return sealed(parts.body())

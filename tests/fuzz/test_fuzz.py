@@ -36,7 +36,7 @@ def outcome(payload, *, by_pillow):
         while True: pass
     return "decoded"
 
-child.outcome, child.corpus, child.SECONDS = outcome, lambda: [], 0.2
+child.outcome, child.first_ones, child.SECONDS = outcome, lambda: [], 0.2
 child.payload_of = lambda seed, number: b""
 cases = list(range(*map(int, sys.argv[2:])))
 child.main(*map(int, sys.argv[1:]))

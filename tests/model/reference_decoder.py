@@ -46,25 +46,30 @@ def decode(payload: bytes, model_folder: Path) -> Decoded:
     tensors = read_safetensors((model_folder / "model.safetensors").read_bytes())
     assert fingerprint == fingerprint_of(tensors, json.loads((model_folder / "config.json").read_text())["config"])
     h, w = -(-height // 16), -(-width // 16)
-    z = read_hyper(sections.get(1, b""), tensors, quality, (-(-h // 4), -(-w // 4)))
+    stream = Stream(sections[1])
+    z = read_hyper(stream, tensors, quality, (-(-h // 4), -(-w // 4)))
     scales, tables = ScalePath(tensors, quality, z, (h, w)), latent_tables(tensors)
     number = passes(scales.shape)
-    escaped = read_escapes(sections.get(5, b""))
+    escaped = read_escapes(sections.get(2, b""))
     symbols = np.zeros(scales.shape, np.int64)
     for this in range(3):
         indices = scales.indices(symbols, this)
-        read_pass(sections.get(2 + this, b""), tables, indices, number == this, symbols)
+        read_pass(stream, tables, indices, number == this, symbols)
         for position, value in escaped.items():
             if number.reshape(-1)[position] == this:
+                k = indices.reshape(-1)[position]
+                limit = len(tables[k]) // 2 if k else 0
+                assert abs(value) > limit and symbols.reshape(-1)[position] == max(-limit, min(value, limit))
                 symbols.reshape(-1)[position] = value
+    stream.expect_end()
     indices = scales.indices(symbols, 2)
-    if 7 in sections:
+    if 4 in sections:
         numbers = z.astype("<i1").tobytes() + symbols.astype("<i4").tobytes()
-        assert sections[7] == struct.pack("<I", crc32c(numbers))
+        assert sections[4] == struct.pack("<I", crc32c(numbers))
     image = Picture(tensors, quality, fine_quality).image(z, symbols, indices, number)[:height, :width]
     if colour == 1:
         image = (2 * image.sum(2, keepdims=True) + 3) // 6
-    alpha = read_alpha(sections[6], height, width) if 6 in sections else None
+    alpha = read_alpha(sections[3], height, width) if 3 in sections else None
     pixels = image.astype(np.uint8)
     return Decoded(width, height, colour == 1, quality, fingerprint, sections, z, symbols, indices, pixels, alpha)
 
@@ -98,10 +103,10 @@ def read_container(payload: bytes) -> tuple[int, float, str, int, int, dict[int,
     assert struct.unpack("<I", payload[-4:])[0] == crc32c(payload[:-4])
     width, at = varint(payload, 15)
     height, at = varint(payload, at)
-    sections = {}
+    sections: dict[int, bytes] = {}
     while payload[at] != 0:
         length, begin = varint(payload, at + 1)
-        assert payload[at] not in sections and (payload[at] <= 7 or payload[at] > 127)
+        assert length and payload[at] > max(sections, default=0) and (payload[at] <= 4 or payload[at] > 127)
         sections[payload[at]] = payload[begin : begin + length]
         at = begin + length
     assert at == len(payload) - 5
@@ -141,52 +146,60 @@ def latent_tables(tensors: Tensors) -> list[Integers]:
 # --- Entropy coding
 
 
-class Ans:
-    """A stack of 32-bit words, decoded symbol by symbol."""
+class Stream:
+    """Interleaved lanes of ANS states, decoded symbol by symbol."""
 
     def __init__(self, data: bytes) -> None:
-        self.words = list(struct.unpack(f"<{len(data) // 4}I", data))
-        assert not self.words or self.words[-1] != 0
-        self.state = 0
-        self.refill()
-        self.refill()
+        assert data[0] <= 5
+        self.states = list(struct.unpack_from(f"<{1 << data[0]}Q", data, 1))
+        rest = data[1 + 8 * len(self.states) :]
+        self.words = list(struct.unpack(f"<{len(rest) // 4}I", rest))[::-1]
+        self.number = self.coded = 0
+        assert min(self.states) >= 1 << 32
 
-    def refill(self) -> None:
-        """Take a word if the state is below 2^32."""
-        if self.state < 1 << 32 and self.words:
-            self.state = self.state << 32 | self.words.pop()
+    def begin(self) -> None:
+        """Begin the next part."""
+        self.number = 0
 
     def decode(self, counts: Integers) -> int:
         """Position of the next symbol in its table."""
+        lane = self.number % len(self.states)
         cumulative = np.concatenate([[0], np.cumsum(counts)])
-        slot = self.state & 0xFFFFFF
+        slot = self.states[lane] & 0xFFFFFF
         symbol = int(np.searchsorted(cumulative, slot, side="right")) - 1
-        self.state = (self.state >> 24) * int(counts[symbol]) + slot - int(cumulative[symbol])
-        self.refill()
+        state = (self.states[lane] >> 24) * int(counts[symbol]) + slot - int(cumulative[symbol])
+        self.states[lane] = state if state >= 1 << 32 else state << 32 | self.words.pop()
+        self.number += 1
+        self.coded += 1
         return symbol
 
     def expect_end(self) -> None:
-        """Check that all is read."""
-        assert self.state == 0 and not self.words
+        """Check that all is read, and that there are as many lanes as there should be."""
+        assert not self.words and set(self.states) == {1 << 32}
+        lanes = 1
+        while lanes < 32 and self.coded >= 2 * lanes * 32768:
+            lanes *= 2
+        assert lanes == len(self.states)
 
 
-def read_hyper(data: bytes, tensors: Tensors, quality: int, size: tuple[int, int]) -> Integers:
+def read_hyper(stream: Stream, tensors: Tensors, quality: int, size: tuple[int, int]) -> Integers:
     """z, `[h/4, w/4, Z]`."""
     tables = tensors["tables.hyper"][quality // 8].astype(np.int64)
-    z, stream = np.empty((len(tables), *size), np.int64), Ans(data)
-    for c, i, j in np.ndindex(z.shape):
-        z[c, i, j] = stream.decode(tables[c]) - 127
-    stream.expect_end()
-    return z.transpose(1, 2, 0)
+    z = np.empty((*size, len(tables)), np.int64)
+    stream.begin()
+    for i, j, c in np.ndindex(z.shape):
+        z[i, j, c] = stream.decode(tables[c]) - 127
+    return z
 
 
-def read_pass(data: bytes, tables: list[Integers], indices: Integers, mine: NDArray[np.bool_], into: Integers) -> None:
+def read_pass(
+    stream: Stream, tables: list[Integers], indices: Integers, mine: NDArray[np.bool_], into: Integers
+) -> None:
     """The symbols of one pass, before escapes."""
-    stream = Ans(data)
-    for k in range(1, 64):
-        for position in zip(*np.nonzero(mine & (indices == k)), strict=True):
-            into[position] = stream.decode(tables[k]) - len(tables[k]) // 2
-    stream.expect_end()
+    stream.begin()
+    for position in zip(*np.nonzero(mine & (indices > 0)), strict=True):
+        table = tables[indices[position]]
+        into[position] = stream.decode(table) - len(table) // 2
 
 
 def read_escapes(data: bytes) -> dict[int, int]:

@@ -12,7 +12,7 @@ from model.core.errors import DamagedPayload
 from model.core.picture import MAX_SIDE
 
 HEADER = Header("0123456789abcdef", 300, 1, 63, Colour.GREY, 2)
-SECTIONS = {Tag.HYPER: b"hyper", Tag.SECOND: bytes(range(200)), Tag.EXIF: b"exif"}
+SECTIONS = {Tag.STREAM: b"stream", Tag.ALPHA: bytes(range(200)), Tag.EXIF: b"exif"}
 
 
 def sealed(body: bytes) -> bytes:
@@ -37,11 +37,11 @@ def test_any_header_comes_back() -> None:
 
 
 def test_empty_sections_take_no_bytes() -> None:
-    assert container.write(HEADER, {Tag.HYPER: b"", Tag.ICC: b""}) == container.write(HEADER, {})
+    assert container.write(HEADER, {Tag.STREAM: b"", Tag.ICC: b""}) == container.write(HEADER, {})
 
 
 def test_the_bytes_are_those_of_the_format() -> None:
-    assert container.write(HEADER, {Tag.FIRST: b"abc"}).hex(" ") == (
+    assert container.write(HEADER, {Tag.ESCAPES: b"abc"}).hex(" ") == (
         "4d 41 45 50 01 01 fe 01 23 45 67 89 ab cd ef ac 02 01 02 03 61 62 63 00 c7 c3 a0 41"
     )
 
@@ -76,9 +76,19 @@ def test_unknown_sections_above_127_are_skipped_and_below_refused() -> None:
 
 def test_a_section_that_is_repeated_or_exceeds_the_payload_is_refused() -> None:
     body = container.write(HEADER, SECTIONS)[:-5]
-    for more in (b"\x01\x01x\x00", b"\x05\x7fx\x00", b"\x05\xff\xff\xff\xff\xff\xff\x00", b"", b"\x00\x00"):
+    repeated, too_long = b"\x81\x01x\x00", (b"\x83\x7fx\x00", b"\x83\xff\xff\xff\xff\xff\xff\x00")
+    for more in (repeated, *too_long, b"", b"\x00\x00"):
         with pytest.raises(DamagedPayload):
             container.read(sealed(body + more))
+
+
+def test_there_is_one_order_of_sections_and_no_empty_one() -> None:
+    body = container.write(HEADER, SECTIONS)[:-5]
+    assert container.read(sealed(body + b"\x83\x01x\x00"))[1][0x83] == b"x"
+    for more in (b"\x04\x01x\x00", b"\x80\x01x\x00", b"\x83\x00\x00"):
+        with pytest.raises(DamagedPayload, match="sections"):
+            container.read(sealed(body + more))
+    assert container.write(HEADER, dict(reversed(SECTIONS.items()))) == container.write(HEADER, SECTIONS)
 
 
 def test_a_later_version_says_what_to_do() -> None:
