@@ -8,12 +8,13 @@ payload names its model by it.
 import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
 from safetensors.torch import save
 
 from model.bitstream.probability_tables import SCALES, Tables
@@ -30,8 +31,11 @@ from model.core.model_files import (
     read_config,
     unreadable,
 )
+from model.core.reduction import DENOMINATORS, head_shape
 from model.network.network import Network
 
+HEAD = "reduced."
+"""Beginning of the names of heads in the weights' file; the denominator follows."""
 _DTYPES = frozenset({torch.float16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 """Types of tensors in a model; numpy, through which the fingerprint is computed, knows all of them."""
 
@@ -44,11 +48,14 @@ class Checkpoint:
         network: with weights in float32.
         tables: of the entropy coder.
         fingerprint: 16 hex digits that name the model.
+        heads: by denominator, the maps for decoding at reduced size, float32
+            (`model.core.reduction.head_shape`); no part of what the fingerprint names.
     """
 
     network: Network
     tables: Tables
     fingerprint: str
+    heads: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[str, bytes]:
@@ -74,6 +81,18 @@ def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[
     tensors["tables.hyper"] = torch.from_numpy(tables.hyper)
     config = {"format": FORMAT, "fingerprint": fingerprint, "config": network.config.to_json(), "notes": notes or {}}
     return {WEIGHTS: save(tensors), CONFIG: (json.dumps(config, indent=1) + "\n").encode()}
+
+
+def with_heads(weights: bytes, heads: dict[int, torch.Tensor]) -> bytes:
+    """The weights' file of a model with other heads for decoding at reduced size; the fingerprint stays.
+
+    Args:
+        weights: the file of a sound model.
+        heads: by denominator, of the shapes `model.core.reduction.head_shape`.
+    """
+    tensors = {name: t for name, t in load_bytes(weights).items() if not name.startswith(HEAD)}
+    made = {f"{HEAD}{d}": head.detach().to("cpu", torch.float16).contiguous() for d, head in heads.items()}
+    return save(tensors | made)
 
 
 def load(folder: str | Path, device: str = "cpu") -> Checkpoint:
@@ -114,6 +133,7 @@ class _Contents:
     config: CodecConfig
     tensors: dict[str, torch.Tensor]
     tables: Tables
+    heads: dict[int, torch.Tensor]
     fingerprint: str
     claimed: object
 
@@ -123,12 +143,12 @@ def _read(folder: Path) -> _Contents:
     try:
         config = CodecConfig.from_json(description.get("config"))
         tensors = _read_weights(folder / WEIGHTS, config)
-        tables = _take_tables(tensors, config)
+        tables, heads = _take_tables(tensors, config), _take_heads(tensors, config)
     except UnreadableModel:
         raise
     except MaepressError as e:
         raise MaepressError(_damaged(folder, str(e))) from None
-    return _Contents(config, tensors, tables, _fingerprint(config, tensors, tables), description["fingerprint"])
+    return _Contents(config, tensors, tables, heads, _fingerprint(config, tensors, tables), description["fingerprint"])
 
 
 def _load(folder: Path, device: str) -> Checkpoint:
@@ -142,7 +162,8 @@ def _load(folder: Path, device: str) -> Checkpoint:
         raise MaepressError(_damaged(folder, f"its contents are {found.fingerprint}, not {found.claimed}"))
     if not network.scales.is_exact():
         raise MaepressError(_damaged(folder, "its scale path's weights are too large for exact arithmetic"))
-    return Checkpoint(network.requires_grad_(False).eval().to(device), found.tables, found.fingerprint)
+    heads = {denominator: head.to(device) for denominator, head in found.heads.items()}
+    return Checkpoint(network.requires_grad_(False).eval().to(device), found.tables, found.fingerprint, heads)
 
 
 def _damaged(folder: Path, why: str) -> str:
@@ -211,6 +232,24 @@ def _take_tables(tensors: dict[str, torch.Tensor], config: CodecConfig) -> Table
     if not tables.are_sound():
         raise MaepressError("its tables are not valid distributions")
     return tables
+
+
+def _take_heads(tensors: dict[str, torch.Tensor], config: CodecConfig) -> dict[int, torch.Tensor]:
+    """Remove the heads for reduced decoding from the tensors and check them.
+
+    Raises:
+        MaepressError: when they have other shapes than the model's, or are not numbers.
+    """
+    heads = {}
+    for name in [name for name in tensors if name.startswith(HEAD)]:
+        head, number = tensors.pop(name), name.removeprefix(HEAD)
+        known = {str(d): d for d in DENOMINATORS}
+        if number not in known or tuple(head.shape) != head_shape(known[number], config.latent_channels):
+            raise MaepressError(f"{name} is not a head of its configuration")
+        if not head.is_floating_point() or not bool(head.isfinite().all()):
+            raise MaepressError(f"{name} does not hold numbers")
+        heads[known[number]] = head.to(torch.float32)
+    return heads
 
 
 def _fingerprint(config: CodecConfig, tensors: dict[str, torch.Tensor], tables: Tables) -> str:

@@ -14,6 +14,7 @@ and returns small integers; `coder.encode` turns those into bytes, in other proc
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.core.config import QUALITIES
 from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.core.picture import Picture
+from model.core.reduction import FROM_PREFIX, box_reduced, denominator_of
 from model.core.target import Target
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
@@ -35,6 +37,7 @@ from model.inference.encoder import Encoder
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
 from model.inference.quantisation_pass import Metric, Quantised
+from model.inference.reduced import prefix_pixels
 from model.inference.size_batches import in_size_batches
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
@@ -70,6 +73,7 @@ class Codec:
         self._network = model.network
         self._device = torch.device(device)
         self._tile = tile
+        self._heads = model.heads
         self._prefix_reader = PrefixReader(model.network, self.coder, self._device)
         finalise(self._network, best_dtype(self._device))
 
@@ -170,14 +174,37 @@ class Codec:
         measured = made.psnr, made.ms_ssim, made.ssimulacra2
         return Latents(header, made.z, made.symbols, made.indices, picture.alpha, *measured)
 
-    def decompress(self, payloads: Sequence[bytes]) -> list[Picture]:
+    def decompress(self, payloads: Sequence[bytes], scale: float = 1) -> list[Picture]:
         """Decode payloads to pictures, in order.
 
+        At a scale below 1 the pictures have `ceil(side * scale)` rows and columns, and samples are
+        means of blocks (`model.core.reduction`), approximately: the synthesis is not run, and at
+        1/16 only the beginning of the stream is read. A model without heads for it decodes whole
+        pictures and reduces them. Metadata is as stored.
+
+        Args:
+            payloads: of this codec's model.
+            scale: 1, 1/2, 1/4, 1/8 or 1/16.
+
         Raises:
-            DamagedPayload: when a payload is damaged.
+            DamagedPayload: when a payload is damaged. At 1/16 the checksum of the bytes is compared,
+                that of the integers is not.
+            MaepressError: for another scale.
             WrongModel: when a payload is from another model.
         """
-        return self._in_batches(payloads, self._decompress)
+        denominator = denominator_of(scale)
+        if denominator == FROM_PREFIX and denominator in self._heads:
+            return self._from_prefixes(payloads)
+        return self._in_batches(payloads, partial(self._decompress, denominator=denominator))
+
+    @torch.inference_mode()
+    def _from_prefixes(self, payloads: Sequence[bytes]) -> list[Picture]:
+        parsed = [self._parse(p) for p in payloads]
+        prefixes = self._prefix_reader.read(parsed)
+        steps = self.quantisation_steps([header.fine_quality for header, _ in parsed]) if parsed else ()
+        head = self._heads[FROM_PREFIX]
+        colours = [prefix_pixels(head, prefix, step) for prefix, step in zip(prefixes, steps, strict=True)]
+        return [_picture(*one, pixels, FROM_PREFIX) for one, pixels in zip(parsed, colours, strict=True)]
 
     def restore(self, payloads: Sequence[bytes]) -> list[Latents]:
         """Run the first half of `decompress`: payloads to the integers that were encoded, equal on every machine.
@@ -250,11 +277,15 @@ class Codec:
         return side_for(*latent_size(image.height, image.width), threads, self._tile)
 
     @torch.inference_mode()
-    def _decompress(self, parsed: list[Parsed]) -> list[Picture]:
+    def _decompress(self, parsed: list[Parsed], denominator: int = 1) -> list[Picture]:
         """Decode payloads of one size in latents."""
         decoder = self._decoder(parsed)
-        colours = decoder.render(decoder.parse([sections for _, sections in parsed]))
-        return [_picture(*one, pixels) for one, pixels in zip(parsed, colours, strict=True)]
+        numbers = decoder.parse([sections for _, sections in parsed])
+        if denominator in self._heads:
+            colours = decoder.render_reduced(numbers, self._heads[denominator], denominator)
+        else:
+            colours = [box_reduced(pixels, denominator) for pixels in decoder.render(numbers)]
+        return [_picture(*one, pixels, denominator) for one, pixels in zip(parsed, colours, strict=True)]
 
     @torch.inference_mode()
     def _restore(self, parsed: list[Parsed]) -> list[Latents]:
@@ -302,9 +333,10 @@ def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:
     return alpha_codec.read(sections[Tag.ALPHA], header.height, header.width) if Tag.ALPHA in sections else None
 
 
-def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8]) -> Picture:
+def _picture(header: Header, sections: Sections, pixels: NDArray[np.uint8], denominator: int) -> Picture:
     metadata = {name: sections.get(tag, b"") for name, tag in METADATA.items()}
-    return Picture(pixels, _alpha(header, sections), **metadata)
+    alpha = _alpha(header, sections)
+    return Picture(pixels, None if alpha is None else box_reduced(alpha, denominator), **metadata)
 
 
 __all__ = ["Codec", "DamagedPayload", "Latents", "MaepressError", "Picture", "Target", "WrongModel"]

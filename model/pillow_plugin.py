@@ -6,7 +6,8 @@
     image.save("y.mae", quality=48)     # or min_ssimulacra2=80, or another field of `Target`
 
 Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and
-XMP. Convert other modes first. There is no decoding at reduced size: `draft` does nothing.
+XMP. Convert other modes first. `draft` and `thumbnail` decode at 1/2, 1/4 or 1/8 where that is large
+enough.
 """
 
 import io
@@ -71,7 +72,7 @@ class MaeImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None
-        self._payload = self.fp.read()
+        self._payload, self._scale = self.fp.read(), 1.0
         try:
             header, sections = container.read(self._payload)
         except DamagedPayload as e:
@@ -86,6 +87,22 @@ class MaeImageFile(ImageFile.ImageFile):
                 self.info[name] = sections[tag]
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode at 1/2, 1/4 or 1/8 of the sides: the smallest with at least `size`; the mode stays.
+
+        1/16 is not used: it is read from a part of the file, and is less faithful.
+        """
+        if size is None or not self._payload or self._scale != 1 or not self.tile:
+            return None
+        width, height = self.size
+        fits = [d for d in (2, 4, 8) if -(-width // d) >= size[0] and -(-height // d) >= size[1]]
+        if not fits:
+            return None
+        self._scale = 1 / fits[-1]
+        self._size = (-(-width // fits[-1]), -(-height // fits[-1]))
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return self.mode, (0, 0, width / fits[-1], height / fits[-1])
+
     def load(self) -> Any:
         """Decode, once.
 
@@ -94,7 +111,7 @@ class MaeImageFile(ImageFile.ImageFile):
         """
         if self.tile and self._payload:
             try:
-                (picture,) = _codec(self._fingerprint).decompress([self._payload])
+                (picture,) = _codec(self._fingerprint).decompress([self._payload], self._scale)
             except MaepressError as e:
                 raise OSError(str(e)) from e
             planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])

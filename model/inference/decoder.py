@@ -20,7 +20,8 @@ from model.bitstream.container import Header, Tag
 from model.bitstream.entropy_coder import EntropyCoder, Latents, expect_numbers
 from model.bitstream.stream import StreamReader
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
-from model.inference import window_coding
+from model.core.reduction import reduced_size
+from model.inference import reduced, window_coding
 from model.inference.dequantising import latent_tile
 from model.inference.parallel import each
 from model.inference.pixels import latent_size, planes_of
@@ -111,6 +112,30 @@ class Decoder:
             output = render(self._network, latent, grid, tile, qualities)
             for i, header in enumerate(self._headers):
                 part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
+                part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+
+        for _ in walk(grid, render_tile, [latent], self._device):
+            pass
+        return planes
+
+    def render_reduced(self, latents: Sequence[Latents], head: Tensor, denominator: int) -> list[NDArray[np.uint8]]:
+        """Reduced pixels, uint8 `[ceil(H/d), ceil(W/d), 1 or 3]`, of integers that `parse` returned.
+
+        Args:
+            latents: from `parse`.
+            head: of the model, for that denominator.
+            denominator: d.
+        """
+        grid = self._grid
+        latent = TiledTensor(grid, partial(latent_tile, self._network, latents, self._qualities, grid))
+        sizes = [reduced_size(h.height, h.width, denominator) for h in self._headers]
+        planes = [np.empty((*size, h.colour.planes), np.uint8) for size, h in zip(sizes, self._headers, strict=True)]
+
+        def render_tile(tile: Window) -> None:
+            outer = tile.grown(reduced.REACH, grid.whole)
+            output = reduced.pixels(head, latent.window(outer), tile.within(outer))
+            for i, header in enumerate(self._headers):
+                part = planes[i][tile.finer(LATENT_STRIDE // denominator).slices[1:]]
                 part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
 
         for _ in walk(grid, render_tile, [latent], self._device):

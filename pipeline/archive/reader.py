@@ -43,10 +43,11 @@ class RowDecoder:
         self._archive = archive
         self._codecs: dict[str, Codec | StorageError] = {}
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Picture | str]]:
+    def pictures(self, rows: Sequence[Row], scale: float = 1) -> Iterator[tuple[Row, Picture | str]]:
         """Each row with its picture, or with the reason why it does not decode.
 
-        Whatever goes wrong with one row, other rows are not affected.
+        Whatever goes wrong with one row, other rows are not affected. At a `scale` of 1/2, 1/4, 1/8 or
+        1/16, pictures that a model compressed are smaller (`Codec.decompress`); others are whole.
 
         Raises:
             Unwritable: when this machine's cache of models takes none.
@@ -60,12 +61,13 @@ class RowDecoder:
                 yield row, picture.reason if isinstance(picture, Fault) else picture
             else:
                 sound.append(row)
+        decode = functools.partial(self._decode, scale=scale)
         for chunk in chunks(sound):
-            for row, picture in zip(chunk, attempt_all(chunk, self._decode, passes=(Unwritable,)), strict=True):
+            for row, picture in zip(chunk, attempt_all(chunk, decode, passes=(Unwritable,)), strict=True):
                 yield row, picture.reason if isinstance(picture, Fault) else picture
 
-    def _decode(self, rows: Sequence[Row]) -> list[Picture]:
-        pictures = self.codec(rows[0]["model"]).decompress([row["payload"] for row in rows])
+    def _decode(self, rows: Sequence[Row], scale: float = 1) -> list[Picture]:
+        pictures = self.codec(rows[0]["model"]).decompress([row["payload"] for row in rows], scale)
         return [with_metadata(picture, row) for row, picture in zip(rows, pictures, strict=True)]
 
     def codec(self, fingerprint: str) -> Codec:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from model.codec import Codec
 from model.core.boundary import Fault, attempt, attempt_all
-from model.core.errors import DamagedPayload
+from model.core.errors import DamagedPayload, MaepressError
+from model.core.reduction import box_reduced, denominator_of
 from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row, chunks, process_decoder, row_fault, standard_picture
@@ -56,8 +57,21 @@ _Make = Callable[[Codec, list[bytes]], list[Any]]
 class Samples:
     """Decodes rows of one archive into arrays, with the archive's models."""
 
-    def __init__(self, archive: Archive, content: Content, device: str = "cpu") -> None:
-        """Models are loaded when they are first needed."""
+    def __init__(self, archive: Archive, content: Content, device: str = "cpu", scale: float = 1) -> None:
+        """Models are loaded when they are first needed.
+
+        Args:
+            archive: the archive.
+            content: what the arrays hold.
+            device: where the networks run.
+            scale: of images: 1, 1/2, 1/4, 1/8 or 1/16.
+
+        Raises:
+            MaepressError: for another scale, or one below 1 of other contents than images.
+        """
+        if denominator_of(scale) > 1 and content != "image":
+            raise MaepressError(f"content {content} has no smaller scale: leave scale out, or read images")
+        self._scale = scale
         self._archive = archive
         self._content = content
         self._decoder = process_decoder(archive.url, device)
@@ -110,7 +124,7 @@ class Samples:
             elif fault := row_fault(row):
                 made[number] = Fault(fault)
             elif row["status"] == STANDARD:
-                made[number] = attempt(functools.partial(_standard, row), passes=passes)
+                made[number] = attempt(functools.partial(self._standard, row), passes=passes)
             else:
                 latent.append(row | {"number": number})
         for chunk in chunks(latent):
@@ -133,7 +147,10 @@ class Samples:
         return made
 
     def _pixels(self, codec: Codec, payloads: list[bytes]) -> list[NDArray[np.uint8]]:
-        return [_rgb(picture.pixels) for picture in codec.decompress(payloads)]
+        return [_rgb(picture.pixels) for picture in codec.decompress(payloads, self._scale)]
+
+    def _standard(self, row: Row) -> NDArray[np.uint8]:
+        return box_reduced(_rgb(standard_picture(row).pixels), denominator_of(self._scale))
 
     def _without_latents(self, row: Row) -> None:
         """Refuse a row that no model compressed."""
@@ -148,11 +165,7 @@ class Samples:
                 f"{row['key']!r} in {self._archive.url} is kept in a form that has no RGB pixels: "
                 "leave it out by key or by status"
             )
-        return np.array(image)
-
-
-def _standard(row: Row) -> NDArray[np.uint8]:
-    return _rgb(standard_picture(row).pixels)
+        return box_reduced(np.asarray(image), denominator_of(self._scale))
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

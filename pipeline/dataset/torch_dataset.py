@@ -52,6 +52,7 @@ class ArchiveImages(IterableDataset[Any]):
         archive: the archive.
         version: version of its table.
         content: content of the samples.
+        scale: of images.
         columns: additional columns of the samples.
         wanted: filter of the rows.
         groups: the row groups with wanted rows, ordered by first key.
@@ -63,6 +64,7 @@ class ArchiveImages(IterableDataset[Any]):
         archive: str | Archive,
         *,
         content: Content = "image",
+        scale: float = 1,
         keys: str = "*",
         statuses: Sequence[str] | None = None,
         columns: Sequence[str] = (),
@@ -82,6 +84,7 @@ class ArchiveImages(IterableDataset[Any]):
         Args:
             archive: the archive, or its URL.
             content: image, sketch, prefix or latents.
+            scale: of images: 1, 1/2, 1/4, 1/8 or 1/16 (`Codec.decompress`); kept sources are reduced after decoding.
             keys: only keys that match this glob (`fnmatch`, where `*` crosses "/").
             statuses: only rows with one of these statuses; None: all that have the content.
             columns: additional columns of each sample (`pipeline.archive.schema.IMAGES`).
@@ -100,13 +103,15 @@ class ArchiveImages(IterableDataset[Any]):
             cache_bytes: limit of the cache. What was used least recently goes first.
 
         Raises:
-            MaepressError: for an unknown column, or if nothing matches.
+            MaepressError: for an unknown column or scale, or if nothing matches.
             Unwritable: when the cache's folder cannot be written.
             StorageError: when there is no archive, or a shard cannot be read.
         """
         _check_columns(columns)
         self.archive = Archive.open(archive) if isinstance(archive, str) else archive
         self.content: Content = content
+        self.scale = scale
+        Samples(self.archive, content, scale=scale)  # refuses a scale that the content does not have
         self.columns = tuple(columns)
         able = STATUSES if content == "image" else (LATENT,)
         self.wanted = Wanted(keys, able if statuses is None else tuple(statuses))
@@ -214,7 +219,7 @@ class ArchiveImages(IterableDataset[Any]):
         return self._samples()
 
     def _samples(self) -> Iterator[Any]:
-        samples = Samples(self.archive, self.content)
+        samples = Samples(self.archive, self.content, scale=self.scale)
         for rows in self.batches(DECODED_AT_ONCE, self._position):
             for row, array in zip(rows, samples.arrays(rows), strict=True):
                 sample = sample_of(row, array, self.content, self.columns)

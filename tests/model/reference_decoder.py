@@ -131,7 +131,7 @@ def read_safetensors(data: bytes) -> Tensors:
 def fingerprint_of(tensors: Tensors, config: dict[str, object]) -> str:
     """The model's name."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name in sorted(name for name in tensors if not name.startswith("tables.")):
+    for name in sorted(name for name in tensors if not name.startswith(("tables.", "reduced."))):
         digest.update(name.encode() + tensors[name].tobytes())
     digest.update(tensors["tables.latent"].tobytes() + tensors["tables.hyper"].tobytes())
     return digest.hexdigest()[:16]

@@ -5,8 +5,8 @@
                                                   --being made?-->            wait for it
                                                   --otherwise-->              queue, decode, shrink, keep, 200
 
-The codec decodes whole images only, so the first request for a thumbnail costs as much as the image; the cache serves
-the next ones. As many threads decode as there are cores; further requests wait in a queue.
+Thumbnails are decoded at 1/2, 1/4 or 1/8 of the sides where that is large enough; the cache serves the next requests.
+As many threads decode as there are cores; further requests wait in a queue.
 """
 
 import asyncio
@@ -174,7 +174,7 @@ class Studio:
         if row["status"] in COMPRESSED:
             if wanted.kind == "source":
                 raise NotShown(f"{key!r} is compressed; its source's own bytes are not in the archive")
-            return _drawn(self._decoded(row), wanted, tag)
+            return _drawn(self._decoded(row, wanted.width), wanted, tag)
         data = (
             self._transcoders.own().to_jpeg(row["payload"])
             if row["status"] == JXL
@@ -186,11 +186,11 @@ class Studio:
             return Rendition(tag, data, media, "")
         return _drawn(self._read(data), wanted, tag)
 
-    def _decoded(self, row: Row) -> Picture:
+    def _decoded(self, row: Row, width: int | None) -> Picture:
         if row["status"] == LATENT:
             with self._opening:  # two threads must not load one model twice
                 self._decoder.codec(row["model"])
-        ((_, picture),) = self._decoder.pictures([row])
+        ((_, picture),) = self._decoder.pictures([row], _scale_for(row, width))
         if isinstance(picture, str):
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")
         return picture
@@ -244,6 +244,17 @@ def tag_of(row: Row, wanted: Wanted) -> str:
     made_of = tuple(row[name] for name in facts)
     words = repr((made_of, wanted, *_MADE_BY))
     return f'"{hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
+
+
+def _scale_for(row: Row, width: int | None) -> float:
+    """The smallest scale at which a row's image is decoded for a width, however it is turned.
+
+    1/16 is left out: it is read from a part of the payload, and is less faithful.
+    """
+    if width is None or row["status"] != LATENT:
+        return 1
+    side = min(row["width"], row["height"])
+    return next((1 / d for d in (8, 4, 2) if side >= d * width), 1)
 
 
 def _drawn(picture: Picture, wanted: Wanted, tag: str) -> Rendition:
