@@ -94,6 +94,7 @@ def _means(pixels: NDArray[np.uint8], denominator: int, side: int) -> NDArray[np
     """Block means, those of `side` x `side` blocks together: `[rows, columns, 3 side^2]`."""
     height, width = pixels.shape[:2]
     shape = (height // denominator, denominator, width // denominator, denominator, 3)
-    means = pixels.reshape(shape).mean((1, 3))
+    means: NDArray[np.float64] = pixels.reshape(shape).mean((1, 3))
     rows, columns = means.shape[0] // side, means.shape[1] // side
-    return means.reshape(rows, side, columns, side, 3).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1)
+    blocks: NDArray[np.float64] = means.reshape(rows, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
+    return blocks.reshape(rows, columns, -1)

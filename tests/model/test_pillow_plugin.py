@@ -87,12 +87,17 @@ def test_images_are_saved_to_a_target() -> None:
         image.save(buffer, "MAE", min_psnr=90)
 
 
-def test_draft_changes_nothing() -> None:
+@pytest.mark.parametrize(("wanted", "size"), [((10, 10), (18, 13)), ((8, 7), (9, 7)), ((70, 26), (70, 50))])
+def test_draft_decodes_at_the_smallest_scale_that_is_large_enough(
+    wanted: tuple[int, int], size: tuple[int, int]
+) -> None:
     buffer = io.BytesIO()
     _image("RGB").save(buffer, "MAE")
     opened = Image.open(buffer)
-    assert opened.draft("L", (10, 10)) is None
-    assert (opened.mode, opened.size) == ("RGB", (70, 50))
+    assert (opened.draft("L", wanted) is None) == (size == (70, 50))
+    assert (opened.mode, opened.size) == ("RGB", size)
+    assert opened.draft("RGB", (1, 1)) is None or size == (70, 50), "a second call changes nothing"
+    assert np.asarray(opened).shape == (*opened.size[::-1], 3)
 
 
 def test_unsupported_images_and_damaged_files_are_refused(tmp_path: Path) -> None:
