@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.web.viewer.catalogue import Catalogue
 from maepress import read_image
 from model.bitstream.container import Colour
 from model.codec import Codec
@@ -27,6 +28,7 @@ from pipeline.encode import stages
 from pipeline.encode.codec_settings import parse_codecs
 from pipeline.encode.run import encode
 from pipeline.encode.settings import EncodeSettings
+from pipeline.estimate.sample_encoder import encode_object
 from pipeline.images.codec_names import CODECS, STANDARD_NAMES
 from pipeline.images.image_reader import read
 from pipeline.images.limits import READING
@@ -36,8 +38,11 @@ from pipeline.images.standard_codecs import STANDARD as CODEC
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status
 from pipeline.release.checks import problem_with_decoded, problem_with_original
+from pipeline.release.run import ReleaseSettings, release
+from pipeline.storage.open import open_store
 from pipeline.verify.run import VerifySettings, verify
 from tests.conftest import photo_like
+from tests.jobs.web.test_renditions import ask
 from tests.pipeline.making import add, image_file
 
 Row = dict[str, Any]
@@ -317,3 +322,22 @@ def test_a_choice_that_is_none_is_refused(given: dict[str, Any], said: str) -> N
 
 def test_lists_of_codecs_are_sets_and_empty_means_all() -> None:
     assert parse_codecs("avif, mae,avif") == ("mae", "avif") and parse_codecs("") == CODECS
+
+
+def test_release_and_the_viewer_know_standard_rows(avif: tuple[Path, Archive]) -> None:
+    folder, archive = avif
+    asked = ReleaseSettings(source=str(folder / "source"), archive=archive.url, executor="local")
+    found = release(asked, quiet=True)
+    assert found.passed == len(FILES) and not found.failed
+    shown, _ = ask(Catalogue(archive.url), ["alpha.png"], 1 << 20)
+    with Image.open(io.BytesIO(shown.data)) as image:
+        assert image.mode == "RGBA"
+
+
+def test_an_estimate_counts_what_the_codec_would_store(avif: tuple[Path, Archive]) -> None:
+    folder, archive = avif
+    source = open_store(str(folder / "source"))
+    (entry,) = (entry for entry in source.entries() if entry.key == "photo.png")
+    made = encode_object(entry, source, shared(READING), None, Target(min_psnr=36), (), ("avif",))
+    row = archive.row("photo.png")
+    assert row is not None and (made.status, made.stored) == (STANDARD, held(row))
