@@ -341,3 +341,20 @@ def test_an_estimate_counts_what_the_codec_would_store(avif: tuple[Path, Archive
     made = encode_object(entry, source, shared(READING), None, Target(min_psnr=36), (), ("avif",))
     row = archive.row("photo.png")
     assert row is not None and (made.status, made.stored) == (STANDARD, held(row))
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_rows_as_this_process(
+    local_ray: None, avif: tuple[Path, Archive], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    more: dict[str, Any] = {"source": str(avif[0] / "source"), "codec": "auto", "auto": "mae,webp"}
+    for executor in ("local", "ray"):
+        archive = str(tmp_path / executor)
+        wanted = settings(tmp_path, archive=archive, executor=executor, model=str(tiny_model_folder), **more)
+        encode(wanted, quiet=True)
+    columns = ("key", "status", "codec", "candidates", "payload", "kept")
+    rows = [Archive.open(str(tmp_path / executor)).scan(columns) for executor in ("local", "ray")]
+    here, there = ([row for batch in batches for row in batch.to_pylist()] for batches in rows)
+    assert here == there and {row["candidates"] for row in here} == {"mae,webp"}
+    without = settings(tmp_path, archive=str(tmp_path / "none"), executor="ray", source=more["source"], codec="webp")
+    assert encode(without, quiet=True).standard >= 3, "without a model, encoders load none"
