@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench.rd: {e}", file=sys.stderr)
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
-    qualities = sorted({round(q) for q in np.linspace(0, QUALITIES - 1, options.points)})
-    measured = {OURS: _measure(OURS, images, qualities, lambda pixels, q: _ours(codec, pixels, q))} | _baselines(images)
+    qualities = spread(options.points)
+    measured = curves_of(codec, images, qualities)
     points = {name: [[p.point for p in image] for image in of_images] for name, of_images in measured.items()}
     published = published_for(map(digest, images))
     others = published.curves if published else {}
@@ -105,6 +105,22 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="use only the first LIMIT images")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     return parser.parse_args(argv)
+
+
+def spread(points: int) -> list[int]:
+    """So many qualities of the model, evenly spread from the lowest to the highest."""
+    return sorted({round(q) for q in np.linspace(0, QUALITIES - 1, points)})
+
+
+def curves_of(codec: Codec, images: list[Pixels], qualities: Sequence[int]) -> Points:
+    """Points of the model at `qualities` and of the other codecs at theirs, for each image.
+
+    Args:
+        codec: the model.
+        images: uint8 `[height, width, 3]`.
+        qualities: of the model, 0 to 63.
+    """
+    return {OURS: _measure(OURS, images, qualities, lambda pixels, q: _ours(codec, pixels, q))} | _baselines(images)
 
 
 def _measure(name: str, images: list[Pixels], qualities: Sequence[int], measure: Measure) -> list[list[RdPoint]]:

@@ -69,8 +69,8 @@ def payload_of(seed: int, number: int) -> bytes:
 
 
 def first_ones() -> list[bytes]:
-    """Payloads of the shipped model, and some with symbols of each dtype."""
-    return corpus()[-6:] + [invented(GOLDEN / "model", np.random.default_rng(n)) for n in range(12)]
+    """Payloads of the shipped model, and some with symbols of each dtype, the widest being rare."""
+    return corpus()[-6:] + [invented(GOLDEN / "model", np.random.default_rng(n)) for n in range(20)]
 
 
 def outcome(payload: bytes, *, by_pillow: bool = False) -> str:

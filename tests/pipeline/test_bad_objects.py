@@ -274,7 +274,7 @@ def _items(tables: Iterator[pa.Table] | pa.Table) -> list[Any]:
 
 def _break_payload(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], name: str, error: Exception) -> None:
     bad = rows[1]["payload"]
-    monkeypatch.setattr(Codec, name, _fails(getattr(Codec, name), lambda _, payloads: bad in payloads, error))
+    monkeypatch.setattr(Codec, name, _fails(getattr(Codec, name), lambda _, payloads, *__: bad in payloads, error))
 
 
 @every_error

@@ -55,6 +55,7 @@ def folder(local_ray: None, tmp_path_factory: pytest.TempPathFactory, tiny_model
     return made
 
 
+@pytest.mark.slow
 def test_everything_beside_the_pixels_comes_back(folder: Path, tmp_path: Path) -> None:
     archive = str(folder / "archive")
     found = {row["key"]: row for batch in Archive.open(archive).scan(IMAGES.names) for row in batch.to_pylist()}

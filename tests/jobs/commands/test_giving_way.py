@@ -62,6 +62,7 @@ def test_a_job_that_waits_for_no_lease_is_no_mistake_of_its_settings(
     assert capfd.readouterr().err.startswith("maepress: sync night on ")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_encode_whose_keys_another_job_added_ends_within_seconds(
     photos: Path, tmp_path: Path, tiny_model_folder: Path

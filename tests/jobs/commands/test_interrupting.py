@@ -85,6 +85,7 @@ class Terminal:
         return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self.said).decode().replace("\r", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("where", "when"),

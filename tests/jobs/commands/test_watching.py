@@ -102,6 +102,7 @@ def dashboard_queries() -> list[str]:
     return [target["expr"].replace("$session", ".*") for panel in panels for target in panel["targets"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_prometheus_scrapes_what_an_encode_did_and_the_dashboard_finds_it(
     tmp_path: Path, tiny_model_folder: Path

@@ -43,6 +43,7 @@ def test_a_small_classifier_learns_from_a_cache_what_there_is_to_learn(small_arc
     assert len(names["cache"]) == 30 and names["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_on_a_cluster(small_archive: Archive, tmp_path: Path) -> None:
     assert run(small_archive, tmp_path, "On a cluster")["shapes"] == {(2, 3, 72), (2, 3, 72), (3, 2, 72)}

@@ -38,6 +38,7 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
     assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
 
 
+@pytest.mark.slow
 def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -> None:
     expected = [s["key"] for s in ArchiveImages(small_archive, content="sketch", shuffle=False)]
     for skip in (0, 13):

@@ -238,6 +238,7 @@ def test_this_process_makes_the_same_rows_as_ray(
     assert (here.latents, here.kept, here.pixels) == (on_ray.latents, on_ray.kept, on_ray.pixels)
 
 
+@pytest.mark.slow
 def test_the_same_holds_on_an_object_store(bucket: str, tiny_model_folder: Path) -> None:
     source, archive = f"{bucket}/source", f"{bucket}/archive"
     files = {key: FILES[key] for key in sorted(FILES)[::3]}
@@ -302,6 +303,7 @@ def test_encoders_take_gpus_where_there_are_some() -> None:
         plan_resources({"CPU": 16}, None, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_encode_continues_after_another_tool_has_rewritten_the_table(
     copied: tuple[Path, Path], tiny_model_folder: Path

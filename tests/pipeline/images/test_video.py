@@ -133,6 +133,7 @@ def test_a_video_whose_decoder_hangs_is_one_rejection(clip: bytes) -> None:
     sandbox.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
     clip: bytes, tmp_path: Path, tiny_model_folder: Path

@@ -54,6 +54,7 @@ def learn(rank: int, world: int, folder: str, seed: int = 0) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_four_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     learn(0, 1, str(tmp_path))
     learn(0, 1, str(tmp_path), 1)

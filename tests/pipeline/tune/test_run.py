@@ -62,6 +62,7 @@ def test_the_best_of_some_trials_is_found_and_trains(
     assert trained.steps == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("local_ray")
 def test_places_may_be_relative_and_what_fails_each_trial_is_said_in_one_line(
