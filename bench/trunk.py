@@ -3,6 +3,7 @@
     python -m bench.trunk run RECIPE IMAGES OUT [--ranks 2]           # runs until stopped; again: resumes
     python -m bench.trunk branch OUT NEW --minutes 45 [--distortion mse]
     python -m bench.trunk grow OUT NEW [--blocks 1]                   # the newest state with deeper transforms
+    python -m bench.trunk redraw OUT NEW                              # the newest state without units that stay closed
     python -m bench.trunk export OUT FILE.safetensors                 # raw weights, without optimiser moments
     python -m bench.trunk profile RECIPE IMAGES [--state OUT]         # time per step (bench.trunk_profile)
 
@@ -34,12 +35,13 @@ from bench import trunk_profile
 from bench.trunk_files import MEETING, SETTINGS, export, hold, newest, replace
 from bench.trunk_growth import grow
 from bench.trunk_rank import Rank, meet
+from bench.trunk_redraw import redraw
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, branch, grow, export or profile."""
+    """Run, branch, grow, redraw, export or profile."""
     options = _options(argv)
     try:
         if options.verb == "run":
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(options.new, branch(options), options.ranks)
         elif options.verb == "grow":
             grow(options.out, options.new, options.blocks)
+        elif options.verb == "redraw":
+            redraw(options.out, options.new)
         elif options.verb == "profile":
             trunk_profile.print_profile(_settings(options), options)
         else:
@@ -91,6 +95,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("out", type=Path, help="the trunk, which does not change")
     verb.add_argument("new", type=Path, help="folder for the larger trunk")
     verb.add_argument("--blocks", type=int, default=1, help="blocks to add to each of the transforms' four stages")
+    verb = verbs.add_parser("redraw", help="copy the newest state, with units that stay closed drawn anew")
+    verb.add_argument("out", type=Path, help="the trunk, which does not change")
+    verb.add_argument("new", type=Path, help="folder for the trunk that goes on")
     verb = verbs.add_parser("export", help="write weights and average of the newest state")
     verb.add_argument("out", type=Path)
     verb.add_argument("file", type=Path)

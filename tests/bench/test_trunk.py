@@ -176,11 +176,28 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     assert "new exists: give a new folder" in capsys.readouterr().err
 
 
-def test_branching_growing_and_exporting_need_a_state(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_a_trunk_goes_on_with_its_closed_units_drawn_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
+    out, new = place / "out", place / "new"
+    before, steps = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, counters(out)["step"]
+    assert trunk.main(["redraw", str(out), str(new)]) == 0
+    assert "units drawn anew" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    go_on = command(place, "--ranks", "1", "--minutes", str(counters(new)["seconds"] / 60 + 0.02))
+    go_on[go_on.index(str(out))] = str(new)
+    assert trunk.main(go_on) == 0
+    assert counters(new)["step"] > steps
+    assert trunk.main(["redraw", str(out), str(new)]) == 2
+    assert "new exists: give a new folder" in capsys.readouterr().err
+
+
+def test_what_starts_from_a_state_needs_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trunk.main(["export", str(place / "nothing"), str(place / "file")]) == 2
     assert trunk.main(["branch", str(place / "nothing"), str(place / "new"), "--minutes", "1"]) == 2
     assert trunk.main(["grow", str(place / "nothing"), str(place / "new")]) == 2
-    assert capsys.readouterr().err.count("holds no state") == 3
+    assert trunk.main(["redraw", str(place / "nothing"), str(place / "new")]) == 2
+    assert capsys.readouterr().err.count("holds no state") == 4
 
 
 @pytest.mark.slow

@@ -1,0 +1,139 @@
+"""Units of blocks whose gate never opens: found with training images, and drawn anew.
+
+A block multiplies values by gates, `relu(gate) * value`. A gate that is closed at every position of every image gets no
+gradient, so it stays closed, and its multiply-adds are wasted. That happens from the start where inputs vary far less
+than the initial biases: pictures become numbers that vary by hundredths, and a linear layer starts with biases of a
+tenth. The remedy is to start units by what their inputs are (Krähenbühl et al., "Data-dependent initializations of
+convolutional neural networks", ICLR 2016), here of units in a trained network, whose function stays the same.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from model.layers.blocks import Block
+from model.network.network import Network
+
+GATE, VALUE = 0.5, 0.25
+"""Deviations of drawn gates, and of drawn values in deviations of the inputs. Gates are so large that the steps of
+training do not close them soon, values so small that the projection, which begins with zeros, learns in small steps."""
+FLATTENING = 0.5
+"""Exponent by which a channel's deviation is divided out of drawn directions: 0 would give nearly all of them to the
+lowest frequency, 1 as much to faint noise as to it."""
+
+LEAST_DEVIATION = 1e-3
+"""Inputs that vary less count as if they varied by this much: nothing is to be learned from them."""
+
+
+@dataclass
+class _Seen:
+    """Sums over positions of what a block's matrix product gets, and which of its gates opened.
+
+    Attributes:
+        count: number of positions.
+        total: sum of inputs, float64 `[C]`.
+        square: sum of outer products of inputs, float64 `[C, C]`.
+        opened: for each unit, the positions at which its gate was open, `[C]`.
+    """
+
+    count: int = 0
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+    square: Tensor = field(default_factory=lambda: torch.zeros(()))
+    opened: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+def redraw_closed_units(
+    networks: Iterable[Network], batches: Iterable[tuple[Tensor, Tensor]], seed: int
+) -> dict[str, tuple[int, int]]:
+    """Draw anew the units that stay closed, in several networks of one shape, without changing what they compute.
+
+    The inputs of each block are centred, too (the depthwise bias takes off their mean and the expansion's bias adds its
+    effect), so that products in bfloat16 keep what varies. What the first network sees decides for all of them.
+
+    Args:
+        networks: the weights in training, and perhaps their moving average; changed in place.
+        batches: images, float `[B, H, W, 3]` in 0..1, sides multiples of 64, and integer qualities `[B]`.
+        seed: of the directions drawn.
+
+    Returns:
+        for each block, by name, the numbers of units redrawn and of all units.
+    """
+    first, *others = networks
+    blocks = [_blocks(network) for network in (first, *others)]
+    with _watching(blocks[0]) as seen, torch.enable_grad():  # without gradients, blocks take a path without hooks
+        for image, quality in batches:
+            first(image, quality)
+    random = torch.Generator().manual_seed(seed)
+    redrawn = {}
+    for name, at in seen.items():
+        same = [found[name] for found in blocks]
+        closed = at.opened == 0
+        mean = at.total / at.count
+        covariance = at.square / at.count - mean.outer(mean)
+        deviation = covariance.diagonal().clamp_min(0.0).sqrt().mean()
+        gates, values = (_directions(covariance, int(closed.sum()), random) for _ in range(2))
+        rows = torch.cat([gates * GATE, values * VALUE * deviation])
+        for block in same:
+            _centre(block, mean)
+            _redraw(block, closed, rows)
+        redrawn[name] = (int(closed.sum()), len(closed))
+    return redrawn
+
+
+def _blocks(network: nn.Module) -> dict[str, Block]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, Block)}
+
+
+@contextmanager
+def _watching(blocks: dict[str, Block]) -> Iterator[dict[str, _Seen]]:
+    """What the blocks see while the network runs."""
+    seen = {name: _Seen() for name in blocks}
+
+    def watch(name: str, block: Block) -> "torch.utils.hooks.RemovableHandle":
+        @torch.no_grad()
+        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            sums = block.spatial(inputs[0].float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(0, 2)
+            gate = block.expand(sums).chunk(2, -1)[0]
+            sums, at = sums.double(), seen[name]
+            at.count += len(sums)
+            at.total = at.total + sums.sum(0)
+            at.square = at.square + sums.T @ sums
+            at.opened = at.opened + (gate > 0).sum(0)
+
+        return block.register_forward_pre_hook(note)
+
+    handles = [watch(name, block) for name, block in blocks.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _directions(covariance: Tensor, count: int, random: torch.Generator) -> Tensor:
+    """Random rows `[count, C]`: times inputs of this covariance they deviate by 1, or by less where it is tiny."""
+    deviation = covariance.diagonal().clamp_min(LEAST_DEVIATION**2).sqrt()
+    rows = torch.randn(count, len(deviation), generator=random, dtype=torch.float64) / deviation**FLATTENING
+    rows /= rows.norm(dim=1, keepdim=True)
+    return rows / torch.einsum("nc,cd,nd->n", rows, covariance, rows).clamp_min(LEAST_DEVIATION**2).sqrt()[:, None]
+
+
+@torch.no_grad()
+def _centre(block: Block, mean: Tensor) -> None:
+    """Take the mean off the depthwise sums; the output stays the same."""
+    assert block.spatial.bias is not None
+    block.expand.bias.add_(block.expand.weight.double() @ mean)
+    block.spatial.bias.sub_(mean)
+
+
+@torch.no_grad()
+def _redraw(block: Block, closed: Tensor, rows: Tensor) -> None:
+    """Give closed units new directions through the mean of their inputs, and no effect on the output yet."""
+    units = closed.nonzero()[:, 0]
+    both = torch.cat([units, units + len(closed)])
+    block.expand.weight[both] = rows.to(block.expand.weight.dtype)
+    block.expand.bias[both] = 0.0
+    block.project.weight[:, units] = 0.0
