@@ -22,9 +22,8 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1: on a real S3 server
 	@$(BIN)/maepress demo $(if $(filter-out 0,$(S3)),--s3)
 
-# Three processes per two cores: tests of Ray and of servers wait for seconds.
 test: $(READY)  ## the tests, in about ten minutes on two cores
-	@$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(min(6, 3 * os.cpu_count() // 2))') --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 test-slow: $(READY)  ## the tests that take minutes each: submitted jobs, targets on every kind of image, estimates, kills, broken requests, the site
 	@$(BIN)/python -m pytest -m slow
