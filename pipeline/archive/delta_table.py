@@ -8,10 +8,10 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from pipeline.archive.error_text import one_line, panics_as_errors
 from pipeline.archive.shards import Shard
 from pipeline.archive.table_format import check_protocol
 from pipeline.storage.base import StorageError, Store
+from pipeline.storage.error_text import one_line, panics_as_errors
 from pipeline.storage.keys import problem_with
 from pipeline.storage.open import storage_options
 from pipeline.storage.retry import retried

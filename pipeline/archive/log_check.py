@@ -20,9 +20,9 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.archive.commit_seal import FILES, NUMBER, PREVIOUS, REMOVED_AT, FilesDigest, is_intact, is_ours, log_file
 from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.error_text import panics_as_errors
 from pipeline.archive.shards import Shard
 from pipeline.storage.base import Fetched, StorageError, Store
+from pipeline.storage.error_text import panics_as_errors
 
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"(\d{20})\.json")

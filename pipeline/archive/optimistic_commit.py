@@ -18,8 +18,8 @@ from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from model.core.errors import MaepressError
-from pipeline.archive.error_text import one_line
 from pipeline.storage.base import StorageError
+from pipeline.storage.error_text import one_line
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from pipeline.archive.error_text import one_line
 from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.sorted_tables import Column, in_order, is_rising
 from pipeline.storage.base import Readable, StorageError
+from pipeline.storage.error_text import one_line
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 

@@ -17,7 +17,6 @@ from pipeline.archive.commit_seal import FilesDigest, log_file
 from pipeline.archive.commits import Committer, transact
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.erasures import BarredKeys
-from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged_tables
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.receipt import Receipt
@@ -25,6 +24,7 @@ from pipeline.archive.shard_reader import read_columns
 from pipeline.archive.shards import Shard, write_shard, write_sorted
 from pipeline.archive.sorted_tables import texts
 from pipeline.storage.base import StorageError, Store
+from pipeline.storage.error_text import one_line
 
 _ATTEMPTS = 5
 _COMMIT_SHARDS = 16

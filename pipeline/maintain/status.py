@@ -18,7 +18,6 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import time_of
 from pipeline.archive.delta_table import files_of, open_table, queryable
 from pipeline.archive.erasures import DONE
-from pipeline.archive.error_text import one_line
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.receipt import general
 from pipeline.images.codec_names import MAE
@@ -26,6 +25,7 @@ from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.checks import Checked, checked
 from pipeline.runs.record import latest_records
 from pipeline.storage.base import StorageError
+from pipeline.storage.error_text import one_line
 
 __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 

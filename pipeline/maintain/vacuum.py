@@ -21,11 +21,11 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
-from pipeline.archive.error_text import one_line
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.runs.heartbeat import RunFolder, list_runs
 from pipeline.runs.name import started_at
 from pipeline.storage.base import StorageError, Store
+from pipeline.storage.error_text import one_line
 
 __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
 

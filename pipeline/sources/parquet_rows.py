@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.sources.container_file import ContainerFile, Unreadable
 from pipeline.sources.member_index import Member
 from pipeline.storage.base import FetchFailed, StorageError, Store, too_large
+from pipeline.storage.error_text import one_line
 
 MAX_GROUP = 4 << 30
 """Largest column of a row group that is read, in bytes."""
@@ -202,7 +203,7 @@ def read(
         except Unreadable as e:
             return e.failed
         except (pa.ArrowException, OSError, ValueError) as e:
-            failed = FetchFailed(of.key, f"its row group is damaged: {str(e).splitlines()[0][:200]}")
+            failed = FetchFailed(of.key, f"its row group is damaged: {one_line(e)}")
             results |= dict.fromkeys(rows, failed)
             continue
         for place in rows:

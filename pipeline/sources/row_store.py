@@ -13,6 +13,7 @@ from pipeline.sources.member_index import Builder, Member, MemberIndex, TooManyM
 from pipeline.sources.parquet_rows import Columns, RowsFile
 from pipeline.sources.table_files import is_table
 from pipeline.storage.base import FetchFailed, StorageError, Store
+from pipeline.storage.error_text import one_line
 
 
 class RowStore(ContainerStore):
@@ -65,7 +66,7 @@ class RowStore(ContainerStore):
         except StorageError as e:
             return e.message
         except (pa.ArrowException, OSError, ValueError) as e:
-            return f"it is damaged: {str(e).splitlines()[0][:200]}"
+            return f"it is damaged: {one_line(e)}"
         return None
 
     def _payloads(

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from model.core.extras import require
 from pipeline.storage.base import Entry, StorageError, Store
+from pipeline.storage.error_text import one_line, panics_as_errors
 from pipeline.storage.key_globs import KeyGlobs
 from pipeline.storage.open import storage_options
 
@@ -58,11 +59,12 @@ def _delta(store: Store) -> list[str]:
     from deltalake.exceptions import DeltaError
 
     try:
-        table = DeltaTable(store.absolute_url, storage_options=storage_options(store.absolute_url))
-        features = set(table.protocol().reader_features or ()) - _DELTA_FEATURES
-        paths = [unquote(str(path)) for path in table.get_add_actions(flatten=True).column("path").to_pylist()]
+        with panics_as_errors(f"the Delta table {store.url}"):
+            table = DeltaTable(store.absolute_url, storage_options=storage_options(store.absolute_url))
+            features = set(table.protocol().reader_features or ()) - _DELTA_FEATURES
+            paths = [unquote(str(path)) for path in table.get_add_actions(flatten=True).column("path").to_pylist()]
     except (DeltaError, OSError, ValueError) as e:
-        raise StorageError(f"{store.url}: the Delta table cannot be read: {str(e).splitlines()[0][:200]}") from None
+        raise StorageError(f"{store.url}: the Delta table cannot be read: {one_line(e)}") from None
     if features:
         raise StorageError(
             f"{store.url}: the Delta table uses {', '.join(sorted(features))}, with which its files hold rows that do "
@@ -80,8 +82,7 @@ def _iceberg(store: Store, metadata: str) -> list[str]:
         table: Any = StaticTable.from_metadata(f"{root}/{metadata}", _iceberg_properties(root))
         tasks = list(table.scan().plan_files())
     except Exception as e:  # pyiceberg's own errors, and those of its file systems, have no base in common
-        text = (str(e).splitlines() or [type(e).__name__])[0][:200]
-        raise StorageError(f"{store.url}: the Iceberg table cannot be read: {text}") from None
+        raise StorageError(f"{store.url}: the Iceberg table cannot be read: {one_line(e)}") from None
     if any(task.delete_files for task in tasks):
         raise StorageError(
             f"{store.url}: rows of the Iceberg table are deleted by delete files: rewrite its data files first"

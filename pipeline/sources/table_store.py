@@ -18,6 +18,7 @@ from pipeline.sources.parquet_rows import Columns, RowsFile
 from pipeline.sources.read_only import ReadOnlyStore
 from pipeline.sources.table_files import files_of
 from pipeline.storage.base import CHANGED, Entry, Fetched, FetchFailed, NotListed, Outage, StorageError, Store
+from pipeline.storage.error_text import one_line
 from pipeline.storage.key_globs import KeyGlobs
 
 
@@ -74,7 +75,7 @@ class TableStore(ReadOnlyStore):
         except StorageError as e:
             raise StorageError(f"{self.inner.url}/{files[0].key}: {e.message}") from None
         except (pa.ArrowException, OSError, ValueError) as e:
-            raise StorageError(f"{self.inner.url}/{files[0].key} is damaged: {str(e).splitlines()[0][:200]}") from None
+            raise StorageError(f"{self.inner.url}/{files[0].key} is damaged: {one_line(e)}") from None
 
     def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store. A file that cannot be read ends the listing: its keys are not known."""
@@ -150,7 +151,7 @@ class TableStore(ReadOnlyStore):
             except StorageError as e:
                 raise StorageError(f"{where}: {e.message}") from None
             except (pa.ArrowException, OSError, ValueError) as e:
-                raise StorageError(f"{where} is damaged: {str(e).splitlines()[0][:200]}") from None
+                raise StorageError(f"{where} is damaged: {one_line(e)}") from None
 
 
 def _named(member: Member, file: str) -> Member:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,3 +126,11 @@ def small_archive(folder: Path, model: Path, codec: "Codec") -> Archive:
     kept = image_file("PNG", mode="L", seed=99)
     add(archive, [transcoded("j/kept.jpg", image_file("JPEG", size=(200, 160))), original("o/kept.png", kept)], "kept")
     return archive
+
+
+def with_other_signs(parquet: bytes) -> Iterator[bytes]:
+    """A Parquet file with another sign of one number of its footer: deltalake panics over some such checkpoints."""
+    footer = len(parquet) - 8 - int.from_bytes(parquet[-8:-4], "little")
+    places = [at + 1 for at in range(footer, len(parquet) - 8) if parquet[at] == 0x26]  # 64-bit, in zigzag code
+    for at in places[:40]:
+        yield parquet[:at] + bytes([parquet[at] ^ 1]) + parquet[at + 1 :]

@@ -15,7 +15,6 @@ from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table, queryable
-from pipeline.archive.error_text import one_line
 from pipeline.archive.model_name import named
 from pipeline.archive.shards import Shard
 from pipeline.duplicates.result import DuplicatesResult
@@ -24,6 +23,7 @@ from pipeline.duplicates.settings import DuplicatesSettings
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import ArchiveStatus, open_rejections, status
 from pipeline.storage.base import StorageError
+from pipeline.storage.error_text import one_line
 
 REFRESH_SECONDS = 5.0
 MOST_FOLDERS = 500

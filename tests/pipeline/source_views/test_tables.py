@@ -21,7 +21,7 @@ from pipeline.sources.open import open_source
 from pipeline.storage.base import FetchFailed, StorageError
 from pipeline.storage.open import open_store
 from pipeline.storage.source_listing import SourceListing
-from tests.pipeline.making import image_file
+from tests.pipeline.making import image_file, with_other_signs
 
 
 def table(keys: Sequence[object], seeds: Sequence[int]) -> pa.Table:
@@ -169,3 +169,17 @@ def test_a_delta_table_whose_log_names_a_file_elsewhere_is_refused(tmp_path: Pat
     log.write_text(re.sub('"minWriterVersion":[0-9]', '"minWriterVersion":7', text))
     with pytest.raises(StorageError, match=r"deletionVectors|deletion"):
         open_source(f"{tmp_path}/t#table&image=jpg&key=id")
+
+
+def test_a_checkpoint_that_makes_deltalake_panic_is_an_error_of_the_source(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", table(["a"], [0]))
+    DeltaTable(tmp_path / "t").create_checkpoint()
+    (path,) = (tmp_path / "t/_delta_log").glob("*.checkpoint.parquet")
+    texts = []
+    for damaged in with_other_signs(path.read_bytes()):
+        path.write_bytes(damaged)
+        try:
+            open_source(f"{tmp_path}/t#table&image=jpg&key=id")
+        except StorageError as e:
+            texts.append(str(e))
+    assert any("is damaged" in text and "Executor has crashed" in text for text in texts)
