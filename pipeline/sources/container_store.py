@@ -35,9 +35,8 @@ class ContainerStore(ReadOnlyStore):
             view: the part of the address from `#` on.
             globs: which objects are containers.
         """
-        self._view = view
-        super().__init__(inner.url + view)
-        self.inner, self._globs = inner, KeyGlobs(globs)
+        super().__init__(inner, view)
+        self._globs = KeyGlobs(globs)
         self._versions: dict[str, str] = {}
 
     @abstractmethod
@@ -50,26 +49,9 @@ class ContainerStore(ReadOnlyStore):
     ) -> list[bytes | FetchFailed] | FetchFailed:
         """The bytes of members of one version of a container."""
 
-    @property
-    def absolute_url(self) -> str:
-        """See Store."""
-        return self.inner.absolute_url + self._view
-
-    def place(self) -> tuple[str, ...]:
-        """See Store: that of the archive files."""
-        return self.inner.place()
-
-    def root_exists(self) -> bool:
-        """See Store."""
-        return self.inner.root_exists()
-
     def problem_with_key(self, key: str) -> str | None:
         """See Store."""
         return self.inner.problem_with_key(key)
-
-    def check_readable(self) -> None:
-        """See Store."""
-        self.inner.check_readable()
 
     def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store.

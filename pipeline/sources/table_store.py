@@ -36,26 +36,13 @@ class TableStore(ReadOnlyStore):
             globs: which Parquet files of a plain folder are the table.
             columns: which columns are read; `key` is one of them.
         """
-        super().__init__(inner.url + view)
-        self.inner, self._view, self._globs, self._columns = inner, view, KeyGlobs(globs), columns
+        super().__init__(inner, view)
+        self._globs, self._columns = KeyGlobs(globs), columns
         self._index: MemberIndex | None = None
         self._files: list[Entry] = []
 
     def __reduce__(self) -> tuple[type["TableStore"], tuple[Store, str, tuple[str, ...], Columns]]:
         return TableStore, (self.inner, self._view, self._globs.include, self._columns)
-
-    @property
-    def absolute_url(self) -> str:
-        """See Store."""
-        return self.inner.absolute_url + self._view
-
-    def place(self) -> tuple[str, ...]:
-        """See Store: that of the table."""
-        return self.inner.place()
-
-    def root_exists(self) -> bool:
-        """See Store."""
-        return self.inner.root_exists()
 
     def child(self, name: str) -> "TableStore":
         """See Store: rows have no folders."""

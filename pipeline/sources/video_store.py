@@ -89,21 +89,8 @@ class VideoStore(ReadOnlyStore):
             cache: keeps a video's bytes between two fetches; in another process, a copy of this
                 store uses the cache of that process.
         """
-        super().__init__(f"{inner.url}{FRAMES}{choice}")
-        self.inner, self._choice, self._cache = inner, choice, cache
-
-    @property
-    def absolute_url(self) -> str:
-        """See Store."""
-        return f"{self.inner.absolute_url}{FRAMES}{self._choice}"
-
-    def place(self) -> tuple[str, ...]:
-        """See Store: that of the videos."""
-        return self.inner.place()
-
-    def root_exists(self) -> bool:
-        """See Store."""
-        return self.inner.root_exists()
+        super().__init__(inner, f"{FRAMES}{choice}")
+        self._choice, self._cache = choice, cache
 
     def problem_with_key(self, key: str) -> str | None:
         """See Store.
@@ -138,10 +125,6 @@ class VideoStore(ReadOnlyStore):
             some = list(group)
             results += self._fetch_frames(film, some, max_bytes) if film else self.inner.fetch(some, max_bytes)
         return results
-
-    def check_readable(self) -> None:
-        """See Store."""
-        self.inner.check_readable()
 
     def exists(self, key: str) -> bool:
         """See Store."""
