@@ -197,7 +197,7 @@ def analyse(
 
     Args:
         items: results of `load` for one piece.
-        codec: the model; None where none of `codecs` needs it (`coded_picture.needs_model`).
+        codec: the model; None where none of `codecs` needs it (`codec_settings.needs_model`).
         target: for each picture.
         codecs: those allowed.
     """

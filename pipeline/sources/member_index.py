@@ -5,7 +5,6 @@ memory, however many members there are. Processes of one machine share it; anoth
 own. It holds names and offsets, no bytes of images, and is made again when it is missing or damaged.
 """
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.storage.cache_folder import cache_folder_of
+from pipeline.storage.cache_folder import cache_folder_of, remove_least_recently_used
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import leads_out
 
@@ -66,6 +65,7 @@ class Builder:
             " WITHOUT ROWID"
         )
         self._db.execute("CREATE TABLE facts (damage TEXT, kind TEXT, version TEXT)")
+        self._db.execute("CREATE TABLE numbers (key TEXT PRIMARY KEY, used INT) WITHOUT ROWID")
         self._db.execute("BEGIN")
         self.members = 0
         self.kind = ""
@@ -104,6 +104,7 @@ class Builder:
             version: the container's etag.
         """
         self._db.execute("INSERT INTO facts VALUES (?, ?, ?)", (damage, self.kind, version))
+        self._db.execute("DROP TABLE numbers")
         self._db.execute("COMMIT")
         self._db.close()
 
@@ -112,10 +113,15 @@ class Builder:
         self._db.close()
 
     def _insert_beside(self, member: Member, problem: str) -> None:
-        """Add what cannot have its own key, under one that is free."""
-        number = 2
+        """Add what cannot have its own key, under one that is free.
+
+        Numbers go on from the last one: a container of a million members of one name must not take hours.
+        """
+        used = self._db.execute("SELECT used FROM numbers WHERE key = ?", (member.key,)).fetchone()
+        number = used[0] + 1 if used else 2
         while self.find(key := f"{member.key} ({number})") is not None:
             number += 1
+        self._db.execute("REPLACE INTO numbers VALUES (?, ?)", (member.key, number))
         self._insert(Member(key, member.size, "", problem, member.etag))
 
     def _insert(self, member: Member) -> None:
@@ -203,27 +209,12 @@ def index_of(name: Sequence[str], build: Callable[[Builder], str | None]) -> Mem
             builder.close()
         os.replace(temporary, path)
         found = MemberIndex(path)
-        _prune(path.parent)
+        remove_least_recently_used(path.parent.glob("*.sqlite"), CACHE_BYTES)
         return found
     except OSError as e:
         raise cannot_write(f"the cache of indexes, {path.parent},", e, _REMEDY) from e
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _prune(where: Path) -> None:
-    """Remove the indexes that were not used for the longest time, beyond CACHE_BYTES."""
-    files = []
-    for path in where.glob("*.sqlite"):
-        with contextlib.suppress(OSError):
-            facts = path.stat()
-            files.append((facts.st_mtime, facts.st_size, path))
-    over = sum(size for _, size, _ in files) - CACHE_BYTES
-    for _, size, path in sorted(files):
-        if over <= 0:
-            return
-        over -= size
-        path.unlink(missing_ok=True)
 
 
 def _one(db: sqlite3.Connection, key: str) -> Member | None:

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.storage.base import StorageError
@@ -28,3 +30,26 @@ def cache_folder_of(name: str) -> Path:
         except OSError as e:
             raise StorageError(f"{base} cannot be written ({e.strerror}): set XDG_CACHE_HOME") from None
     return base / "maepress" / name
+
+
+def remove_least_recently_used(paths: Iterable[Path], most_bytes: int) -> None:
+    """Remove files of a cache, those with the oldest times of change first, until the others fit.
+
+    Args:
+        paths: the files; other processes may remove them meanwhile.
+        most_bytes: of all together.
+
+    Raises:
+        OSError: when a file cannot be removed.
+    """
+    files = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            facts = path.stat()
+            files.append((facts.st_mtime_ns, path, facts.st_size))
+    over = sum(size for _, _, size in files) - most_bytes
+    for _, path, size in sorted(files):
+        if over <= 0:
+            return
+        over -= size
+        path.unlink(missing_ok=True)

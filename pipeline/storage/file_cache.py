@@ -12,12 +12,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from model.core.errors import MaepressError
 from pipeline.storage.base import StorageError, Store, Unwritable
+from pipeline.storage.cache_folder import remove_least_recently_used
 
 _UNFINISHED, _ENTRY = ".fetching", ".file"
 _ABANDONED_SECONDS = 3600.0
@@ -111,25 +112,14 @@ class FileCache:
     def _make_room(self, size: int) -> None:
         """Remove files, those that were used least recently first, until one of this size fits."""
         with self._locked("lock"):
-            held = []
-            for path in self._folder.iterdir():
-                if path.suffix not in (_UNFINISHED, _ENTRY):
-                    continue
-                try:
+            for path in self._folder.glob(f"*{_UNFINISHED}"):
+                with suppress(FileNotFoundError):
                     facts = path.stat()
-                except FileNotFoundError:
-                    continue
-                if path.suffix == _UNFINISHED and time.time() - facts.st_mtime > _ABANDONED_SECONDS:
-                    path.unlink(missing_ok=True)
-                else:
-                    held.append((facts.st_mtime_ns, path, facts.st_size))
-            total = sum(bytes_ for _, _, bytes_ in held)
-            for _, path, bytes_ in sorted(held):
-                if total + size <= self._most:
-                    break
-                if path.suffix == _ENTRY:
-                    path.unlink(missing_ok=True)
-                    total -= bytes_
+                    if time.time() - facts.st_mtime > _ABANDONED_SECONDS:
+                        path.unlink()
+                    else:
+                        size += facts.st_size
+            remove_least_recently_used(self._folder.glob(f"*{_ENTRY}"), self._most - size)
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:

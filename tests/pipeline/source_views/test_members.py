@@ -10,6 +10,7 @@ import pytest
 import webdataset
 
 from pipeline.sources import member_index
+from pipeline.sources.member_index import Builder, Member
 from pipeline.sources.member_store import MemberStore
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Ranges, StorageError
@@ -264,6 +265,17 @@ def test_only_what_the_address_names_is_opened_and_a_folder_may_have_an_archives
     assert store.get("train/folder.tar/y.jpg") == b"y" and store.get("train/a.tar/x.jpg") == b"x"
     with pytest.raises(StorageError, match="no option 'x'"):
         open_source(f"{place}#members&x=1")
+
+
+def test_many_members_of_one_name_take_work_in_proportion(tmp_path: Path) -> None:
+    builder, statements = Builder(tmp_path / "index.sqlite"), list[str]()
+    builder._db.set_trace_callback(statements.append)
+    for size in range(1000):
+        builder.add(Member("a.jpg", size))
+    last = builder.find("a.jpg (1000)")
+    builder.close()
+    assert last is not None and last.problem == "a later member has the same name"
+    assert len(statements) < 10 * 1000, "they were 500,000 when each looked for a free number from 2 on"
 
 
 def test_a_damaged_index_is_made_again_and_the_cache_stays_small(
