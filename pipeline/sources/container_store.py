@@ -1,10 +1,12 @@
 """The base of views in which some objects, the containers, are folders of what they hold."""
 
+import sqlite3
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from model.core.boundary import Fault, attempt
 from pipeline.sources.container_file import ContainerFile, Unreadable
 from pipeline.sources.member_index import Builder, Member, MemberIndex, index_of
 from pipeline.sources.merge import merged
@@ -16,6 +18,7 @@ from pipeline.storage.base import (
     FetchFailed,
     NotListed,
     Outage,
+    StorageError,
     Store,
     too_large,
 )
@@ -102,9 +105,18 @@ class ContainerStore(ReadOnlyStore):
 
     def _index_of(self, key: str, etag: str) -> MemberIndex:
         name = (self.inner.absolute_url, self._reading(), key, etag)
-        found = index_of(name, lambda add: self._build(ContainerFile(self.inner, key, etag), add))
+        found = index_of(name, lambda add: self._built(ContainerFile(self.inner, key, etag), add))
         self._versions[key] = etag
         return found
+
+    def _built(self, file: ContainerFile, add: Builder) -> str | None:
+        """What `_build` returns; whatever foreign bytes make it raise is damage of this container."""
+        done = attempt(lambda: self._build(file, add), passes=(Unreadable, StorageError, sqlite3.Error))
+        if not isinstance(done, Fault):
+            return done
+        if done.machine:
+            raise Outage(f"{self.url} cannot be indexed: {done.reason}")
+        return f"it is damaged: {done.reason}"
 
     def _reading(self) -> str:
         """What of the address changes the index of a container."""

@@ -10,12 +10,13 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.storage.cache_folder import cache_folder_of, remove_least_recently_used
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import leads_out
+from pipeline.storage.local_names import key_of
 
 FORMAT = 1
 """Part of the name of every index; another number when its meaning changes."""
@@ -24,6 +25,8 @@ MAX_KEY = 4096
 """Longest key of a member, in bytes."""
 CACHE_BYTES = 8 << 30
 """The indexes that were not used for the longest time are removed beyond this."""
+_NUMBERS = 1 << 63
+"""SQLite's numbers are below."""
 _REMEDY = "free space there, or set XDG_CACHE_HOME to a folder on another disk"
 
 
@@ -33,7 +36,7 @@ class Member:
 
     Attributes:
         key: below the container.
-        size: in bytes, unpacked.
+        size: in bytes, unpacked; an index holds 0 where there is a problem, as nothing confirms the claim.
         place: where it is, in a form of the container's own.
         problem: why it cannot be read, in a few words; None when it can.
         etag: of the member; None where only the container has one.
@@ -82,6 +85,10 @@ class Builder:
         if member.problem is None and (problem := problem_with(member.key)):
             name = member.key[:MAX_KEY].replace("\0", "\ufffd").encode("utf-8", "replace").decode() or "(no name)"
             member = Member(name, member.size, problem=problem, etag=member.etag)
+        if member.problem is not None:
+            member = replace(member, size=0)
+        if member.modified_ns is not None and not -_NUMBERS <= member.modified_ns < _NUMBERS:
+            member = replace(member, modified_ns=None)
         earlier = self.find(member.key)
         if earlier is None:
             self._insert(member)
@@ -122,7 +129,7 @@ class Builder:
         while self.find(key := f"{member.key} ({number})") is not None:
             number += 1
         self._db.execute("REPLACE INTO numbers VALUES (?, ?)", (member.key, number))
-        self._insert(Member(key, member.size, "", problem, member.etag))
+        self._insert(Member(key, 0, "", problem, member.etag))
 
     def _insert(self, member: Member) -> None:
         row = (member.key, member.size, member.place, member.problem, member.etag, member.modified_ns)
@@ -167,6 +174,13 @@ class MemberIndex:
     def find(self, keys: Sequence[str]) -> list[Member | None]:
         """The members with these keys."""
         return [_one(self._db, key) for key in keys]
+
+
+def member_key(name: str) -> str:
+    """The key of a name without `./` and empty parts; a `/` at the front and `..` stay, and are refused."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    ends = "/" if name.endswith("/") and parts else ""
+    return key_of(("/" if name.startswith("/") else "") + "/".join(parts) + ends)
 
 
 def problem_with(key: str) -> str | None:

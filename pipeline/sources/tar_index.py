@@ -7,9 +7,8 @@ verdict each. What is damaged ends the index there: the members before it are in
 import tarfile
 
 from pipeline.sources.container_file import ContainerFile
-from pipeline.sources.member_index import Builder, Member, TooManyMembers
+from pipeline.sources.member_index import Builder, Member, TooManyMembers, member_key
 from pipeline.storage.base import FetchFailed, Store
-from pipeline.storage.local_names import key_of
 
 BLOCK = 512
 MAX_HEADER = 1 << 20
@@ -107,7 +106,7 @@ class _Reader:
         pax, name = self._global | self._pax, self._name
         self._name, self._pax = None, {}
         size = _number(pax["size"]) if "size" in pax else found.size
-        key = _key(pax.get("path") or name or found.name)
+        key = member_key(pax.get("path") or name or found.name)
         is_link = found.type in (b"1", b"2")
         end = at + (0 if is_link else _padded(size))
         if found.type != b"5" and not (found.type in _PLAIN and key.endswith("/")):  # old writers mark folders so
@@ -119,13 +118,13 @@ class _Reader:
     def _member(self, found: tarfile.TarInfo, key: str, size: int, at: int, pax: dict[str, str]) -> None:
         modified = _nanoseconds(pax.get("mtime")) if "mtime" in pax else int(found.mtime) * 10**9
         if found.type == b"1":
-            target = self._add.find(_key(pax.get("linkpath") or found.linkname))
+            target = self._add.find(member_key(pax.get("linkpath") or found.linkname))
             if target is None or target.problem is not None:
                 self._add.add(Member(key, 0, problem="it is a link to what is not in the tar before it"))
             else:
                 self._add.add(Member(key, target.size, target.place, modified_ns=modified))
         elif found.type == b"S" or any(name.startswith("GNU.sparse.") for name in pax):
-            self._add.add(Member(_key(pax.get("GNU.sparse.name", key)), size, problem="it is a sparse file"))
+            self._add.add(Member(member_key(pax.get("GNU.sparse.name", key)), size, problem="it is a sparse file"))
         elif found.type not in _PLAIN:
             kind = found.type.decode("ascii", "replace")
             self._add.add(Member(key, size, problem=_NO_FILES.get(found.type, f"it is of an unknown kind ({kind!r})")))
@@ -143,13 +142,6 @@ class _Reader:
 
 
 _PLAIN = (b"0", b"\0", b"7")
-
-
-def _key(name: str) -> str:
-    """A member's name without `./` and empty parts; a `/` at the front and `..` stay, and are refused."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    ends = "/" if name.endswith("/") and parts else ""
-    return key_of(("/" if name.startswith("/") else "") + "/".join(parts) + ends)
 
 
 def _records(text: bytes) -> dict[str, str]:
@@ -183,7 +175,8 @@ def _nanoseconds(text: str | None) -> int | None:
     """A time in seconds, as pax writes it, in nanoseconds; None for what is none."""
     whole, _, part = (text or "").partition(".")
     digits = whole.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 11 and (part.isdigit() or not part)):
+    numeric = all(some.isascii() and some.isdigit() for some in (digits, part or "0"))
+    if not numeric or len(digits) > 10:
         return None
     size = int(digits) * 10**9 + int(part[:9].ljust(9, "0") if part else 0)
     return -size if whole.startswith("-") else size

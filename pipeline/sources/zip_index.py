@@ -10,9 +10,8 @@ import zlib
 from dataclasses import dataclass
 
 from pipeline.sources.container_file import ContainerFile
-from pipeline.sources.member_index import Builder, Member, TooManyMembers
+from pipeline.sources.member_index import Builder, Member, TooManyMembers, member_key
 from pipeline.storage.base import FetchFailed, Store
-from pipeline.storage.local_names import key_of
 
 MAX_DIRECTORY = 1 << 30
 _END, _END64, _LOCATOR64, _CENTRAL, _LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
@@ -20,6 +19,8 @@ _STORED, _DEFLATED = 0, 8
 _SLACK = 512
 """Bytes by which a local header may be longer than the central one, before a second request is needed."""
 _FULL = 0xFFFFFFFF
+_MOST_INFLATED = 1032
+"""Bytes that deflate makes of one at most."""
 
 
 def is_zip(head: bytes) -> bool:
@@ -167,7 +168,7 @@ def _member(head: bytes, name: bytes, extra: bytes, file_size: int) -> tuple[Mem
         problem = "it is encrypted"
     elif method not in (_STORED, _DEFLATED):
         problem = f"it is packed by method {method}, which is not read here (deflate and none are)"
-    elif start + packed > file_size or (method == _STORED and size != packed):
+    elif start + packed > file_size or (size != packed if method == _STORED else size > _MOST_INFLATED * packed):
         problem = "the zip's directory does not fit the file"
     mode = struct.unpack_from("<I", head, 38)[0] >> 16
     if head[5] == 3 and mode & 0xF000 == 0xA000:  # made on Unix
@@ -182,6 +183,4 @@ def _key(name: bytes, flags: int) -> str:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         text = name.decode("utf-8", "surrogateescape") if flags & 0x800 else name.decode("cp437")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    ends = "/" if text.endswith("/") and parts else ""
-    return key_of(("/" if text.startswith("/") else "") + "/".join(parts) + ends)
+    return member_key(text)

@@ -1,6 +1,7 @@
 """Tars and zips as folders of their members: real writers, every kind of damage, and what a listing says of it."""
 
 import io
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from pipeline.sources import member_index
+from pipeline.sources import member_index, zip_index
+from pipeline.sources.container_file import ContainerFile
 from pipeline.sources.member_index import Builder, Member
 from pipeline.sources.member_store import MemberStore
 from pipeline.sources.open import open_source
@@ -265,6 +267,56 @@ def test_only_what_the_address_names_is_opened_and_a_folder_may_have_an_archives
     assert store.get("train/folder.tar/y.jpg") == b"y" and store.get("train/a.tar/x.jpg") == b"x"
     with pytest.raises(StorageError, match="no option 'x'"):
         open_source(f"{place}#members&x=1")
+
+
+LARGEST = 2**64 - 1
+
+
+def test_numbers_that_no_file_can_have_end_nothing(place: str) -> None:
+    def with_header(at: int, value: bytes) -> bytes:
+        tar = bytearray(tar_of(("a.jpg", b"abc")))
+        tar[at : at + len(value)], tar[148:156] = value, b" " * 8
+        tar[148:156] = b"%06o\0 " % sum(tar[:512])
+        return bytes(tar)
+
+    def with_mtime(value: str) -> bytes:
+        text = f" mtime={value}\n".encode()
+        text = b"%d" % (len(text) + 2) + text
+        return header("pax", b"x", len(text)).tobuf() + text.ljust(512, b"\0") + tar_of(("a.jpg", b"abc"))
+
+    def with_zip64(size: int, packed: int, start: int, method: int) -> bytes:
+        local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 20, 0, method, 0, 0, 0, 3, 3, 5, 0) + b"a.jpgabc"
+        facts = (b"PK\1\2", 45, 45, 0, method, 0, 0, 0, 2**32 - 1, 2**32 - 1, 5, 28, 0, 0, 0, 0, 2**32 - 1)
+        central = struct.pack("<4sHHHHHHIIIHHHHHII", *facts) + b"a.jpg"
+        central += struct.pack("<HHQQQ", 1, 24, size, packed, start)
+        return local + central + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local), 0)
+
+    objects = {
+        "future.tar": with_header(136, b"\x80" + b"\xff" * 11),
+        "huge.tar": with_header(124, b"\x80" + b"\xff" * 11),
+        "odd.tar": with_mtime("1.\u00b2"),
+        "late.tar": with_mtime("9999999999.5"),
+        "all.zip": with_zip64(LARGEST, LARGEST, LARGEST, 8),
+        "bomb.zip": with_zip64(LARGEST, 3, 0, 8),
+        "far.zip": with_zip64(3, 3, 2**63, 0),
+    }
+    store, entries, _ = listed(place, **objects)
+    assert {entry.key for entry in entries} == {f"{name}/a.jpg" for name in objects}
+    assert all(entry.size <= 3 for entry in entries), "claims that nothing confirms are in no sum of bytes"
+    found = reasons(store, entries)
+    assert found.keys() == {f"{name}/a.jpg" for name in ("huge.tar", "all.zip", "bomb.zip", "far.zip")}
+
+
+def test_whatever_a_reader_of_archive_files_raises_is_damage_of_one_file(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(file: ContainerFile, add: Builder) -> str | None:
+        raise RecursionError("no reader is perfect")
+
+    monkeypatch.setattr(zip_index, "build", fails)
+    _, entries, unlisted = listed(place, **{"a.zip": zip_of(("a.jpg", b"1")), "b.tar": tar_of(("b.jpg", b"2"))})
+    assert "b.tar/b.jpg" in [entry.key for entry in entries]
+    assert unlisted == {"a.zip/": "it is damaged: no reader is perfect (RecursionError)"}
 
 
 def test_many_members_of_one_name_take_work_in_proportion(tmp_path: Path) -> None:
