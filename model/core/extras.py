@@ -28,7 +28,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "scipy",
     ),
     "train": ("pytorch_msssim", "tensorboard"),
-    "viewer": ("starlette", "uvicorn"),
+    "viewer": ("prometheus_client", "starlette", "uvicorn"),
     "azure": ("adlfs",),
     "gcs": ("gcsfs",),
     "sftp": ("sshfs",),

@@ -42,8 +42,7 @@ from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.negotiation import wanted
 from jobs.web.viewer.renditions import LARGEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
 from jobs.web.viewer.signing import SignedOnly
-from jobs.web.viewer.watching import MEDIA_TYPE, RequestCounts, Requests, gauge, of_archive
-from jobs.web.viewer.watching import text_of as metrics_text
+from jobs.web.viewer.watching import MEDIA_TYPE, Requests, ViewerMetrics
 from model.core.errors import MaepressError
 from pipeline.archive.schema import AFTER_ANALYSIS, COMPRESSED, LATENT
 from pipeline.duplicates.result import Copy
@@ -90,7 +89,7 @@ def make_app(
     catalogue = Catalogue(archive)
     store = open_source(source) if source else None
     studio = Studio(catalogue, store, workers or len(os.sched_getaffinity(0)), cache_bytes)
-    counts = RequestCounts()
+    counts = ViewerMetrics()
     viewer = _Viewer(catalogue, studio, bool(source), counts)
     signed = [Middleware(SignedOnly, key=url_key)] if url_key else []
 
@@ -123,7 +122,7 @@ def make_app(
 class _Viewer:
     """The request handlers."""
 
-    def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool, counts: RequestCounts) -> None:
+    def __init__(self, catalogue: Catalogue, studio: Studio, has_source: bool, counts: ViewerMetrics) -> None:
         self._catalogue, self._studio, self._has_source, self._counts = catalogue, studio, has_source, counts
         self._queries = ThreadPoolExecutor(_QUERIES, "query")
         self._templates = templates(HERE)
@@ -234,12 +233,7 @@ class _Viewer:
 
     async def metrics(self, request: Request) -> Response:
         totals, (_, changed) = await self._ask(self._catalogue.status), await self._ask(self._catalogue.version)
-        studio = self._studio
-        made = [
-            gauge("maepress_viewer_making", "images being decoded, or waiting for it", lambda: studio.making),
-            gauge("maepress_viewer_cache_bytes", "bytes of images kept in memory", lambda: studio.cached_bytes),
-        ]
-        text = metrics_text([*self._counts.metrics(), *made, *of_archive(totals, changed)])
+        text = self._counts.text(totals, changed, self._studio.making, self._studio.cached_bytes)
         return PlainTextResponse(text, media_type=MEDIA_TYPE, headers={"cache-control": "no-store"})
 
     async def refused(self, request: Request, error: Exception) -> Response:

@@ -1,33 +1,24 @@
-"""`/healthz` and `/metrics` of the viewer, in the text format of Prometheus."""
+"""`/metrics` of the viewer, for Prometheus."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Upper bounds in seconds of the histogram."""
-PAGES = ("", "view", "image", "original", "rejections", "static", "healthz", "metrics")
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PAGES = ("", "view", "image", "original", "rejections", "duplicates", "static", "healthz", "metrics")
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: name, kind ("counter", "gauge" or "histogram"), help, and samples by suffix and labels."""
-
-    name: str
-    kind: str
-    about: str
-    samples: Mapping[str, float]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
 
 
 class Requests:
-    """ASGI middleware: counts requests by page and status, and their seconds. Used on the event loop only."""
+    """ASGI middleware: counts requests by page and status, and their seconds."""
 
-    def __init__(self, app: ASGIApp, state: "RequestCounts") -> None:
+    def __init__(self, app: ASGIApp, state: "ViewerMetrics") -> None:
         """Args: state: where the counts are kept."""
         self._app, self._state = app, state
 
@@ -48,67 +39,57 @@ class Requests:
             await self._app(scope, receive, counted)
         finally:
             first = scope["path"].split("/")[1] if scope["path"].startswith("/") else "?"
-            self._state.add(first or "home" if first in PAGES else "other", status, time.perf_counter() - begun)
+            self._state.answered(first or "home" if first in PAGES else "other", status, time.perf_counter() - begun)
 
 
-class RequestCounts:
-    """How many requests were answered, and in what time."""
+class ViewerMetrics:
+    """The metrics of one viewer: how many requests were answered and in what time, and its archive's totals."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._within: Counter[tuple[str, float]] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "maepress_viewer_requests_total",
+            "requests answered, by page and status",
+            ("page", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "maepress_viewer_request_seconds",
+            "seconds until an answer was complete",
+            ("page",),
+            registry=self._registry,
+            buckets=BOUNDS,
+        )
+        gauges = {
+            "maepress_viewer_making": "images being decoded, or waiting for it",
+            "maepress_viewer_cache_bytes": "bytes of images kept in memory",
+            "maepress_archive_images": "rows of the archive",
+            "maepress_archive_source_bytes": "bytes of their sources",
+            "maepress_archive_shard_bytes": "bytes of the shards that hold them",
+            "maepress_archive_rejected": "objects rejected and not in the archive",
+            "maepress_archive_damaged": "problems that the last checks of the shards found",
+            "maepress_archive_changed_timestamp_seconds": "time of the last commit, in seconds since 1970",
+        }
+        self._gauges = {name: Gauge(name, about, registry=self._registry) for name, about in gauges.items()}
 
-    def add(self, page: str, status: int, seconds: float) -> None:
+    def answered(self, page: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self._requests[page, status] += 1
-        self._seconds[page] += seconds  # type: ignore[assignment]  # a sum of floats
-        for bound in (*BOUNDS, float("inf")):
-            self._within[page, bound] += seconds <= bound
+        self._requests.labels(page, str(status)).inc()
+        self._seconds.labels(page).observe(seconds)
 
-    def metrics(self) -> list[Metric]:
-        """The metrics of these counts."""
-        requests = {f'{{page="{page}",status="{status}"}}': float(n) for (page, status), n in self._requests.items()}
-        taken: dict[str, float] = {}
-        for (page, bound), n in sorted(self._within.items()):
-            le = "+Inf" if bound == float("inf") else f"{bound:g}"
-            taken[f'_bucket{{page="{page}",le="{le}"}}'] = float(n)
-        for page, seconds in self._seconds.items():
-            taken[f'_sum{{page="{page}"}}'] = float(seconds)
-            taken[f'_count{{page="{page}"}}'] = float(self._within[page, float("inf")])
-        return [
-            Metric("maepress_viewer_requests_total", "counter", "requests answered, by page and status", requests),
-            Metric("maepress_viewer_request_seconds", "histogram", "seconds until an answer was complete", taken),
-        ]
+    def text(self, archive: Any, changed_seconds: float, making: int, cache_bytes: int) -> bytes:
+        """The text that Prometheus scrapes.
 
-
-def of_archive(status: Any, changed_seconds: float) -> list[Metric]:
-    """The metrics of an archive: its totals and the time of its last commit.
-
-    Args:
-        status: an `ArchiveStatus`.
-        changed_seconds: time of the current version, in seconds since 1970.
-    """
-    values = {
-        "images": ("rows of the archive", status.rows),
-        "source_bytes": ("bytes of their sources", status.source_bytes),
-        "shard_bytes": ("bytes of the shards that hold them", status.shard_bytes),
-        "rejected": ("objects rejected and not in the archive", status.rejected),
-        "damaged": ("problems that the last checks of the shards found", len(status.checked.problems)),
-        "changed_timestamp_seconds": ("time of the last commit, in seconds since 1970", changed_seconds),
-    }
-    return [Metric(f"maepress_archive_{name}", "gauge", about, {"": value}) for name, (about, value) in values.items()]
-
-
-def gauge(name: str, about: str, value: Callable[[], float]) -> Metric:
-    """A gauge without labels, read now."""
-    return Metric(name, "gauge", about, {"": value()})
-
-
-def text_of(metrics: list[Metric]) -> str:
-    """The text that Prometheus scrapes."""
-    lines = []
-    for metric in metrics:
-        lines += [f"# HELP {metric.name} {metric.about}", f"# TYPE {metric.name} {metric.kind}"]
-        lines += [f"{metric.name}{labels} {value:.15g}" for labels, value in metric.samples.items()]
-    return "\n".join(lines) + "\n"
+        Args:
+            archive: an `ArchiveStatus`.
+            changed_seconds: time of the current version, in seconds since 1970.
+            making: images being decoded, or waiting for it.
+            cache_bytes: of images kept in memory.
+        """
+        values = (
+            *(making, cache_bytes, archive.rows, archive.source_bytes, archive.shard_bytes, archive.rejected),
+            *(len(archive.checked.problems), changed_seconds),
+        )
+        for gauge, value in zip(self._gauges.values(), values, strict=True):
+            gauge.set(value)
+        return generate_latest(self._registry)
