@@ -83,36 +83,38 @@ class Campaign:
         """Change the source, run the job, kill, run it again until it ends well, check."""
         start = time.monotonic()
         self.photos.change(new=24, changed=2, gone=1)
+        rejects = plan.victim is Victim.BETWEEN  # else everything of the source is kept
+        well = (0, FAILED) if rejects else (0,)
         with Trap(self._testbed, plan) as trap:
             log = self._log()
-            driver = trap.driver = self._testbed.start(job, *self._arguments(job), log=log)
+            driver = trap.driver = self._testbed.start(job, *self._arguments(job, rejects), log=log)
             done = trap.spring()
             first = _wait(driver)
         self.kills_done += done is not None
         rows, broken = self.invariants.remember()
         then = ["continued"] if first == 0 else ["died"] if first < 0 else [_last_line(log)]
         expected = first == MISTAKE or (first == FAILED and self.invariants.hidden())
-        if first > 0 and not (expected and plan.victim is Victim.SERVER):
+        if first > 0 and first not in well and not (expected and plan.victim is Victim.SERVER):
             broken.append(f"the run ended with status {first}, see {log.name}")
         runs = 0
-        while first != 0 and runs < MOST_RUNS:
+        while first not in well and runs < MOST_RUNS:
             runs += 1
             log = self._log()
-            first = _wait(self._testbed.start(job, *self._arguments(job), log=log))
+            first = _wait(self._testbed.start(job, *self._arguments(job, rejects), log=log))
             if first and LEASE_HELD in log.read_text():
                 then.append("gave way to the dead run's lease")
                 self.invariants.end_lease()
-            elif first:
+            elif first not in well:
                 then.append(_last_line(log))
-        if runs and first == 0:
-            then.append("the same command continued")
-        elif first:
+        if first not in well:
             broken.append(f"does not end well, see {log.name}")
-        if first == 0 and self.invariants.hidden():
+        elif runs:
+            then.append("the same command continued")
+        if first in well and (left_out := self.invariants.hidden()):
             log = self._log()
             if _wait(self._testbed.start(job, *self._arguments(job), log=log)):
                 broken.append(f"does not end well, see {log.name}")
-            then.append("the next run took the objects that the outage had made unreachable")
+            then.append(f"the next run took {len(left_out)} that had been rejected")
         broken += self.invariants.check(gone_stay=job == "encode")
         after, more = self.invariants.remember()
         seconds = time.monotonic() - start
@@ -124,8 +126,9 @@ class Campaign:
         process = self._testbed.start("verify", self._archive, "--sample", "all", "--source", self._source, log=log)
         return [] if _wait(process) == 0 else [f"verify: {_last_line(log)}, see {log.name}"]
 
-    def _arguments(self, job: str) -> list[str]:
+    def _arguments(self, job: str, rejects: bool = False) -> list[str]:
         settings = {"shard-mib": 1, "commit-seconds": 0, "actors": "1:2", "model": str(self._model)}
+        settings |= {"unreadable": "reject" if rejects else "keep"}
         if job == "encode":
             flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
             return [self._source, self._archive, *flags, "--quiet"]

@@ -18,7 +18,7 @@ from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.model_store import SUMS
-from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL, OUTAGE
+from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL
 from pipeline.archive.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.maintain.vacuum import vacuum
@@ -72,15 +72,17 @@ class Invariants:
         keys, wanted = self._past.keys(), self.photos.good.keys() | self.photos.broken.keys()
         broken += [f"{key} has no row" for key in sorted(wanted - keys)]
         broken += [f"{key} has a row and no source" for key in sorted(keys - wanted) if not gone_stay]
-        rejected = Counter((r.key, r.stage) for r in self.archive.rejections_by_key())
-        broken += [f"{key} is rejected {count} times" for (key, _), count in rejected.items() if count > 1]
-        verdicts = {key for key, stage in rejected if stage != OUTAGE}
-        broken += [f"{key} is rejected" for key in sorted(verdicts)]
+        rejected = Counter((r.key, r.etag, r.stage) for r in self.archive.rejections_by_key())
+        broken += [f"{key} is rejected {count} times" for (key, *_), count in rejected.items() if count > 1]
+        broken += [f"{key} is rejected" for key in sorted(self.hidden())]
         return broken
 
     def hidden(self) -> set[str]:
-        """Keys that a run could not fetch because of an outage; the next run must try them again."""
-        return {rejected.key for rejected in self.archive.rejections_by_key() if rejected.stage == OUTAGE}
+        """Keys whose present object was rejected and has no row: a run that keeps everything must try them again."""
+        etags = {key: hashlib.md5(data).hexdigest() for key, data in (self.photos.good | self.photos.broken).items()}
+        rejected = {(rejection.key, rejection.etag) for rejection in self.archive.rejections_by_key()}
+        rejected -= {(row.key, row.etag) for row in self.archive.rows_by_key()}
+        return {key for key, etag in etags.items() if (key, etag) in rejected}
 
     def clean_up(self) -> list[str]:
         """Make the files of dead runs look old, vacuum, and list files that are left over or missing."""

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 KILLS = [
     pytest.param("encode", Kill(Victim.UNANSWERED, Moment("commit", 1), 0), id="unanswered"),
     pytest.param("sync", Kill(Victim.NODE, Moment("read of an image", 8), 0), id="node"),
+    pytest.param("encode", Kill(Victim.BETWEEN, Moment("commit of rejections", 1), 0), id="between"),
 ]
 
 
