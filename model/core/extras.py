@@ -26,6 +26,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "requests",
         "s3fs",
         "scipy",
+        "yarl",
     ),
     "train": ("pytorch_msssim", "tensorboard"),
     "viewer": ("prometheus_client", "starlette", "uvicorn"),

@@ -43,11 +43,7 @@ def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> S
     """
     store = source_at(url)
     store.check_readable()
-    unlisted = list[str]()
-    if may_be_empty:
-        return store
-    entries = store.entries(lambda folder, _: unlisted.append(folder))
-    if next(entries, None) is None and not unlisted:
+    if not may_be_empty and store.is_empty():
         raise EmptySource(f"{store.url} is empty: there is nothing to read")
     return store
 
@@ -70,12 +66,28 @@ def _table(inner: Store, address: Address) -> Store:
     from pipeline.sources.table_store import TableStore
 
     columns = Columns(address.options.get("image", ""), address.options.get("key", ""))
-    folder, slash, name = address.place.rpartition("/")
-    if name.endswith(".parquet"):  # a single file is the one of its folder
-        address = replace(address, place=folder if slash else ".", value=name)
-        inner = open_store(address.place or "/")
-    view, globs = str(address)[len(address.place) :], globs_of(address, ("*.parquet",))
+    inner, view, globs = _files(inner, address, ("*.parquet",), (".parquet",))
     return TableStore(inner, view, globs, columns) if columns.key else RowStore(inner, view, globs, columns)
 
 
-_VIEWS = {"frames": _frames, "members": _members, "table": _table}
+def _urls(inner: Store, address: Address) -> Store:
+    from pipeline.sources.url_list import ENDINGS, GLOBS
+    from pipeline.sources.url_store import UrlStore, options_of
+
+    options, check = options_of(address.options, str(address))
+    inner, view, globs = _files(inner, address, GLOBS, ENDINGS)
+    return UrlStore(inner, view, globs, address.options.get("url", ""), options, check=check)
+
+
+def _files(
+    inner: Store, address: Address, default: tuple[str, ...], endings: tuple[str, ...]
+) -> tuple[Store, str, tuple[str, ...]]:
+    """The folder of an address, the view in it, and the globs of its files; a single file is the one of its folder."""
+    folder, slash, name = address.place.rpartition("/")
+    if name.endswith(endings):
+        address = replace(address, place=folder if slash else ".", value=name)
+        inner = open_store(address.place or "/")
+    return inner, str(address)[len(address.place) :], globs_of(address, default)
+
+
+_VIEWS = {"frames": _frames, "members": _members, "table": _table, "urls": _urls}

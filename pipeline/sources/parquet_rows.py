@@ -65,13 +65,18 @@ class _File(io.RawIOBase):
         return data
 
 
+def as_file(file: ContainerFile) -> io.RawIOBase:
+    """A container as a seekable file."""
+    return _File(file)
+
+
 def opened(file: ContainerFile) -> pq.ParquetFile:
     """A Parquet file.
 
     Raises:
         pyarrow.ArrowException: when it is none.
     """
-    return pq.ParquetFile(pa.PythonFile(_File(file), mode="r"))
+    return pq.ParquetFile(pa.PythonFile(as_file(file), mode="r"))
 
 
 def image_column(schema: pa.Schema, columns: Columns) -> tuple[str, str | None]:

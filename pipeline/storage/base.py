@@ -275,6 +275,15 @@ class Store(ABC):
             StorageError: when it cannot be removed, or the answer is lost.
         """
 
+    def is_empty(self) -> bool:
+        """Whether there is no object, and no folder that cannot be listed.
+
+        Raises:
+            StorageError: as `entries` does.
+        """
+        unlisted = list[str]()
+        return next(self.entries(lambda folder, _: unlisted.append(folder)), None) is None and not unlisted
+
     def problem_with_deleting(self) -> str | None:
         """Why objects of this store cannot be deleted one by one, as a sentence; None when they can."""
         return None
