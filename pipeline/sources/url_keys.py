@@ -27,6 +27,12 @@ PART = 200
 _SCHEMES = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,253})")
 _ADDRESS_V6 = re.compile(r"[0-9a-f:.]{2,45}")
+_PLAIN = re.compile(
+    r"(https?)://([a-z0-9_][a-z0-9_.-]*(?:/(?:[\w.~!$&'()*+,:;=@-]|%[0-9A-Fa-f]{2})+)+"
+    r"(?:\?(?:[\w.~!$&'()*+,:;=@-]|%[0-9A-Fa-f]{2})+)?)",
+    re.ASCII,
+)
+"""Most addresses: nothing in them has to be changed or escaped, if they are short and no part begins with a dot."""
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SAFE = "%!#$&'()*+,/:;=?@[]~"
 _STRIPPED = "".join(map(chr, range(33)))
@@ -99,6 +105,13 @@ def _host(name: str) -> str:
 
 def key_of_url(text: str | None) -> str:
     """The key of an address; of a text that is none, a key below INVALID that says why and shows nothing of it."""
+    if text and len(text) <= PART and "/." not in text and (found := _PLAIN.fullmatch(text)):
+        return f"{found[1]}/{found[2]}"
+    return _key_of_any(text)
+
+
+def _key_of_any(text: str | None) -> str:
+    """As `key_of_url`, for every text."""
     try:
         url = plain_url(text or "")
     except InvalidUrl as e:
