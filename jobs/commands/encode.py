@@ -70,6 +70,7 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ("retired", result.retired),
         ("released before", result.released),
         ("barred by an erasure", result.barred),
+        ("newer than the source's inventory", result.newer),
         ("left out by include and exclude", result.excluded),
         ("rows that these leave out, and that stay", result.excluded_rows),
         ("folders that could not be listed", result.unlisted),

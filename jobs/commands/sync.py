@@ -56,6 +56,7 @@ def _plan_in_words(plan: "EncodePlan") -> list[tuple[Cell, ...]]:
         ("rejected before", plan.rejected, None),
         ("released before", plan.released, None),
         ("barred by an erasure", plan.barred, None),
+        ("newer than the source's inventory", plan.newer, None),
         ("left out by include and exclude", plan.excluded, None),
         ("keep although these leave it out", plan.excluded_rows, None),
         ("folders that cannot be listed", len(plan.unlisted), None),

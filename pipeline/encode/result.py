@@ -40,6 +40,7 @@ class EncodeResult:
             would be overwritten.
         reappeared_keys: the first of them.
         barred: objects that were not encoded, as an erasure bars their keys.
+        newer: rows that stay as they are, as they were encoded after the source's inventory was made.
         excluded: objects of the source that `include` and `exclude` left out.
         excluded_rows: rows of the archive that they would leave out; they stay.
         unlisted: number of folders of the source that could not be listed.
@@ -72,6 +73,7 @@ class EncodeResult:
     reappeared: int
     reappeared_keys: tuple[str, ...]
     barred: int
+    newer: int
     excluded: int
     excluded_rows: int
     unlisted: int
@@ -159,6 +161,7 @@ class Totals:
             plan.reappeared,
             plan.reappeared_keys,
             plan.barred,
+            plan.newer,
             plan.excluded,
             plan.excluded_rows,
             len(plan.unlisted),

@@ -12,12 +12,15 @@ same range of keys; Arrow compares them all at once, and Python loops only over 
 A key whose present content was rejected before (a row of the rejections table has the same etag) is
 not tried again, unless that is asked for or the storage service was at fault.
 
+A listing may be older than rows, as that of an inventory is: of what was encoded since, it says nothing.
+
 A row whose original was deleted by a release is the only copy of its image: it is not gone when the source lacks the
 key, and no other object that appears under the key takes its place. A key that an erasure bars is passed over.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -79,6 +82,7 @@ class DiffWindow:
         gone: a mask over `rows`.
         released: a mask over `rows`; none of them is `gone`.
         match: for each object the index of its row, -1 where it has none.
+        newer: rows that stay as they are, as they were encoded after the listing was made.
     """
 
     source: pa.Table
@@ -87,6 +91,7 @@ class DiffWindow:
     gone: Mask
     released: Mask
     match: NDArray[np.int64]
+    newer: int = 0
 
     def counts(self) -> dict[KeyState, int]:
         """The number of keys in each state."""
@@ -122,6 +127,7 @@ def compare_keys(
     hidden: Callable[[str], bool] | None = None,
     released: Iterable[pa.Table] = (),
     barred: BarredKeys | None = None,
+    listed_at: datetime | None = None,
 ) -> Iterator[DiffWindow]:
     """Compare every key of either side.
 
@@ -138,6 +144,7 @@ def compare_keys(
             gone. Asked for a window's keys once the listing has passed them.
         released: tables with the column `key`, in the same order: keys whose originals were deleted.
         barred: keys that may not come back.
+        listed_at: when the source was listed, None for now; then the rows need the column `encoded_at`.
 
     Yields:
         Windows that follow each other in key order.
@@ -150,6 +157,7 @@ def compare_keys(
     for here, there, rejected, let_go in side_by_side(*streams, nothing=_NO_ROWS):
         verdicts = None if retry_rejected else _verdicts(rejected, retry_stages)
         window = _window(here, there, verdicts, is_stale, hidden)
+        window = _without_newer(window, listed_at) if listed_at is not None and there.num_rows else window
         window = _with_releases(window, let_go) if let_go.num_rows else window
         yield _without_barred(window, barred) if barred else window
 
@@ -193,6 +201,21 @@ def _window(
         KeyState.BARRED: np.zeros(len(match), bool),
     }
     return DiffWindow(source, rows, states, gone, np.zeros(rows.num_rows, bool), match)
+
+
+def _without_newer(window: DiffWindow, listed_at: datetime) -> DiffWindow:
+    """The window in which rows that were encoded after the listing was made are neither changed nor gone."""
+    newer = _numpy(pc.greater_equal(window.rows["encoded_at"], pa.scalar(listed_at, pa.timestamp("us", "UTC"))))
+    known = window.match >= 0
+    held = np.zeros(len(window.match), bool)
+    held[known] = newer[window.match[known]]
+    changed = window.states[KeyState.CHANGED] & held
+    states = window.states | {
+        KeyState.CHANGED: window.states[KeyState.CHANGED] & ~held,
+        KeyState.UNCHANGED: window.states[KeyState.UNCHANGED] | changed,
+    }
+    count = int(changed.sum()) + int((window.gone & newer).sum())
+    return replace(window, states=states, gone=window.gone & ~newer, newer=count)
 
 
 def _with_releases(window: DiffWindow, released: pa.Table) -> DiffWindow:

@@ -82,6 +82,7 @@ class EncodePlan:
             and the row would be overwritten.
         reappeared_keys: the first of them.
         barred: objects of the source that are not encoded, as an erasure bars their keys.
+        newer: rows that differ from the listing and stay as they are, as they were encoded after it was made.
         rows: rows of the archive before the run.
         excluded: objects of the source that the globs left out.
         excluded_rows: rows of such objects, and of others that the globs would leave out; they stay.
@@ -110,6 +111,7 @@ class EncodePlan:
     reappeared: int
     reappeared_keys: tuple[str, ...]
     barred: int
+    newer: int
     rows: int
     excluded: int
     excluded_rows: int
@@ -176,6 +178,7 @@ class _Planner:
         self._bytes: Counter[KeyState] = Counter()
         self._units = self._other_settings = 0
         self._reappeared: list[str] = []
+        self._newer = 0
 
     def write_new_units(self) -> range:
         """Compare all keys. Returns the manifest's parts with the new ones."""
@@ -225,6 +228,7 @@ class _Planner:
             reappeared=count[KeyState.REAPPEARED],
             reappeared_keys=tuple(self._reappeared),
             barred=count[KeyState.BARRED],
+            newer=self._newer,
             rows=self._rows,
             excluded=self._listing.excluded,
             excluded_rows=self._excluded_rows,
@@ -242,6 +246,7 @@ class _Planner:
         """New objects in key order; all other changes are counted and stored on the way."""
         for window in self._windows():
             self._counts.update(window.counts())
+            self._newer += window.newer
             unchanged = window.match[window.states[KeyState.UNCHANGED]]
             if len(unchanged):
                 self._other_settings += int(self._options.stale.differs(window.rows)[unchanged].sum())
@@ -255,10 +260,11 @@ class _Planner:
             yield from (Entry(*values) for values in zip(*columns, strict=True))
 
     def _windows(self) -> Iterator[DiffWindow]:
-        archive, options = self._archive, self._options
+        archive, options, listed_at = self._archive, self._options, self._source.listed_at()
+        columns = dict.fromkeys([*options.stale.columns, *(["encoded_at"] if listed_at else [])])
         return compare_keys(
             in_tables(self._listing),
-            archive.tables_by_key(self._shards, options.stale.columns) if archive else (),
+            archive.tables_by_key(self._shards, tuple(columns)) if archive else (),
             archive.rejection_tables() if archive else (),
             is_stale=options.stale,
             retry_rejected=options.retry_rejected,
@@ -266,6 +272,7 @@ class _Planner:
             barred=archive.erasures.barred() if archive else None,
             retry_stages=options.retry_stages,
             hidden=self._is_hidden,
+            listed_at=listed_at,
         )
 
     def _is_hidden(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The base of sources whose listing lies in files: lists of addresses."""
+"""The base of sources whose listing lies in files: lists of addresses, inventories of buckets."""
 
 from abc import abstractmethod
 from collections.abc import Iterator

@@ -79,6 +79,12 @@ def _urls(inner: Store, address: Address) -> Store:
     return UrlStore(inner, view, globs, address.options.get("url", ""), options, check=check)
 
 
+def _inventory(inner: Store, address: Address) -> Store:
+    from pipeline.sources.inventory_store import inventory_of
+
+    return inventory_of(inner, str(address)[len(address.place) :], address.value)
+
+
 def _files(
     inner: Store, address: Address, default: tuple[str, ...], endings: tuple[str, ...]
 ) -> tuple[Store, str, tuple[str, ...]]:
@@ -90,4 +96,4 @@ def _files(
     return inner, str(address)[len(address.place) :], globs_of(address, default)
 
 
-_VIEWS = {"frames": _frames, "members": _members, "table": _table, "urls": _urls}
+_VIEWS = {"frames": _frames, "members": _members, "table": _table, "urls": _urls, "inventory": _inventory}

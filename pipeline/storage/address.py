@@ -5,6 +5,7 @@
     s3://shards#members=train/*.tar           only these
     s3://sets/photos#table&image=image        rows of Parquet files
     s3://sets/photos#table&key=id             the same, with keys of their own; of a Delta or Iceberg table
+    s3://photos#inventory=s3://lists/nightly  a bucket, listed by its S3 Inventory
     s3://lists/laion.parquet#urls             the images at the web addresses of a list
 
 A `#` that no such word follows is part of the place. A value may hold percent codes, as in other URLs.
@@ -22,6 +23,7 @@ OPTIONS = {
     "frames": (),
     "members": (),
     "table": ("image", "key"),
+    "inventory": (),
     "urls": ("url", "check", "perhost", "private", "robots"),
 }
 """The kinds of views, and the options that each one knows."""

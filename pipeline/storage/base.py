@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -283,6 +284,10 @@ class Store(ABC):
         """
         unlisted = list[str]()
         return next(self.entries(lambda folder, _: unlisted.append(folder)), None) is None and not unlisted
+
+    def listed_at(self) -> datetime | None:
+        """When the listing that `entries` gives was made; None for one that is made when it is asked for."""
+        return None
 
     def problem_with_deleting(self) -> str | None:
         """Why objects of this store cannot be deleted one by one, as a sentence; None when they can."""
