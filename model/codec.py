@@ -14,7 +14,7 @@ and returns small integers; `coder.encode` turns those into bytes, in other proc
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,12 +33,13 @@ from model.core.reduction import FROM_PREFIX, box_reduced, denominator_of
 from model.core.target import Target
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
+from model.inference.device_copies import Arrivals
 from model.inference.encoder import Encoder
 from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
-from model.inference.quantisation_pass import Metric, Quantised
+from model.inference.quantisation_pass import Metric, QuantisationPass, Quantised
 from model.inference.reduced import prefix_pixels
-from model.inference.size_batches import in_size_batches
+from model.inference.size_batches import in_size_batches, spans
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
 from model.network.network import finalise
@@ -141,6 +142,8 @@ class Codec:
         """
         reach = Target.of(target)
         _check_size(pictures)
+        if reach.quality is not None and self._device.type != "cpu":
+            return self._analyse_at_once(pictures, float(reach.quality), check, also)
         sizes = [latent_size(p.height, p.width) for p in pictures]
         return in_size_batches(
             sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check, also), self._device
@@ -156,10 +159,37 @@ class Codec:
         if target.quality is not None:
             made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check, also=also)
             return [self._latents(pictures[i], made[i]) for i in everyone]
-        gains = self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
-        targeting = Targeting(target, gains, lambda p, made: self._size(self._latents(p, made)), also)
+        targeting = Targeting(target, self._gains, lambda p, made: self._size(self._latents(p, made)), also)
         reached = targeting.reach(encoder, check=check)
         return [replace(self._latents(pictures[i], r.quantised), met=r.met) for i, r in enumerate(reached)]
+
+    @torch.inference_mode()
+    def _analyse_at_once(
+        self, pictures: Sequence[Picture], quality: float, check: bool, also: Sequence[Metric]
+    ) -> list[Latents]:
+        """Analyse pictures at one quality on a GPU, which is given all of them before the host waits for it once."""
+        sizes = [latent_size(p.height, p.width) for p in pictures]
+        found: list[Latents] = []
+        for span in spans(sizes):
+            some, arrivals = pictures[span], Arrivals(self._device)
+
+            def begin(
+                batch: list[int], some: Sequence[Picture] = some, arrivals: Arrivals = arrivals
+            ) -> list[tuple[QuantisationPass, int]]:
+                mine = [some[i] for i in batch]
+                encoder = Encoder(self._network, mine, self._device, self._side(mine[0]), arrivals)
+                one = encoder.begin(range(len(mine)), [quality] * len(mine), check=check, also=also)
+                return [(one, i) for i in range(len(mine))]
+
+            begun = in_size_batches(sizes[span], begin, self._device)
+            done = {one: one.result() for one in dict.fromkeys(one for one, _ in begun)}
+            found += [self._latents(picture, done[one][i]) for picture, (one, i) in zip(some, begun, strict=True)]
+        return found
+
+    @cached_property
+    def _gains(self) -> NDArray[np.float32]:
+        """Quantisation steps per unit of y at every quality, float32 `[QUALITIES, M]`."""
+        return self._network.gain(torch.arange(QUALITIES, device=self._device))[:, 0, 0].cpu().numpy()
 
     def _size(self, latents: Latents) -> int:
         """Bytes of the payload; more than any limit if it cannot be coded."""

@@ -23,6 +23,7 @@ from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.reduction import reduced_size
 from model.inference import reduced, window_coding
 from model.inference.dequantising import latent_tile
+from model.inference.device_copies import Arrivals, to_device
 from model.inference.parallel import each
 from model.inference.pixels import latent_size, planes_of
 from model.inference.render import render
@@ -47,6 +48,7 @@ class Decoder:
         self._grid = TileGrid(*latent_size(headers[0].height, headers[0].width), side)
         self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
         self._narrow: dict[Window, Tensor] = {}  # features of z in each tile: the same for all passes
+        self._arrivals = Arrivals(device)
 
     def parse(self, sections: Sequence[Sections]) -> list[Latents]:
         """The integers that were encoded, without alpha, in order.
@@ -70,6 +72,7 @@ class Decoder:
         indices = np.zeros(symbols.shape, np.uint8)
         for number in range(PASSES):
             each(partial(self._indices, number, z, symbols, indices), list(grid.tiles()), self._device)
+            self._arrivals.wait()
             for i, reader in enumerate(readers):
                 self._coder.read_pass(reader, number, indices[i], symbols[i])
                 positions, values = escaped[i]
@@ -100,7 +103,7 @@ class Decoder:
             self._narrow[tile] = window_coding.narrow_features(self._network, tensor, self._qualities, position)
         known = self._tensor(symbols[outer.slices])
         found = window_coding.scale_indices(self._network, number, self._narrow[tile], known, self._qualities)
-        indices[tile.slices] |= found[tile.within(outer).slices].cpu().numpy()  # 0 where other passes code
+        self._arrivals.fetch(found[tile.within(outer).slices], partial(_join, indices[tile.slices]))
 
     def render(self, latents: Sequence[Latents]) -> list[NDArray[np.uint8]]:
         """Pixels, uint8 `[H, W, 1 or 3]`, of integers that `parse` returned."""
@@ -110,12 +113,11 @@ class Decoder:
 
         def render_tile(tile: Window) -> None:
             output = render(self._network, latent, grid, tile, qualities)
-            for i, header in enumerate(self._headers):
-                part = planes[i][tile.finer(LATENT_STRIDE).slices[1:]]
-                part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+            self._arrivals.fetch(output, partial(self._keep, planes, tile.finer(LATENT_STRIDE)))
 
         for _ in walk(grid, render_tile, [latent], self._device):
             pass
+        self._arrivals.wait()
         return planes
 
     def render_reduced(self, latents: Sequence[Latents], head: Tensor, denominator: int) -> list[NDArray[np.uint8]]:
@@ -134,13 +136,23 @@ class Decoder:
         def render_tile(tile: Window) -> None:
             outer = tile.grown(reduced.REACH, grid.whole)
             output = reduced.pixels(head, latent.window(outer), tile.within(outer))
-            for i, header in enumerate(self._headers):
-                part = planes[i][tile.finer(LATENT_STRIDE // denominator).slices[1:]]
-                part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+            self._arrivals.fetch(output, partial(self._keep, planes, tile.finer(LATENT_STRIDE // denominator)))
 
         for _ in walk(grid, render_tile, [latent], self._device):
             pass
+        self._arrivals.wait()
         return planes
 
+    def _keep(self, planes: Sequence[NDArray[np.uint8]], area: Window, output: NDArray[np.uint8]) -> None:
+        """Write the networks' output for a window of pixels to each picture's planes."""
+        for i, header in enumerate(self._headers):
+            part = planes[i][area.slices[1:]]
+            part[:] = planes_of(output[i, : part.shape[0], : part.shape[1]], header.colour)
+
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return to_device(array, self._device)
+
+
+def _join(indices: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
+    """Add the scale indices of a pass to those of the others; each is 0 where others code."""
+    indices |= found

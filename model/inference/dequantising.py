@@ -10,6 +10,7 @@ from torch import Tensor
 from model.bitstream.entropy_coder import Latents
 from model.core.config import HYPER_STRIDE
 from model.inference import window_coding
+from model.inference.device_copies import to_device
 from model.inference.pixels import latent_size
 from model.inference.tiling import TileGrid, Window
 from model.inference.window_coding import BatchQualities
@@ -32,7 +33,7 @@ def latent_tile(
     hyper = window_coding.hyper_window(outer, grid.whole)
 
     def stacked(parts: list[NDArray[np.generic]]) -> Tensor:
-        return torch.from_numpy(np.stack(parts)).to(qualities.gain.device)
+        return to_device(np.stack(parts), qualities.gain.device)
 
     found = window_coding.latents(
         network,

@@ -8,11 +8,14 @@ and floating-point numbers of a few bands of tiles.
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from model.core.config import LATENT_STRIDE
 from model.core.picture import Picture
 from model.inference import window_coding
+from model.inference.device_copies import Arrivals, to_device
 from model.inference.latent_sample import LatentSample
 from model.inference.parallel import each
 from model.inference.pixels import latent_size, to_network, window_of
@@ -33,7 +36,14 @@ class Encoder:
         pictures: as they were given.
     """
 
-    def __init__(self, network: Network, pictures: Sequence[Picture], device: torch.device, side: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        pictures: Sequence[Picture],
+        device: torch.device,
+        side: int,
+        arrivals: Arrivals | None = None,
+    ) -> None:
         """Nothing is computed yet.
 
         Args:
@@ -41,11 +51,14 @@ class Encoder:
             pictures: at least one, all of one size in latents.
             device: where the network runs.
             side: of the tiles, in latents, a multiple of 4.
+            arrivals: on the way to which other results are, too; None: those of this encoder alone.
         """
         self.pictures = pictures
+        self._arrivals = arrivals or Arrivals(device)
         self._network = network
         self._device = device
         self._grid = TileGrid(*latent_size(pictures[0].height, pictures[0].width), side)
+        self._pixels = TiledTensor(self._grid, self._pixels_of, finer=LATENT_STRIDE)
         self._y = TiledTensor(self._grid, self._analyse)
         height, width = self._grid.whole.size
         self._keeps_y = len(pictures) * height * width * network.config.latent_channels <= KEPT_LATENTS
@@ -72,14 +85,28 @@ class Encoder:
             check: also reconstruct what the decoder will output, and measure its PSNR.
             also: metrics of the whole picture to measure, too; needs `check`.
         """
-        some = None if len(members) == len(self.pictures) else list(members)
-        batch = Batch([self.pictures[i] for i in members], self._y, some, self._keeps_y)
-        one = QuantisationPass(self._network, batch, self._grid, fine_qualities, self._device, check=check, also=also)
-        return one.run()
+        return self.begin(members, fine_qualities, check=check, also=also).result()
+
+    def begin(
+        self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, also: Collection[Metric] = ()
+    ) -> QuantisationPass:
+        """The same, without waiting for a GPU; the arguments are those of `quantise`."""
+        some = None if len(members) == len(self.pictures) else to_device(np.array(members), self._device)
+        batch = Batch([self.pictures[i] for i in members], self._y, self._pixels, some, self._keeps_y)
+        one = QuantisationPass(
+            self._network, batch, self._grid, fine_qualities, self._device, self._arrivals, check=check, also=also
+        )
+        one.begin()
+        return one
 
     def _analyse(self, tile: Window) -> Tensor:
         """Latents y of a tile of all pictures."""
         outer = tile.grown(window_coding.analysis_reach(self._network.config), self._grid.whole)
-        image = to_network([window_of(p, outer) for p in self.pictures], self._device)
+        # On a GPU the pixels stay for the measurement; on a CPU they are in the pictures anyway.
+        image = self._pixels_of(outer) if self._device.type == "cpu" else self._pixels.window(outer)
         y: Tensor = self._network.analysis(image)
         return y[tile.within(outer).slices]
+
+    def _pixels_of(self, window: Window) -> Tensor:
+        """Pixels of a window of all pictures, uint8 `[B, 16 h, 16 w, 3]`."""
+        return to_network([window_of(p, window) for p in self.pictures], self._device)

@@ -35,9 +35,9 @@ def window_of(picture: Picture, window: Window) -> NDArray[np.uint8]:
 
 def to_network(parts: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
     """Stack images of equal size to a batch on the device, uint8 `[B, H, W, 3]`."""
-    # A copy, because arrays from Pillow are read-only, and torch warns of those. Pinned memory is
-    # copied to a GPU asynchronously.
-    batch = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    # A copy, because arrays from Pillow are read-only, and torch warns of those. A GPU copies pinned
+    # memory while the host goes on.
+    batch = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, pin_memory=device.type != "cpu")
     np.stack(parts, out=batch.numpy())
     return batch.to(device, non_blocking=True)
 

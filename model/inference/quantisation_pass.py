@@ -3,13 +3,14 @@
     y --hyper-analysis--> z --entropy model--> symbols, scale indices, latent --synthesis--> pixels --> errors
 
 Each arrow is a method that computes one tile; `TiledTensor` asks for the tiles that a tile depends
-on.
+on. A GPU is given all tiles before the host waits for any (`model.inference.device_copies`).
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from model.bitstream.stream import Numbers
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.picture import Picture
 from model.inference import window_coding
+from model.inference.device_copies import Arrivals
+from model.inference.device_error import Extents, squared_errors
 from model.inference.pixels import colour_of, planes_of
 from model.inference.render import render
 from model.inference.tile_walk import walk
@@ -32,6 +35,8 @@ from model.network.network import Network
 
 Metric = Literal["ms_ssim", "ssimulacra2"]
 """A metric of the whole picture, measured on request."""
+LARGEST = (1 << 15) - 1
+"""Largest absolute value of a symbol that is stored in 16 bits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,24 +69,25 @@ class Batch:
     Attributes:
         pictures: those to encode.
         y: latents of these, or of more pictures.
-        members: the rows of y that belong to `pictures`; None for all of them.
+        pixels: of the same pictures as y, as the networks take them.
+        members: the rows of y that belong to `pictures`, int64; None for all of them.
         keeps_y: whether y stays in memory for the next pass; else tiles are dropped when no longer
             needed.
     """
 
     pictures: Sequence[Picture]
     y: TiledTensor
-    members: list[int] | None
+    pixels: TiledTensor
+    members: Tensor | None
     keeps_y: bool
 
-    def window(self, window: Window) -> Tensor:
-        """Latents of the pictures in a window, `[B, h, w, M]`."""
-        values = self.y.window(window)
-        return values if self.members is None else values[self.members]
+    def of_members(self, values: Tensor) -> Tensor:
+        """The rows of `pictures` in a tensor that has those of y."""
+        return values if self.members is None else values.index_select(0, self.members)
 
 
 class QuantisationPass:
-    """Quantises a batch once. Life: construct, `run`, discard."""
+    """Quantises a batch once. Life: construct, `begin`, `result`, discard."""
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class QuantisationPass:
         grid: TileGrid,
         fine_qualities: Sequence[float],
         device: torch.device,
+        arrivals: Arrivals,
         *,
         check: bool,
         also: Collection[Metric] = (),
@@ -102,68 +109,107 @@ class QuantisationPass:
             grid: the tiles of y.
             fine_qualities: quality of each picture, with its fraction.
             device: where the network runs.
+            arrivals: the way of the results to the host.
             check: also reconstruct what the decoder will output, and measure its PSNR.
             also: metrics of the whole picture to measure, too; needs `check`.
         """
         self._network, self._batch, self._grid, self._device = network, batch, grid, device
         self._fine_qualities = fine_qualities
+        self._arrivals = arrivals
         self._check, self._also = check, also
         self._qualities = BatchQualities.of(network, fine_qualities, device)
         shape = (len(batch.pictures), *grid.whole.size, network.config.latent_channels)
         self._symbols: Numbers = np.zeros(shape, np.int16)
-        self._widening = Lock()
         self._indices = np.zeros(shape, np.uint8)
+        self._lock = Lock()
+        self._largest = 0
+        self._errors = np.zeros(len(batch.pictures), np.int64)
         self._z = TiledTensor(grid, self._hyper_tile, HYPER_STRIDE)
+        self._found_z = np.empty(0, np.int8)
         self._latent = TiledTensor(grid, self._latent_tile)
         self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if also else []
 
-    def run(self) -> list[Quantised]:
-        """Integers and measurements of each picture, in order."""
-        temporary = [self._latent] if self._batch.keeps_y else [self._latent, self._batch.y]
-        errors = [0] * len(self._batch.pictures)
-        for tile_errors in walk(self._grid, self._process, temporary, self._device):
-            errors = [a + b for a, b in zip(errors, tile_errors, strict=True)]
+    def begin(self) -> None:
+        """Compute everything; what runs on a GPU has only begun."""
+        temporary = [self._latent, self._batch.pixels]
+        if not self._batch.keeps_y:
+            temporary.append(self._batch.y)
+        for _ in walk(self._grid, self._process, temporary, self._device):
+            pass
         all_of_z = self._grid.whole.coarser(HYPER_STRIDE).finer(HYPER_STRIDE)
-        z = self._z.window(all_of_z).to(torch.int8).cpu().numpy()
+        self._arrivals.fetch(self._z.window(all_of_z).to(torch.int8), self._keep_z)
+
+    def result(self) -> list[Quantised]:
+        """Integers and measurements of each picture, in order."""
+        self._arrivals.wait()
+        if self._largest > LARGEST and self._symbols.dtype == np.int16:
+            self._symbols = self._symbols.astype(np.int32)
+            self._errors[:] = 0
+            self._latent = TiledTensor(self._grid, self._latent_tile)
+            self.begin()
+            self._arrivals.wait()
         return [
             Quantised(
                 fine_quality,
-                z[i],
+                self._found_z[i],
                 self._symbols[i],
                 self._indices[i],
-                to_psnr(errors[i], picture.pixels.size) if self._check else None,
+                to_psnr(int(self._errors[i]), picture.pixels.size) if self._check else None,
                 ms_ssim(picture.pixels, self._outputs[i]) if "ms_ssim" in self._also else None,
                 ssimulacra2(picture.pixels, self._outputs[i]) if "ssimulacra2" in self._also else None,
             )
             for i, (fine_quality, picture) in enumerate(zip(self._fine_qualities, self._batch.pictures, strict=True))
         ]
 
-    def _process(self, tile: Window) -> list[int]:
-        """Quantise a tile; squared error of each picture in it, 0 where it is not measured."""
-        if self._check:
-            return self._measure(tile)
-        self._latent.tile(tile)
-        return [0] * len(self._batch.pictures)
-
-    def _measure(self, tile: Window) -> list[int]:
-        """Reconstruct a tile as the decoder will; squared error of each picture in it."""
+    def _process(self, tile: Window) -> None:
+        """Quantise a tile, and measure its reconstruction if that is wanted."""
+        if not self._check:
+            self._latent.tile(tile)
+            return
         output = render(self._network, self._latent, self._grid, tile, self._qualities)
+        if self._device.type == "cpu":
+            self._measure(tile, output.numpy())
+            return
+        original = self._batch.of_members(self._batch.pixels.tile(tile))
+        self._arrivals.fetch(squared_errors(original, output, self._extents, tile), self._add_errors)
+        if self._also:
+            self._arrivals.fetch(output, partial(self._keep_output, tile))
+
+    @cached_property
+    def _extents(self) -> Extents:
+        return Extents.of(self._batch.pictures, self._device)
+
+    def _measure(self, tile: Window, output: NDArray[np.uint8]) -> None:
+        """Squared error of each picture in a tile; keep the output if other metrics are wanted."""
+        parts = self._keep_output(tile, output)
         area = tile.finer(LATENT_STRIDE).slices[1:]
-        errors = []
+        pictures = self._batch.pictures
+        self._add_errors(
+            np.array([squared_error(p.pixels[area], part) for p, part in zip(pictures, parts, strict=True)])
+        )
+
+    def _keep_output(self, tile: Window, output: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The planes of each picture in a tile; they are kept if other metrics are wanted."""
+        area = tile.finer(LATENT_STRIDE)
+        parts = []
         for i, picture in enumerate(self._batch.pictures):
-            original = picture.pixels[area]
-            planes = planes_of(output[i, : original.shape[0], : original.shape[1]], colour_of(picture))
-            errors.append(squared_error(original, planes))
+            height, width = min(area.bottom, picture.height) - area.top, min(area.right, picture.width) - area.left
+            parts.append(planes_of(output[i, :height, :width], colour_of(picture)))
             if self._outputs:
-                self._outputs[i][area] = planes
-        return errors
+                self._outputs[i][area.slices[1:]] = parts[-1]
+        return parts
+
+    def _add_errors(self, errors: NDArray[np.int64]) -> None:
+        with self._lock:
+            self._errors += errors
 
     def _hyper_tile(self, tile: Window) -> Tensor:
         """Hyper-latents z of a tile, integers in float32."""
         margin = -(-window_coding.HYPER_REACH // HYPER_STRIDE) * HYPER_STRIDE
         outer = tile.grown(margin, self._grid.whole)
         qualities = self._qualities
-        z = self._network.hyper_latent(self._batch.window(outer), qualities.quality, qualities.fine_quality)
+        y = self._batch.of_members(self._batch.y.window(outer))
+        z = self._network.hyper_latent(y, qualities.quality, qualities.fine_quality)
         return z[tile.coarser(HYPER_STRIDE).within(outer.coarser(HYPER_STRIDE)).slices]
 
     def _latent_tile(self, tile: Window) -> Tensor:
@@ -172,15 +218,24 @@ class QuantisationPass:
         hyper = window_coding.hyper_window(outer, self._grid.whole)
         z = self._z.window(hyper.finer(HYPER_STRIDE))
         position = outer.within(hyper.finer(HYPER_STRIDE))
-        coded = window_coding.quantise(self._network, self._batch.window(outer), z, self._qualities, position)
+        y = self._batch.of_members(self._batch.y.window(outer))
+        coded = window_coding.quantise(self._network, y, z, self._qualities, position)
         inner = tile.within(outer).slices
-        self._store_symbols(tile, coded.symbols[inner])
-        self._indices[tile.slices] = coded.indices[inner].cpu().numpy()
+        symbols = coded.symbols[inner]
+        # Asking for the largest now would stop the host until a GPU knows it.
+        self._arrivals.fetch(symbols.abs().amax(), self._keep_largest)
+        if self._device.type != "cpu" and self._symbols.dtype == np.int16:
+            symbols = symbols.to(torch.int16)
+        self._arrivals.fetch(symbols, partial(self._keep, self._symbols, tile))
+        self._arrivals.fetch(coded.indices[inner], partial(self._keep, self._indices, tile))
         return coded.latent[inner]
 
-    def _store_symbols(self, tile: Window, symbols: Tensor) -> None:
-        """Copy a tile's symbols; the array becomes int32 at the first symbol that int16 cannot hold."""
-        with self._widening:  # no thread may write to an array that another is about to replace
-            if self._symbols.dtype == np.int16 and int(symbols.abs().amax()) >= 1 << 15:
-                self._symbols = self._symbols.astype(np.int32)
-            self._symbols[tile.slices] = symbols.cpu().numpy()
+    def _keep(self, to: NDArray[Any], tile: Window, values: NDArray[Any]) -> None:
+        np.copyto(to[tile.slices], values, casting="unsafe")
+
+    def _keep_z(self, values: NDArray[np.int8]) -> None:
+        self._found_z = values
+
+    def _keep_largest(self, value: NDArray[np.int32]) -> None:
+        with self._lock:
+            self._largest = max(self._largest, int(value))

@@ -45,12 +45,12 @@ def inputs_of(latent: Tensor, window: Window, own: int) -> Tensor:
     return torch.cat([mine, *near, mine.new_ones((*mine.shape[:3], 1))], -1)
 
 
-def pixels(head: Tensor, latent: Tensor, window: Window) -> NDArray[np.uint8]:
+def pixels(head: Tensor, latent: Tensor, window: Window) -> Tensor:
     """Reduced pixels of a window, uint8 RGB `[B, rows n, columns n, 3]`."""
     own = head.shape[1] - 1 - 9 * min(latent.shape[-1], NEAR)
     samples = F.linear(inputs_of(latent, window, own), head).add_(0.5).clamp_(0, 255).to(torch.uint8)
     side = round((head.shape[0] // 3) ** 0.5)
-    return depth_to_space(samples, side).cpu().numpy()
+    return depth_to_space(samples, side)
 
 
 def cells_of(prefix: Prefix, step: NDArray[np.float32]) -> Tensor:
@@ -69,4 +69,4 @@ def prefix_pixels(head: Tensor, prefix: Prefix, step: NDArray[np.float32]) -> ND
     cells = cells_of(prefix, step).to(head.device)
     rows, columns = -(-prefix.header.height // FROM_PREFIX), -(-prefix.header.width // FROM_PREFIX)
     whole = pixels(head, cells, Window(0, 0, *cells.shape[1:3]))[0, :rows, :columns]
-    return planes_of(whole, Colour(prefix.header.colour))
+    return planes_of(whole.cpu().numpy(), Colour(prefix.header.colour))

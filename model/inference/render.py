@@ -1,7 +1,6 @@
 """Latents to 8-bit pixels of a tile: the last step of the decoder, and of an encoder that measures its result."""
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from model.core.config import LATENT_STRIDE
 from model.inference.tiling import TiledTensor, TileGrid, Window
@@ -9,11 +8,8 @@ from model.inference.window_coding import BatchQualities, synthesis_reach
 from model.network.network import Network
 
 
-def render(
-    network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, qualities: BatchQualities
-) -> NDArray[np.uint8]:
-    """Pixels of a tile, uint8 RGB `[B, 16 h, 16 w, 3]`."""
+def render(network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, qualities: BatchQualities) -> Tensor:
+    """Pixels of a tile, uint8 RGB `[B, 16 h, 16 w, 3]`, on the network's device."""
     outer = tile.grown(synthesis_reach(network.config), grid.whole)
     image = network.synthesise(latent.window(outer), qualities.quality)
-    pixels: NDArray[np.uint8] = image[tile.within(outer).finer(LATENT_STRIDE).slices].cpu().numpy()
-    return pixels
+    return image[tile.within(outer).finer(LATENT_STRIDE).slices]

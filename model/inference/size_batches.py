@@ -12,6 +12,8 @@ from model.inference.parallel import each
 Result = TypeVar("Result")
 BATCH_LATENTS = {"cpu": 1 << 12, "cuda": 1 << 16}
 """Largest number of latent positions of a batch: what a CPU's caches hold, and what keeps a GPU busy."""
+AT_ONCE = 1 << 18
+"""Latent positions of the pictures that a GPU is given before the host waits: 67 megapixels, 13 bytes for each."""
 
 
 def in_size_batches(
@@ -35,6 +37,18 @@ def in_size_batches(
     for batch, batch_results in zip(batches, each(work, batches, device, divides=True), strict=True):
         results |= zip(batch, batch_results, strict=True)
     return [results[i] for i in range(len(sizes))]
+
+
+def spans(sizes: Sequence[tuple[int, int]]) -> Iterator[slice]:
+    """Neighbouring images that a GPU is given at once: together at most `AT_ONCE` latents, or one image."""
+    begin, latents = 0, 0
+    for i, (height, width) in enumerate(sizes):
+        if i > begin and latents + height * width > AT_ONCE:
+            yield slice(begin, i)
+            begin, latents = i, 0
+        latents += height * width
+    if sizes:
+        yield slice(begin, len(sizes))
 
 
 def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:

@@ -136,11 +136,12 @@ class TiledTensor:
     computes it, others wait for it.
     """
 
-    def __init__(self, grid: TileGrid, make: Callable[[Window], torch.Tensor], stride: int = 1) -> None:
-        """A tensor with one position every `stride` latents."""
+    def __init__(self, grid: TileGrid, make: Callable[[Window], torch.Tensor], stride: int = 1, finer: int = 1) -> None:
+        """A tensor with one position every `stride` latents, or with `finer` positions for each."""
         self._grid = grid
         self._make = make
         self._stride = stride
+        self._finer = finer
         self._tiles: dict[Window, torch.Tensor] = {}
         self._locks: dict[Window, Lock] = {}
 
@@ -166,20 +167,24 @@ class TiledTensor:
     def window(self, window: Window) -> torch.Tensor:
         """Values of any window, assembled from tiles; `window` is in latents, multiples of the stride."""
         tiles = list(self._grid.touching(window))
-        area = window.coarser(self._stride)
+        area = self._area(window)
         if len(tiles) == 1:
-            return self.tile(tiles[0])[area.within(tiles[0].coarser(self._stride)).slices]
+            return self.tile(tiles[0])[area.within(self._area(tiles[0])).slices]
         for tile in tiles:  # first those that no thread computes yet, so that threads do not wait for the same tile
             self._made(tile, wait=False)
         out: torch.Tensor | None = None
         for tile in tiles:
-            values, own = self.tile(tile), tile.coarser(self._stride)
+            values, own = self.tile(tile), self._area(tile)
             if out is None:
                 out = values.new_empty((values.shape[0], *area.size, values.shape[3]))
             shared = own.grown(0, area)
             out[shared.within(area).slices] = values[shared.within(own).slices]
         assert out is not None
         return out
+
+    def _area(self, window: Window) -> Window:
+        """The window in positions of the tensor."""
+        return window.coarser(self._stride).finer(self._finer)
 
     def drop_before(self, band: int) -> None:
         """Drop the tiles of all bands before that one."""

@@ -10,6 +10,7 @@ margin (`model.inference.tiling`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from model.entropy.elementwise import CodedWindow
 from model.entropy.entropy_model import EntropyModel
 from model.entropy.hyperprior import Means
 from model.entropy.scale_path import ScalePath
+from model.inference.device_copies import to_device
 from model.inference.tiling import Window
 from model.network.network import Network
 
@@ -65,7 +67,7 @@ class BatchQualities:
     @classmethod
     def of(cls, network: Network, fine_qualities: Sequence[float], device: torch.device) -> "BatchQualities":
         """Of qualities with their fractions, `[B]`."""
-        fine_quality = torch.tensor(fine_qualities, dtype=torch.float32, device=device)
+        fine_quality = to_device(np.array(fine_qualities, np.float32), device)
         return cls(torch.floor(fine_quality).long(), fine_quality, network.gain(fine_quality))
 
 
