@@ -63,12 +63,13 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("phash", pa.int64()),  # 64 bits: `pipeline.images.perceptual_hash`; null where pixels were not read
     pa.field("codec", pa.string()),  # "mae", "jxl", "avif", "webp"; null where the source is kept: `codec_of`
     pa.field("candidates", pa.string()),  # the codecs that were allowed, as "mae,avif"; null: mae alone
+    pa.field("meta", pa.string()),  # labels and sidecars as JSON: `pipeline.sources.meta`; null where none were read
 ]
 
 IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
 
-ADDED = frozenset({"phash", "codec", "candidates"})
+ADDED = frozenset({"phash", "codec", "candidates", "meta"})
 """Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [

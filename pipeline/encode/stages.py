@@ -62,7 +62,8 @@ class Loaded:
     """An object that was fetched and decoded.
 
     `etag` is that of the bytes in `source`; it differs from the listing's when the object changed
-    after that. `modified_ns` is the time of its last change, None where the store does not tell.
+    after that. `modified_ns` is the time of its last change, None where the store does not tell, and
+    `meta` its labels and sidecars as JSON.
     """
 
     key: str
@@ -70,6 +71,7 @@ class Loaded:
     source: bytes
     reading: Reading
     modified_ns: int | None = None
+    meta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Analysed:
         modified_ns: time of the object's last change, None where the store does not tell.
         phash: perceptual hash of the picture, None without one.
         picture: the pixels, where a standard codec is allowed.
+        meta: labels and sidecars as JSON, None without any.
     """
 
     key: str
@@ -111,6 +114,7 @@ class Analysed:
     modified_ns: int | None = None
     phash: int | None = None
     picture: Picture | None = None
+    meta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ def load(
     results: list[Loaded | Rejection] = [
         Rejection(o.key, o.etag, "fetch", reason) for o in objects if (reason := too_large(o.size, max_bytes))
     ]
-    fetched = attempt_all(small, lambda some: source.fetch([o.key for o in some], max_bytes), passes=FATAL)
+    fetched = attempt_all(small, lambda some: source.fetch_listed(some, max_bytes), passes=FATAL)
     for entry, got in zip(small, fetched, strict=True):
         if isinstance(got, Fault):
             results.append(Rejection(entry.key, entry.etag, OUTAGE, got.reason))  # says nothing about the object
@@ -166,10 +170,10 @@ def _read(got: Fetched, sandbox: Sandbox, max_pixels: int, keep_unreadable: bool
     if kind.readable:  # a film of gigabytes does not have to pass the sandbox
         reading = attempt(lambda: sandbox.read(got.data, max_pixels=max_pixels), passes=FATAL)
     if isinstance(reading, Reading):
-        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
+        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns, got.meta)
     if keep_unreadable and not (isinstance(reading, Fault) and reading.machine):
         reading = Reading(kind.name, 0, 0, keep=_why_kept(got.data, kind))
-        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns)
+        return Loaded(got.key, got.etag, got.data, reading, got.modified_ns, got.meta)
     if isinstance(reading, Fault):
         return rejection_for(got.key, got.etag, "read", reading)
     return Rejection(got.key, got.etag, reading.stage, reading.reason)
@@ -211,7 +215,7 @@ def analyse(
             continue
         reading, picture = item.reading, item.reading.picture
         facts = (item.key, item.etag, item.source, reading.source_format, reading.width, reading.height)
-        more: dict[str, Any] = {"modified_ns": item.modified_ns, "phash": reading.phash}
+        more: dict[str, Any] = {"modified_ns": item.modified_ns, "phash": reading.phash, "meta": item.meta}
         if picture is None:
             results.append(Analysed(*facts, keep=reading.keep, **more))
             continue
@@ -326,6 +330,7 @@ def _row(item: Analysed, by: _Choice) -> dict[str, Any]:
         "source_sha256": hashlib.sha256(item.source).hexdigest(),
         "source_modified_ns": item.modified_ns,
         "phash": item.phash,
+        "meta": item.meta,
         "encoded_at": datetime.now(UTC),
         "run": by.run,
     }

@@ -70,12 +70,14 @@ class Fetched:
         etag: of these bytes.
         modified_ns: time of its last change in nanoseconds since 1970; None where the store does not
             tell. It does not count when results are compared.
+        meta: labels and sidecars as JSON text, where the source reads them; None without any.
     """
 
     key: str
     data: bytes
     etag: str
     modified_ns: int | None = field(default=None, compare=False)
+    meta: str | None = None
 
 
 def too_large(size: int, max_bytes: int | None) -> str | None:
@@ -191,6 +193,10 @@ class Store(ABC):
             max_bytes: larger objects are not read, judged by their size now and not by a listing;
                 None for no limit.
         """
+
+    def fetch_listed(self, entries: Sequence[Entry], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
+        """As `fetch`, for objects of a listing: their etags may say what belongs to them."""
+        return self.fetch([entry.key for entry in entries], max_bytes)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
         """Ranges of bytes of one version of an object, read concurrently, with retries as in `fetch`.
