@@ -1,5 +1,8 @@
 """Reading a container's headers by ranges, without reading what lies between them where that is large."""
 
+import io
+from typing import Any
+
 from pipeline.storage.base import FetchFailed, Store
 
 LEAST, MOST = 64 << 10, 8 << 20
@@ -66,3 +69,40 @@ class ContainerFile:
         if isinstance(found, FetchFailed):
             raise Unreadable(found)
         self._start, self._block = start, found.parts[0]
+
+
+class FileReader(io.RawIOBase):
+    """A container as a seekable file, for other readers."""
+
+    def __init__(self, file: ContainerFile) -> None:
+        """Args: file: the container."""
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        """See io."""
+        return True
+
+    def seekable(self) -> bool:
+        """See io."""
+        return True
+
+    def tell(self) -> int:
+        """See io."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """See io."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """See io."""
+        data = self._file.read(self._at, self._file.size - self._at if size < 0 else size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """See io."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

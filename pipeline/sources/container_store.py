@@ -52,6 +52,11 @@ class ContainerStore(ReadOnlyStore):
     ) -> list[bytes | FetchFailed] | FetchFailed:
         """The bytes of members of one version of a container."""
 
+    def _metas(self, container: str, index: MemberIndex, members: list[Member]) -> list[str | None]:
+        """The metas of members that were read (`pipeline.sources.meta`); of most kinds they have none."""
+        del container, index
+        return [None] * len(members)
+
     def problem_with_key(self, key: str) -> str | None:
         """See Store."""
         return self.inner.problem_with_key(key)
@@ -81,6 +86,10 @@ class ContainerStore(ReadOnlyStore):
             some = list(group)
             results += self._fetch(container, some, max_bytes) if container else self.inner.fetch(some, max_bytes)
         return results
+
+    def container_of(self, key: str) -> str:
+        """The archive file that a key lies in, as far as names tell; empty for none."""
+        return self._container(key, 0)
 
     def _container(self, key: str, start: int) -> str:
         """The archive file that a key lies in, as far as names tell; empty for none."""
@@ -173,9 +182,10 @@ class ContainerStore(ReadOnlyStore):
             found = self._payloads(container, index, list(wanted.values()), max_bytes)
             if isinstance(found, FetchFailed):
                 raise Unreadable(found)
-            for (key, member), data in zip(wanted.items(), found, strict=True):
+            texts = self._metas(container, index, list(wanted.values()))
+            for (key, member), data, meta in zip(wanted.items(), found, texts, strict=True):
                 if isinstance(data, FetchFailed):
                     results[key] = replace(data, key=key)
                 else:
-                    results[key] = Fetched(key, data, member.etag or index.version, member.modified_ns)
+                    results[key] = Fetched(key, data, member.etag or index.version, member.modified_ns, meta)
         return [results[key] for key in keys]

@@ -7,7 +7,7 @@
     metadata   its row of a metadata.jsonl or metadata.csv
     coco       what each COCO file says of it: [{"file", "image", "annotations", "categories"}]
     columns    the other columns of its row in a table
-    left_out   what could not be held, and why: {"x": "it is larger than 256 KiB"}
+    left_out   what could not be held, and why: {"coco": "it is larger than 256 KiB"}
 
 A sidecar file is named by what follows the image's name without its suffix: `json` is `a.json`, and
 `jpg.json` is `a.jpg.json`. JSON is copied as it was written, spaces and digits included, so that
@@ -19,11 +19,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]  # its stubs lack it
 from typing import Any, NoReturn
 
 MAX_BYTES = 256 << 10
-"""Longest part of a meta, and longest meta, in bytes: 4,096 images of a shard have to fit into memory."""
+"""Longest part of a meta that is no file, in bytes: the images of a shard have to fit into memory."""
+MAX_FILE = 64 << 10
+"""Largest file that is taken for a sidecar, in bytes; others stay objects of their own."""
 MAX_DEPTH = 64
 """Levels of brackets that JSON may have to be taken as JSON."""
 LABEL, JSON, TEXT, BASE64, METADATA, COCO, COLUMNS, LEFT_OUT = (
@@ -34,6 +36,7 @@ _FILES = (JSON, TEXT, BASE64)
 TOO_LARGE = f"it is larger than {MAX_BYTES >> 10} KiB"
 
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -125,19 +128,11 @@ class Meta:
         self._left_out[name] = json.dumps(reason, ensure_ascii=False)
 
     def text(self) -> str | None:
-        """The column's value; None where there is nothing. What would make it too long is left out."""
-        parts = self._parts | {form: object_of(self._files[form]) for form in _FILES if form in self._files}
-        kept: dict[str, str] = {}
-        left = MAX_BYTES
-        for name in sorted(parts, key=lambda name: len(parts[name])):
-            size = len(parts[name].encode())
-            if size <= left:
-                kept[name], left = parts[name], left - size
-            else:
-                self.leave_out(name, TOO_LARGE)
+        """The column's value; None where there is nothing."""
+        parts = self._parts | {form: object_of(files) for form, files in self._files.items()}
         if self._left_out:
-            kept[LEFT_OUT] = object_of(self._left_out)
-        return object_of({name: kept[name] for name in _ORDER if name in kept}) if kept else None
+            parts[LEFT_OUT] = object_of(self._left_out)
+        return object_of({name: parts[name] for name in _ORDER if name in parts}) if parts else None
 
 
 _ORDER = (LABEL, JSON, TEXT, BASE64, METADATA, COCO, COLUMNS, LEFT_OUT)
@@ -186,6 +181,8 @@ def _held(name: str, data: bytes) -> tuple[str, str]:
         return BASE64, json.dumps(base64.b64encode(data).decode())
     if name.rpartition(".")[2].lower() == "json" and is_json(text):
         return JSON, text
+    if _CONTROLS.search(text):  # which JSON writes in six characters each
+        return BASE64, json.dumps(base64.b64encode(data).decode())
     return TEXT, json.dumps(text, ensure_ascii=False)
 
 

@@ -9,7 +9,7 @@ shards = open_source("s3://shards#members")      # see `pipeline.storage.address
 import os
 from dataclasses import replace
 
-from pipeline.storage.address import Address, globs_of, parse
+from pipeline.storage.address import SIDECARS, Address, globs_of, parse
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store
 
@@ -28,6 +28,12 @@ def source_at(url: str | os.PathLike[str]) -> Store:
     address = parse(url)
     inner = open_store(address.place)
     return _VIEWS[address.kind](inner, address) if address.kind else inner
+
+
+def _sidecars(inner: Store, view: str) -> Store:
+    from pipeline.sources.sidecar_store import SidecarStore
+
+    return SidecarStore(inner, view)
 
 
 def open_source(url: str | os.PathLike[str], *, may_be_empty: bool = False) -> Store:
@@ -57,7 +63,8 @@ def _frames(inner: Store, address: Address) -> Store:
 def _members(inner: Store, address: Address) -> Store:
     from pipeline.sources.member_store import GLOBS, MemberStore
 
-    return MemberStore(inner, globs_of(address, GLOBS))
+    members = MemberStore(inner, globs_of(address, GLOBS))
+    return _sidecars(members, "&sidecars") if SIDECARS in address.options else members
 
 
 def _table(inner: Store, address: Address) -> Store:
@@ -65,7 +72,7 @@ def _table(inner: Store, address: Address) -> Store:
     from pipeline.sources.row_store import RowStore
     from pipeline.sources.table_store import TableStore
 
-    columns = Columns(address.options.get("image", ""), address.options.get("key", ""))
+    columns = Columns(address.options.get("image", ""), address.options.get("key", ""), SIDECARS in address.options)
     inner, view, globs = _files(inner, address, ("*.parquet",), (".parquet",))
     return TableStore(inner, view, globs, columns) if columns.key else RowStore(inner, view, globs, columns)
 
@@ -82,7 +89,8 @@ def _urls(inner: Store, address: Address) -> Store:
 def _inventory(inner: Store, address: Address) -> Store:
     from pipeline.sources.inventory_store import inventory_of
 
-    return inventory_of(inner, str(address)[len(address.place) :], address.value)
+    listed = inventory_of(inner, str(replace(address, options={}))[len(address.place) :], address.value)
+    return _sidecars(listed, "&sidecars") if SIDECARS in address.options else listed
 
 
 def _files(
@@ -96,4 +104,17 @@ def _files(
     return inner, str(address)[len(address.place) :], globs_of(address, default)
 
 
-_VIEWS = {"frames": _frames, "members": _members, "table": _table, "urls": _urls, "inventory": _inventory}
+def _plain_with_sidecars(inner: Store, address: Address) -> Store:
+    if address.value:
+        raise StorageError(f"{address}: #sidecars takes no value")
+    return _sidecars(inner, "#sidecars")
+
+
+_VIEWS = {
+    "frames": _frames,
+    "members": _members,
+    "table": _table,
+    "urls": _urls,
+    "inventory": _inventory,
+    SIDECARS: _plain_with_sidecars,
+}

@@ -5,7 +5,6 @@ sizes are those of the row group, divided by its rows. A fetch reads the column 
 stays in memory for the next fetch, as neighbouring rows are asked for together.
 """
 
-import io
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources.container_file import ContainerFile, Unreadable
+from pipeline.sources.container_file import ContainerFile, FileReader, Unreadable
 from pipeline.sources.member_index import Member
 from pipeline.storage.base import FetchFailed, StorageError, Store, too_large
 from pipeline.storage.error_text import one_line
@@ -34,40 +33,12 @@ class Columns:
     Attributes:
         image: name of the column of images; empty: the only one that can be it.
         key: name of the column of keys; empty where rows are numbered.
+        others: whether the others are read as well (`pipeline.sources.parquet_columns`).
     """
 
     image: str = ""
     key: str = ""
-
-
-class _File(io.RawIOBase):
-    """A container as a seekable file, for Arrow."""
-
-    def __init__(self, file: ContainerFile) -> None:
-        self._file, self._at = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(self._at, self._file.size - self._at if size < 0 else size)
-        self._at += len(data)
-        return data
-
-
-def as_file(file: ContainerFile) -> io.RawIOBase:
-    """A container as a seekable file."""
-    return _File(file)
+    others: bool = False
 
 
 def opened(file: ContainerFile) -> pq.ParquetFile:
@@ -76,7 +47,7 @@ def opened(file: ContainerFile) -> pq.ParquetFile:
     Raises:
         pyarrow.ArrowException: when it is none.
     """
-    return pq.ParquetFile(pa.PythonFile(as_file(file), mode="r"))
+    return pq.ParquetFile(pa.PythonFile(FileReader(file), mode="r"))
 
 
 def image_column(schema: pa.Schema, columns: Columns) -> tuple[str, str | None]:

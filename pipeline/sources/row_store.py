@@ -4,12 +4,15 @@ Without a column of keys, a row's key is that of its file, a slash and its numbe
 file's, so that a file that is written anew is encoded anew. Other objects are passed on.
 """
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from pipeline.sources import parquet_rows
 from pipeline.sources.container_file import ContainerFile
 from pipeline.sources.container_store import ContainerStore
 from pipeline.sources.member_index import Builder, Member, MemberIndex, TooManyMembers
+from pipeline.sources.parquet_columns import MARK, metas
 from pipeline.sources.parquet_rows import Columns, RowsFile
 from pipeline.sources.table_files import is_table
 from pipeline.storage.base import FetchFailed, StorageError, Store
@@ -51,7 +54,7 @@ class RowStore(ContainerStore):
 
     def _reading(self) -> str:
         """See ContainerStore."""
-        return f"rows {self._columns.image}"
+        return f"rows {self._columns.image}{' and others' if self._columns.others else ''}"
 
     def _build(self, file: ContainerFile, add: Builder) -> str | None:
         """See ContainerStore."""
@@ -59,8 +62,9 @@ class RowStore(ContainerStore):
             return "it is no Parquet file"
         add.kind = "parquet"
         try:
+            etag = f"{file.etag}{MARK}" if self._columns.others else None
             for member in parquet_rows.members(file, self._columns):
-                add.add(member)
+                add.add(replace(member, etag=etag))
         except TooManyMembers:
             return "it has too many rows"
         except StorageError as e:
@@ -73,5 +77,16 @@ class RowStore(ContainerStore):
         self, container: str, index: MemberIndex, members: list[Member], max_bytes: int | None
     ) -> list[bytes | FetchFailed] | FetchFailed:
         """See ContainerStore."""
-        places = [(int(group), int(row)) for group, row in (member.place.split() for member in members)]
-        return parquet_rows.read(RowsFile(self.inner, container, index.version), self._columns, places, max_bytes)
+        return parquet_rows.read(
+            RowsFile(self.inner, container, index.version), self._columns, _places(members), max_bytes
+        )
+
+    def _metas(self, container: str, index: MemberIndex, members: list[Member]) -> list[str | None]:
+        """See ContainerStore."""
+        if not self._columns.others:
+            return [None] * len(members)
+        return metas(RowsFile(self.inner, container, index.version), self._columns, _places(members))
+
+
+def _places(members: list[Member]) -> list[tuple[int, int]]:
+    return [(int(group), int(row)) for group, row in (member.place.split() for member in members)]

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.sources import parquet_rows
 from pipeline.sources.container_file import ContainerFile, Unreadable
 from pipeline.sources.member_index import Builder, Member, MemberIndex, TooManyMembers, index_of
+from pipeline.sources.parquet_columns import MARK, metas
 from pipeline.sources.parquet_rows import Columns, RowsFile
 from pipeline.sources.read_only import ReadOnlyStore
 from pipeline.sources.table_files import files_of
@@ -70,7 +71,7 @@ class TableStore(ReadOnlyStore):
         index = self._current()
         for member in index.members():
             file = self._files[int(member.place.split()[0])] if member.place else None
-            yield Entry(member.key, member.size, file.etag if file else index.version)
+            yield Entry(member.key, member.size, self._etag(file) if file else index.version)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store. Where the table changes meanwhile, the rows of the new version."""
@@ -101,12 +102,18 @@ class TableStore(ReadOnlyStore):
             found = parquet_rows.read(of, self._columns, [place for _, place in rows], max_bytes)
             if isinstance(found, FetchFailed):
                 raise Unreadable(found)
-            for (key, _), data in zip(rows, found, strict=True):
+            places = [place for _, place in rows]
+            texts = metas(of, self._columns, places) if self._columns.others else [None] * len(rows)
+            for (key, _), data, meta in zip(rows, found, texts, strict=True):
                 if isinstance(data, FetchFailed):
                     results[key] = replace(data, key=key)
                 else:
-                    results[key] = Fetched(key, data, file_entry.etag)
+                    results[key] = Fetched(key, data, self._etag(file_entry), meta=meta)
         return [results[key] for key in keys]
+
+    def _etag(self, file: Entry) -> str:
+        """The etag of a row of a file."""
+        return f"{file.etag}{MARK}" if self._columns.others else file.etag
 
     def _current(self) -> MemberIndex:
         """The index of the present version.

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipeline.sources.container_file import ContainerFile, Unreadable
-from pipeline.sources.parquet_rows import MAX_GROUP, as_file, opened
+from pipeline.sources.container_file import ContainerFile, FileReader, Unreadable
+from pipeline.sources.parquet_rows import MAX_GROUP, opened
 from pipeline.storage.base import Entry, Outage, StorageError, Store
 from pipeline.storage.error_text import one_line
 from pipeline.storage.key_globs import KeyGlobs
@@ -99,7 +99,7 @@ def _parquet(file: ContainerFile, key: str, column: str, where: str) -> Iterator
 
 def _csv(file: ContainerFile, key: str, column: str, where: str) -> Iterator[list[str | None]]:
     def stream() -> Any:
-        plain = pa.PythonFile(as_file(file), mode="r")
+        plain = pa.PythonFile(FileReader(file), mode="r")
         return pa.CompressedInputStream(plain, "gzip") if key.endswith(".gz") else plain
 
     reading = csv.ReadOptions(block_size=_BLOCK, use_threads=False)

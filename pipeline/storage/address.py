@@ -7,6 +7,8 @@
     s3://sets/photos#table&key=id             the same, with keys of their own; of a Delta or Iceberg table
     s3://photos#inventory=s3://lists/nightly  a bucket, listed by its S3 Inventory
     s3://lists/laion.parquet#urls             the images at the web addresses of a list
+    s3://photos#sidecars                      images with their labels and sidecars
+    s3://shards#members&sidecars              the same of members, and of rows
 
 A `#` that no such word follows is part of the place. A value may hold percent codes, as in other URLs.
 """
@@ -19,11 +21,14 @@ from urllib.parse import quote, unquote
 from pipeline.storage.base import StorageError
 from pipeline.storage.key_globs import pattern_of
 
+SIDECARS = "sidecars"
+"""The option that asks for labels and sidecars; without another view it is one itself."""
 OPTIONS = {
     "frames": (),
-    "members": (),
-    "table": ("image", "key"),
-    "inventory": (),
+    "members": (SIDECARS,),
+    "table": ("image", "key", SIDECARS),
+    "inventory": (SIDECARS,),
+    SIDECARS: (),
     "urls": ("url", "check", "perhost", "private", "robots"),
 }
 """The kinds of views, and the options that each one knows."""
