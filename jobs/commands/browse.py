@@ -3,14 +3,15 @@
 import socket
 import sys
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from model.core.errors import MaepressError
+from pipeline.sources.settings import SourceView
 
 
-class BrowseSettings(BaseModel):
+class BrowseSettings(SourceView):
     """Settings of `maepress browse`: archive, address, and limits on decoding and memory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,6 +2,7 @@
 
     DEST/KEY ...          the files, as `decode` writes them
     DEST/losses.jsonl     one line per key: {"key", "file", "format", "stored", "lost", "reason"}
+    DEST/metadata.jsonl   of an ImageFolder with sidecars: {"file_name", "label", "key", "meta"} per image
 
 `stored` says how the archive held the image: "compressed", or "exact" for a source that was kept.
 `lost` names what the file lacks of that, and `reason` why there is no file, or one of another
@@ -18,12 +19,16 @@ from typing import BinaryIO
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.schema import COMPRESSED
+from pipeline.decode.layouts import label_of
 from pipeline.decode.result import DecodeResult, Outcome
 from pipeline.decode.run import checked_archive, decode_each
 from pipeline.decode.settings import ExportSettings
+from pipeline.sources.meta import label_in
 from pipeline.storage.open import StorageError, Store, open_store
 
 LOSSES = "losses.jsonl"
+METADATA = "metadata.jsonl"
+_METADATA_FIELDS = ("file_name", "label", "key", "meta")
 MIB = 1 << 20
 _FIELDS = ("key", "file", "format", "stored", "lost", "reason")
 _LONGEST_LINE = 1 << 20
@@ -70,18 +75,32 @@ def export(settings: ExportSettings, *, quiet: bool = False) -> ExportResult:
     dest = open_store(settings.dest)
     name = _free_name(archive)
     _require_own(dest, name)
-    with tempfile.TemporaryFile() as lines:
-        result = decode_each(
-            settings,
-            lambda outcome: _add(lines, outcome),
-            layout=settings.layout,
-            shard_bytes=settings.shard_mib * MIB,
-            quiet=quiet,
-        )
-        lines.seek(0)
-        with dest.open_output(name) as out:
-            shutil.copyfileobj(lines, out)
+    listed = settings.layout == "imagefolder" and settings.sidecars
+    if listed:
+        _require_own(dest, METADATA, _METADATA_FIELDS)
+    with tempfile.TemporaryFile() as lines, tempfile.TemporaryFile() as metadata:
+
+        def seen(outcome: Outcome) -> None:
+            _add(lines, outcome)
+            _add_metadata(metadata, outcome)
+
+        result = decode_each(settings, seen, layout=settings.layout, shard_bytes=settings.shard_mib * MIB, quiet=quiet)
+        for made, file in ((METADATA if listed else "", metadata), (name, lines)):
+            file.seek(0)
+            if made:
+                with dest.open_output(made) as out:
+                    shutil.copyfileobj(file, out)
     return ExportResult(result, name)
+
+
+def _add_metadata(file: BinaryIO, outcome: Outcome) -> None:
+    """Add the line of an image to Hugging Face's metadata of an ImageFolder: all lines have the same columns."""
+    for meta in outcome.listed:
+        label = attempt(lambda meta=meta: label_in(meta))  # type: ignore[misc]
+        named = label_of(outcome.key) if isinstance(label, Fault) or label is None else label
+        values = (outcome.name, named, outcome.key, meta)
+        text = json.dumps(dict(zip(_METADATA_FIELDS, values, strict=True)), ensure_ascii=False)
+        file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _add(lines: BinaryIO, outcome: Outcome) -> None:
@@ -109,8 +128,8 @@ def _free_name(archive: Archive) -> str:
     return next(name for name in names if not is_key(name))
 
 
-def _require_own(dest: Store, name: str) -> None:
-    """Check that the list would replace nothing but the list of an earlier export.
+def _require_own(dest: Store, name: str, fields: tuple[str, ...] = _FIELDS) -> None:
+    """Check that a list, with these fields per line, would replace nothing but the list of an earlier export.
 
     Raises:
         StorageError: when it would.
@@ -120,8 +139,8 @@ def _require_own(dest: Store, name: str) -> None:
     with dest.open_input(name) as file:
         line = file.readline(_LONGEST_LINE)
     try:
-        ours = not line or tuple(json.loads(line)) == _FIELDS
+        ours = not line or tuple(json.loads(line)) == fields
     except (ValueError, TypeError):
         ours = False
     if not ours:
-        raise StorageError(f"{dest.url} holds another file {name}, the name of the list of losses: move it away")
+        raise StorageError(f"{dest.url} holds another file {name}, which is the name of a list: move it away")

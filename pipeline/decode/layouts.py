@@ -14,9 +14,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from model.core.boundary import Fault, attempt
 from pipeline.archive.reader import Row
 from pipeline.decode.result import Outcome
 from pipeline.images.image_writer import SUFFIXES
+from pipeline.sources.meta import label_in
 
 Layout = Literal["files", "imagefolder", "webdataset", "parquet"]
 PACKED = ("webdataset", "parquet")
@@ -35,6 +37,7 @@ class Packed:
         height: likewise.
         source_sha256: of its source.
         modified_ns: time of its source, None where that is unknown.
+        meta: its labels and sidecars, None where there are none or they are not asked for.
     """
 
     outcome: Outcome
@@ -43,12 +46,20 @@ class Packed:
     height: int
     source_sha256: str
     modified_ns: int | None
+    meta: str | None = None
 
     @classmethod
-    def of(cls, outcome: Outcome, data: bytes, row: Row) -> "Packed":
+    def of(cls, outcome: Outcome, data: bytes, row: Row, *, sidecars: bool = False) -> "Packed":
         """The image of a row."""
         width, height = (row["width"], row["height"]) if row["width"] else (0, 0)
-        return cls(outcome, data, width, height, row["source_sha256"], row["source_modified_ns"])
+        meta = row["meta"] if sidecars else None
+        return cls(outcome, data, width, height, row["source_sha256"], row["source_modified_ns"], meta)
+
+    @property
+    def label(self) -> str:
+        """The class of the image: that in its meta, or its folder."""
+        found = attempt(lambda: label_in(self.meta))
+        return label_of(self.outcome.key) if isinstance(found, Fault) or found is None else found
 
 
 def label_of(key: str) -> str:

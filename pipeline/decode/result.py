@@ -64,7 +64,8 @@ class DecodeResult:
 class Outcome:
     """The result for one row: name, size and format of its file, or the reason why there is none.
 
-    `instead` and `lost` are those of `pipeline.images.image_writer.Written`.
+    `instead` and `lost` are those of `pipeline.images.image_writer.Written`; `listed` holds the meta, or None, of
+    an image of an ImageFolder whose metadata are written.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Outcome:
     form: str = ""
     instead: str = ""
     lost: tuple[str, ...] = ()
+    listed: tuple[str | None, ...] = ()
 
 
 class Totals:

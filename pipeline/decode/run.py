@@ -11,6 +11,8 @@ Names of the files:
   and `a.png` differ. What a format cannot hold becomes a PNG (`pipeline.images.image_writer`).
 - Names that the destination cannot hold together are planned before anything is written
   (`pipeline.decode.names`); `portable_names` changes names so that any file system can hold them.
+- Sidecars in the column `meta` are written beside the image, if that is asked for
+  (`pipeline.decode.sidecar_files`).
 - Each file gets the time at which its source was last changed, where the source told it.
 - `mp4` joins the frames of videos, one file per video, and leaves out everything else
   (`pipeline.decode.video_muxing`).
@@ -20,10 +22,12 @@ already and differs is such a failure: it is replaced only if the settings say s
 """
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +49,7 @@ from pipeline.decode.occupied import require_free, require_outside_sources
 from pipeline.decode.result import DecodeResult, Outcome, Totals
 from pipeline.decode.settings import DecodeSettings
 from pipeline.decode.shard_sinks import ShardSink, sink_of
+from pipeline.decode.sidecar_files import SIDECARS, has_sidecars, write_beside
 from pipeline.decode.video_muxing import OCCUPIED, require_frames, write_videos
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
@@ -60,7 +65,7 @@ from pipeline.storage.open import Occupied, StorageError, Store, open_store, ope
 
 __all__ = ["DecodeResult", "DecodeSettings", "decode"]
 
-_MORE = ("source_format", "payload_bytes", "source_sha256", "source_modified_ns")
+_MORE = ("source_format", "payload_bytes", "source_sha256", "source_modified_ns", "meta")
 _COLUMNS = (*READER_COLUMNS, *_MORE)
 _FACTS = ("key", "status", "width", "height", *_MORE)
 _SUFFIXES: dict[str, str] = dict(SUFFIXES.items()) | {MAE: ".mae"}
@@ -128,7 +133,7 @@ def decode_each(
         return totals.result(time.monotonic() - started)
     if not settings.overwrite and layout == "files":
         require_free(archive, selection, dest, settings.keys, own_formats(settings.format))
-    sink = sink_of(layout, dest, shard_bytes, overwrite=settings.overwrite)
+    sink = sink_of(layout, dest, shard_bytes, overwrite=settings.overwrite, sidecars=settings.sidecars)
     names = Names()
     if sink is None:
         names = plan_names(archive, selection, settings.keys, comparison_of(dest), settings.portable_names)
@@ -254,16 +259,20 @@ def _failed(row: Row, reason: str) -> Outcome:
 
 
 def _write(table: pa.Table, dest: Store, settings: DecodeSettings, names: Names, layout: Layout = "files") -> pa.Table:
-    def one(cell: pa.LargeBinaryScalar) -> Outcome | Packed:
+    def one(cell: pa.LargeBinaryScalar) -> list[Outcome | Packed]:
         item = unpack(cell)
         if isinstance(item, Outcome):
-            return item
+            return [item]
         row, content = item
         done = attempt(lambda: _write_one(row, content, dest, settings, names, layout), passes=(Unwritable,))
-        return _failed(row, f"it cannot be written: {done.reason}") if isinstance(done, Fault) else done
+        if isinstance(done, Fault):
+            return [_failed(row, f"it cannot be written: {done.reason}")]
+        if not (settings.sidecars and layout == "files" and row["meta"]) or isinstance(done, Packed) or done.reason:
+            return [done]
+        return [done, *write_beside(done, row, dest, names, settings.overwrite)]
 
     with ThreadPoolExecutor(_WRITERS) as pool:
-        return item_rows(*pool.map(one, table["item"]))
+        return item_rows(*itertools.chain.from_iterable(pool.map(one, table["item"])))
 
 
 def _write_one(
@@ -278,10 +287,13 @@ def _write_one(
     try:
         name = names.of(key, key if made.form == row["source_format"] else key + _SUFFIXES[made.form])
         name = name_in_class_folder(name) if layout == "imagefolder" else name
-        facts = (made.form, made.instead and f"{made.form}: {made.instead}", made.lost)
+        lost = made.lost if settings.sidecars or not has_sidecars(row["meta"]) else (*made.lost, SIDECARS)
+        facts = (made.form, made.instead and f"{made.form}: {made.instead}", lost)
         outcome = Outcome(key, status, row["payload_bytes"], pixels, name, len(made.data), "", *facts)
         if layout in PACKED:
-            return Packed.of(outcome, made.data, row)
+            return Packed.of(outcome, made.data, row, sidecars=settings.sidecars)
+        if layout == "imagefolder" and settings.sidecars and row["width"]:
+            outcome = replace(outcome, listed=(row["meta"],))
         (dest.put if settings.overwrite else dest.put_new)(name, made.data, row["source_modified_ns"])
     except Occupied:
         return _failed(row, OCCUPIED)

@@ -30,6 +30,9 @@ class DecodeSettings(BaseModel):
         description="change names so that Windows and macOS can hold them, and where two would be the same; without it "
         "such keys are listed and not written",
     )
+    sidecars: bool = Field(
+        False, description="write what the archive's column meta holds, too: sidecar files beside the images"
+    )
     executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field("", description="decoders at least and at most, as MIN:MAX; empty: one per GPU or core")
     gpus_per_actor: float | None = Field(

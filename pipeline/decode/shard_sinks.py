@@ -10,14 +10,17 @@ import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.core.boundary import Fault, attempt
-from pipeline.decode.layouts import Layout, Packed, label_of, sample_name, suffix_of
+from pipeline.decode.layouts import Layout, Packed, sample_name, suffix_of
 from pipeline.decode.result import Outcome
+from pipeline.decode.sidecar_files import checked_files
 from pipeline.decode.video_muxing import OCCUPIED
+from pipeline.sources.meta import without_files
 from pipeline.storage.base import Occupied, StorageError, Store, Unwritable
 
 _GROUP_BYTES = 32 << 20
@@ -30,9 +33,16 @@ class ShardSink(ABC):
 
     suffix: str
 
-    def __init__(self, dest: Store, most_bytes: int, *, overwrite: bool) -> None:
-        """Args: dest: receives shards. most_bytes: of a shard's images. overwrite: whether other shards give way."""
-        self._dest, self._most, self._overwrite = dest, most_bytes, overwrite
+    def __init__(self, dest: Store, most_bytes: int, *, overwrite: bool, sidecars: bool = False) -> None:
+        """No image is taken yet.
+
+        Args:
+            dest: receives shards.
+            most_bytes: of a shard's images.
+            overwrite: whether other shards give way.
+            sidecars: whether shards hold the images' metas.
+        """
+        self._dest, self._most, self._overwrite, self.sidecars = dest, most_bytes, overwrite, sidecars
         self._held: list[Packed] = []
         self._size = self._number = 0
 
@@ -94,9 +104,18 @@ def _failed(image: Packed, reason: str) -> Outcome:
 
 
 class TarSink(ShardSink):
-    """Shards for WebDataset: of each image the file, and a JSON with its key, label, size and losses."""
+    """Shards for WebDataset: of each image the file, and a JSON with its key, label, size and losses.
+
+    With sidecars, the members beside an image are those of its source, such as NAME.json, and these facts with the
+    rest of its meta are in NAME.maepress.json.
+    """
 
     suffix = "tar"
+
+    def refusal(self, image: Packed) -> str | None:
+        """A meta that is none, as a damaged archive may hold it."""
+        found = attempt(lambda: _sidecars(image))
+        return found.reason if isinstance(found, Fault) else None
 
     def content(self, images: Sequence[Packed]) -> tuple[bytes, list[str]]:
         """A tar file in the format of POSIX, with fixed owners and the sources' times."""
@@ -107,7 +126,7 @@ class TarSink(ShardSink):
                 name = sample_name(key)
                 facts = {
                     "key": key,
-                    "label": label_of(key),
+                    "label": image.label,
                     "width": image.width,
                     "height": image.height,
                     "source_sha256": image.source_sha256,
@@ -115,8 +134,20 @@ class TarSink(ShardSink):
                 }
                 members.append(f"{name}.{suffix_of(form, key)}")
                 _member(tar, members[-1], image.data, image.modified_ns)
-                _member(tar, f"{name}.json", json.dumps(facts).encode(), image.modified_ns)
+                files, rest = _sidecars(image)
+                for suffix, data in files.items():
+                    _member(tar, f"{name}.{suffix}", data, image.modified_ns)
+                facts |= {"meta": rest} if rest else {}
+                ending = "maepress.json" if self.sidecars else "json"
+                _member(tar, f"{name}.{ending}", json.dumps(facts).encode(), image.modified_ns)
         return out.getvalue(), members
+
+
+def _sidecars(image: Packed) -> tuple[dict[str, bytes], Any]:
+    """The sidecar files of an image, and the rest of its meta."""
+    if image.meta is None:
+        return {}, None
+    return checked_files(image.meta), json.loads(without_files(image.meta) or "null")
 
 
 def _member(tar: tarfile.TarFile, name: str, data: bytes, modified_ns: int | None) -> None:
@@ -133,18 +164,25 @@ _FEATURES = {
     "height": {"dtype": "int32", "_type": "Value"},
     "source_sha256": {"dtype": "string", "_type": "Value"},
 }
-_SCHEMA = pa.schema(
-    [
-        pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
-        pa.field("key", pa.string()),
-        pa.field("label", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("source_sha256", pa.string()),
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
-)
+_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
+    pa.field("key", pa.string()),
+    pa.field("label", pa.string()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("source_sha256", pa.string()),
+]
+
+
+def _schema(fields: "list[pa.Field[Any]]", features: dict[str, dict[str, str]]) -> pa.Schema:
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+_SCHEMA = _schema(_FIELDS, _FEATURES)
 """What `datasets` takes for a column of images: bytes and a path, and the features as JSON in the metadata."""
+_SCHEMA_WITH_META = _schema(
+    [*_FIELDS, pa.field("meta", pa.string())], _FEATURES | {"meta": {"dtype": "string", "_type": "Value"}}
+)
 
 
 class ParquetSink(ShardSink):
@@ -159,34 +197,40 @@ class ParquetSink(ShardSink):
     def content(self, images: Sequence[Packed]) -> tuple[bytes, list[str]]:
         """A Parquet file with row groups of about 32 MiB."""
         out = pa.BufferOutputStream()
-        with pq.ParquetWriter(out, _SCHEMA, compression={n: "zstd" for n in _SCHEMA.names if n != "image"}) as writer:
+        schema = _SCHEMA_WITH_META if self.sidecars else _SCHEMA
+        with pq.ParquetWriter(out, schema, compression={n: "zstd" for n in schema.names if n != "image"}) as writer:
             held: list[Packed] = []
             for image in images:
                 held.append(image)
                 if sum(len(one.data) for one in held) >= _GROUP_BYTES:
-                    writer.write_table(_table(held))
+                    writer.write_table(_table(held, schema))
                     held = []
             if held:
-                writer.write_table(_table(held))
+                writer.write_table(_table(held, schema))
         return out.getvalue().to_pybytes(), [""] * len(images)
 
 
-def _table(images: Sequence[Packed]) -> pa.Table:
+def _table(images: Sequence[Packed], schema: pa.Schema) -> pa.Table:
     rows = [
         {
             "image": {"bytes": image.data, "path": image.outcome.name},
             "key": image.outcome.key,
-            "label": label_of(image.outcome.key),
+            "label": image.label,
             "width": image.width,
             "height": image.height,
             "source_sha256": image.source_sha256,
+            "meta": image.meta,
         }
         for image in images
     ]
-    return pa.Table.from_pylist(rows, _SCHEMA)
+    return pa.Table.from_pylist(rows, schema)
 
 
-def sink_of(layout: Layout, dest: Store, most_bytes: int, *, overwrite: bool) -> ShardSink | None:
-    """The sink of a packed layout; None for the others."""
+def sink_of(
+    layout: Layout, dest: Store, most_bytes: int, *, overwrite: bool, sidecars: bool = False
+) -> ShardSink | None:
+    """The sink of a packed layout; None for the others. The arguments are those of `ShardSink`."""
     kinds: dict[str, type[ShardSink]] = {"webdataset": TarSink, "parquet": ParquetSink}
-    return kinds[layout](dest, most_bytes, overwrite=overwrite) if layout in kinds else None
+    if layout not in kinds:
+        return None
+    return kinds[layout](dest, most_bytes, overwrite=overwrite, sidecars=sidecars)

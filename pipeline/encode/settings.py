@@ -10,10 +10,11 @@ from pipeline.encode.target_settings import TargetSettings
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 from pipeline.images.limits import MAX_PIXELS, Limits
+from pipeline.sources.settings import SidecarChoice
 from pipeline.storage.key_globs import SourceChoice
 
 
-class EncodeSettings(CodecSettings, TargetSettings, SourceChoice):
+class EncodeSettings(CodecSettings, TargetSettings, SidecarChoice, SourceChoice):
     """Source, archive, model and target of an encode, its resources and its limits."""
 
     source: str = Field(description="folder or bucket of images to compress")

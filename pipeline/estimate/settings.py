@@ -5,10 +5,11 @@ from pydantic import Field
 from model.core.model_files import MODEL_SETTING
 from pipeline.encode.codec_settings import CodecSettings, needs_model
 from pipeline.encode.target_settings import TargetSettings
+from pipeline.sources.settings import SourceView
 from pipeline.storage.key_globs import SourceChoice
 
 
-class EstimateSettings(CodecSettings, TargetSettings, SourceChoice):
+class EstimateSettings(CodecSettings, TargetSettings, SourceView, SourceChoice):
     """Which source, encoded how; sample size; prices."""
 
     source: str = Field(description="folder or bucket of images that might be encoded")

@@ -1,16 +1,20 @@
 """Settings of an evaluation."""
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 
 from model.core.config import QUALITIES
 from model.core.model_files import MODEL_SETTING
+from pipeline.sources.settings import SourceView
 from pipeline.storage.key_globs import SourceChoice
 
 
-class EvaluateSettings(SourceChoice):
+class EvaluateSettings(SourceView, SourceChoice):
     """Which images and which model to measure, how thoroughly, and where the report goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    place: ClassVar[str] = "images"
 
     images: str = Field(description="folder or bucket of images to measure on")
     out: str = Field(description="folder or bucket prefix for report.html, report.json and CSV")

@@ -3,11 +3,12 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from pipeline.archive.key_choice import DESCRIPTION as KEYS
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange, checked_by
+from pipeline.sources.settings import SidecarChoice
 
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -27,7 +28,7 @@ def parse_age(text: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
-class ReleaseSettings(BaseModel):
+class ReleaseSettings(SidecarChoice):
     """Source, archive and conditions of a release, and its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

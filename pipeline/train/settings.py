@@ -1,16 +1,20 @@
 """Settings of a training run."""
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 
 from model.network.loss import Distortion
 from pipeline.archive.model_name import PATTERN
+from pipeline.sources.settings import SourceView
 from pipeline.storage.key_globs import SourceChoice
 
 
-class TrainSettings(SourceChoice):
+class TrainSettings(SourceView, SourceChoice):
     """Settings of a training run; without a limit it goes on, at the full learning rate, until it is interrupted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    place: ClassVar[str] = "images"
 
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="where the model goes (a folder or bucket prefix)")

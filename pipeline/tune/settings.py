@@ -1,10 +1,11 @@
 """Settings of a tuning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from pipeline.execution.setting_types import checked_by
+from pipeline.sources.settings import SourceView
 from pipeline.storage.key_globs import SourceChoice
 
 
@@ -52,10 +53,11 @@ Sides = Annotated[str, checked_by(sides)]
 Bounds = Annotated[str, checked_by(bounds)]
 
 
-class TuneSettings(SourceChoice):
+class TuneSettings(SourceView, SourceChoice):
     """Ranges of the training settings to try, and the length of a trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    place: ClassVar[str] = "images"
 
     images: str = Field(description="folder or bucket of images to learn from")
     out: str = Field(description="folder for the table of trials, their logs and the best configuration")

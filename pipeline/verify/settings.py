@@ -6,11 +6,12 @@ from pydantic import ConfigDict, Field
 
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange, checked_by
+from pipeline.sources.settings import SidecarChoice
 from pipeline.storage.key_globs import SourceChoice
 from pipeline.verify.part import parse_part
 
 
-class VerifySettings(SourceChoice):
+class VerifySettings(SidecarChoice, SourceChoice):
     """Archive, size of the sample, and source of a verification, and its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
