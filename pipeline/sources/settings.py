@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from pipeline.storage.address import SIDECARS, Address, parse
+from pipeline.storage.address import OPTIONS, SIDECARS, Address, parse
 from pipeline.storage.base import StorageError
 
 
@@ -75,8 +75,8 @@ def viewed(url: str, given: dict[str, Any]) -> str:
     if wanted["value"]:
         _same(address.value or wanted["value"], wanted["value"], flags["members"], url)
     if SIDECARS in given or address.kind == SIDECARS:
-        if kind == "frames":
-            raise ValueError(f"{flags[SIDECARS]} does not fit {url}: frames of videos have no sidecars")
+        if kind != SIDECARS and SIDECARS not in OPTIONS[kind]:
+            raise ValueError(f"--sidecars does not fit {url}: #{kind} has none")
         if kind != SIDECARS:
             options[SIDECARS] = ""
     return str(Address(address.place, kind, address.value or wanted["value"], options))

@@ -32,6 +32,7 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
+from pipeline.storage.joined_ranges import joined
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
@@ -103,10 +104,11 @@ class FsspecStore(Store):
             size, before = int(details["size"]), _etag(details)
             if etag not in (None, before):
                 return FetchFailed(key, CHANGED, transient=True)
-            ends = [(start, min(size, start + count)) for start, count in ranges]
+            together = joined(ranges)
+            ends = [(start, min(size, start + count)) for start, count in together.blocks]
             with ThreadPoolExecutor(min(_READERS, max(1, len(ends)))) as pool:
                 cut = pool.map(lambda end: fs.cat_file(path, *end) if end[0] < end[1] else b"", ends)
-                parts = [bytes(part) for part in cut]
+                parts = together.parts([bytes(block) for block in cut])
             if ranges and _etag(fs.info(path)) != before:
                 return FetchFailed(key, CHANGED, transient=True)
             return Ranges(parts, size, before, of_details(details))

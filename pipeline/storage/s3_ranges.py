@@ -6,6 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.storage.base import CHANGED, FetchFailed, Ranges
+from pipeline.storage.joined_ranges import joined
 from pipeline.storage.modified import of_object
 from pipeline.storage.retry import with_retries
 from pipeline.storage.s3_errors import S3_ERRORS, Truncated, is_missing, is_taken, is_transient, reason
@@ -19,7 +20,9 @@ class _OtherVersion(Exception):
 async def read_ranges(
     sessions: S3Sessions, bucket: str, key: str, ranges: list[tuple[int, int]], etag: str | None
 ) -> Ranges | FetchFailed:
-    """See `Store.read_ranges`. The version is pinned by `If-Match`, and compared in each answer.
+    """See `Store.read_ranges`. Neighbouring ranges are one request.
+
+    The version is pinned by `If-Match`, and compared in each answer.
 
     Args:
         sessions: connections to use.
@@ -60,12 +63,11 @@ async def read_ranges(
             return data
 
         async def one(start: int, count: int) -> bytes:
-            if not count:
-                return b""
             async with gate:
                 return await with_retries(lambda: read(start, count), is_transient)
 
-        parts = await asyncio.gather(*(one(*wanted) for wanted in ranges))
+        together = joined(ranges)
+        parts = together.parts(await asyncio.gather(*(one(*block) for block in together.blocks)))
     except _OtherVersion:
         return FetchFailed(key, CHANGED, transient=True)
     except S3_ERRORS as e:
@@ -74,7 +76,7 @@ async def read_ranges(
         transient = is_transient(e)
         return FetchFailed(key, reason(e), transient, refused=not (transient or is_missing(e)))
     modified = of_object(facts.get("Metadata") or {}, facts.get("LastModified"))
-    return Ranges(list(parts), int(facts.get("Size", 0)), pinned, modified)
+    return Ranges(parts, int(facts.get("Size", 0)), pinned, modified)
 
 
 def _plain(answer: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     ("s3://a/b#members", {"members": "*.tar"}, "s3://a/b#members=*.tar"),
     ("s3://a/b#table=*.pq&key=k", {"image_column": "i"}, "s3://a/b#table=*.pq&key=k&image=i"),
     ("s3://a/b#table&image=i", {"image_column": "i", "sidecars": True}, "s3://a/b#table&image=i&sidecars"),
+    ("s3://a/b#inventory=s3://l/n", {"sidecars": True}, "s3://a/b#inventory=s3://l/n&sidecars"),
 ]
 CONFLICTS = [
     ("s3://a/b#members=*.zip", {"members": "*.tar"}, "--members *.tar contradicts s3://a/b#members=*.zip"),
@@ -34,6 +35,7 @@ CONFLICTS = [
     ("s3://a/b#members", {"key_column": "i"}, "--key-column does not fit s3://a/b#members, which has #members"),
     ("s3://a/b#frames=30", {"members": "*"}, "--members does not fit"),
     ("s3://a/b#frames=30", {"sidecars": True}, "--sidecars does not fit"),
+    ("s3://a/b#urls", {"sidecars": True}, "--sidecars does not fit s3://a/b#urls: #urls has none"),
     (
         "s3://a/b",
         {"members": "*", "image_column": "i"},
