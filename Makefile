@@ -19,10 +19,10 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY)  ## the main job on 200 photographs, in about four minutes; S3=1: on a real S3 server
+demo: $(READY)  ## the main job on 200 photographs, in under three minutes; S3=1: on a real S3 server
 	@$(BIN)/maepress demo $(if $(filter-out 0,$(S3)),--s3)
 
-test: $(READY)  ## the tests, in about ten minutes on two cores
+test: $(READY)  ## the tests, in seven to ten minutes on two cores
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 test-slow: $(READY)  ## the tests that take minutes each: submitted jobs, targets on every kind of image, estimates, kills, broken requests, the site

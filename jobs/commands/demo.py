@@ -18,7 +18,7 @@ class DemoSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    minutes: float = Field(2.0, gt=0, description="minutes of training")
+    minutes: float = Field(1.0, gt=0, description="minutes of training")
     s3: bool = Field(False, description="read and write s3:// on an S3 server that the demo starts")
     codec: bool = Field(False, description="only the codec: one photograph as .mae files")
 
@@ -46,9 +46,9 @@ def _run(settings: DemoSettings, output: Output) -> int:
 JOB = Job(
     name="demo",
     about="Trains a codec on 220 sample photographs, encodes them into an archive, verifies it and decodes it, each by "
-    "the command that you would type, in about four minutes; everything is in the folder demo/. Where only the codec "
+    "the command that you would type, in under three minutes; everything is in the folder demo/. Where only the codec "
     "is installed, it shows the codec: one photograph as .mae files.",
-    example="maepress demo --minutes 1",
+    example="maepress demo --minutes 2",
     settings=lambda: DemoSettings,
     run=_run,
     positionals=(),
