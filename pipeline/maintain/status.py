@@ -11,12 +11,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import time_of
-from pipeline.archive.delta_table import files_of, open_table, queryable
+from pipeline.archive.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.erasures import DONE
 from pipeline.archive.merge_reader import merged
 from pipeline.archive.receipt import general
@@ -227,7 +226,7 @@ def _left_out(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _select(query: QueryBuilder, sql: str) -> list[dict[str, Any]]:
     try:
-        return pa.table(query.execute(sql)).to_pylist()
+        return arrow_table(query.execute(sql)).to_pylist()
     except Exception as e:  # the engine's own, for a shard that is missing or damaged
         raise StorageError(f"the archive cannot be read: {one_line(e)}") from e
 

@@ -10,11 +10,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, open_table, queryable
+from pipeline.archive.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.model_name import named
 from pipeline.archive.shards import Shard
 from pipeline.duplicates.result import DuplicatesResult
@@ -197,7 +196,7 @@ class Catalogue:
 def _select(now: _Snapshot, sql: str) -> list[Row]:
     try:
         # One builder per query: threads cannot share it.
-        return pa.table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
+        return arrow_table(QueryBuilder().register("images", now.table).execute(sql)).to_pylist()
     except Exception as e:  # the engine's own, for a shard that is missing or damaged
         raise StorageError(f"{now.table.table_uri} cannot be read: {one_line(e)}") from e
 
