@@ -84,6 +84,10 @@ def in_words(result: "EncodeResult") -> list[tuple[str, Cell]]:
         ratio = result.source_bytes / result.payload_bytes
         rows.append(("bytes", f"{size(result.source_bytes)} -> {size(result.payload_bytes)} ({ratio:.1f}x)"))
         rows.append(("speed", f"{result.pixels / 1e6 / result.seconds:.1f} MP/s, {duration(result.seconds)}"))
+    if result.stored_once:
+        rows.append(("stored once from now on", f"{result.stored_once:,} ({size(result.stored_once_bytes)})"))
+    if result.stored_once_left:
+        rows.append(("not all is stored once yet", result.stored_once_left))
     return [*rows, ("model", named(result.model_name, result.model))] if result.model else rows
 
 

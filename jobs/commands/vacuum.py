@@ -30,6 +30,9 @@ def _run(settings: "VacuumSettings", output: Output) -> int:
         ("plans of dead runs", f"{result.plans:,}"),
         ("unfinished files and uploads", f"{result.unfinished:,}"),
     ]
+    if result.payloads or result.payloads_left:
+        rows.append(("payloads that rows shared", result.payloads_left or f"{result.payloads:,}"))
+        rows.append(("bytes of these", size(result.payload_bytes)))
     if result.spared_for:
         rows.append(("files kept for running jobs", ", ".join(result.spared_for)))
     output.table("would be removed" if settings.dry_run else "removed", rows)

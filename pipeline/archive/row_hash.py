@@ -11,7 +11,9 @@ and nulls:
 
 A text is its UTF-8 bytes, an integer its decimal digits, a float its 8 bytes (IEEE 754,
 little-endian), a time the decimal digits of its microseconds since 1970. As nulls are left out, a
-column that is added later and is null in older rows does not change their hashes.
+column that is added later and is null in older rows does not change their hashes. A payload that rows
+share is hashed in its place: such a row has an empty `payload` only where it is stored, and `same_as`
+only there (`pipeline.archive.shared_payloads`).
 """
 
 import hashlib

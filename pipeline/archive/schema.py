@@ -64,12 +64,13 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("codec", pa.string()),  # "mae", "jxl", "avif", "webp"; null where the source is kept: `codec_of`
     pa.field("candidates", pa.string()),  # the codecs that were allowed, as "mae,avif"; null: mae alone
     pa.field("meta", pa.string()),  # labels and sidecars as JSON: `pipeline.sources.meta`; null where none were read
+    pa.field("same_as", pa.string()),  # where the payload is, which is empty here: `shared_payloads`; null: in the row
 ]
 
 IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
 
-ADDED = frozenset({"phash", "codec", "candidates", "meta"})
+ADDED = frozenset({"phash", "codec", "candidates", "meta", "same_as"})
 """Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [

@@ -3,10 +3,13 @@
 Other tools that write to the table choose other Arrow types for the same values (`string_view`,
 `large_string`, dictionaries), other row groups, and other orders of the rows. This module is where
 that ends: everything above it sees the types of the schema.
+
+It is also where rows become whole: a payload that rows share (`pipeline.archive.shared_payloads`) is
+in its row for everybody who reads payloads, except for those who ask for rows as they are stored.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -15,6 +18,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS, RELEASES
+from pipeline.archive.shared_payloads import PAYLOAD, POINTER, SIZE, made_whole
 from pipeline.archive.sorted_tables import Column, in_order, is_rising
 from pipeline.storage.base import Readable, StorageError
 from pipeline.storage.error_text import one_line
@@ -36,27 +40,32 @@ class ShardFile:
         metadata: of the Parquet file.
     """
 
-    def __init__(self, file: BinaryIO, url: str, *, page_checksums: bool = True) -> None:
+    def __init__(self, file: BinaryIO, url: str, store: Readable, *, checked: bool = True) -> None:
         """Read the footer.
 
         Args:
             file: seekable.
             url: for messages.
-            page_checksums: pages whose checksum is wrong are errors.
+            store: the root of its table, with the payloads that rows share.
+            checked: pages whose checksum is wrong, and shared payloads that are missing or damaged,
+                are errors.
 
         Raises:
             StorageError: when it is not a Parquet file.
         """
         self.url = url
-        self._file = file
+        self._file, self._store, self._checked = file, store, checked
         with self._reading():
-            self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=page_checksums)
+            self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=checked)
             self._names = list(self._parquet.schema_arrow.names)
             self.metadata: pq.FileMetaData = self._parquet.metadata
 
     def unchecked(self) -> "ShardFile":
-        """The same file, in which pages whose checksum is wrong are read all the same."""
-        return ShardFile(self._file, self.url, page_checksums=False)
+        """The same file, in which pages whose checksum is wrong are read all the same.
+
+        Rows whose shared payload is missing or damaged stay as they are stored, so that their hash does not hold.
+        """
+        return ShardFile(self._file, self.url, self._store, checked=False)
 
     @property
     def num_row_groups(self) -> int:
@@ -86,21 +95,64 @@ class ShardFile:
         Raises:
             StorageError: when the file is damaged or lacks a column.
         """
-        there = self._there(columns)
+        groups = range(self.num_row_groups)
+        wanted = self._with_pointers(columns, groups)
+        there = self._there(wanted)
         with self._reading():
             table = self._parquet.read(there, use_threads=use_threads)
-            return self._conformed(table, columns, self.metadata.num_rows)
+            table = self._conformed(table, wanted, self.metadata.num_rows)
+        return self._whole(table, columns)
 
-    def read_row_group(self, index: int, columns: Sequence[str], use_threads: bool = True) -> pa.Table:
+    def read_row_group(
+        self,
+        index: int,
+        columns: Sequence[str],
+        use_threads: bool = True,
+        *,
+        only: "Sequence[bool] | None" = None,
+        as_stored: bool = False,
+    ) -> pa.Table:
         """Some columns of one row group, in that order; a column of ADDED that the file lacks is null.
 
+        Args:
+            index: of the row group.
+            columns: to read.
+            use_threads: read columns in parallel.
+            only: for each row whether it is wanted; None for all. Shared payloads of others are not read.
+            as_stored: leave a shared payload where it is, for those who copy rows.
+
         Raises:
-            StorageError: when the file is damaged or lacks a column.
+            StorageError: when the file or a shared payload is damaged, or the file lacks a column.
         """
-        there = self._there(columns)
+        wanted = list(columns) if as_stored else self._with_pointers(columns, [index])
+        there = self._there(wanted)
         with self._reading():
             table = self._parquet.read_row_group(index, there, use_threads=use_threads)
-            return self._conformed(table, columns, self.metadata.row_group(index).num_rows)
+            table = self._conformed(table, wanted, self.metadata.row_group(index).num_rows)
+        if only is not None:
+            table = table.filter(pa.array(only, pa.bool_()))
+        return table if as_stored else self._whole(table, columns)
+
+    def may_hold(self, index: int, name: str) -> bool:
+        """Whether a row group may hold a value of a column that is no null, as far as the footer tells."""
+        if name not in self._names:
+            return False
+        facts = self.metadata.row_group(index)
+        with self._reading():
+            statistics = facts.column(self.column_index(name)).statistics
+            nulls = None if statistics is None else statistics.null_count
+        return nulls is None or nulls < facts.num_rows
+
+    def _with_pointers(self, columns: Sequence[str], groups: Iterable[int]) -> list[str]:
+        """The columns, and those by which shared payloads are found, if payloads are wanted and some may be shared."""
+        if PAYLOAD not in columns or not any(self.may_hold(index, POINTER) for index in groups):
+            return list(columns)
+        return list(dict.fromkeys([*columns, POINTER, SIZE]))
+
+    def _whole(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        if PAYLOAD not in columns or POINTER not in table.column_names:
+            return table
+        return made_whole(table, self._store, strict=self._checked).select(list(columns))
 
     def range_of(self, index: int, name: str) -> tuple[str, str] | None:
         """Minimum and maximum of a text column in a row group; None where it has no statistics."""
@@ -151,13 +203,13 @@ def open_shard(store: Readable, path: str) -> Iterator[ShardFile]:
         StorageError: naming the file, when it is missing or damaged.
     """
     with store.open_input(path) as file:
-        yield ShardFile(file, f"{store.url}/{path}")
+        yield ShardFile(file, f"{store.url}/{path}", store)
 
 
 def rows_in_order(
     shard: ShardFile, schema: pa.Schema, without: "pa.Array[Any] | None" = None, many: bool = False
 ) -> Iterator[pa.Table]:
-    """The rows of a shard in key order, without some keys, one row group at a time.
+    """The rows of a shard in key order as they are stored, without some keys, one row group at a time.
 
     Our own shards are sorted. A shard that another tool rewrote may hold its rows in any order; if
     its row groups overlap, all of its rows are read at once and sorted.
@@ -180,13 +232,13 @@ def rows_in_order(
                 f"the shard {shard.url} is not in key order, and with {size / 2**30:.1f} GiB too large to be sorted: "
                 "another tool rewrote it; restore the version before that"
             )
-        table = pa.concat_tables([shard.read_row_group(index, schema.names) for index in groups])
+        table = pa.concat_tables([shard.read_row_group(index, schema.names, as_stored=True) for index in groups])
         yield from _chosen(table, schema, without)
         return
     for index in groups:
         if many and pc.all(pc.is_in(shard.read_row_group(index, ["key"])["key"], value_set=without)).as_py():
             continue
-        yield from _chosen(shard.read_row_group(index, schema.names), schema, without)
+        yield from _chosen(shard.read_row_group(index, schema.names, as_stored=True), schema, without)
 
 
 def _groups_follow(shard: ShardFile) -> bool:

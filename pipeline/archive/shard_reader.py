@@ -62,7 +62,7 @@ def _matching(parquet: ShardFile, index: int, columns: Sequence[str], keys: str)
         return parquet.read_row_group(index, columns)
     found = parquet.read_row_group(index, ["key"])["key"].to_pylist()
     wanted = [fnmatch.fnmatchcase(str(key), keys) for key in found]
-    return parquet.read_row_group(index, columns).filter(pa.array(wanted)) if any(wanted) else None
+    return parquet.read_row_group(index, columns, only=wanted) if any(wanted) else None
 
 
 def salvaged_rows(
@@ -70,8 +70,8 @@ def salvaged_rows(
 ) -> Iterator[list[tuple[dict[str, Any] | Fault, bool]]]:
     """The rows of a shard of images, and of each whether it is damaged, a batch at a time.
 
-    Where a page's checksum is wrong, the rows are read all the same, and their hashes tell which of
-    them are damaged: a damaged row does not take its neighbours with it.
+    Where a page's checksum is wrong, or a payload that rows share, the rows are read all the same, and
+    their hashes tell which of them are damaged: a damaged row does not take its neighbours with it.
 
     Args:
         images: the table's root.
@@ -160,11 +160,11 @@ def find_row(images: Store, shard: Shard, key: str, columns: Sequence[str] | Non
                 continue
             keys = parquet.read_row_group(index, ["key"])["key"].to_pylist()
             if key in keys:
-                names = columns or parquet.names
+                names, only = columns or parquet.names, [at == keys.index(key) for at in range(len(keys))]
                 try:
-                    row = parquet.read_row_group(index, names).slice(keys.index(key), 1)
+                    row = parquet.read_row_group(index, names, only=only)
                 except StorageError:  # perhaps only a neighbour is damaged
-                    whole = parquet.unchecked().read_row_group(index, IMAGES.names).slice(keys.index(key), 1)
+                    whole = parquet.unchecked().read_row_group(index, IMAGES.names, only=only)
                     if changed_rows(whole) != [False]:
                         raise
                     row = whole.select(list(names))

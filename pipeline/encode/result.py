@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from pipeline.archive.receipt import Receipt, general
+from pipeline.encode.store_once import StoredOnce
 from pipeline.planning.planner import EncodePlan
 
 NAMED = 20
@@ -49,6 +50,9 @@ class EncodeResult:
         payload_bytes: bytes of the payloads.
         pixels: width times height of the images that were decoded; of others the size is only what a
             header claims.
+        stored_once: rows whose payload left its shard, as equal sources have it (`store_once`).
+        stored_once_bytes: bytes of these payloads.
+        stored_once_left: why that is not done for all; None where it is.
         seconds: from the start to the last commit.
     """
 
@@ -81,6 +85,9 @@ class EncodeResult:
     source_bytes: int
     payload_bytes: int
     pixels: int
+    stored_once: int
+    stored_once_bytes: int
+    stored_once_left: str | None
     seconds: float
 
     @property
@@ -137,8 +144,10 @@ class Totals:
         self._payload_bytes += receipt.payload_bytes
         self._pixels += receipt.pixels
 
-    def result(self, run: str, model: str, model_name: str, plan: EncodePlan, seconds: float) -> EncodeResult:
-        """The sums, and what the plan knew."""
+    def result(
+        self, run: str, model: str, model_name: str, plan: EncodePlan, once: StoredOnce, seconds: float
+    ) -> EncodeResult:
+        """The sums, what the plan knew, and what became of equal sources."""
         return EncodeResult(
             run,
             model,
@@ -169,5 +178,8 @@ class Totals:
             self._source_bytes,
             self._payload_bytes,
             self._pixels,
+            once.rows,
+            once.payload_bytes,
+            once.left,
             seconds,
         )

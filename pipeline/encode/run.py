@@ -23,6 +23,7 @@ from pipeline.archive.receipt import Receipt
 from pipeline.encode.codec_settings import described
 from pipeline.encode.result import EncodeResult, Totals
 from pipeline.encode.settings import EncodeSettings
+from pipeline.encode.store_once import StoredOnce, store_once
 from pipeline.execution.executors import ray_is_connected, runs_here
 from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
 from pipeline.monitoring.encode_counter import EncodeCounts
@@ -142,8 +143,11 @@ def run_encode(
                     pixels=receipt.pixels,
                     rejected=len(receipt.rejections),
                 )
+        once = StoredOnce()
+        if settings.store_once:
+            once = store_once(archive, committer, lease.check if lease else None)
         name = name_from(read_config(folder)) if folder else ""
-        result = totals.result(run, fingerprint, name, plan, time.monotonic() - started)
+        result = totals.result(run, fingerprint, name, plan, once, time.monotonic() - started)
         summary.done(result.to_dict())
     return result, plan
 

@@ -60,6 +60,11 @@ class EncodeSettings(CodecSettings, TargetSettings, SidecarChoice, SourceChoice)
         "same samples and metadata, where that is smaller",
     )
 
+    store_once: bool = Field(
+        False,
+        description="afterwards, store the payloads of sources with the same bytes once, for the whole archive",
+    )
+
     @property
     def needs_model(self) -> bool:
         """Whether pictures pass the model."""

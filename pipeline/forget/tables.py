@@ -19,6 +19,7 @@ from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.erasures import BarredKeys
 from pipeline.archive.merge_reader import merged_tables
 from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
+from pipeline.archive.payload_references import named_by, shared_payloads
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.shard_reader import read_columns
 from pipeline.archive.shards import Shard, write_shard, write_sorted
@@ -154,8 +155,16 @@ def _require_checkpoint(store: Store, version: int, files: list[Shard]) -> None:
 
 
 def remove_unneeded(store: Store) -> int:
-    """Delete every file of a table that its present version does not use. Returns their number."""
+    """Delete every file of a table that its present version does not use. Returns their number.
+
+    A payload that rows share goes with the last row that names it.
+
+    Raises:
+        StorageError: when a file of the present version cannot be read.
+    """
     needed = {shard.path for shard in files_of(open_table(store))}
+    if shared_payloads(store):
+        needed |= named_by(store, list(needed))
     gone = [entry.key for entry in store.entries() if not entry.key.startswith(_LOG) and entry.key not in needed]
     for key in gone:
         store.delete(key)

@@ -1,13 +1,15 @@
 """Pruning a replica: what its primary no longer has goes, so that what was erased there is erased here.
 
-Removed are files of tables that the primary's folders do not hold and the replica's current version
-does not need, and the replica's own log before its latest version: its entries name the first and
-last keys of shards. Records of checks of the replica that name keys go as well.
+Removed are files of tables, and payloads that rows share, that the primary's folders do not hold and
+the replica's current version does not need, and the replica's own log before its latest version: its
+entries name the first and last keys of shards. Records of checks of the replica that name keys go as
+well.
 """
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.commit_seal import log_file
 from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.payload_references import named_by, shared_payloads
 from pipeline.runs.checks import FOLDER as CHECKS
 from pipeline.runs.checks import read_checks
 from pipeline.storage.base import Store
@@ -28,7 +30,10 @@ def prune(primary: Archive, replica: Archive) -> int:
     if replica.releases.table() is not None:
         pairs.append((primary.releases.store, replica.releases.store))
     for ours, theirs in pairs:
-        kept = {entry.key for entry in ours.entries()} | {shard.path for shard in files_of(open_table(theirs))}
+        needed = {shard.path for shard in files_of(open_table(theirs))}
+        if shared_payloads(theirs):
+            needed |= named_by(theirs, list(needed))
+        kept = {entry.key for entry in ours.entries()} | needed
         removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(_LOG)} - kept)
         removed += _forget_versions(theirs)
     listing = [f"{CHECKS}/{record.name}" for record in read_checks(replica.root) if record.listed]

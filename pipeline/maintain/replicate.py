@@ -1,6 +1,7 @@
 """Replicate: a second copy of an archive, which is an archive itself.
 
     models, other files --> copied where they are missing
+    payloads that rows of the current version share --> copied where they are missing, each with its SHA-256
     shards of the current version --> copied where they are missing, each with the SHA-256 of the log
     one commit per table: the replica's files are the primary's       readers see the change here
     logs and records of the primary --> origin/, to mend the primary with
@@ -43,6 +44,7 @@ from pipeline.archive.origin import RUNS, follow
 from pipeline.archive.releases import FOLDER as RELEASES_FOLDER
 from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.shard_facts import FILE_SHA256
+from pipeline.maintain.payload_copies import copy_payloads
 from pipeline.maintain.pruning import prune
 from pipeline.maintain.settings import ReplicateSettings
 from pipeline.runs.heartbeat import Heartbeat
@@ -108,6 +110,11 @@ class _Copied:
     files: int = 0
     bytes: int = 0
 
+    def take(self, files: int, size: int, problems: list[str]) -> list[str]:
+        """Add files and bytes; passes problems on."""
+        self.files, self.bytes = self.files + files, self.bytes + size
+        return problems
+
 
 def replicate(settings: ReplicateSettings) -> ReplicateResult:
     """Bring a second copy of an archive up to date. Run again, it continues.
@@ -134,6 +141,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         _require_own_commits(copy, identity)
         sums = _Copied()
         problems = [*_copy_others(archive.root, copy.root, sums)]
+        problems += sums.take(*copy_payloads(archive.images, copy.images, primary["images"].files))
         for name, log in primary.items():
             create_table(_table_store(copy, name), _TABLES[name])
             add_missing_columns(_table_store(copy, name), _TABLES[name], run)

@@ -23,6 +23,7 @@ from pipeline.archive.commits import REJECTIONS_VERSION
 from pipeline.archive.delta_table import files_of, open_table
 from pipeline.archive.merge_reader import SHARD, merged_tables
 from pipeline.archive.optimistic_commit import commit_with_retry
+from pipeline.archive.payload_references import named_by
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.sorted_tables import side_by_side, texts
 from pipeline.maintain.settings import RestoreSettings
@@ -128,7 +129,7 @@ def _rejections_at(archive: Archive, version: int) -> int:
 
 
 def _check_files(store: Store, version: int) -> None:
-    """Check that all files of a version still exist.
+    """Check that all files of a version still exist, and the payloads that their rows share.
 
     Raises:
         StorageError: when some do not.
@@ -138,6 +139,11 @@ def _check_files(store: Store, version: int) -> None:
     if gone:
         raise StorageError(
             f"version {version} of {store.url} cannot be restored: a vacuum has removed {len(gone)} of its files"
+        )
+    shared = named_by(store, (s.path for s in files_of(open_table(store, version)) if s.path not in now))
+    if gone := list(_missing(store, shared)):
+        raise StorageError(
+            f"version {version} of {store.url} cannot be restored: {len(gone)} payloads that its rows share are missing"
         )
 
 

@@ -18,6 +18,7 @@ from pipeline.archive.commit_seal import time_of
 from pipeline.archive.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.erasures import DONE
 from pipeline.archive.merge_reader import merged
+from pipeline.archive.payload_references import shared_payloads
 from pipeline.archive.receipt import general
 from pipeline.images.codec_names import MAE
 from pipeline.maintain.settings import StatusSettings
@@ -97,7 +98,8 @@ class ArchiveStatus:
         kept: transcoded and originals by reason, most frequent first.
         source_bytes: bytes of all sources.
         payload_bytes: bytes of all payloads.
-        shard_bytes: bytes of the current version's Parquet files, everything included.
+        shard_bytes: bytes of the current version's Parquet files, everything included, and of the payloads that rows
+            share.
         shards: number of these files.
         pixels: width times height of the images that were decoded; of others the size is only what a
             header claims.
@@ -193,7 +195,7 @@ def status(settings: StatusSettings) -> ArchiveStatus:
         codecs=_codecs(query, totals) if totals["standard"] else {MAE: totals["latents"]} if totals["latents"] else {},
         originals=totals["rows"] - sum(totals[name] for name in ("latents", "standard", "transcoded", "kept_pixels")),
         kept=_counts(query, "kept"),
-        shard_bytes=sum(shard.size for shard in files),
+        shard_bytes=sum(shard.size for shard in files) + sum(shared_payloads(archive.images).values()),
         shards=len(files),
         psnr=psnr,
         ssimulacra2=ssimulacra2,

@@ -6,6 +6,9 @@
   retention or than the oldest live run (`pipeline.runs.heartbeat`). If the heartbeat of a live
   run failed, its commit detects the missing shard (`pipeline.archive.commits`).
 - Plans of runs that died.
+- Payloads that rows share and that no shard names, neither one that stays nor one that is not
+  committed yet (`pipeline.archive.shared_payloads`), unless a live run wrote them, or one that began
+  within the retention.
 - Unfinished files of dead writers: temporary files on a local disk, multipart uploads in a bucket.
 
 Models are never removed: they are small, and no row can be decoded without its model.
@@ -14,6 +17,7 @@ Models are never removed: they are small, and no row can be decoded without its 
 import math
 import time
 from bisect import bisect_left
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -21,6 +25,8 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.delta_table import open_table
+from pipeline.archive.payload_references import files_of_table, named_by, shared_payloads
+from pipeline.archive.shared_payloads import FOLDER, name_in, run_in
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.runs.heartbeat import RunFolder, list_runs
 from pipeline.runs.name import started_at
@@ -48,6 +54,9 @@ class VacuumResult:
         waiting_bytes: bytes of these.
         next_in_hours: hours after which a vacuum with the same settings removes the first of these,
             to the hour; None when nothing waits.
+        payloads: payloads that rows shared.
+        payload_bytes: bytes of these.
+        payloads_left: why none of these was looked for, in one line; None where they were.
     """
 
     shards: int
@@ -59,6 +68,9 @@ class VacuumResult:
     waiting: int = 0
     waiting_bytes: int = 0
     next_in_hours: int | None = None
+    payloads: int = 0
+    payload_bytes: int = 0
+    payloads_left: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The fields."""
@@ -76,8 +88,16 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
     runs = list_runs(archive.root)
     alive = [run for run in runs if run.is_alive(now)]
     age = max([settings.hours * 3600, *(now - run.started for run in alive)])
-    shards, shard_bytes = _remove_files(archive.images, age, settings.dry_run)
-    rejections, rejection_bytes = _remove_files(archive.rejections, age, settings.dry_run)
+    gone = _remove_files(archive.images, age, settings.dry_run)
+    shards, shard_bytes = len(gone), sum(gone.values())
+    gone_rejections = _remove_files(archive.rejections, age, settings.dry_run)
+    rejections, rejection_bytes = len(gone_rejections), sum(gone_rejections.values())
+    names = tuple(run.run for run in alive)
+
+    def spared(run: str) -> bool:
+        return run in names or now - (started_at(run) or 0.0) < settings.hours * 3600
+
+    payloads, payload_bytes, payloads_left = _remove_payloads(archive, gone, spared, settings.dry_run)
     dead = [run for run in runs if not run.is_alive(now) and now - _last_seen(run, now) > settings.hours * 3600]
     if not settings.dry_run:
         for run in dead:
@@ -88,21 +108,20 @@ def vacuum(settings: VacuumSettings) -> VacuumResult:
     if not settings.dry_run:
         for found in unfinished:
             archive.root.discard(found)
-    names = tuple(run.run for run in alive)
     removed = (shards, rejections, shard_bytes + rejection_bytes, len(dead), len(unfinished), names)
     waiting = [_waiting(table, age, settings.hours) for table in (archive.images, archive.rejections)]
     hours = [found.next_in_hours for found in waiting if found.next_in_hours is not None]
     counts = (sum(found.files for found in waiting), sum(found.bytes for found in waiting))
-    return VacuumResult(*removed, *counts, min(hours, default=None))
+    return VacuumResult(*removed, *counts, min(hours, default=None), payloads, payload_bytes, payloads_left)
 
 
-def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
+def _remove_files(store: Store, age: float, dry_run: bool) -> dict[str, int]:
     """Remove a table's files that no version of the last `age` seconds needs.
 
     The log tells which; but it may come from others, and name files elsewhere, or the folder may
     hold links to them. So only what the store itself lists is removed, and by the store.
 
-    Returns their number and bytes.
+    Returns their paths and bytes.
     """
     try:
         table = open_table(store)
@@ -110,11 +129,40 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> tuple[int, int]:
         unneeded = set(table.vacuum(math.ceil(age / 3600), dry_run=True, enforce_retention_duration=False, full=True))
     except (DeltaError, OSError) as e:
         raise StorageError(f"{store.url} cannot be cleaned up: {one_line(e)}") from e
-    found = [entry for entry in store.entries() if entry.key in unneeded] if unneeded else []
+    unneeded = {path for path in unneeded if not path.startswith(f"{FOLDER}/")}  # payloads are in no log
+    found = {entry.key: entry.size for entry in store.entries() if entry.key in unneeded} if unneeded else {}
     if not dry_run:
         with ThreadPoolExecutor(_REMOVING_THREADS) as pool:
-            list(pool.map(store.delete, (entry.key for entry in found)))
-    return len(found), sum(entry.size for entry in found)
+            list(pool.map(store.delete, found))
+    return found
+
+
+def _remove_payloads(
+    archive: Archive, gone: Collection[str], spared: Callable[[str], bool], dry_run: bool
+) -> tuple[int, int, str | None]:
+    """Remove payloads that no file of the images table names.
+
+    Args:
+        archive: to clean up.
+        gone: paths of files that were removed, or would be.
+        spared: whether what a run wrote is left alone.
+        dry_run: remove nothing.
+
+    Returns:
+        Their number and bytes, and why they were not looked for.
+    """
+    there = {key: size for key, size in shared_payloads(archive.images).items() if not spared(run_in(name_in(key)))}
+    if not there:
+        return 0, 0, None
+    try:
+        needed = named_by(archive.images, (path for path in files_of_table(archive.images) if path not in gone))
+    except StorageError as e:  # a file that cannot be read may name any of them
+        return 0, 0, e.message
+    unneeded = {key: size for key, size in there.items() if key not in needed}
+    if not dry_run:
+        with ThreadPoolExecutor(_REMOVING_THREADS) as pool:
+            list(pool.map(archive.images.delete, unneeded))
+    return len(unneeded), sum(unneeded.values()), None
 
 
 def _sizes(store: Store, paths: set[str]) -> list[int]:

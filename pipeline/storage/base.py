@@ -153,6 +153,9 @@ class Readable(Protocol):
     def open_input(self, key: str) -> BinaryIO:
         """As `Store.open_input`."""
 
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """As `Store.get`."""
+
 
 class Store(ABC):
     """A folder or bucket prefix.

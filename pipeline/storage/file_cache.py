@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model.core.errors import MaepressError
-from pipeline.storage.base import StorageError, Store, Unwritable
+from pipeline.storage.base import StorageError, Store, Unwritable, too_large
 from pipeline.storage.cache_folder import remove_least_recently_used
 
 _UNFINISHED, _ENTRY = ".fetching", ".file"
@@ -67,6 +67,20 @@ class FileCache:
         with self._locked(f"lock-{int(name[:4], 16) % _LOCKS}"):  # one process fetches, and the others wait for it
             found = self._opened(name)
             return self._fetched(name, key) if found is None else found
+
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """The bytes of a file that is not larger than `max_bytes`.
+
+        Raises:
+            StorageError: when the store cannot be read, or the file is larger.
+            Unwritable: when the folder cannot be written.
+        """
+        with self.open_input(key) as file:
+            size = file.seek(0, os.SEEK_END)
+            if reason := too_large(size, max_bytes):
+                raise StorageError(f"{self.url}/{key} cannot be read: {reason}")
+            file.seek(0)
+            return file.read()
 
     def _opened(self, name: str) -> BinaryIO | None:
         """A sound file of that name; a damaged one is removed."""

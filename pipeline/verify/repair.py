@@ -4,6 +4,7 @@
 |---|---|---|
 | log files, checkpoints | `origin/` of the replica | they are what was copied, and the log is better with them |
 | models | `models/` of the replica | checksums and fingerprint hold |
+| payloads that rows share | the object of the same name | its SHA-256 is the one in its name |
 | shards of both tables | the file of the same path | its SHA-256 is the one in the archive's log |
 | rows of images, where no such file is | the replica's rows | see `pipeline.verify.row_repair` |
 | records of runs | `origin/runs/` of the replica | they are what was copied |
@@ -12,6 +13,7 @@ Files are replaced as a whole, so a reader sees the old bytes or the right ones.
 a new shard, in an ordinary commit.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 
@@ -26,8 +28,10 @@ from pipeline.archive.delta_table import open_table
 from pipeline.archive.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
 from pipeline.archive.origin import LOGS, RUNS, digests, intact
+from pipeline.archive.payload_references import named_by
 from pipeline.archive.schema import REJECTIONS, RELEASES
 from pipeline.archive.shard_facts import FILE_SHA256
+from pipeline.archive.shared_payloads import get, name_in
 from pipeline.runs.checks import Damage
 from pipeline.runs.name import new_run
 from pipeline.storage.base import Fetched, StorageError, Store
@@ -130,6 +134,20 @@ class Repair:
                     mended.append(f"models/{fingerprint}/{name}: taken from the replica")
         return mended
 
+    def _payloads(self, shard: str) -> list[str]:
+        """Payloads that rows of a shard share."""
+        ours, theirs = self._archive.images, self._replica.images
+        named = attempt(lambda: named_by(ours, [shard]))
+        mended: list[str] = []
+        for key in [] if isinstance(named, Fault) else sorted(named):
+            name = name_in(key)
+            if isinstance(attempt(functools.partial(get, ours, name)), Fault):
+                data = attempt(functools.partial(get, theirs, name))
+                if isinstance(data, bytes):
+                    ours.put(key, data)
+                    mended.append(f"images/{key}: taken from the replica")
+        return mended
+
     def _small_tables(self) -> list[str]:
         """Files of the rejections and of the ledger of releases."""
         ours, theirs = self._archive, self._replica
@@ -149,12 +167,13 @@ class Repair:
         return mended
 
     def _shard(self, file: LoggedFile) -> list[str]:
-        """A damaged shard: the whole file if the replica has it, else its rows."""
+        """A damaged shard: the whole file if the replica has it, and payloads that it shares, else its rows."""
         whole = _take_file(self._replica.images, self._archive.images, file, "images")
+        mended = whole + self._payloads(file.shard.path)
         if whole:
-            return whole
+            return mended
         done = attempt(lambda: repair_rows(self._archive, self._replica, file, new_run()), passes=())
-        return [] if isinstance(done, Fault) else done
+        return mended if isinstance(done, Fault) else mended + done
 
 
 def _take_files(ours: Store, theirs: Store, schema: pa.Schema, table: str) -> list[str]:

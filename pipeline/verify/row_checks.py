@@ -15,6 +15,7 @@ from pipeline.archive import standard_payload
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row, row_fault
 from pipeline.archive.schema import COMPRESSED, IMAGES, KEPT, KEPT_ANYHOW, LATENT, PIXELS, STANDARD
+from pipeline.archive.shared_payloads import key_of
 from pipeline.containers.contents import Columns
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.limits import READING
@@ -38,6 +39,8 @@ def problem_with(row: Row, models: Collection[str]) -> str | None:
     if missing := [column.name for column in IMAGES if not column.nullable and row[column.name] is None]:
         return f"its row has no {missing[0]}"
     payload = row["payload"]
+    if row["same_as"] and not payload:
+        return f"its payload, which rows share, is missing or damaged: images/{key_of(str(row['same_as'])[:150])}"
     if len(payload) != row["payload_bytes"]:
         return f"its payload has {len(payload)} bytes, its row says {row['payload_bytes']}"
     match row["status"]:

@@ -57,15 +57,15 @@ def check_shard(store: Store, file: LoggedFile, schema: pa.Schema) -> Iterator[S
     """
     try:
         with store.open_input(file.shard.path) as opened:
-            yield from _check(opened, f"{store.url}/{file.shard.path}", file, schema)
+            yield from _check(opened, store, file, schema)
     except Exception as e:
         yield ShardProblem(reason_of(e))
 
 
-def _check(opened: BinaryIO, url: str, file: LoggedFile, schema: pa.Schema) -> Iterator[ShardProblem | CheckedRows]:
+def _check(opened: BinaryIO, store: Store, file: LoggedFile, schema: pa.Schema) -> Iterator[ShardProblem | CheckedRows]:
     size, digest, source = _read(opened)
     facts = ShardFacts()
-    shard = ShardFile(source, url)
+    shard = ShardFile(source, f"{store.url}/{file.shard.path}", store)
     changed = False
     for index in range(shard.num_row_groups):
         group = _row_group(shard, index, schema)
@@ -85,8 +85,8 @@ def _check(opened: BinaryIO, url: str, file: LoggedFile, schema: pa.Schema) -> I
 def _row_group(shard: ShardFile, index: int, schema: pa.Schema) -> pa.Table | str:
     """A row group, or why it cannot be read.
 
-    If a page's checksum is wrong, the rows are read all the same, so that their hashes tell which of
-    them are damaged.
+    If a page's checksum is wrong, or a payload that rows share is, the rows are read all the same, so
+    that their hashes tell which of them are damaged.
     """
     try:
         return shard.read_row_group(index, schema.names)

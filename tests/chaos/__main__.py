@@ -1,6 +1,6 @@
 """Kill things while the pipeline works, and check that nothing is lost.
 
-python -m tests.chaos [--kills 20] [--seed 0] [--mishaps 0.0]
+python -m tests.chaos [--kills 20] [--seed 0] [--mishaps 0.0] [--store-once]
 
 A real S3 server, a Ray cluster of three nodes on this machine, the small model of the tests. Prints
 a row per kill: victim, moment, outcome, and the invariants that were broken. Exit status 1 if any
@@ -31,11 +31,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mishaps", type=float, default=0.0, help="share of requests that the proxy breaks, too")
+    parser.add_argument("--store-once", action="store_true", help="with copies among the images, which are stored once")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder, testbed() as bed, _keep_logs(bed.folder):
         write_tiny_model(Path(folder))
-        campaign = Campaign(bed, Path(folder), options.seed)
+        campaign = Campaign(bed, Path(folder), options.seed, options.store_once)
         bed.proxy.fault = RandomFaults(options.seed, options.mishaps)
         for outcome in campaign.kills(options.kills):
             outcomes.append(outcome)

@@ -51,17 +51,19 @@ class Outcome:
 class Campaign:
     """One source, one archive, many kills."""
 
-    def __init__(self, testbed: ChaosEnvironment, model: Path, seed: int) -> None:
+    def __init__(self, testbed: ChaosEnvironment, model: Path, seed: int, store_once: bool = False) -> None:
         """Args: testbed: the testbed.
 
-        model: folder of the model that compresses. seed: of all random choices.
+        model: folder of the model that compresses. seed: of all random choices. store_once: a third of the images are
+        copies, and jobs run with that flag.
         """
-        self._testbed, self._rng = testbed, random.Random(seed)
-        self._source, self._archive = f"{testbed.server.bucket}/source", f"{testbed.server.bucket}/archive"
+        self._testbed, self._rng, self._store_once = testbed, random.Random(seed), store_once
+        place = f"{testbed.server.bucket}/{'once/' if store_once else ''}"
+        self._source, self._archive = f"{place}source", f"{place}archive"
         self._model = model
-        self.photos = Photos(open_store(self._source), self._rng)
+        self.photos = Photos(open_store(self._source), self._rng, 1 / 3 if store_once else 0.0)
         archive = Archive.create(self._archive)
-        self.invariants = Invariants(archive, self.photos, Codec.load(model))
+        self.invariants = Invariants(archive, self.photos, Codec.load(model), rearranged=store_once)
         self._runs = 0
         self.kills_done = 0
 
@@ -131,10 +133,15 @@ class Campaign:
         settings |= {"unreadable": "reject" if rejects else "keep"}
         if job == "encode":
             flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+            flags += ["--store-once"] if self._store_once else []
             return [self._source, self._archive, *flags, "--quiet"]
         config = self._testbed.folder / "sync.yaml"  # YAML reads JSON
         config.write_text(
-            json.dumps(settings | {"source": self._source, "archive": self._archive, "retire-share": 0.5})
+            json.dumps(
+                settings
+                | {"source": self._source, "archive": self._archive, "retire-share": 0.5}
+                | {"store-once": self._store_once}
+            )
         )
         return [str(config), "--quiet"]
 

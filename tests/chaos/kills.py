@@ -34,10 +34,11 @@ class Victim(Enum):
 
 
 _EVENTS = {
-    "read of an image": re.compile(r"GET /\w+/source/."),
-    "shard": re.compile(r"PUT /\w+/archive/images/part-"),
-    "commit": re.compile(r"PUT /\w+/archive/images/_delta_log/\d+\.json$"),
-    "commit of rejections": re.compile(r"PUT /\w+/archive/rejections/_delta_log/\d+\.json$"),
+    "read of an image": re.compile(r"GET /\w+/(once/)?source/."),
+    "shard": re.compile(r"PUT /\w+/(once/)?archive/images/part-"),
+    "shared payload": re.compile(r"PUT /\w+/(once/)?archive/images/_contents/"),
+    "commit": re.compile(r"PUT /\w+/(once/)?archive/images/_delta_log/\d+\.json$"),
+    "commit of rejections": re.compile(r"PUT /\w+/(once/)?archive/rejections/_delta_log/\d+\.json$"),
 }
 
 

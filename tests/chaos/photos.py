@@ -20,12 +20,14 @@ class Photos:
     Attributes:
         store: the source.
         rng: makes all random choices.
+        copies: share of new images that are copies of another one.
         good: bytes by key, of the images.
         broken: bytes by key, of the files that are no images.
     """
 
     store: Store
     rng: random.Random
+    copies: float = 0.0
     good: dict[str, bytes] = field(default_factory=dict)
     broken: dict[str, bytes] = field(default_factory=dict)
     _made: int = 0
@@ -39,7 +41,8 @@ class Photos:
         names += [f"{self.rng.randrange(16):x}/{self._made + i:04d}.png" for i in range(new)]
         for key in names:
             self._made += 1
-            self.good[key] = _image(self._made)
+            copy = self.good and self.rng.random() < self.copies
+            self.good[key] = self.good[self.rng.choice(sorted(self.good))] if copy else _image(self._made)
             self.store.put(key, self.good[key])
         key = f"broken/{self._made:04d}.jpg"
         self.broken[key] = b"no image " * 9

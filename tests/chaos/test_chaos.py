@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.demo.s3_server import OWNER_SECRET
+from pipeline.archive.payload_references import shared_payloads
 from pipeline.storage.base import Store
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import Kill, Moment, Victim
@@ -24,6 +25,17 @@ def test_whatever_is_killed_nothing_is_lost_or_compressed_twice(campaign: Campai
     outcome = campaign.kill_once(kill, job)
     assert outcome.done is not None, "it came too late"
     assert outcome.broken == ()
+
+
+@pytest.mark.timeout(600)
+def test_a_kill_while_copies_are_stored_once_loses_none(bed: ChaosEnvironment, tiny_model_folder: Path) -> None:
+    campaign = Campaign(bed, tiny_model_folder, seed=1, store_once=True)
+    for job, moment in (("encode", Moment("shared payload", 2)), ("sync", Moment("shared payload", 1, 0.2))):
+        outcome = campaign.kill_once(Kill(Victim.DRIVER, moment, 0), job)
+        assert outcome.done is not None, "it came too late"
+        assert outcome.broken == ()
+    assert shared_payloads(campaign.invariants.archive.images)
+    assert campaign.verify() == [] and campaign.invariants.clean_up() == []
 
 
 @pytest.fixture

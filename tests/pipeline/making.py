@@ -15,8 +15,10 @@ from model.bitstream.container import METADATA
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.row_hash import table_of
-from pipeline.archive.schema import JXL, LARGER, LATENT, ORIGINAL
+from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
 from pipeline.archive.shards import write_shard
+from pipeline.archive.shared_payloads import LEAST_BYTES
+from pipeline.encode.store_once import StoredOnce, store_once
 from pipeline.images.image_reader import read
 from pipeline.images.jpeg_xl import to_jxl
 from pipeline.images.reading import Reading
@@ -134,3 +136,28 @@ def with_other_signs(parquet: bytes) -> Iterator[bytes]:
     places = [at + 1 for at in range(footer, len(parquet) - 8) if parquet[at] == 0x26]  # 64-bit, in zigzag code
     for at in places[:40]:
         yield parquet[:at] + bytes([parquet[at] ^ 1]) + parquet[at + 1 :]
+
+
+def rows_in(archive: Archive, version: int | None = None) -> dict[str, dict[str, Any]]:
+    """All rows as readers get them, by key."""
+    found = [row for batch in archive.scan(IMAGES.names, version) for row in batch.to_pylist()]
+    assert len({row["key"] for row in found}) == len(found)
+    return {row["key"]: row for row in found}
+
+
+def stored_once(archive: Archive, least_bytes: int = LEAST_BYTES, run: str = "once") -> StoredOnce:
+    """Store payloads of equal sources once."""
+    return store_once(archive, archive.committer(run), least_bytes=least_bytes)
+
+
+TWICE = bytes(range(256)) * 24
+"""The source of `a` and of `copy/a` in `archive_with_copies`."""
+
+
+def archive_with_copies(url: str) -> Archive:
+    """Two shards: `a` and `copy/a` have the same source, which is stored once, and `b` and `z` have others."""
+    archive = Archive.create(url)
+    add(archive, [original("a", TWICE), original("b", os.urandom(5000)), original("small/1", b"small")], "one")
+    add(archive, [original("copy/a", TWICE), original("small/2", b"small"), original("z", os.urandom(5000))], "two")
+    assert stored_once(archive) == StoredOnce(2, 2 * len(TWICE))
+    return archive

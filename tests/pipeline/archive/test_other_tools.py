@@ -12,7 +12,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards import write_shard
-from tests.pipeline.making import add, compressed, image_file, original, originals
+from tests.pipeline.making import TWICE, add, archive_with_copies, compressed, image_file, original, originals, rows_in
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()
 
@@ -91,7 +91,14 @@ def test_python_gets_one_image(archive: Archive) -> None:
     assert isinstance(run(archive, "One image")["picture"], Picture)
 
 
+def test_python_gets_payloads_that_rows_share(tmp_path: Path) -> None:
+    archive = archive_with_copies(str(tmp_path / "archive"))
+    payloads = run(archive, "Payloads that rows share")["payloads"]
+    assert payloads == {key: row["payload"] for key, row in rows_in(archive).items()}
+    assert payloads["a"] == payloads["copy/a"] == TWICE
+
+
 def test_every_program_of_the_page_is_run_here() -> None:
     source = Path(__file__).read_text()
-    assert len(programs()) == 5
+    assert len(programs()) == 6
     assert all(f'run(archive, "{heading}")' in source for heading in programs())
