@@ -26,18 +26,21 @@ class CompressSettings(TargetSettings):
 
 
 def _run(settings: CompressSettings, output: Output) -> int:
+    from pipeline.images.limits import MAX_PIXELS, READING
+    from pipeline.images.reading import Rejected
+    from pipeline.images.sandbox import shared
+
+    require_two_files(settings.image, settings.out)
+    source = read_file(settings.image)
+    sandbox = shared(READING)
+    sandbox.start()  # it gets ready on another core while torch is imported here
     # Imported here because torch takes two seconds, which `maepress --help` should not.
     from model.bitstream.container import METADATA
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
-    from pipeline.images.limits import MAX_PIXELS, READING
-    from pipeline.images.reading import Rejected
-    from pipeline.images.sandbox import shared
     from pipeline.monitoring.formatting import size
 
-    require_two_files(settings.image, settings.out)
-    source = read_file(settings.image)
-    reading = shared(READING).read(source, max_pixels=MAX_PIXELS)
+    reading = sandbox.read(source, max_pixels=MAX_PIXELS)
     if isinstance(reading, Rejected):
         raise MaepressError(f"{settings.image} is no readable image: {reading.reason}")
     if reading.picture is None:

@@ -50,6 +50,11 @@ class Sandbox:
         self._process = SandboxProcess(limits)
         self._lock = threading.Lock()
 
+    def start(self) -> None:
+        """Start the child, and return before it is ready: for callers that have something else to do first."""
+        with self._lock:
+            self._process.start()
+
     def read(self, source: bytes, *, max_pixels: int) -> Reading | Rejected:
         """The result of `image_reader.read`, or a Rejected if the child gives no answer."""
         if not source:

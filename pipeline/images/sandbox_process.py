@@ -72,11 +72,17 @@ class SandboxProcess:
         self.limits = limits
         self._planes = SharedBuffer()
         self._child: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
 
     @property
     def pid(self) -> int | None:
         """The process id of the child; None when there is none."""
         return self._child.pid if self._child else None
+
+    def start(self) -> None:
+        """Start the child if there is none, without waiting until it is ready."""
+        if self._child is None:
+            self._child, self._is_ready = self._start(), False
 
     def ask(self, head: dict[str, Any], source: bytes) -> Answer:
         """The answer to one request.
@@ -123,14 +129,15 @@ class SandboxProcess:
             EOFError: when it ends before it is ready.
             Stopped: when it is not ready in time.
         """
-        if self._child is None:
-            self._child = self._start()
-            assert self._child.stdout
+        self.start()
+        assert self._child and self._child.stdout
+        if not self._is_ready:
             try:
                 _answer(self._child.stdout.fileno(), time.monotonic() + _START_SECONDS)
             except TimeoutError:
                 self.kill()
                 raise Stopped(f"the decoder's process was not ready within {_START_SECONDS:g} s") from None
+            self._is_ready = True
         return self._child
 
     def _start(self) -> "subprocess.Popen[bytes]":

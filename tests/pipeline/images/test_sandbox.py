@@ -185,6 +185,21 @@ def test_a_decoder_that_crashes_twice_is_one_rejection_and_the_next_is_read() ->
     sandbox.close()
 
 
+def test_a_child_that_was_started_ahead_answers_and_is_replaced_if_it_dies_before_it_is_ready() -> None:
+    ahead = Sandbox(READING)
+    ahead.start()
+    process = ahead._process.pid
+    ahead.start()
+    assert is_good(ahead) and ahead._process.pid == process
+    ahead.close()
+    ahead.start()
+    killed = ahead._process.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    assert is_good(ahead) and ahead._process.pid != killed
+    ahead.close()
+
+
 def test_a_child_that_was_killed_while_it_waited_is_replaced_unnoticed(sandbox: Sandbox) -> None:
     assert is_good(sandbox)
     child_of(sandbox).kill()
