@@ -4,7 +4,8 @@
     python -m bench.unsorted --keys 10000000
 
 Each listing is read in a process of its own, whose processor time and peak memory beside that at the start are
-measured. Keys are in random order; the list is not compared with servers (`check=never`).
+measured. Keys are in random order. The list is not compared with servers (`check=never`), but for `asked`: 10^4
+addresses of a server on this machine, whose own time does not count.
 """
 
 import argparse
@@ -29,9 +30,11 @@ from pipeline.sources.inventory_manifest import read_manifest
 from pipeline.sources.open import source_at
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
+from tests.pipeline.source_views.web_server import web_server
 
 FILE_ROWS = 1_000_000
-KINDS = ("CSV", "Parquet", "urls")
+KINDS = ("CSV", "Parquet", "urls", "asked")
+ASKED = 10_000
 
 
 def chunks(keys: int) -> Iterator[list[str]]:
@@ -42,7 +45,11 @@ def chunks(keys: int) -> Iterator[list[str]]:
 
 
 def write(folder: Path, kind: str, keys: int) -> None:
-    """The files of a listing."""
+    """The files of a listing. For `asked`, `folder` holds the address of the server."""
+    if kind == "asked":
+        server = (folder / "server").read_text()
+        pq.write_table(pa.table({"url": [f"{server}/{n}.jpg" for n in range(ASKED)]}), folder / "0.parquet")
+        return
     (folder / "data").mkdir()
     files = []
     for number, names in enumerate(chunks(keys)):
@@ -69,8 +76,8 @@ def write(folder: Path, kind: str, keys: int) -> None:
 
 def listing(folder: Path, kind: str) -> Iterator[Entry]:
     """The listing, sorted."""
-    if kind == "urls":
-        return source_at(f"{folder}#urls&check=never").entries()
+    if kind in ("urls", "asked"):
+        return source_at(f"{folder}#urls&" + ("check=never" if kind == "urls" else "private&perhost=64")).entries()
     place = open_store(folder)
     return in_key_order(entries_of(place, read_manifest(place, "manifest.json", "photos"), "photos", ""))
 
@@ -100,7 +107,8 @@ def main() -> None:
             measure(Path(folder), kind)
         return
     for kind in options.kinds:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, web_server() as server:
+            (Path(name) / "server").write_text(server.url)
             command = [sys.executable, "-m", "bench.unsorted", "--keys", str(options.keys), "--step"]
             # This process stays small: a child's peak memory begins at that of its parent.
             subprocess.run([*command, "write", name, kind], check=True)

@@ -6,6 +6,7 @@ Of several entries with one key the first that was given counts.
 """
 
 import heapq
+import itertools
 import os
 import shutil
 import tempfile
@@ -28,8 +29,10 @@ _ENTRY: dict[str, pa.DataType] = {"key": pa.string(), "size": pa.int64(), "etag"
 ENTRIES = pa.schema(_ENTRY)
 """What is sorted: the columns of an entry."""
 RUN_ROWS = 1 << 19
-MERGED_ROWS = 1 << 18
-"""Rows that all runs of a merge hold in memory together."""
+MOST_RUNS = 256
+"""Runs that are merged at once: each is an open file, and holds a batch in memory."""
+_BATCH_ROWS = 1024
+Row = tuple[str, int, str]
 _ABANDONED_SECONDS = 7 * 86400
 """A killed job leaves its folder behind; another one removes it after this time without a change."""
 
@@ -49,15 +52,37 @@ def in_key_order(tables: Iterable[pa.Table], run_rows: int = RUN_ROWS) -> Genera
     _remove_abandoned(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
     try:
-        runs = [_written(folder / f"{number}", run) for number, run in enumerate(_sorted_runs(tables, run_rows))]
-        streams = [_rows(path, max(64, MERGED_ROWS // len(runs))) for path in runs]
-        last: str | None = None
-        for key, size, etag in heapq.merge(*streams, key=lambda row: row[0]):  # stable: earlier runs first
-            if key != last:
-                yield Entry(key, size, etag)
-            last = key
+        runs = [_written(folder / f"{number}", [run]) for number, run in enumerate(_sorted_runs(tables, run_rows))]
+        yield from itertools.starmap(Entry, _merged(_fewer(folder, runs)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fewer(folder: Path, runs: list[Path]) -> list[Path]:
+    """Runs that can be open at the same time: neighbours are merged into longer ones while there are too many."""
+    for level in itertools.count():
+        if len(runs) <= MOST_RUNS:
+            return runs
+        groups = [runs[at : at + MOST_RUNS] for at in range(0, len(runs), MOST_RUNS)]
+        runs = [_written(folder / f"{level}-{number}", _tables(_merged(some))) for number, some in enumerate(groups)]
+        for path in itertools.chain(*groups):
+            path.unlink()
+    raise AssertionError("unreachable")
+
+
+def _merged(runs: list[Path]) -> Iterator[Row]:
+    """The rows of runs, each key once."""
+    streams = [_rows(path) for path in runs]
+    last: str | None = None
+    for row in heapq.merge(*streams, key=lambda row: row[0]):  # stable: earlier runs first
+        if row[0] != last:
+            yield row
+        last = row[0]
+
+
+def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
+    while some := list(itertools.islice(rows, 1 << 16)):
+        yield pa.table(list(map(list, zip(*some, strict=True))), schema=ENTRIES)
 
 
 def _sorted_runs(tables: Iterable[pa.Table], run_rows: int) -> Iterator[pa.Table]:
@@ -77,25 +102,24 @@ def _sorted(tables: list[pa.Table]) -> pa.Table:
     return table.take(order)
 
 
-def _written(path: Path, run: pa.Table) -> Path:
+def _written(path: Path, tables: Iterable[pa.Table]) -> Path:
     try:
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, ENTRIES) as writer:
-            writer.write_table(run, max_chunksize=4096)
+            for table in tables:
+                writer.write_table(table, max_chunksize=_BATCH_ROWS)
     except OSError as e:
         remedy = "free space there, or set XDG_CACHE_HOME to a folder on another disk"
         raise cannot_write(f"the cache for sorting, {path.parent.parent},", e, remedy) from e
     return path
 
 
-def _rows(path: Path, rows: int) -> Iterator[tuple[str, int, str]]:
-    """The rows of a run; no more than about `rows` are in memory."""
-    with pa.memory_map(str(path)) as file:
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a run; one batch is in memory."""
+    with pa.OSFile(str(path), "rb") as file:
         reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            for start in range(0, batch.num_rows, rows):
-                columns = [column.to_pylist() for column in batch.slice(start, rows).columns]
-                yield from zip(*columns, strict=True)
+            columns = [column.to_pylist() for column in reader.get_batch(number).columns]
+            yield from zip(*columns, strict=True)
 
 
 def _remove_abandoned(place: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.sources import external_sort
 from pipeline.sources.external_sort import ENTRIES, in_key_order
 from pipeline.storage.base import Entry, Unwritable
 
@@ -19,7 +20,10 @@ def tables(keys: list[str], rows: int = 7) -> Iterator[pa.Table]:
 
 
 @pytest.mark.parametrize("run_rows", [5, 64, 10_000])
-def test_entries_come_in_byte_order_and_of_equal_keys_the_first_counts(run_rows: int) -> None:
+def test_entries_come_in_byte_order_and_of_equal_keys_the_first_counts(
+    run_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_sort, "MOST_RUNS", 4)  # a hundred runs are merged in four rounds
     draw = random.Random(run_rows)
     keys = ["".join(draw.choices("ab/ü€\U0001f600", k=draw.randint(1, 4))) for _ in range(500)]
     first: dict[str, int] = {}

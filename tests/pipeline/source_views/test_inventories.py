@@ -138,7 +138,8 @@ def test_an_inventory_gives_the_listing_of_the_bucket_itself(bucket: str, form: 
     assert [one.data for one in got if isinstance(one, Fetched)] == [key.encode() for key in keys]
     again = pickle.loads(pickle.dumps(source))
     assert again.url == source.url and list(again.entries()) == entries
-    assert source.listed_at() == datetime(2026, 11, 28, 1, tzinfo=UTC)
+    with_sidecars = open_source(f"{source.url}&sidecars")
+    assert source.listed_at() == with_sidecars.listed_at() == datetime(2026, 11, 28, 1, tzinfo=UTC)
 
 
 def test_the_latest_complete_inventory_counts_or_the_one_that_is_named(bucket: str) -> None:
