@@ -24,6 +24,7 @@ from pipeline.sources.sidecar_store import SidecarStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.open import open_store
 from pipeline.storage.source_listing import SourceListing
+from tests.pipeline.source_views.test_inventories import rows_of, write_inventory
 
 
 class Source:
@@ -282,6 +283,17 @@ def test_other_columns_of_a_table_go_with_its_rows(place: str) -> None:
     assert isinstance(got, Fetched) and json.loads(got.meta or "")["columns"]["id"] == "k/1"
     plain = open_source(f"{place}#table&image=jpg&key=id")
     assert all(isinstance(got, Fetched) and got.meta is None for got in plain.fetch(["k/1"]))
+
+
+def test_a_bucket_that_is_listed_by_its_inventory_has_them_too(bucket: str) -> None:
+    objects = {"a/x.png": b"x", "a/x.txt": b"text", "a/metadata.jsonl": b'{"file_name": "x.png", "n": 1}\n'}
+    plain = Source(f"{bucket}/in", objects)
+    lists = open_store(f"{bucket}/lists")
+    write_inventory(lists, [rows_of(plain.inner.url, list(plain.inner.entries()))])
+    listed = Source(f"{bucket}/in", {}, f"#inventory={lists.url}&sidecars")
+    assert listed.etags == plain.etags and listed.store.listed_at() is not None
+    assert listed.metas() == plain.metas()
+    assert plain.metas()["a/x.png"]["metadata"]["n"] == 1
 
 
 def test_few_objects_are_held_and_the_order_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,13 +153,16 @@ def test_webdataset_gets_its_samples_back(tmp_path: Path) -> None:
 
 
 def test_hugging_face_reads_its_columns_and_folders_back(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
     classes = datasets.ClassLabel(names=["cat", "dog"])
+    own = datasets.load_dataset("imagefolder", data_dir=str(source), split="train")
+    said = {row["text"] for row in own if row["text"]}
+    assert said == {meta["metadata"]["text"] for meta in metas(archive).values() if meta and "metadata" in meta}
     features = datasets.Features({"image": datasets.Image(), "label": classes, "text": datasets.Value("string")})
     pictures = [Image.open(io.BytesIO(image_file("PNG", seed=seed))) for seed in range(2)]
     made = datasets.Dataset.from_dict({"image": pictures, "label": [1, 0], "text": ["x", None]}, features=features)
