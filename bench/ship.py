@@ -2,8 +2,8 @@
 
     python -m bench.ship runs/base model/weights/base --name base
 
-Copies the folder `model` that `bench.trunk` writes, with its notes: the name, the last validation, and a filter of the
-training files, those of the model that the training started from included.
+Copies the folder `model` that `bench.trunk` writes, with its notes: the name, what it minimised, the last validation,
+and a filter of the training files, those of the model that the training started from included.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.trunk_files import MODEL, SETTINGS
 from model.core.errors import MaepressError
-from model.core.model_files import CONFIG, WEIGHTS, read_config
+from model.core.model_files import CONFIG, DISTORTION, WEIGHTS, read_config
 from pipeline.archive.model_name import NAME, description_in
 from pipeline.archive.model_store import local_model
 from pipeline.sources.open import open_source
@@ -46,7 +46,12 @@ def _ship(training: Path, folder: Path, name: str) -> None:
     before = learned_by(description_in(open_store(local_model(settings["init"]))))
     learned = before.with_files(entry for entry in source.entries() if entry.key in used)
     description = read_config(training / MODEL)
-    description["notes"] = {NAME: name, **description["notes"], LEARNED_FROM: learned.to_note()}
+    description["notes"] = {
+        NAME: name,
+        DISTORTION: settings["distortion"],
+        **description["notes"],
+        LEARNED_FROM: learned.to_note(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes((training / MODEL / WEIGHTS).read_bytes())
     (folder / CONFIG).write_text(json.dumps(description, indent=1) + "\n")

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from model.core.model_files import (
     WEIGHTS,
     UnreadableModel,
     check_file,
+    distortion_of,
     model_folder,
     read_config,
     unreadable,
@@ -50,12 +52,15 @@ class Checkpoint:
         fingerprint: 16 hex digits that name the model.
         heads: by denominator, the maps for decoding at reduced size, float32
             (`model.core.reduction.head_shape`); no part of what the fingerprint names.
+        distortion: what its training minimised beside the rate, by which an encode refines latents:
+            "perceptual" or, as for models that do not say, "mse"; likewise.
     """
 
     network: Network
     tables: Tables
     fingerprint: str
     heads: dict[int, torch.Tensor] = field(default_factory=dict)
+    distortion: Literal["mse", "perceptual"] = "mse"
 
 
 def serialise(network: Network, notes: dict[str, object] | None = None) -> dict[str, bytes]:
@@ -136,6 +141,7 @@ class _Contents:
     heads: dict[int, torch.Tensor]
     fingerprint: str
     claimed: object
+    distortion: Literal["mse", "perceptual"]
 
 
 def _read(folder: Path) -> _Contents:
@@ -148,7 +154,10 @@ def _read(folder: Path) -> _Contents:
         raise
     except MaepressError as e:
         raise MaepressError(_damaged(folder, str(e))) from None
-    return _Contents(config, tensors, tables, heads, _fingerprint(config, tensors, tables), description["fingerprint"])
+    fingerprint = _fingerprint(config, tensors, tables)
+    return _Contents(
+        config, tensors, tables, heads, fingerprint, description["fingerprint"], distortion_of(description)
+    )
 
 
 def _load(folder: Path, device: str) -> Checkpoint:
@@ -163,7 +172,8 @@ def _load(folder: Path, device: str) -> Checkpoint:
     if not network.scales.is_exact():
         raise MaepressError(_damaged(folder, "its scale path's weights are too large for exact arithmetic"))
     heads = {denominator: head.to(device) for denominator, head in found.heads.items()}
-    return Checkpoint(network.requires_grad_(False).eval().to(device), found.tables, found.fingerprint, heads)
+    network = network.requires_grad_(False).eval().to(device)
+    return Checkpoint(network, found.tables, found.fingerprint, heads, found.distortion)
 
 
 def _damaged(folder: Path, why: str) -> str:

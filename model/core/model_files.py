@@ -7,7 +7,7 @@ A model is a folder with two files. What is read here is only what the configura
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from model.core.boundary import reason_of
 from model.core.errors import MaepressError
@@ -21,6 +21,8 @@ FORMAT = 1
 SHIPPED = {name: Path(__file__).parent.parent / "weights" / name for name in ("base", "base-psnr")}
 """Folders of the models that maepress ships: `base` for what people see, `base-psnr` for the highest PSNR."""
 BASE = SHIPPED["base"]
+DISTORTION = "distortion"
+"""The note that says what a training minimised beside the rate, one of `model.network.loss.DISTORTIONS`."""
 MODEL_SETTING = "base (for what people see), base-psnr (for the highest PSNR), or a model's folder"
 """Help text of the setting `model`."""
 
@@ -72,6 +74,25 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path} has format {description['format']}, this maepress reads {FORMAT}: upgrade maepress"
         )
     return {"fingerprint": None, **description}
+
+
+def distortion_of(description: dict[str, Any]) -> Literal["mse", "perceptual"]:
+    """What the training of a model minimised beside the rate: "perceptual", or the nearest that is not, "mse".
+
+    A copy of a shipped model that an earlier version stored says nothing; the shipped one does.
+
+    Args:
+        description: from `read_config`; its notes may come from anyone.
+    """
+    said = _note(description, DISTORTION)
+    if said is None and (name := shipped_model(str(description["fingerprint"]))) is not None:
+        said = _note(read_config(SHIPPED[name]), DISTORTION)
+    return "perceptual" if said == "perceptual" else "mse"
+
+
+def _note(description: dict[str, Any], name: str) -> object:
+    notes = description.get("notes")
+    return notes.get(name) if isinstance(notes, dict) else None
 
 
 def check_file(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Notes of a training in its model: the model's name, and which files it has learned from."""
+"""Notes of a training in its model: the model's name, what it minimised, and which files it has learned from."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from model.core.model_files import DISTORTION
 from pipeline.archive.model_name import NAME, description_in, name_for
 from pipeline.archive.model_store import local_model
 from pipeline.dataset.learned_files import LearnedFiles
@@ -26,6 +27,7 @@ def notes_of(settings: TrainSettings, entries: Sequence[Entry], *, init: str | N
     return {
         NAME: settings.name or name_for(settings.out),
         "images": settings.images,
+        DISTORTION: settings.distortion,
         LEARNED_FROM: before.with_files(entries).to_note(),
     }
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from model import checkpoint
 from model.core.errors import MaepressError
-from model.core.model_files import CONFIG, WEIGHTS
+from model.core.model_files import BASE, CONFIG, DISTORTION, SHIPPED, WEIGHTS, distortion_of, read_config
 from model.network.network import Network
 from tests.conftest import TINY
 
@@ -232,3 +232,20 @@ def test_a_configuration_of_nonsense_is_one_line(folder: Path, value: object) ->
         changed = description | {"config": description["config"] | {field: value}}
         (folder / CONFIG).write_text(json.dumps(changed))
         complaint(folder)
+
+
+def test_a_model_says_what_its_training_minimised_and_the_shipped_ones_do(tmp_path: Path) -> None:
+    network = Network(TINY)
+    said = {}
+    for note in ("perceptual", "mse", "l2", ["perceptual"], None):
+        folder = write(checkpoint.serialise(network, {DISTORTION: note}), tmp_path / "model")
+        said[str(note)] = checkpoint.load(folder).distortion
+    assert said.pop("perceptual") == "perceptual" and set(said.values()) == {"mse"}
+    assert [distortion_of(read_config(SHIPPED[name])) for name in ("base", "base-psnr")] == ["perceptual", "mse"]
+
+
+def test_a_copy_of_a_shipped_model_without_the_note_is_for_what_the_shipped_one_is() -> None:
+    description = read_config(BASE)
+    del description["notes"][DISTORTION]
+    assert distortion_of(description) == "perceptual"
+    assert distortion_of(description | {"fingerprint": "0" * 16}) == "mse"

@@ -22,6 +22,10 @@ def test_a_model_is_named_by_its_place_unless_it_is_given_a_name() -> None:
     assert notes_of(settings(name="shop 2024"), FILES, init=None)["name"] == "shop 2024"
 
 
+def test_a_model_says_what_its_training_minimised() -> None:
+    assert notes_of(settings(distortion="perceptual"), FILES, init=None)["distortion"] == "perceptual"
+
+
 def test_a_model_that_goes_on_from_another_has_learned_from_the_files_of_both(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
