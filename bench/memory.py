@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from model.codec import Codec
 from model.core.picture import Picture
 
+ENCODE_WITH_EFFORT = "encode with effort 1"
+
 
 def peak_memory(megapixels: float, model: str = "base") -> str:
-    """Print peak resident memory per pixel, beyond the loaded codec, for encode and decode."""
+    """Peak resident memory per pixel, beyond the loaded codec: of an encode, of one with effort, of a decode."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder) / "large.mae"
-        for what in ("encode", "decode"):
+        for what in ("encode", ENCODE_WITH_EFFORT, "decode"):
             command = [sys.executable, "-m", "bench.memory", what, str(megapixels), model, str(payload)]
             lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
     return "\n".join(lines)
@@ -40,11 +42,12 @@ def made(megapixels: float) -> NDArray[np.uint8]:
 def _child(what: str, megapixels: float, model: str, payload: Path) -> str:
     torch.set_num_threads(1)
     codec = Codec.load(model)
-    codec.decompress(codec.compress([Picture(made(0.1))], 40))
+    effort = int(what == ENCODE_WITH_EFFORT)
+    codec.decompress(codec.compress([Picture(made(0.1))], 40, effort=effort))
     before = _peak()
-    if what == "encode":
+    if what != "decode":
         picture = Picture(made(megapixels))
-        (data,) = codec.compress([picture], 40)
+        (data,) = codec.compress([picture], 40, effort=effort)
         payload.write_bytes(data)
     else:
         (picture,) = codec.decompress([payload.read_bytes()])

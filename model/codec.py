@@ -39,6 +39,7 @@ from model.inference.partial_decode import Prefix, PrefixReader
 from model.inference.pixels import colour_of, latent_size
 from model.inference.quantisation_pass import Metric, QuantisationPass, Quantised
 from model.inference.reduced import prefix_pixels
+from model.inference.refinement import Refinement
 from model.inference.size_batches import in_size_batches, spans
 from model.inference.tiling import TILE, side_for
 from model.layers.precision import best_dtype
@@ -75,6 +76,7 @@ class Codec:
         self._device = torch.device(device)
         self._tile = tile
         self._heads = model.heads
+        self._distortion = model.distortion
         self._prefix_reader = PrefixReader(model.network, self.coder, self._device)
         finalise(self._network, best_dtype(self._device))
 
@@ -87,19 +89,23 @@ class Codec:
         """
         return cls(checkpoint.load(folder, device), device)
 
-    def compress(self, pictures: Sequence[Picture], quality: int | Target, *, metadata: bool = True) -> list[bytes]:
+    def compress(
+        self, pictures: Sequence[Picture], quality: int | Target, *, metadata: bool = True, effort: int = 0
+    ) -> list[bytes]:
         """Compress pictures.
 
         Args:
             pictures: of any sizes.
             quality: 0 (smallest) .. 63 (highest fidelity), or a target.
             metadata: store each picture's ICC profile, EXIF and XMP in its payload.
+            effort: 0 (fastest) .. 3 (smallest files at the same fidelity).
 
         Returns:
             one payload per picture, in order.
 
         Raises:
-            MaepressError: for a quality out of range, or a target that the model cannot reach.
+            MaepressError: for a quality or effort out of range, or a target that the model cannot
+                reach.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
         target = Target.of(quality)
@@ -107,7 +113,7 @@ class Codec:
 
         def work(batch: list[int]) -> list[bytes]:
             some = [pictures[i] for i in batch]
-            latents = self._analyse(some, target, check=False)
+            latents = self._analyse(some, target, check=False, effort=effort)
             return [self._payload(picture, x, target, metadata) for picture, x in zip(some, latents, strict=True)]
 
         return in_size_batches([latent_size(p.height, p.width) for p in pictures], work, self._device)
@@ -121,7 +127,13 @@ class Codec:
         return payload
 
     def analyse(
-        self, pictures: Sequence[Picture], target: int | Target, *, check: bool = True, also: Sequence[Metric] = ()
+        self,
+        pictures: Sequence[Picture],
+        target: int | Target,
+        *,
+        check: bool = True,
+        also: Sequence[Metric] = (),
+        effort: int = 0,
     ) -> list[Latents]:
         """Run the first half of `compress`: everything up to integers.
 
@@ -131,35 +143,40 @@ class Codec:
             check: also reconstruct what the decoder will output and measure its PSNR; always done
                 for floors.
             also: metrics of the decoder's output to measure, whatever the target; needs `check`.
+            effort: 0 (fastest) .. 3 (smallest files at the same fidelity).
 
         Returns:
             one `Latents` per picture, in order; `met` tells whether the target was reached. If it
             was not, the result is the nearest that the model can give.
 
         Raises:
-            MaepressError: for a quality out of range.
+            MaepressError: for a quality or effort out of range.
             UnsupportedImage: for more than `MAX_PIXELS`.
         """
         reach = Target.of(target)
         _check_size(pictures)
-        if reach.quality is not None and self._device.type != "cpu":
+        if reach.quality is not None and self._device.type != "cpu" and not effort:
             return self._analyse_at_once(pictures, float(reach.quality), check, also)
         sizes = [latent_size(p.height, p.width) for p in pictures]
-        return in_size_batches(
-            sizes, lambda batch: self._analyse([pictures[i] for i in batch], reach, check, also), self._device
-        )
+
+        def work(batch: list[int]) -> list[Latents]:
+            return self._analyse([pictures[i] for i in batch], reach, check, also, effort)
+
+        return in_size_batches(sizes, work, self._device)
 
     @torch.inference_mode()
     def _analyse(
-        self, pictures: list[Picture], target: Target, check: bool, also: Sequence[Metric] = ()
+        self, pictures: list[Picture], target: Target, check: bool, also: Sequence[Metric] = (), effort: int = 0
     ) -> list[Latents]:
         """Analyse pictures of one size in latents."""
+        refine = Refinement.of(effort, "mse" if target.min_psnr is not None else self._distortion)
         encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
-            made = encoder.quantise(everyone, [float(target.quality)] * len(pictures), check=check, also=also)
+            qualities = [float(target.quality)] * len(pictures)
+            made = encoder.quantise(everyone, qualities, check=check, also=also, refine=refine)
             return [self._latents(pictures[i], made[i]) for i in everyone]
-        targeting = Targeting(target, self._gains, lambda p, made: self._size(self._latents(p, made)), also)
+        targeting = Targeting(target, self._gains, lambda p, made: self._size(self._latents(p, made)), also, refine)
         reached = targeting.reach(encoder, check=check)
         return [replace(self._latents(pictures[i], r.quantised), met=r.met) for i, r in enumerate(reached)]
 

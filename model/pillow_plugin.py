@@ -3,7 +3,7 @@
     import maepress.pillow_plugin as mae
     mae.use("models/photos")            # beside the shipped model; files name the model that they need
     image = Image.open("x.mae")         # reads size, mode and metadata; pixels are decoded at first use
-    image.save("y.mae", quality=48)     # or min_ssimulacra2=80, or another field of `Target`
+    image.save("y.mae", quality=48)     # or min_ssimulacra2=80, or another field of `Target`; effort=1, too
 
 Modes L, LA, RGB and RGBA are read and written, with ICC profile, EXIF (orientation as stored) and
 XMP. Convert other modes first. `draft` and `thumbnail` decode at 1/2, 1/4 or 1/8 where that is large
@@ -140,7 +140,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     wanted = {name: options[name] for name in TARGETS if options.get(name) is not None}
     picture = Picture(colour, alpha, metadata("icc_profile"), metadata("exif"), metadata("xmp"))
     try:
-        (payload,) = _codec().compress([picture], Target(**(wanted or {"quality": DEFAULT_QUALITY})))
+        target = Target(**(wanted or {"quality": DEFAULT_QUALITY}))
+        (payload,) = _codec().compress([picture], target, effort=options.get("effort") or 0)
     except MaepressError as e:
         raise ValueError(str(e)) from e
     file.write(payload)

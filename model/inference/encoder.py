@@ -21,6 +21,7 @@ from model.inference.parallel import each
 from model.inference.pixels import latent_size, to_network, window_of
 from model.inference.projection_error import projection_error
 from model.inference.quantisation_pass import Batch, Metric, QuantisationPass, Quantised
+from model.inference.refinement import Refinement
 from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.network.network import Network
 
@@ -75,7 +76,13 @@ class Encoder:
         return [LatentSample(y, error) for y, error in zip(latents, errors, strict=True)]
 
     def quantise(
-        self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, also: Collection[Metric] = ()
+        self,
+        members: Sequence[int],
+        fine_qualities: Sequence[float],
+        *,
+        check: bool,
+        also: Collection[Metric] = (),
+        refine: Refinement | None = None,
     ) -> list[Quantised]:
         """Quantise some of the pictures.
 
@@ -84,18 +91,24 @@ class Encoder:
             fine_qualities: quality of each, with its fraction.
             check: also reconstruct what the decoder will output, and measure its PSNR.
             also: metrics of the whole picture to measure, too; needs `check`.
+            refine: how to refine the latents first; None: not at all.
         """
-        return self.begin(members, fine_qualities, check=check, also=also).result()
+        return self.begin(members, fine_qualities, check=check, also=also, refine=refine).result()
 
     def begin(
-        self, members: Sequence[int], fine_qualities: Sequence[float], *, check: bool, also: Collection[Metric] = ()
+        self,
+        members: Sequence[int],
+        fine_qualities: Sequence[float],
+        *,
+        check: bool,
+        also: Collection[Metric] = (),
+        refine: Refinement | None = None,
     ) -> QuantisationPass:
         """The same, without waiting for a GPU; the arguments are those of `quantise`."""
         some = None if len(members) == len(self.pictures) else to_device(np.array(members), self._device)
         batch = Batch([self.pictures[i] for i in members], self._y, self._pixels, some, self._keeps_y)
-        one = QuantisationPass(
-            self._network, batch, self._grid, fine_qualities, self._device, self._arrivals, check=check, also=also
-        )
+        how = (self._network, batch, self._grid, fine_qualities, self._device, self._arrivals)
+        one = QuantisationPass(*how, check=check, also=also, refine=refine)
         one.begin()
         return one
 

@@ -20,15 +20,18 @@ def colour_of(picture: Picture) -> Colour:
     return Colour.GREY if picture.pixels.shape[2] == 1 else Colour.RGB
 
 
-def window_of(picture: Picture, window: Window) -> NDArray[np.uint8]:
-    """RGB pixels of a window of latents, uint8 `[16 h, 16 w, 3]`.
+def window_of(picture: Picture, window: Window, *, padded: bool = True) -> NDArray[np.uint8]:
+    """RGB pixels of a window of latents, uint8 `[16 h, 16 w, 3]`; grey is repeated three times.
 
-    Beyond the picture its edge is repeated; grey is repeated three times.
+    Args:
+        picture: the picture.
+        window: of its latents.
+        padded: repeat the picture's edge beyond it; else the window ends there.
     """
     area = window.finer(LATENT_STRIDE)
     part = picture.pixels[area.top : area.bottom, area.left : area.right]
     down, right = area.size[0] - part.shape[0], area.size[1] - part.shape[1]
-    if down or right:
+    if padded and (down or right):
         part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
     return part.repeat(3, axis=2) if part.shape[2] == 1 else part
 

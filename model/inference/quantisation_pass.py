@@ -3,7 +3,9 @@
     y --hyper-analysis--> z --entropy model--> symbols, scale indices, latent --synthesis--> pixels --> errors
 
 Each arrow is a method that computes one tile; `TiledTensor` asks for the tiles that a tile depends
-on. A GPU is given all tiles before the host waits for any (`model.inference.device_copies`).
+on. A GPU is given all tiles before the host waits for any (`model.inference.device_copies`). With a
+refinement, the entropy model is given refined latents, which are a second tiled tensor; its tiles
+are always the same, so the result does not depend on those of the pass.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,10 +22,11 @@ from torch import Tensor
 from model.bitstream.stream import Numbers
 from model.core.config import HYPER_STRIDE, LATENT_STRIDE
 from model.core.picture import Picture
-from model.inference import window_coding
+from model.inference import refinement, window_coding
 from model.inference.device_copies import Arrivals
 from model.inference.device_error import Extents, squared_errors
-from model.inference.pixels import colour_of, planes_of
+from model.inference.pixels import colour_of, planes_of, to_network, window_of
+from model.inference.refinement import Area, Refinement
 from model.inference.render import render
 from model.inference.tile_walk import walk
 from model.inference.tiling import TiledTensor, TileGrid, Window
@@ -100,6 +103,7 @@ class QuantisationPass:
         *,
         check: bool,
         also: Collection[Metric] = (),
+        refine: Refinement | None = None,
     ) -> None:
         """Prepare the output arrays.
 
@@ -112,6 +116,7 @@ class QuantisationPass:
             arrivals: the way of the results to the host.
             check: also reconstruct what the decoder will output, and measure its PSNR.
             also: metrics of the whole picture to measure, too; needs `check`.
+            refine: how to refine the latents before they are quantised; None: not at all.
         """
         self._network, self._batch, self._grid, self._device = network, batch, grid, device
         self._fine_qualities = fine_qualities
@@ -126,12 +131,14 @@ class QuantisationPass:
         self._errors = np.zeros(len(batch.pictures), np.int64)
         self._z = TiledTensor(grid, self._hyper_tile, HYPER_STRIDE)
         self._found_z = np.empty(0, np.int8)
+        self._refine = refine
+        self._refined = TiledTensor(TileGrid(*grid.whole.size, refinement.BLOCK), self._refined_block)
         self._latent = TiledTensor(grid, self._latent_tile)
         self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if also else []
 
     def begin(self) -> None:
         """Compute everything; what runs on a GPU has only begun."""
-        temporary = [self._latent, self._batch.pixels]
+        temporary = [self._latent, self._refined, self._batch.pixels]
         if not self._batch.keeps_y:
             temporary.append(self._batch.y)
         for _ in walk(self._grid, self._process, temporary, self._device):
@@ -215,10 +222,8 @@ class QuantisationPass:
     def _latent_tile(self, tile: Window) -> Tensor:
         """Quantise a tile, store its integers, and return the latents that the decoder will see."""
         outer = tile.grown(window_coding.CONTEXT_REACH, self._grid.whole)
-        hyper = window_coding.hyper_window(outer, self._grid.whole)
-        z = self._z.window(hyper.finer(HYPER_STRIDE))
-        position = outer.within(hyper.finer(HYPER_STRIDE))
-        y = self._batch.of_members(self._batch.y.window(outer))
+        z, position = self._hyper_window(outer)
+        y = self._refined.window(outer) if self._refine else self._batch.of_members(self._batch.y.window(outer))
         coded = window_coding.quantise(self._network, y, z, self._qualities, position)
         inner = tile.within(outer).slices
         symbols = coded.symbols[inner]
@@ -229,6 +234,25 @@ class QuantisationPass:
         self._arrivals.fetch(symbols, partial(self._keep, self._symbols, tile))
         self._arrivals.fetch(coded.indices[inner], partial(self._keep, self._indices, tile))
         return coded.latent[inner]
+
+    def _hyper_window(self, window: Window) -> tuple[Tensor, Window]:
+        """The hyper-latents that a window is coded with, and its position in latents relative to their corner."""
+        around = window_coding.hyper_window(window, self._grid.whole).finer(HYPER_STRIDE)
+        return self._z.window(around), window.within(around)
+
+    def _refined_block(self, block: Window) -> Tensor:
+        """Refined latents of a block of the pictures, one picture after the other: each as it would be alone."""
+        assert self._refine is not None
+        outer = block.grown(refinement.HALO, self._grid.whole)
+        y = self._batch.of_members(self._batch.y.window(outer))
+        z, position = self._hyper_window(outer)
+        made = []
+        for i, picture in enumerate(self._batch.pictures):
+            one = slice(i, i + 1)
+            image = to_network([window_of(picture, outer, padded=False)], self._device)
+            area = Area(image, picture.pixels.shape[2] == 1, y[one], z[one], self._qualities.of_image(i), position)
+            made.append(refinement.refined(self._network, area, self._refine))
+        return torch.cat(made)[block.within(outer).slices]
 
     def _keep(self, to: NDArray[Any], tile: Window, values: NDArray[Any]) -> None:
         np.copyto(to[tile.slices], values, casting="unsafe")

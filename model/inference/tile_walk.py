@@ -19,10 +19,10 @@ def walk(
     Args:
         grid: the tiles.
         work: called once per tile, from any thread.
-        temporary: tensors whose tiles are dropped once the walk has passed them.
+        temporary: tensors of the same image, whose tiles are dropped once the walk has passed them.
         device: where the networks run.
     """
     for last_band, tiles in grid.batches(pieces_at_once(device)):
         yield from each(work, tiles, device)
         for tensor in temporary:
-            tensor.drop_before(last_band)
+            tensor.drop_before(grid.start_of(last_band))

@@ -7,7 +7,7 @@ hyper-latents ...): a `TiledTensor` computes a tile on demand, with everything i
 drops tiles that are no longer needed. All coordinates are in units of latents (16 pixels).
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -123,9 +123,14 @@ class TileGrid:
             for left, right in _spans(self._columns, window.left, window.right):
                 yield Window(top, left, bottom, right)
 
-    def band_of(self, tile: Window) -> int:
-        """Number of the band of a tile."""
-        return bisect_left(self._rows, tile.top) if self._down else bisect_left(self._columns, tile.left)
+    def start_of(self, band: int) -> int:
+        """First row of a band; its first column, where bands lie beside one another."""
+        first = self.bands[band][0]
+        return first.top if self._down else first.left
+
+    def end_of(self, tile: Window) -> int:
+        """Row, or column, at which a tile ends, in the direction in which bands follow one another."""
+        return tile.bottom if self._down else tile.right
 
 
 class TiledTensor:
@@ -186,9 +191,9 @@ class TiledTensor:
         """The window in positions of the tensor."""
         return window.coarser(self._stride).finer(self._finer)
 
-    def drop_before(self, band: int) -> None:
-        """Drop the tiles of all bands before that one."""
-        for tile in [t for t in list(self._tiles) if self._grid.band_of(t) < band]:
+    def drop_before(self, position: int) -> None:
+        """Drop the tiles that end at a row or before (a column, where bands lie beside one another)."""
+        for tile in [t for t in list(self._tiles) if self._grid.end_of(t) <= position]:
             del self._tiles[tile]
 
 

@@ -70,6 +70,11 @@ class BatchQualities:
         fine_quality = to_device(np.array(fine_qualities, np.float32), device)
         return cls(torch.floor(fine_quality).long(), fine_quality, network.gain(fine_quality))
 
+    def of_image(self, number: int) -> "BatchQualities":
+        """Those of one image of the batch."""
+        one = slice(number, number + 1)
+        return BatchQualities(self.quality[one], self.fine_quality[one], self.gain[one])
+
 
 def entropy_model(network: Network) -> EntropyModel:
     """The network's prepared entropy model (`model.network.network.finalise`), or a new one if it has none."""

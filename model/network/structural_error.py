@@ -133,7 +133,9 @@ def _filtered(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.matmul(rows, torch.matmul(x, columns.T))
 
 
+# Made outside of inference mode, whoever asks first: what is made inside may take no part in a gradient later.
 @functools.cache
+@torch.inference_mode(False)
 def _gaussian_rows(size: int) -> Tensor:
     """Weights `[size / STRIDE rounded up, size]`; windows at the edge are cut and normalised."""
     centres = torch.arange(0, size, STRIDE, dtype=torch.float64) + (STRIDE - 1) / 2
@@ -143,6 +145,7 @@ def _gaussian_rows(size: int) -> Tensor:
 
 
 @functools.cache
+@torch.inference_mode(False)
 def _halving_rows(size: int) -> Tensor:
     """Weights `[size / 2 rounded up, size]`."""
     weights = (torch.arange(size) // 2 == torch.arange((size + 1) // 2)[:, None]).double()

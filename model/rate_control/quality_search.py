@@ -79,6 +79,11 @@ class Search:
         best = self.best()
         return best if best is not None else (max(self._known) if self.above else min(self._known))
 
+    def again(self) -> "Search":
+        """A search for the same goal on a curve of about the shape that this one has found."""
+        found = self._expected()
+        return Search(lambda known: found, self.goal, self.above, self.tolerance, self.steps)
+
     def _bracket(self) -> tuple[int, int]:
         """Exclusive bounds of the steps that may still be better."""
         low = max((s for s, v in self._known.items() if v < self.goal), default=-1)

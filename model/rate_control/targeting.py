@@ -2,6 +2,10 @@
 
 The latents y are computed once; each trial quantises, reconstructs and measures the whole picture.
 The first quality to try is predicted from a sample of y (`model.rate_control.rate_model`).
+
+With a refinement, a search without it comes first, because its trials are cheap; a second one tries
+refined latents from where the first ended. A floor is met by the smaller of the two results, so
+that an image for which refining does not pay takes no more than without.
 """
 
 import math
@@ -17,6 +21,7 @@ from model.core.target import Target
 from model.inference.encoder import Encoder
 from model.inference.latent_sample import LatentSample
 from model.inference.quantisation_pass import Metric, Quantised
+from model.inference.refinement import Refinement
 from model.metrics import ms_ssim, ssimulacra2
 from model.rate_control.quality_search import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2, Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
@@ -42,6 +47,7 @@ class Targeting:
         gains: NDArray[np.float32],
         payload_size: Callable[[Picture, Quantised], int],
         also: Sequence[Metric] = (),
+        refine: Refinement | None = None,
     ) -> None:
         """Set the target.
 
@@ -50,10 +56,12 @@ class Targeting:
             gains: quantisation steps per unit of y at every quality, float `[QUALITIES, M]`.
             payload_size: function that returns the bytes of a picture's payload without metadata.
             also: metrics to measure beside that of the target, if the PSNR is measured.
+            refine: how to refine latents; None: not at all.
         """
         self._target = target
         self._gains = gains
         self._payload_size = payload_size
+        self._refine = refine
         self._floor = target.max_bpp is None
         floors: dict[Metric, float | None] = {"ms_ssim": target.min_ms_ssim, "ssimulacra2": target.min_ssimulacra2}
         self._also = [metric for metric, floor in floors.items() if floor is not None or metric in also]
@@ -66,30 +74,42 @@ class Targeting:
             check: measure the PSNR of each, whatever the target.
         """
         searches = self._searches(encoder)
+        plain = self._run(encoder, searches, None, check=check)
+        if self._refine is None:
+            return plain
+        refined = self._run(encoder, [search.again() for search in searches], self._refine, check=check)
+        return list(map(self._better, encoder.pictures, plain, refined))
+
+    def _run(
+        self, encoder: Encoder, searches: Sequence[Search], refine: Refinement | None, *, check: bool
+    ) -> list[Reached]:
+        """Search for each picture, without refinement or with it."""
         kept: dict[int, Quantised] = {}
         checked = self._floor  # for a limit of size from the second trial on: the first is seldom the last
         while members := {i: step for i, s in enumerate(searches) if (step := s.propose()) is not None}:
-            made = self._try(encoder, list(members), list(members.values()), check=checked)
+            qualities = [step / FRACTIONS for step in members.values()]
+            also = self._also if checked else ()
+            made = encoder.quantise(list(members), qualities, check=checked, also=also, refine=refine)
             checked = self._floor or check
             for (i, step), quantised in zip(members.items(), made, strict=True):
                 searches[i].record(step, self._value(encoder.pictures[i], quantised))
                 if searches[i].nearest() == step:
                     kept[i] = quantised
         if check and (rest := [i for i, quantised in kept.items() if quantised.psnr is None]):
-            kept |= zip(
-                rest,
-                encoder.quantise(rest, [kept[i].fine_quality for i in rest], check=True, also=self._also),
-                strict=True,
-            )
+            qualities = [kept[i].fine_quality for i in rest]
+            measured = encoder.quantise(rest, qualities, check=True, also=self._also, refine=refine)
+            kept |= zip(rest, measured, strict=True)
         return [Reached(kept[i], s.best() is not None) for i, s in enumerate(searches)]
 
-    def _try(self, encoder: Encoder, members: Sequence[int], steps: Sequence[int], *, check: bool) -> list[Quantised]:
-        return encoder.quantise(
-            members,
-            [step / FRACTIONS for step in steps],
-            check=check,
-            also=self._also if check else (),
-        )
+    def _better(self, picture: Picture, plain: Reached, refined: Reached) -> Reached:
+        """Of two results the one that meets the target; of a floor the smaller one, or, if it is missed, the nearer."""
+        if plain.met != refined.met:
+            return plain if plain.met else refined
+        if not self._floor:
+            return refined
+        if not plain.met:
+            return max(refined, plain, key=lambda reached: self._value(picture, reached.quantised))
+        return min(refined, plain, key=lambda reached: self._payload_size(picture, reached.quantised))
 
     def _searches(self, encoder: Encoder) -> list[Search]:
         return [self._search(*each) for each in zip(encoder.sample(SAMPLE), encoder.pictures, strict=True)]

@@ -112,3 +112,14 @@ def test_unsupported_images_and_damaged_files_are_refused(tmp_path: Path) -> Non
         Image.open(io.BytesIO(data))
     with pytest.raises(MaepressError, match="is no model"):
         pillow_plugin.use(tmp_path)
+
+
+def test_effort_is_a_save_option_and_a_wrong_one_is_one_line() -> None:
+    def saved(**options: object) -> bytes:
+        file = io.BytesIO()
+        _image("RGB").save(file, "MAE", quality=30, **options)
+        return file.getvalue()
+
+    assert saved() == saved(effort=0) != saved(effort=1)
+    with pytest.raises(ValueError, match="effort 9 is out of range: choose 0 to 3"):
+        saved(effort=9)
