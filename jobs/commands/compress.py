@@ -8,6 +8,7 @@ from pydantic import Field
 from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from jobs.framework.single_file import read_file, require_two_files, write_file
+from model.core.effort import EFFORT_SETTING, Effort
 from model.core.errors import MaepressError, UnsupportedImage
 from model.core.model_files import MODEL_SETTING
 from pipeline.encode.target_settings import TargetSettings
@@ -22,6 +23,7 @@ class CompressSettings(TargetSettings):
     image: str = Field(description="the image to compress")
     out: str = Field(description="the file to write")
     model: str = Field("base", description=MODEL_SETTING)
+    effort: Effort = Field(0, description=EFFORT_SETTING)
     overwrite: bool = Field(False, description="replace OUT if it is there and differs")
 
 
@@ -47,7 +49,7 @@ def _run(settings: CompressSettings, output: Output) -> int:
         raise UnsupportedImage(f"{settings.image} is of a kind that maepress does not compress: {reading.keep}")
     codec = Codec.load(local_model(settings.model))
     picture = reading.picture
-    (latents,) = codec.analyse([picture], settings.target())
+    (latents,) = codec.analyse([picture], settings.target(), effort=settings.effort)
     if not latents.met:
         raise MaepressError(
             f"{settings.image} cannot be compressed to {settings.target().described()} by this model: "

@@ -48,8 +48,8 @@ def hint_at_repress(result: "EncodeResult", output: Output) -> None:
     """Say which unchanged images another model, codec or target compressed, and what would compress them again."""
     if result.other_settings:
         output.line(
-            f"\n{result.other_settings:,} of the unchanged images were compressed by another model or codec, or to "
-            "another target:\n--repress compresses them again"
+            f"\n{result.other_settings:,} of the unchanged images were compressed by another model or codec, with "
+            "another effort, or to another target:\n--repress compresses them again"
         )
 
 

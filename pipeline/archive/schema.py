@@ -65,12 +65,13 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("candidates", pa.string()),  # the codecs that were allowed, as "mae,avif"; null: mae alone
     pa.field("meta", pa.string()),  # labels and sidecars as JSON: `pipeline.sources.meta`; null where none were read
     pa.field("same_as", pa.string()),  # where the payload is, which is empty here: `shared_payloads`; null: in the row
+    pa.field("effort", pa.int32()),  # 1..3, of the model's encode; null: 0, or the model had no part in the row
 ]
 
 IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
 
-ADDED = frozenset({"phash", "codec", "candidates", "meta", "same_as"})
+ADDED = frozenset({"phash", "codec", "candidates", "meta", "same_as", "effort"})
 """Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.core.effort import EFFORT_SETTING, Effort
 from model.core.target import Target
 from pipeline.execution.setting_types import checked_by
 from pipeline.images.codec_names import CODECS, MAE, MAE_ALONE
@@ -36,6 +37,8 @@ class CodecSettings(BaseModel):
         "", description="codecs that auto chooses from, separated by commas, as mae,avif; empty: all"
     )
 
+    effort: Effort = Field(0, description=EFFORT_SETTING)
+
     @model_validator(mode="after")
     def _auto_alone(self) -> Self:
         if self.auto and self.codec != "auto":
@@ -46,6 +49,11 @@ class CodecSettings(BaseModel):
     def codecs(self) -> tuple[str, ...]:
         """The codecs that are allowed, in the order of CODECS."""
         return parse_codecs(self.auto) if self.codec == "auto" else (self.codec,)
+
+    @property
+    def effort_of_model(self) -> int:
+        """The effort; 0 where the model is not one of the codecs and only says what a quality means."""
+        return self.effort if MAE in self.codecs else 0
 
 
 def described(codecs: tuple[str, ...]) -> str | None:

@@ -169,7 +169,7 @@ class _Encoder:
         device = self.device()
         self._streams = Streams(device)
         self._codec = Codec.load(archive.get_model(fingerprint), device=device) if fingerprint else None
-        self._target, self._codecs = settings.target(), settings.codecs
+        self._target, self._codecs, self._effort = settings.target(), settings.codecs, settings.effort_of_model
         self._counter = counter
 
     @staticmethod
@@ -183,6 +183,6 @@ class _Encoder:
 
     @metrics.timed_stage("analyse")
     def _analyse(self, items: Sequence[stages.Loaded | Rejection]) -> list[stages.Analysed | Rejection]:
-        done = stages.analyse(items, self._codec, self._target, codecs=self._codecs)
+        done = stages.analyse(items, self._codec, self._target, codecs=self._codecs, effort=self._effort)
         self._counter.add.remote(stages.counts_of(done))
         return done

@@ -73,11 +73,11 @@ class LocalDataflow:
             settings.max_bytes,
             keep_unreadable=settings.keeps_unreadable,
         )
-        codecs, coder = settings.codecs, self._codec.coder if self._codec else None
-        analysed = stages.analyse(loaded, self._codec, self._target, codecs=codecs)
+        codecs, effort, coder = settings.codecs, settings.effort_of_model, self._codec.coder if self._codec else None
+        analysed = stages.analyse(loaded, self._codec, self._target, codecs=codecs, effort=effort)
         self._count(stages.counts_of(analysed))
         by = (coder, self._target, self._sandbox, self._run)
-        return stages.compress(analysed, *by, keep=settings.keep, codecs=codecs)
+        return stages.compress(analysed, *by, keep=settings.keep, codecs=codecs, effort=effort)
 
     def _count(self, added: EncodeCounts) -> None:
         with self._lock:

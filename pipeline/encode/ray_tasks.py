@@ -6,6 +6,7 @@ such processes.
 """
 
 import pickle
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,7 +42,8 @@ def compress(table: pa.Table, coder: EntropyCoder | None, run: str, settings: En
     """Pieces of `stages.Analysed` to `stages.CompressedPiece`."""
     sandbox, target = shared(settings.limits()), settings.target()
     by = (coder, target, sandbox, run)
-    return wire.each(table, lambda items: stages.compress(items, *by, keep=settings.keep, codecs=settings.codecs))
+    how: dict[str, Any] = {"keep": settings.keep, "codecs": settings.codecs, "effort": settings.effort_of_model}
+    return wire.each(table, lambda items: stages.compress(items, *by, **how))
 
 
 @metrics.timed_stage("write")

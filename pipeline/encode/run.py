@@ -52,8 +52,9 @@ def encode(settings: EncodeSettings, *, quiet: bool = False) -> EncodeResult:
     """Bring an archive up to date with a source.
 
     An image is compressed once. It is compressed again only when its source's etag changed, or when
-    `repress` is set and its row was made by another model or codec, or to another target. `model` may differ
-    from the model of existing rows: every row names its model, and the archive holds all of them.
+    `repress` is set and its row was made by another model or codec, with another effort, or to
+    another target. `model` may differ from the model of existing rows: every row names its model,
+    and the archive holds all of them.
     A small job runs in this process (`pipeline.execution.executors`); others use the Ray that is
     connected, or start one.
 
@@ -188,7 +189,13 @@ def plan_options(settings: EncodeSettings, fingerprint: str, options: RunOptions
     """The planner's options of a run with the model `fingerprint`, which is empty for a run without a model."""
     return PlanOptions(
         settings.shard_mib << 20,
-        Staleness(fingerprint, settings.target().described(), settings.repress, described(settings.codecs)),
+        Staleness(
+            fingerprint,
+            settings.target().described(),
+            settings.repress,
+            described(settings.codecs),
+            settings.effort_of_model,
+        ),
         settings.retry_rejected,
         ("read", "encode") if settings.keeps_unreadable else (),  # what was rejected there is kept now
         settings.globs(),

@@ -20,7 +20,11 @@ class EncodeSettings(CodecSettings, TargetSettings, SidecarChoice, SourceChoice)
     source: str = Field(description="folder or bucket of images to compress")
     archive: str = Field(description="where the archive is or will be (a folder or bucket prefix)")
     model: str = Field("base", description=MODEL_SETTING)
-    repress: bool = Field(False, description="also compress again what another model compressed, or to another target")
+    repress: bool = Field(
+        False,
+        description="also compress again what was compressed by another model, with another effort, or to another "
+        "target",
+    )
     retry_rejected: bool = Field(False, description="try again what was rejected before and has not changed since")
     executor: Executor = Field("auto", description=DESCRIPTION)
     actors: ActorRange = Field(

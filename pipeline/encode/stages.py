@@ -193,7 +193,12 @@ def rejection_for(key: str, etag: str, stage: str, fault: Fault) -> Rejection:
 
 
 def analyse(
-    items: Sequence[Loaded | Rejection], codec: "Codec | None", target: Target, *, codecs: Sequence[str] = MAE_ALONE
+    items: Sequence[Loaded | Rejection],
+    codec: "Codec | None",
+    target: Target,
+    *,
+    codecs: Sequence[str] = MAE_ALONE,
+    effort: int = 0,
 ) -> list[Analysed | Rejection]:
     """Run the networks over the pictures of a piece; the codec batches pictures of equal size.
 
@@ -204,9 +209,10 @@ def analyse(
         codec: the model; None where none of `codecs` needs it (`codec_settings.needs_model`).
         target: for each picture.
         codecs: those allowed.
+        effort: of the model, 0..3.
     """
     pictures = [item.reading.picture for item in items if isinstance(item, Loaded) and item.reading.picture is not None]
-    latents = iter(_latents(pictures, codec, target, codecs))
+    latents = iter(_latents(pictures, codec, target, codecs, effort))
     standard = any(name != MAE for name in codecs)
     results: list[Analysed | Rejection] = []
     for item in items:
@@ -232,13 +238,13 @@ def analyse(
 
 
 def _latents(
-    pictures: Sequence[Picture], codec: "Codec | None", target: Target, codecs: Sequence[str]
+    pictures: Sequence[Picture], codec: "Codec | None", target: Target, codecs: Sequence[str], effort: int
 ) -> Sequence[Latents | Fault | None]:
     """What the model makes of each picture; None where it is not needed."""
     if codec is None or not needs_model(target, codecs):
         return [None] * len(pictures)
-    scored: dict[str, Any] = {"also": ("ssimulacra2",)} if needs_score(target, codecs) else {}
-    return attempt_all(pictures, lambda some: codec.analyse(some, target, **scored), passes=FATAL)
+    more: dict[str, Any] = {"also": ("ssimulacra2",)} if needs_score(target, codecs) else {}
+    return attempt_all(pictures, lambda some: codec.analyse(some, target, effort=effort, **more), passes=FATAL)
 
 
 def counts_of(items: Sequence[Analysed | Rejection]) -> EncodeCounts:
@@ -262,6 +268,7 @@ def compress(
     *,
     keep: str = "exact",
     codecs: Sequence[str] = MAE_ALONE,
+    effort: int = 0,
 ) -> CompressedPiece:
     """Entropy-code the latents of a piece, try the standard codecs that are allowed, and choose each row's payload.
 
@@ -273,8 +280,9 @@ def compress(
         run: the run's id, for the rows.
         keep: how sources are kept: "exact", or "pixels" (`pipeline.images.lossless_pixels`).
         codecs: those that the items were analysed for.
+        effort: with which they were.
     """
-    choice = _Choice(coder, target, sandbox, run, keep, tuple(codecs))
+    choice = _Choice(coder, target, sandbox, run, keep, tuple(codecs), effort)
     rows, rejections = list[dict[str, Any]](), [item for item in items if isinstance(item, Rejection)]
     for item in items:
         if isinstance(item, Analysed):
@@ -315,6 +323,7 @@ class _Choice:
     run: str
     keep: str
     codecs: tuple[str, ...]
+    effort: int
 
 
 def _row(item: Analysed, by: _Choice) -> dict[str, Any]:
@@ -336,7 +345,7 @@ def _row(item: Analysed, by: _Choice) -> dict[str, Any]:
     }
     kept, smallest, coded = item.keep, size, None
     if _has_pixels(item):
-        row |= {"target": by.target.described(), "candidates": described(by.codecs)}
+        row |= {"target": by.target.described(), "candidates": described(by.codecs), "effort": by.effort or None}
         chosen = choose(item.picture, item.latents, by.coder, by.target, by.codecs)
         coded, kept = chosen.coded, chosen.why_not or LARGER
         if coded is not None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -139,7 +140,7 @@ def _encoded(
 ) -> EncodedObject:
     """The outcome of one object; one that fails in any way counts as rejected."""
     begun = sandbox.processor_seconds()
-    by = (codec, settings.target(), others, settings.codecs)
+    by = (codec, settings.target(), others, settings.codecs, settings.effort_of_model)
     work = functools.partial(encode_object, entry, source, sandbox, *by)
     done = attempt(work, passes=FATAL)
     if not isinstance(done, Fault):
@@ -156,6 +157,7 @@ def encode_object(
     target: Target,
     others: Sequence[BaselineCodec],
     codecs: Sequence[str] = MAE_ALONE,
+    effort: int = 0,
 ) -> EncodedObject:
     """Encode one object as the encode job would, and time it.
 
@@ -167,13 +169,15 @@ def encode_object(
         target: target of the compression.
         others: codecs to compare with; may be empty.
         codecs: those that may compress.
+        effort: of the model.
     """
     (loaded,) = load([entry], source, sandbox, MAX_PIXELS, _MAX_BYTES)
     begun = sandbox.processor_seconds()  # fetching waits for the store, not for a core
     if isinstance(loaded, Loaded):
         sandbox.read(loaded.source, max_pixels=MAX_PIXELS)  # again, only to time it
-    items = analyse([loaded], codec, target, codecs=codecs)
-    compressed = compress(items, codec.coder if codec else None, target, sandbox, "estimate", codecs=codecs)
+    items = analyse([loaded], codec, target, codecs=codecs, effort=effort)
+    how: dict[str, Any] = {"codecs": codecs, "effort": effort}
+    compressed = compress(items, codec.coder if codec else None, target, sandbox, "estimate", **how)
     seconds = sandbox.processor_seconds() - begun
     if compressed.rejections or isinstance(loaded, Rejection):
         return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)

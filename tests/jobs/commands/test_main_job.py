@@ -74,7 +74,7 @@ def test_another_quality_or_model_hints_at_repress_and_the_same_ones_do_not(
         capsys.readouterr()
         assert main([*command, "--quiet"]) == 0
         said = capsys.readouterr().out
-        assert ("8 of the unchanged images were compressed by another model or codec, or to another" in said) == hinted
+        assert ("8 of the unchanged images were compressed by another model or codec, with" in said) == hinted
         assert ("--repress" in said) == hinted
     assert main(["sync", str(nightly), "--dry-run"]) == 0
     assert "of these by another model or target" in capsys.readouterr().out
