@@ -70,9 +70,10 @@ def azurite(folder: Path) -> Iterator[str]:
     }
     options = ["--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     with process([found, *options, "--location", str(folder)], port, folder), variables_set(variables):
-        import fsspec
+        from azure.storage.blob import ContainerClient
 
-        fsspec.filesystem("abfs").mkdir("box")
+        # Not by fsspec, which keeps its connection for the next server of this process.
+        ContainerClient.from_connection_string(variables["AZURE_STORAGE_CONNECTION_STRING"], "box").create_container()
         yield "box"
 
 

@@ -56,7 +56,7 @@ def test_every_import_of_a_floor_is_a_declared_dependency(floor: str) -> None:
     # What a command lacks at run time is another test's: tests/jobs/test_installed.py.
     needed = {
         "model": ("train",),
-        "pipeline": ("archive", "train", "iceberg", "heif", "video", "wandb"),
+        "pipeline": ("archive", "train", "azure", "iceberg", "heif", "video", "wandb"),
         "jobs": ("archive", "viewer", "demo"),
     }
     optional = {name for extra in needed.get(floor, ()) for name in names(PROJECT["optional-dependencies"][extra])}

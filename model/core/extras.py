@@ -30,7 +30,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "train": ("pytorch_msssim", "tensorboard"),
     "viewer": ("prometheus_client", "starlette", "uvicorn"),
-    "azure": ("adlfs",),
+    "azure": ("adlfs", "obstore"),
     "gcs": ("gcsfs",),
     "sftp": ("sshfs",),
     "iceberg": ("pyiceberg",),

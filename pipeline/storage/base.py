@@ -1,8 +1,8 @@
 """The interface of every store: listing in key order, reading with etags, atomic writes.
 
 A store is a folder or a bucket prefix. `pipeline.storage.open.open_store` chooses the class for a
-URL: `LocalStore` (plain paths and file://), `S3Store` (s3://) or `FsspecStore` (every other scheme
-of fsspec: gs://, memory:// ...).
+URL: `LocalStore` (plain paths and file://), `S3Store` (s3://), `AzureStore` (abfs://, az://) or
+`FsspecStore` (every other scheme of fsspec: gs://, memory:// ...).
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Stores of every other scheme of fsspec: gs://, az://, memory:// ...
+"""Stores of every other scheme of fsspec: gs://, sftp://, memory:// ...
 
 They are listed with `ls`, several folders at a time; memory holds the names of these folders.
 """
@@ -41,7 +41,6 @@ from pipeline.storage.prefetch import list_in_order
 
 EXTRAS = {
     **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "azure"),
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
 }
 """The extra that brings the package of a scheme."""

@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from urllib.parse import urlsplit
 
+from model.core.extras import remedy
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.s3_options import S3Options
@@ -30,12 +31,13 @@ __all__ = [
 ]
 
 
-NAMED = ("abfs", "abfss", "az", "sftp", "ssh")
+AZURE = ("abfs", "abfss", "az")
+NAMED = (*AZURE, "sftp", "ssh")
 """Schemes whose URLs name a container or a user before the host: abfs://CONTAINER@ACCOUNT..., sftp://USER@HOST."""
 _CREDENTIALS = defaultdict(
     lambda: "AWS_ACCESS_KEY_ID ...",
     dict.fromkeys(("gs", "gcs"), "GOOGLE_APPLICATION_CREDENTIALS")
-    | dict.fromkeys(("abfs", "abfss", "az"), "AZURE_STORAGE_CONNECTION_STRING ...")
+    | dict.fromkeys(AZURE, "AZURE_STORAGE_CONNECTION_STRING ...")
     | dict.fromkeys(("sftp", "ssh"), "keys in ~/.ssh, or an agent"),
 )
 """What is used instead of credentials in a URL."""
@@ -80,9 +82,23 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
         from pipeline.storage.s3_store import S3Store  # clients of services take half a second to import
 
         return S3Store("s3://" + rest)
+    if parts.scheme in AZURE:
+        return _azure_store(f"{parts.scheme}://{rest}")
     from pipeline.storage.fsspec_store import FsspecStore
 
     return FsspecStore(f"{parts.scheme}://{rest}".rstrip("/"))
+
+
+def _azure_store(url: str) -> Store:
+    try:
+        from pipeline.storage.azure_store import AzureStore
+    except ModuleNotFoundError as e:
+        if e.name != "obstore":
+            raise
+        raise StorageError(
+            f"{url}: {url.split(':')[0]}:// needs a package that is not installed: {remedy('azure')}"
+        ) from None
+    return AzureStore(url)
 
 
 def open_target(url: str | os.PathLike[str]) -> Store:
