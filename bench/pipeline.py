@@ -12,6 +12,9 @@ parts. Ray takes no part in it. The S3 server works on the same cores, as do the
 
 Beside the wall-clock time stands the processor time of the whole machine, relative to that of the parts: the work that
 the dataflow adds (Ray, the S3 server). If it is near 1 and the share of the bound is not, cores were idle.
+
+With `--shares` the whole dataflow runs once, and the table says which processes and which work took the processor's
+time (`bench.pipeline_shares`); other work on the machine does not count there.
 """
 
 import argparse
@@ -21,9 +24,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -33,6 +37,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from bench.pipeline_shares import Seconds, TimedDataflow, processor_seconds, table_of
 from jobs.demo.s3_server import s3_server
 from jobs.framework.ray_session import ray_session
 from model.codec import Codec
@@ -106,6 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         few = settings.model_copy(update={"source": f"{server.bucket}/few", "archive": f"{server.bucket}/fews"})
         an_image = size.megapixels / size.images
+        if options.shares:
+            with ray_session():
+                _line(few, "write")  # starts the workers
+                less, taken = _shares(few), _shares(settings)
+            Console(width=120).print(table_of({k: v - less.get(k, 0.0) for k, v in taken.items()}, size.images - FEW))
+            return 0
         parts = {k: v * an_image for k, v in _parts(settings, options.sample, size.cores).items()}
         with ray_session():
             table, bound = _table(size), 0.0
@@ -125,6 +136,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--sample", type=int, default=64, help="number of images on which the parts are measured")
     parser.add_argument("--until", choices=PARTS, default=PARTS[-1], help="the last stage; later ones are left out")
+    parser.add_argument("--shares", action="store_true", help="print what takes the processor's time, and no speeds")
     parser.add_argument("--quality", type=int, default=40)
     parser.add_argument("--shard-mib", type=int, default=64)
     parser.add_argument("--model", default=str(BASE), help="a model's folder; default: the shipped one")
@@ -199,14 +211,23 @@ def _alone(settings: EncodeSettings, sample: int) -> dict[str, float]:
     return {part: took / megapixels for part, took in spent.items()}
 
 
-def _line(settings: EncodeSettings, last: str) -> Spent:
+def _shares(settings: EncodeSettings) -> Seconds:
+    """Processor seconds of the whole dataflow by kind of work."""
+    with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:
+        records = Path(folder)
+        with processor_seconds(records) as seconds:
+            _line(settings, PARTS[-1], partial(TimedDataflow, records))
+        return seconds
+
+
+def _line(settings: EncodeSettings, last: str, dataflow: Callable[..., EncodeDataflow] = EncodeDataflow) -> Spent:
     """Time of the dataflow up to a part, from its first task to its last row; nothing is committed."""
     source, archive, codec = open_store(settings.source), Archive.create(settings.archive), Codec.load(settings.model)
     archive.put_model(codec.fingerprint, Path(settings.model))
     manifest = Manifest(archive.root, f"bench-{last}")
     plan = make_plan(source, archive, manifest, plan_options(settings, codec.fingerprint, RunOptions()))
     pieces: list[Piece] = [piece for part in plan.required_parts for piece in manifest.read(part)]
-    line = EncodeDataflow(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
+    line = dataflow(source, archive, codec.fingerprint, codec.coder, f"bench-{last}", settings)
     begin = Spent.now()
     if last == "fetch":
         dataset = ray_flow.stage(line.dataset(pieces, 0), _fetch, source, cpus=0.1)
