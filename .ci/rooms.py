@@ -1,6 +1,6 @@
 """Write the table of rooms in docs/architecture.md from the tree: `python .ci/rooms.py`, after a module comes or goes.
 
-A room is a package below one of the floors; its charter is the first line of its docstring.
+A room is a package below one of the floors, or a part of one; its charter is the first line of its docstring.
 """
 
 import ast
@@ -13,15 +13,13 @@ BEGIN, END = "<!-- rooms: written by .ci/rooms.py -->\n\n", "<!-- end of rooms -
 
 
 def table(root: Path) -> str:
-    """The rooms as a Markdown table: folder, charter, number of modules (sub-folders' included)."""
+    """The rooms as a Markdown table: folder, charter, number of modules without those of its parts."""
     lines = ["| folder | charter | modules |", "|---|---|---:|"]
     for floor in FLOORS:
         own = root / floor
-        rooms = sorted(path.parent for path in own.glob("*/__init__.py"))
-        for folder in [own, *rooms]:
+        for folder in sorted(path.parent for path in own.rglob("__init__.py")):
             charter = (ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "").splitlines()[0]
-            modules = folder.glob("*.py") if folder == own else folder.rglob("*.py")
-            count = sum(path.name != "__init__.py" for path in modules)
+            count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
             name = folder.relative_to(root).as_posix()
             lines.append(f"| {f'**`{name}/`**' if folder == own else f'`{name}/`'} | {charter} | {count} |")
     return "\n".join(lines) + "\n"

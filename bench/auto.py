@@ -29,10 +29,10 @@ from model.metrics.psnr import psnr
 from pipeline.encode import standard_curves
 from pipeline.encode.codec_settings import parse_codecs
 from pipeline.encode.stages import Loaded, analyse, compress
-from pipeline.images.codec_names import CODECS, MAE, STANDARD_NAMES
+from pipeline.images.formats.codec_names import CODECS, MAE, STANDARD_NAMES
 from pipeline.images.limits import MAX_PIXELS, READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.images.standard_codecs import STANDARD, Pixels, decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import AT, SEALED, log_file
+from pipeline.archive.log.commit_seal import AT, SEALED, log_file
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import row_hashes, table_of
 from pipeline.archive.schema import IMAGES, ROW_SHA256
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.row_hash import row_hashes, table_of
+from pipeline.archive.shards.shard_writer import write_shard
 from tests.pipeline.making import original
 
 _REPEATS = 5

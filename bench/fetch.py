@@ -20,7 +20,7 @@ from rich.table import Table
 
 from jobs.demo.s3_server import s3_server, variables_set
 from pipeline.storage.base import Fetched
-from pipeline.storage.s3_store import S3Store
+from pipeline.storage.s3.store import S3Store
 from tests.proxy import Proxy
 
 IN_FLIGHT = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -57,7 +57,7 @@ def main() -> int:
 def _piece(store: S3Store, keys: list[str], in_flight: int) -> float:
     """Seconds per piece, the lowest of several."""
     least = float("inf")
-    with patch("pipeline.storage.s3_store.CONCURRENCY", in_flight):
+    with patch("pipeline.storage.s3.store.CONCURRENCY", in_flight):
         for _ in range(PIECES + 1):  # the first opens connections
             begin = time.perf_counter()
             found = store.fetch(keys)

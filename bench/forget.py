@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import table_of
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.forget.run import forget
 from pipeline.forget.settings import ForgetSettings
 from tests.pipeline.making import original

@@ -46,7 +46,7 @@ from pipeline.encode import stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.packing import pack
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.open import open_store
 
 MEMORY = 3.35e12

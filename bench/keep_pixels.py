@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.archive.kept_source import packed
-from pipeline.images import lossless_pixels
+from pipeline.images.formats import lossless_pixels
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.storage.base import Entry
-from pipeline.storage.ordered_walk import Page, walk
-from pipeline.storage.prefetch import list_in_order
-from pipeline.storage.s3_listing import FlatListing, Request
+from pipeline.storage.listing.ordered_walk import Page, walk
+from pipeline.storage.listing.prefetch import list_in_order
+from pipeline.storage.s3.flat_listing import FlatListing, Request
 from tests.sorted_server import SortedServer
 
 URL = "s3://made-up"

@@ -18,12 +18,12 @@ from pathlib import Path
 from deltalake import Transaction
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import FilesDigest
-from pipeline.archive.commits import transact
-from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.log.commit_seal import FilesDigest
+from pipeline.archive.log.commits import transact
+from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.shard_writer import Shard
 
 _BATCH = 10_000
 

@@ -22,12 +22,12 @@ import numpy as np
 from pipeline.archive.kept_source import packed, unpacked
 from pipeline.archive.receipt import Rejection
 from pipeline.encode.stages import load
+from pipeline.images.formats.jpeg_xl import JPEG_START, to_jpeg, to_jxl
 from pipeline.images.image_reader import _opened
 from pipeline.images.image_writer import SUFFIXES, Format, format_for, format_of_decoded, write_picture
-from pipeline.images.jpeg_xl import JPEG_START, to_jpeg, to_jxl
 from pipeline.images.limits import MAX_PIXELS, READABLE_BYTES, READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.base import Entry
 from pipeline.storage.local_names import key_of
 from pipeline.storage.local_store import LocalStore

@@ -48,7 +48,7 @@ from pipeline.encode.dataflow import EncodeDataflow
 from pipeline.encode.run import EncodeSettings, RunOptions, encode, plan_options
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution import ray_flow
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import make_plan
 from pipeline.planning.units import Piece

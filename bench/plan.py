@@ -26,7 +26,7 @@ import pyarrow as pa
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import IMAGES, LATENT
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness

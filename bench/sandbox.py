@@ -12,7 +12,7 @@ import psutil
 from pipeline.images.image_reader import read
 from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.reading import Reading, Rejected
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 
 ROUNDS, MOST = 3, 100
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.payload_references import shared_payloads
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.payload_references import shared_payloads
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.encode.store_once import store_once
 from tests.pipeline.making import original
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.images.jpeg_xl import JPEG_START, to_jpeg, to_jxl
+from pipeline.images.formats.jpeg_xl import JPEG_START, to_jpeg, to_jxl
 
 MOST = 150
 """Largest number of files per folder."""

@@ -25,8 +25,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pipeline.sources.external_sort import in_key_order
-from pipeline.sources.inventory_files import entries_of
-from pipeline.sources.inventory_manifest import read_manifest
+from pipeline.sources.inventory.files import entries_of
+from pipeline.sources.inventory.manifest import read_manifest
 from pipeline.sources.open import source_at
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from model.core.target import Target as Target
     from pipeline.archive.archive import Archive as Archive
     from pipeline.archive.archive import ArchiveMissing as ArchiveMissing
-    from pipeline.archive.commits import CommitConflict as CommitConflict
+    from pipeline.archive.log.commits import CommitConflict as CommitConflict
     from pipeline.archive.reader import read_image as read_image
     from pipeline.dataset.cache import LatentCache as LatentCache
     from pipeline.dataset.ray_dataset import read_archive as read_archive
@@ -110,7 +110,7 @@ _NAMES_OF = {
     "model.core.picture": ("Picture",),
     "model.core.target": ("Target",),
     "pipeline.archive.archive": ("Archive", "ArchiveMissing"),
-    "pipeline.archive.commits": ("CommitConflict",),
+    "pipeline.archive.log.commits": ("CommitConflict",),
     "pipeline.release.result": ("ReleaseResult",),
     "pipeline.release.run": ("release",),
     "pipeline.release.settings": ("ReleaseSettings",),

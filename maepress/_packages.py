@@ -3,7 +3,7 @@
 The names are common words: a `model.py` in somebody's working folder, or another distribution's `model` package, may
 come first on Python's path. So the packages beside this one are imported by their place, once, when `maepress` is
 imported; afterwards their names lead to them in this process. `pipeline.execution.ray_init` does the same in Ray's
-workers, `pipeline.images.sandbox` in its child.
+workers, `pipeline.images.sandbox.sandbox` in its child.
 """
 
 import importlib

@@ -7,8 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from pipeline.storage.base import Entry
-from pipeline.storage.ordered_walk import Page
-from pipeline.storage.s3_listing import Request
+from pipeline.storage.listing.ordered_walk import Page
+from pipeline.storage.s3.flat_listing import Request
 
 
 class SortedServer:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HASHED = ("requirements-hashed.txt", "requirements-cuda.txt", "requirements-cpu.txt")
 FLOORS = ("model", "pipeline", "jobs", "maepress")
+LARGEST_PACKAGE = 18
+"""Modules of a package beside its parts."""
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -173,3 +175,14 @@ def test_the_image_is_built_from_the_locks_with_hashes_and_copies_what_exists() 
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     sources = [*(file for files in data.values() for file in files), *PROJECT["license-files"]]
     assert all(any(file == name or file.startswith(f"{name}/") for name in copied) for file in sources)
+
+
+def test_a_package_can_be_taken_in_at_a_glance() -> None:
+    sizes = {
+        folder.parent.relative_to(ROOT).as_posix(): len(list(folder.parent.glob("*.py"))) - 1
+        for floor in FLOORS
+        for folder in (ROOT / floor).rglob("__init__.py")
+    }
+    assert len(sizes) > 40
+    del sizes["jobs/commands"]  # a module per command
+    assert {folder: size for folder, size in sizes.items() if size > LARGEST_PACKAGE} == {}

@@ -30,7 +30,7 @@ class CompressSettings(TargetSettings):
 def _run(settings: CompressSettings, output: Output) -> int:
     from pipeline.images.limits import MAX_PIXELS, READING
     from pipeline.images.reading import Rejected
-    from pipeline.images.sandbox import shared
+    from pipeline.images.sandbox.sandbox import shared
 
     require_two_files(settings.image, settings.out)
     source = read_file(settings.image)

@@ -8,7 +8,7 @@ from jobs.framework.job import DONE, FAILED, Job
 from jobs.framework.output import Cell, Output, complain
 
 if TYPE_CHECKING:
-    from pipeline.archive.erasures import ErasureReceipt
+    from pipeline.archive.ledgers.erasures import ErasureReceipt
     from pipeline.forget.settings import ForgetSettings
 
 

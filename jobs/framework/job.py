@@ -203,7 +203,7 @@ def _of_installation(error: BaseException) -> MaepressError | None:
 def _gave_way(mistake: MaepressError) -> bool:
     if isinstance(mistake, MissingPackage):  # perhaps of what is imported here
         return False
-    from pipeline.archive.commits import CommitConflict  # loaded by now, if it is one
+    from pipeline.archive.log.commits import CommitConflict  # loaded by now, if it is one
     from pipeline.runs.lease import LeaseHeld
 
     return isinstance(mistake, LeaseHeld | CommitConflict)

@@ -18,17 +18,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.model_files import CONFIG
-from pipeline.archive.commits import Committer
-from pipeline.archive.delta_table import create_table, files_of, open_table
-from pipeline.archive.erasures import Erasures
-from pipeline.archive.merge_reader import merged, merged_tables
+from pipeline.archive.ledgers.erasures import Erasures
+from pipeline.archive.ledgers.releases import Releases
+from pipeline.archive.log.commits import Committer
+from pipeline.archive.log.delta_table import create_table, files_of, open_table
+from pipeline.archive.log.table_format import check_columns
 from pipeline.archive.model_name import name_in
 from pipeline.archive.model_store import cached_model, checked_fingerprint, is_fingerprint, publish_model
-from pipeline.archive.releases import Releases
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
-from pipeline.archive.shard_reader import find_row, scan_shard
-from pipeline.archive.shards import Shard
-from pipeline.archive.table_format import check_columns
+from pipeline.archive.shards.merge_reader import merged, merged_tables
+from pipeline.archive.shards.shard_reader import find_row, scan_shard
+from pipeline.archive.shards.shard_writer import Shard
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_store, open_target
 

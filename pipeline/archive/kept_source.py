@@ -45,7 +45,7 @@ def kept_source(status: object, payload: bytes) -> bytes:
         MissingPackage: when imagecodecs is not installed.
     """
     if status in (JXL, PIXELS):
-        from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
+        from pipeline.images.sandbox.sandbox import shared  # imports readers of images, which plans do without
 
         sandbox = shared(TRANSCODING)
         return sandbox.to_jpeg(payload) if status == JXL else sandbox.from_pixels(payload)

@@ -16,7 +16,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
 from pipeline.archive.schema import KEPT_ANYHOW, READER_COLUMNS, STANDARD
-from pipeline.images.codec_names import STANDARD_NAMES
+from pipeline.images.formats.codec_names import STANDARD_NAMES
 from pipeline.images.limits import READING, decodable_pixels
 from pipeline.storage.base import StorageError, Unwritable
 
@@ -113,7 +113,7 @@ def standard_picture(row: Row) -> Picture:
         DamagedPayload: when the payload is not intact, or no file of the row's codec and size.
         MissingPackage: when imagecodecs is not installed.
     """
-    from pipeline.images.sandbox import shared  # imports readers of images, which plans do without
+    from pipeline.images.sandbox.sandbox import shared  # imports readers of images, which plans do without
 
     payload, width, height = standard_payload.read(row["payload"]), row["width"], row["height"]
     grey = payload.colour == Colour.GREY

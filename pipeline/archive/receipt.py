@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from pipeline.archive.shards import Shard
-from pipeline.images.codec_names import MAE
+from pipeline.archive.shards.shard_writer import Shard
+from pipeline.images.formats.codec_names import MAE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.images.codec_names import MAE
+from pipeline.images.formats.codec_names import MAE
 
 LATENT, STANDARD, ORIGINAL, ZSTD, JXL, PIXELS = "latent", "standard", "original", "zstd", "jxl", "pixels"
 """The values of `status`: the payload is a `.mae` payload, a file of a standard codec
@@ -32,7 +32,7 @@ OUTAGE = "outage"
 key again."""
 
 ROW_SHA256 = "row_sha256"
-"""The column of both tables with the row's hash; see `pipeline.archive.row_hash`."""
+"""The column of both tables with the row's hash; see `pipeline.archive.shards.row_hash`."""
 
 _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),
@@ -63,7 +63,7 @@ _IMAGES: "list[pa.Field[Any]]" = [
     pa.field("phash", pa.int64()),  # 64 bits: `pipeline.images.perceptual_hash`; null where pixels were not read
     pa.field("codec", pa.string()),  # "mae", "jxl", "avif", "webp"; null where the source is kept: `codec_of`
     pa.field("candidates", pa.string()),  # the codecs that were allowed, as "mae,avif"; null: mae alone
-    pa.field("meta", pa.string()),  # labels and sidecars as JSON: `pipeline.sources.meta`; null where none were read
+    pa.field("meta", pa.string()),  # labels and sidecars, JSON (`pipeline.sources.sidecars.meta`); null: none were read
     pa.field("same_as", pa.string()),  # where the payload is, which is empty here: `shared_payloads`; null: in the row
     pa.field("effort", pa.int32()),  # 1..3, of the model's encode; null: 0, or the model had no part in the row
 ]
@@ -72,7 +72,7 @@ IMAGES = pa.schema(_IMAGES)
 """Exactly one row per source key."""
 
 ADDED = frozenset({"phash", "codec", "candidates", "meta", "same_as", "effort"})
-"""Columns that archives of earlier versions lack; there they are read as null (`pipeline.archive.added_columns`)."""
+"""Columns that archives of earlier versions lack; there they are null (`pipeline.archive.log.added_columns`)."""
 
 _REJECTIONS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.string(), nullable=False),

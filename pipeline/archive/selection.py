@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import literal_prefix
-from pipeline.archive.merge_reader import merged
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.merge_reader import merged
+from pipeline.archive.shards.shard_writer import Shard
 
 
 @dataclass(frozen=True, slots=True)

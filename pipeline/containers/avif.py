@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.containers.boxes import Box, boxes, full
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png import exif_part, profile_part, xmp_part
+from pipeline.containers.png.png import exif_part, profile_part, xmp_part
 
 _TOP = frozenset({b"ftyp", b"meta", b"mdat", b"free", b"skip"})
 _META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat"})

@@ -6,7 +6,7 @@ It is written as a PNG, so the skeleton is that of a PNG. Both give density in p
 import struct
 
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png import profile_part
+from pipeline.containers.png.png import profile_part
 
 _CORE, _INFO, _V4, _V5 = 12, 40, 108, 124
 _SRGB, _WINDOWS, _EMBEDDED = b"BGRs", b" niW", b"DEBM"

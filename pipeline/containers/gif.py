@@ -6,7 +6,7 @@ It is written as a PNG, so the skeleton is that of a PNG.
 import struct
 
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png import profile_part, text_part, xmp_part
+from pipeline.containers.png.png import profile_part, text_part, xmp_part
 
 _COMMENT, _CONTROL, _APPLICATION = 0xFE, 0xF9, 0xFF
 _XMP_APPLICATION, _ICC_APPLICATION = b"XMP DataXMP", b"ICCRGBG1012"

@@ -7,7 +7,7 @@ import struct
 
 from pipeline.containers.boxes import Box, boxes
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png import exif_part, profile_part, text_part, xmp_part
+from pipeline.containers.png.png import exif_part, profile_part, text_part, xmp_part
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _TOP = frozenset({b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"uuid"})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.containers.boxes import boxes
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png import EXIF_PREFIX, exif_part, xmp_part
+from pipeline.containers.png.png import EXIF_PREFIX, exif_part, xmp_part
 
 START = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"

@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from pipeline.containers import png
 from pipeline.containers.contents import Columns, Copy, Part, Skeleton
-from pipeline.containers.jpeg_quantisation import QUANTISATION
-from pipeline.containers.tiff_tags import CARRIED_IN_EXIF, CARRIED_IN_GPS, CARRIED_IN_INTEROPERABILITY
+from pipeline.containers.jpeg.quantisation import QUANTISATION
+from pipeline.containers.png import png
+from pipeline.containers.tiff.tags import CARRIED_IN_EXIF, CARRIED_IN_GPS, CARRIED_IN_INTEROPERABILITY
 
 INCH, CENTIMETRE, RATIO = "inch", "cm", "ratio"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _IPTC = b"8BIM\x04\x04\0\0"
 _IN_EXIF = frozenset({270, 271, 272, 274, 305, 306, 315, 33432})
-"""Tags of a TIFF's page that are in the EXIF column; see `pipeline.images.tiff_exif`."""
+"""Tags of a TIFF's page that are in the EXIF column; see `pipeline.images.formats.tiff_exif`."""
 _OF_NO_INTEREST = frozenset({254, 255, 269, 297})
 _SRGB = bytes([1, 13, 0, 1])
 _LONGEST_COMMENT = 65533

@@ -1,7 +1,10 @@
 """What a file of any format holds beside its pixels."""
 
-from pipeline.containers import avif, bmp, gif, jpeg, jpeg2000, jxl, plain, png, tiff, webp
+from pipeline.containers import avif, bmp, gif, jpeg2000, jxl, plain, webp
 from pipeline.containers.contents import Contents, Unexpected
+from pipeline.containers.jpeg import jpeg
+from pipeline.containers.png import png
+from pipeline.containers.tiff import tiff
 
 
 def read_contents(form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b"", bands: int = 0) -> Contents:

@@ -46,7 +46,7 @@ def read(source: bytes) -> Contents:
 
 
 def write(encoded: bytes, skeleton: Skeleton, columns: Columns, size: tuple[int, int], alpha: bool) -> bytes:
-    """A WebP with another's skeleton; see `pipeline.containers.jpeg.write`.
+    """A WebP with another's skeleton; see `pipeline.containers.jpeg.jpeg.write`.
 
     Args:
         encoded: as a lossless encoder wrote it.

@@ -15,9 +15,9 @@ import pyarrow as pa
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import literal_prefix
 from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW
-from pipeline.archive.shard_file import ShardFile, open_shard
-from pipeline.archive.shard_reader import salvaged_group
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.shard_file import ShardFile, open_shard
+from pipeline.archive.shards.shard_reader import salvaged_group
+from pipeline.archive.shards.shard_writer import Shard
 from pipeline.storage.base import Readable, Store
 
 STATUSES = (*COMPRESSED, *KEPT_ANYHOW)

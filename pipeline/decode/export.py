@@ -23,7 +23,7 @@ from pipeline.decode.layouts import label_of
 from pipeline.decode.result import DecodeResult, Outcome
 from pipeline.decode.run import checked_archive, decode_each
 from pipeline.decode.settings import ExportSettings
-from pipeline.sources.meta import label_in
+from pipeline.sources.sidecars.meta import label_in
 from pipeline.storage.open import StorageError, Store, open_store
 
 LOSSES = "losses.jsonl"

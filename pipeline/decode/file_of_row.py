@@ -9,11 +9,11 @@ from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row
 from pipeline.archive.schema import JXL, LATENT, PIXELS
+from pipeline.images.formats.jpeg_xl import JPEG_START
 from pipeline.images.image_writer import FORMATS, Format, Written, format_of_decoded, write_as
-from pipeline.images.jpeg_xl import JPEG_START
 from pipeline.images.limits import READABLE_PIXELS, READING, TRANSCODING
 from pipeline.images.reading import Rejected
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 
 MAE = "mae"
 

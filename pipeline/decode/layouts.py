@@ -18,7 +18,7 @@ from model.core.boundary import Fault, attempt
 from pipeline.archive.reader import Row
 from pipeline.decode.result import Outcome
 from pipeline.images.image_writer import SUFFIXES
-from pipeline.sources.meta import label_in
+from pipeline.sources.sidecars.meta import label_in
 
 Layout = Literal["files", "imagefolder", "webdataset", "parquet"]
 PACKED = ("webdataset", "parquet")

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.merge_reader import merged
 from pipeline.archive.selection import Selection
+from pipeline.archive.shards.merge_reader import merged
 from pipeline.decode.portable import marked, portable
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.keys import problem_with

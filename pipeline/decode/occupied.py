@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.merge_reader import merged
 from pipeline.archive.schema import COMPRESSED, PIXELS
 from pipeline.archive.selection import Selection
+from pipeline.archive.shards.merge_reader import merged
 from pipeline.runs.sources import recorded_sources
 from pipeline.storage.base import Entry
 from pipeline.storage.open import Fetched, StorageError, Store

@@ -41,7 +41,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW, LATENT, READER_COLUMNS, codec_of
 from pipeline.archive.selection import Selection, select
-from pipeline.archive.shard_reader import salvaged_rows
+from pipeline.archive.shards.shard_reader import salvaged_rows
 from pipeline.decode.file_of_row import MAE, file_of_row
 from pipeline.decode.layouts import PACKED, Layout, Packed, name_in_class_folder
 from pipeline.decode.names import Names, comparison_of, plan_names

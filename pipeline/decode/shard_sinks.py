@@ -20,7 +20,7 @@ from pipeline.decode.layouts import Layout, Packed, sample_name, suffix_of
 from pipeline.decode.result import Outcome
 from pipeline.decode.sidecar_files import checked_files
 from pipeline.decode.video_muxing import OCCUPIED
-from pipeline.sources.meta import without_files
+from pipeline.sources.sidecars.meta import without_files
 from pipeline.storage.base import Occupied, StorageError, Store, Unwritable
 
 _GROUP_BYTES = 32 << 20

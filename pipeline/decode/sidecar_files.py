@@ -15,8 +15,8 @@ from pipeline.decode.names import Names
 from pipeline.decode.portable import portable
 from pipeline.decode.result import Outcome
 from pipeline.decode.video_muxing import OCCUPIED
-from pipeline.sources.meta import files_of, without_files
-from pipeline.sources.sidecar_names import SUFFIXES, divided
+from pipeline.sources.sidecars.meta import files_of, without_files
+from pipeline.sources.sidecars.sidecar_names import SUFFIXES, divided
 from pipeline.storage.base import Occupied, Store, Unwritable
 
 SIDECARS = "sidecars"

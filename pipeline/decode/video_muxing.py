@@ -18,11 +18,11 @@ from PIL import Image
 from model.core.boundary import reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
-from pipeline.archive.merge_reader import merged
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, READER_COLUMNS
 from pipeline.archive.selection import Selection
-from pipeline.archive.shard_reader import scan_shard
+from pipeline.archive.shards.merge_reader import merged
+from pipeline.archive.shards.shard_reader import scan_shard
 from pipeline.images import video
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_writer import to_image

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.shard_reader import scan_shard
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.shard_reader import scan_shard
+from pipeline.archive.shards.shard_writer import Shard
 
 _COLUMNS = ("source_sha256", "phash", "source_bytes", "payload_bytes")
 _PREFIX = 16

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import Shard
 from pipeline.duplicates.facts import Facts
 from pipeline.duplicates.groups import Found, Numbers, exact, nearly, spread
 from pipeline.duplicates.result import LISTED_IMAGES, Copy, DuplicatesResult, Group

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.core.effort import EFFORT_SETTING, Effort
 from model.core.target import Target
 from pipeline.execution.setting_types import checked_by
-from pipeline.images.codec_names import CODECS, MAE, MAE_ALONE
+from pipeline.images.formats.codec_names import CODECS, MAE, MAE_ALONE
 
 
 def parse_codecs(text: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from pipeline.archive import standard_payload
 from pipeline.archive.schema import LATENT, MISSED, STANDARD, UNLIKE
 from pipeline.encode.default_floor import default_floor
 from pipeline.encode.standard_search import Goal, Trial, goal_of, search
-from pipeline.images.codec_names import MAE
+from pipeline.images.formats.codec_names import MAE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def choose(
         latents: what the model makes of it, for the model and for a target that is a quality.
         coder: the model's entropy coder, with latents.
         target: to meet.
-        codecs: those allowed, of `pipeline.images.codec_names.CODECS`.
+        codecs: those allowed, of `pipeline.images.formats.codec_names.CODECS`.
 
     Raises:
         MissingPackage: when the encoder of an allowed codec is not installed.

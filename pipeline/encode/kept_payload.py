@@ -2,10 +2,10 @@
 
 from pipeline.archive.kept_source import packed
 from pipeline.archive.schema import ORIGINAL, PIXELS, ZSTD
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 
 _FORMATS = ("png", "tiff")
-"""Of sources whose samples are tried: `pipeline.images.lossless_pixels`."""
+"""Of sources whose samples are tried: `pipeline.images.formats.lossless_pixels`."""
 
 
 def kept_payload(source: bytes, source_format: str, sandbox: Sandbox, keep: str) -> tuple[str, bytes]:

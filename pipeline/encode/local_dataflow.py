@@ -22,7 +22,7 @@ from pipeline.encode.stages import CompressedPiece
 from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Store

@@ -15,7 +15,7 @@ from pipeline.archive.archive import Archive
 from pipeline.encode import stages, wire
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.unit_writer import write_unit
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.monitoring import metrics
 from pipeline.storage.base import Store
 

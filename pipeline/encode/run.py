@@ -16,7 +16,7 @@ from typing import Protocol
 from model.core.model_files import claimed_fingerprint, read_config
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
-from pipeline.archive.commits import Committer
+from pipeline.archive.log.commits import Committer
 from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import local_model, require_model
 from pipeline.archive.receipt import Receipt

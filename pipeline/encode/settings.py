@@ -11,7 +11,7 @@ from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange
 from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.sources.settings import SidecarChoice
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 
 
 class EncodeSettings(CodecSettings, TargetSettings, SidecarChoice, SourceChoice):

@@ -33,17 +33,17 @@ from model.core.errors import MissingPackage
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, OUTAGE
+from pipeline.archive.shards.row_hash import table_of
 from pipeline.encode.codec_settings import described, needs_model, needs_score
 from pipeline.encode.coded_picture import choose
 from pipeline.encode.kept_payload import kept_payload
-from pipeline.images import heif
-from pipeline.images.codec_names import MAE, MAE_ALONE
-from pipeline.images.file_kind import FileKind, kind_of, why_unreadable
-from pipeline.images.jpeg_xl import JPEG_START
+from pipeline.images.formats import heif
+from pipeline.images.formats.codec_names import MAE, MAE_ALONE
+from pipeline.images.formats.file_kind import FileKind, kind_of, why_unreadable
+from pipeline.images.formats.jpeg_xl import JPEG_START
 from pipeline.images.reading import Reading, Rejected
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
 
@@ -278,7 +278,7 @@ def compress(
         target: the target that the items were analysed for.
         sandbox: transcodes JPEG files.
         run: the run's id, for the rows.
-        keep: how sources are kept: "exact", or "pixels" (`pipeline.images.lossless_pixels`).
+        keep: how sources are kept: "exact", or "pixels" (`pipeline.images.formats.lossless_pixels`).
         codecs: those that the items were analysed for.
         effort: with which they were.
     """

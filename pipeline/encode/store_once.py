@@ -3,7 +3,7 @@
     all rows --three small columns--> equal sources with payloads of one size
     shards that hold them --payloads out--> objects --rows with pointers--> new shards --commit-->
 
-Rows are what they were (`pipeline.archive.shared_payloads`), so this can be done at any time and be
+Rows are what they were (`pipeline.archive.shards.shared_payloads`), so this can be done at any time and be
 left out at any time; a run that dies leaves objects and shards that nobody needs, for a vacuum. It
 runs after the encode's own commits, as a copy is often encoded years after its twin, and only the
 archive as a whole tells.
@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
-from pipeline.archive.commits import CommitConflict, Committer
+from pipeline.archive.log.commits import CommitConflict, Committer
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import changed_rows
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shard_file import open_shard, rows_in_order
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import ROW_GROUP_BYTES, Shard, write_sorted
-from pipeline.archive.shared_payloads import (
+from pipeline.archive.shards.row_hash import changed_rows
+from pipeline.archive.shards.shard_file import open_shard, rows_in_order
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import ROW_GROUP_BYTES, Shard, write_sorted
+from pipeline.archive.shards.shared_payloads import (
     LEAST_BYTES,
     PAYLOAD,
     POINTER,

@@ -11,7 +11,7 @@ from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import AFTER_ANALYSIS, COMPRESSED, IMAGES, JXL, LATENT, PIXELS
-from pipeline.archive.shards import check_rows, write_shard
+from pipeline.archive.shards.shard_writer import check_rows, write_shard
 from pipeline.encode.stages import FATAL, CompressedPiece, rejection_for
 
 _RECEIPT_COLUMNS = ("status", "source_bytes", "payload_bytes", "width", "height", "kept", "codec")

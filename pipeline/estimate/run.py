@@ -27,7 +27,7 @@ from pipeline.estimate.sample_encoder import COMPARED, EncodedObject, encode_sam
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.sources.open import open_source
 from pipeline.storage.base import StorageError
-from pipeline.storage.source_listing import SourceListing
+from pipeline.storage.listing.source_listing import SourceListing
 
 __all__ = ["EstimateResult", "EstimateSettings", "estimate"]
 

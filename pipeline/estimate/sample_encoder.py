@@ -26,9 +26,9 @@ from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
 from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
-from pipeline.images.codec_names import MAE_ALONE
+from pipeline.images.formats.codec_names import MAE_ALONE
 from pipeline.images.limits import MAX_PIXELS, Limits
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.monitoring.formatting import duration
 from pipeline.storage.base import Entry, Store
 

@@ -6,7 +6,7 @@ from model.core.model_files import MODEL_SETTING
 from pipeline.encode.codec_settings import CodecSettings, needs_model
 from pipeline.encode.target_settings import TargetSettings
 from pipeline.sources.settings import SourceView
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 
 
 class EstimateSettings(CodecSettings, TargetSettings, SourceView, SourceChoice):

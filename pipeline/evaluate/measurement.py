@@ -12,7 +12,7 @@ from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
 from pipeline.images.limits import MAX_PIXELS, Limits
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.storage.base import Entry, Store
 
 OURS = "maepress"

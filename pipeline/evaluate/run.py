@@ -34,7 +34,7 @@ from pipeline.evaluate.speed import Speed, speeds
 from pipeline.monitoring.formatting import duration
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry, StorageError
-from pipeline.storage.source_listing import SourceListing
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.train.notes import learned_by
 
 FLOORS = (36.0, 38.0, 40.0, 42.0)

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from model.core.config import QUALITIES
 from model.core.model_files import MODEL_SETTING
 from pipeline.sources.settings import SourceView
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 
 
 class EvaluateSettings(SourceView, SourceChoice):

@@ -19,9 +19,9 @@ from deltalake.exceptions import TableNotFoundError
 
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
-from pipeline.archive.erasures import BEGUN, DONE, BarredKeys, ErasureReceipt, barred_by, key_hash, new_salt
 from pipeline.archive.key_choice import KeyChoice
+from pipeline.archive.ledgers.erasures import BEGUN, DONE, BarredKeys, ErasureReceipt, barred_by, key_hash, new_salt
+from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.schema import REJECTIONS, RELEASES
 from pipeline.forget.settings import ForgetSettings
 from pipeline.forget.tables import cut_history, keys_in, remove_images, remove_rows, remove_unneeded

@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import DeltaError
 
-from pipeline.archive.commit_seal import FilesDigest, log_file
-from pipeline.archive.commits import Committer, transact
-from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.erasures import BarredKeys
-from pipeline.archive.merge_reader import merged_tables
-from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
-from pipeline.archive.payload_references import named_by, shared_payloads
+from pipeline.archive.ledgers.erasures import BarredKeys
+from pipeline.archive.log.commit_seal import FilesDigest, log_file
+from pipeline.archive.log.commits import Committer, transact
+from pipeline.archive.log.delta_table import files_of, open_table
+from pipeline.archive.log.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import Shard, write_shard, write_sorted
-from pipeline.archive.sorted_tables import texts
+from pipeline.archive.shards.merge_reader import merged_tables
+from pipeline.archive.shards.payload_references import named_by, shared_payloads
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import Shard, write_shard, write_sorted
+from pipeline.archive.shards.sorted_tables import texts
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.error_text import one_line
 

@@ -8,7 +8,7 @@ from typing import Any
 from model.core.boundary import Fault, attempt
 from model.core.model_files import CONFIG
 from pipeline.archive.archive import Archive
-from pipeline.archive.origin import FOLDER as ORIGIN
+from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
 from pipeline.runs.checks import FOLDER as CHECKS
 from pipeline.runs.checks import read_checks
 from pipeline.runs.heartbeat import list_runs

@@ -4,7 +4,7 @@ from PIL import Image
 
 from pipeline.images.limits import READABLE_PIXELS, READING
 from pipeline.images.reading import Rejected
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.images.window import Window
 
 

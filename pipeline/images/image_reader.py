@@ -6,7 +6,7 @@
                                 bytes
     Rejected                    not an image, damaged or truncated; `reason` goes into the rejections table
 
-Use it through `pipeline.images.sandbox` for files that you did not make yourself: the decoders are
+Use it through `pipeline.images.sandbox.sandbox` for files that you did not make yourself: the decoders are
 written in C.
 
 Every picture holds the file's own pixels. Orientation is stored, not applied; a palette is replaced
@@ -30,13 +30,13 @@ from model.core.picture import MAX_SIDE, Picture
 from pipeline.containers.contents import Contents, Unexpected
 from pipeline.containers.read import read_contents
 from pipeline.containers.skeleton_bytes import pack
-from pipeline.images import heif, jxl_file
-from pipeline.images.bit_depth import is_deep
+from pipeline.images.formats import heif, jxl_file
+from pipeline.images.formats.bit_depth import is_deep
+from pipeline.images.formats.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
 from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.perceptual_hash import perceptual_hash
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.self_check import UNWRITABLE, problem_with
-from pipeline.images.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
 from pipeline.images.window import Window
 
 _DECODED = frozenset(

@@ -15,12 +15,15 @@ import numpy as np
 from PIL import Image
 
 from model.core.picture import Picture
-from pipeline.containers import jpeg, other_format, png, tiff, webp
+from pipeline.containers import other_format, webp
 from pipeline.containers.contents import Columns, Part, Skeleton
-from pipeline.containers.jpeg_quantisation import quantisation_of
+from pipeline.containers.jpeg import jpeg
+from pipeline.containers.jpeg.quantisation import quantisation_of
 from pipeline.containers.other_format import Facts
+from pipeline.containers.png import png
 from pipeline.containers.skeleton_bytes import unpack
-from pipeline.images.jpeg_xl import to_jxl
+from pipeline.containers.tiff import tiff
+from pipeline.images.formats.jpeg_xl import to_jxl
 
 Format = Literal["png", "jpeg", "webp", "tiff", "avif", "jxl"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -4,7 +4,7 @@
     pixels = decode("avif", data, width, height)    # what every decoder gives, as uint8 [H, W, 3 or 1]
 
 `encode` and the trials of a search may run anywhere, on our own pixels and bytes. Bytes of an
-archive may come from anyone: they go through `pipeline.images.sandbox`.
+archive may come from anyone: they go through `pipeline.images.sandbox.sandbox`.
 
 Each codec's quality is its own scale from 0 to 100, as its tools have it. The settings are those
 that were smallest at equal fidelity in `python -m bench.auto` (decision 0091).
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.core.errors import DamagedPayload
-from pipeline.images import jxl_file
+from pipeline.images.formats import jxl_file
+from pipeline.images.formats.jpeg_xl import library
 from pipeline.images.image_reader import pillow_settings
-from pipeline.images.jpeg_xl import library
 
 Pixels = NDArray[np.uint8]
 """uint8 `[H, W, 3]` (RGB) or `[H, W, 1]` (grey)."""

@@ -6,7 +6,7 @@ fixed width, so they sort in order, and SQL can extract them (`regexp_extract(ke
 follows from the video's width and height alone.
 
 Needs PyAV (the extra `video`). Videos that you did not make yourself are read through
-`pipeline.images.sandbox`.
+`pipeline.images.sandbox.sandbox`.
 """
 
 import io

@@ -16,13 +16,13 @@ from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import FilesDigest
-from pipeline.archive.commits import CommitConflict, transact
-from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.merge_reader import merged_tables
+from pipeline.archive.log.commit_seal import FilesDigest
+from pipeline.archive.log.commits import CommitConflict, transact
+from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import REJECTIONS
-from pipeline.archive.shards import Shard, merge_shards, write_sorted
+from pipeline.archive.shards.merge_reader import merged_tables
+from pipeline.archive.shards.shard_writer import Shard, merge_shards, write_sorted
 from pipeline.maintain.settings import CompactSettings
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import time_of
+from pipeline.archive.log.commit_seal import time_of
 from pipeline.maintain.settings import HistorySettings
 
 __all__ = ["HistoryEntry", "HistorySettings", "history"]

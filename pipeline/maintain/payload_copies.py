@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from model.core.boundary import Fault, attempt
-from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.payload_references import named_by, shared_payloads
-from pipeline.archive.shared_payloads import name_in, sha256_in
+from pipeline.archive.log.log_check import LoggedFile
+from pipeline.archive.shards.payload_references import named_by, shared_payloads
+from pipeline.archive.shards.shared_payloads import name_in, sha256_in
 from pipeline.storage.base import Store
 from pipeline.storage.copying import copy_object
 

@@ -7,9 +7,9 @@ well.
 """
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import log_file
-from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.payload_references import named_by, shared_payloads
+from pipeline.archive.log.commit_seal import log_file
+from pipeline.archive.log.delta_table import files_of, open_table
+from pipeline.archive.shards.payload_references import named_by, shared_payloads
 from pipeline.runs.checks import FOLDER as CHECKS
 from pipeline.runs.checks import read_checks
 from pipeline.storage.base import Store

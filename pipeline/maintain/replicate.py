@@ -28,22 +28,22 @@ from deltalake.exceptions import TableNotFoundError
 
 from model.core.boundary import Fault, attempt
 from model.core.model_files import FILES
-from pipeline.archive.added_columns import JOB as COLUMNS
-from pipeline.archive.added_columns import add_missing_columns
 from pipeline.archive.apart import require_destination_apart
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import FilesDigest
-from pipeline.archive.commits import REJECTIONS_VERSION, transact
-from pipeline.archive.delta_table import create_table, files_of, open_table
-from pipeline.archive.erasures import FOLDER as ERASURES
-from pipeline.archive.log_check import Log, LoggedFile
+from pipeline.archive.ledgers.erasures import FOLDER as ERASURES
+from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
+from pipeline.archive.ledgers.origin import RUNS, follow
+from pipeline.archive.ledgers.releases import FOLDER as RELEASES_FOLDER
+from pipeline.archive.log.added_columns import JOB as COLUMNS
+from pipeline.archive.log.added_columns import add_missing_columns
+from pipeline.archive.log.commit_seal import FilesDigest
+from pipeline.archive.log.commits import REJECTIONS_VERSION, transact
+from pipeline.archive.log.delta_table import create_table, files_of, open_table
+from pipeline.archive.log.log_check import Log, LoggedFile
+from pipeline.archive.log.optimistic_commit import commit_with_retry
 from pipeline.archive.model_store import SUMS
-from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.archive.origin import FOLDER as ORIGIN
-from pipeline.archive.origin import RUNS, follow
-from pipeline.archive.releases import FOLDER as RELEASES_FOLDER
 from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
-from pipeline.archive.shard_facts import FILE_SHA256
+from pipeline.archive.shards.shard_facts import FILE_SHA256
 from pipeline.maintain.payload_copies import copy_payloads
 from pipeline.maintain.pruning import prune
 from pipeline.maintain.settings import ReplicateSettings

@@ -18,14 +18,14 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import FilesDigest, sealed
-from pipeline.archive.commits import REJECTIONS_VERSION
-from pipeline.archive.delta_table import files_of, open_table
-from pipeline.archive.merge_reader import SHARD, merged_tables
-from pipeline.archive.optimistic_commit import commit_with_retry
-from pipeline.archive.payload_references import named_by
+from pipeline.archive.log.commit_seal import FilesDigest, sealed
+from pipeline.archive.log.commits import REJECTIONS_VERSION
+from pipeline.archive.log.delta_table import files_of, open_table
+from pipeline.archive.log.optimistic_commit import commit_with_retry
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.sorted_tables import side_by_side, texts
+from pipeline.archive.shards.merge_reader import SHARD, merged_tables
+from pipeline.archive.shards.payload_references import named_by
+from pipeline.archive.shards.sorted_tables import side_by_side, texts
 from pipeline.maintain.settings import RestoreSettings
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run

@@ -14,13 +14,13 @@ from typing import Any
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import time_of
-from pipeline.archive.delta_table import arrow_table, files_of, open_table, queryable
-from pipeline.archive.erasures import DONE
-from pipeline.archive.merge_reader import merged
-from pipeline.archive.payload_references import shared_payloads
+from pipeline.archive.ledgers.erasures import DONE
+from pipeline.archive.log.commit_seal import time_of
+from pipeline.archive.log.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.receipt import general
-from pipeline.images.codec_names import MAE
+from pipeline.archive.shards.merge_reader import merged
+from pipeline.archive.shards.payload_references import shared_payloads
+from pipeline.images.formats.codec_names import MAE
 from pipeline.maintain.settings import StatusSettings
 from pipeline.runs.checks import Checked, checked
 from pipeline.runs.record import latest_records

@@ -4,10 +4,10 @@
 - Shards that no commit refers to, because their writer or driver died. A shard that a running job
   has written and not yet committed looks the same, so no file is removed that is younger than the
   retention or than the oldest live run (`pipeline.runs.heartbeat`). If the heartbeat of a live
-  run failed, its commit detects the missing shard (`pipeline.archive.commits`).
+  run failed, its commit detects the missing shard (`pipeline.archive.log.commits`).
 - Plans of runs that died.
 - Payloads that rows share and that no shard names, neither one that stays nor one that is not
-  committed yet (`pipeline.archive.shared_payloads`), unless a live run wrote them, or one that began
+  committed yet (`pipeline.archive.shards.shared_payloads`), unless a live run wrote them, or one that began
   within the retention.
 - Unfinished files of dead writers: temporary files on a local disk, multipart uploads in a bucket.
 
@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
-from pipeline.archive.payload_references import files_of_table, named_by, shared_payloads
-from pipeline.archive.shared_payloads import FOLDER, name_in, run_in
+from pipeline.archive.log.delta_table import open_table
+from pipeline.archive.shards.payload_references import files_of_table, named_by, shared_payloads
+from pipeline.archive.shards.shared_payloads import FOLDER, name_in, run_in
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.runs.heartbeat import RunFolder, list_runs
 from pipeline.runs.name import started_at

@@ -31,10 +31,10 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from model.core.errors import MaepressError
-from pipeline.archive.erasures import BarredKeys
-from pipeline.archive.merge_reader import SHARD, WINDOW_ROWS
+from pipeline.archive.ledgers.erasures import BarredKeys
 from pipeline.archive.schema import IMAGES, OUTAGE, REJECTIONS
-from pipeline.archive.sorted_tables import Column, is_rising, side_by_side
+from pipeline.archive.shards.merge_reader import SHARD, WINDOW_ROWS
+from pipeline.archive.shards.sorted_tables import Column, is_rising, side_by_side
 from pipeline.storage.base import Entry
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.shards import Shard
-from pipeline.archive.sorted_tables import texts
+from pipeline.archive.shards.shard_writer import Shard
+from pipeline.archive.shards.sorted_tables import texts
 from pipeline.planning.diff import ENTRIES, DiffWindow, KeyState, compare_keys, in_tables
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.shard_grouping import ReworkByShard, ShardRework
 from pipeline.planning.staleness import NEVER_STALE, Staleness
 from pipeline.planning.units import Piece, rework_unit, units_of_new_keys
 from pipeline.storage.base import Entry, StorageError, Store
-from pipeline.storage.key_globs import EVERYTHING, KeyGlobs
-from pipeline.storage.source_listing import SourceListing
+from pipeline.storage.listing.key_globs import EVERYTHING, KeyGlobs
+from pipeline.storage.listing.source_listing import SourceListing
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 

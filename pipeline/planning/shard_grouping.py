@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.archive.merge_reader import SHARD
+from pipeline.archive.shards.merge_reader import SHARD
 from pipeline.storage.base import Entry
 
 _CACHE_KIB = 64 << 10

@@ -16,7 +16,7 @@ from pipeline.archive.schema import COMPRESSED, PIXELS
 from pipeline.images.image_writer import format_for, format_of_decoded, write_picture
 from pipeline.images.limits import READING, TRANSCODING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.verify.row_checks import problem_with_fidelity, problem_with_picture
 
 _FLOORS = {"min_psnr": "psnr", "min_ssimulacra2": "ssimulacra2", "min_ms_ssim": "ms_ssim"}

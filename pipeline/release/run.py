@@ -23,8 +23,8 @@ from model.core.errors import MaepressError
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import KeyChoice
-from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.releases import ReleaseEntry
+from pipeline.archive.ledgers.releases import ReleaseEntry
+from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, WITHDRAWN
 from pipeline.monitoring.progress import Progress
 from pipeline.release.result import ReleaseResult, Totals, Verdict

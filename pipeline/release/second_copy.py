@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
-from pipeline.archive.log_check import LoggedFile
+from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.reader import Row
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES, LATENT, ROW_SHA256
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import Shard
 from pipeline.storage.base import StorageError
 from pipeline.verify.archive_checks import images_log, model_problems
 from pipeline.verify.shard_checks import ShardProblem, check_shard

@@ -17,10 +17,10 @@ from model.core.errors import MissingPackage
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import KeyChoice
-from pipeline.archive.log_check import LoggedFile
+from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, IMAGES
-from pipeline.archive.shard_reader import rows_of
+from pipeline.archive.shards.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.packing import unpack

@@ -31,9 +31,9 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.errors import MaepressError
-from pipeline.archive.commit_seal import FilesDigest, sealed
-from pipeline.archive.delta_table import create_table, open_table
-from pipeline.archive.optimistic_commit import commit_with_retry
+from pipeline.archive.log.commit_seal import FilesDigest, sealed
+from pipeline.archive.log.delta_table import create_table, open_table
+from pipeline.archive.log.optimistic_commit import commit_with_retry
 from pipeline.runs.heartbeat import is_running_here, this_process
 from pipeline.runs.periodic_thread import Clock, PeriodicThread
 from pipeline.storage.base import Store

@@ -24,7 +24,7 @@ from typing import Any
 from deltalake.exceptions import TableNotFoundError
 from pydantic import BaseModel
 
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.storage.base import Fetched, StorageError, Store
 
 FOLDER = "runs"

@@ -31,7 +31,7 @@ def source_at(url: str | os.PathLike[str]) -> Store:
 
 
 def _sidecars(inner: Store, view: str) -> Store:
-    from pipeline.sources.sidecar_store import SidecarStore
+    from pipeline.sources.sidecars.sidecar_store import SidecarStore
 
     return SidecarStore(inner, view)
 
@@ -61,16 +61,16 @@ def _frames(inner: Store, address: Address) -> Store:
 
 
 def _members(inner: Store, address: Address) -> Store:
-    from pipeline.sources.member_store import GLOBS, MemberStore
+    from pipeline.sources.members.member_store import GLOBS, MemberStore
 
     members = MemberStore(inner, globs_of(address, GLOBS))
     return _sidecars(members, "&sidecars") if SIDECARS in address.options else members
 
 
 def _table(inner: Store, address: Address) -> Store:
-    from pipeline.sources.parquet_rows import Columns
-    from pipeline.sources.row_store import RowStore
-    from pipeline.sources.table_store import TableStore
+    from pipeline.sources.tables.parquet_rows import Columns
+    from pipeline.sources.tables.row_store import RowStore
+    from pipeline.sources.tables.table_store import TableStore
 
     columns = Columns(address.options.get("image", ""), address.options.get("key", ""), SIDECARS in address.options)
     inner, view, globs = _files(inner, address, ("*.parquet",), (".parquet",))
@@ -78,8 +78,8 @@ def _table(inner: Store, address: Address) -> Store:
 
 
 def _urls(inner: Store, address: Address) -> Store:
-    from pipeline.sources.url_list import ENDINGS, GLOBS
-    from pipeline.sources.url_store import UrlStore, options_of
+    from pipeline.sources.web.url_list import ENDINGS, GLOBS
+    from pipeline.sources.web.url_store import UrlStore, options_of
 
     options, check = options_of(address.options, str(address))
     inner, view, globs = _files(inner, address, GLOBS, ENDINGS)
@@ -87,7 +87,7 @@ def _urls(inner: Store, address: Address) -> Store:
 
 
 def _inventory(inner: Store, address: Address) -> Store:
-    from pipeline.sources.inventory_store import inventory_of
+    from pipeline.sources.inventory.store import inventory_of
 
     listed = inventory_of(inner, str(replace(address, options={}))[len(address.place) :], address.value)
     return _sidecars(listed, "&sidecars") if SIDECARS in address.options else listed

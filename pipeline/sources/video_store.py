@@ -14,7 +14,7 @@ from typing import Any
 from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.sources.read_only import ReadOnlyStore
 from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, NotListed, Outage, Store, too_large
 

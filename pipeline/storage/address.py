@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from pipeline.storage.base import StorageError
-from pipeline.storage.key_globs import pattern_of
+from pipeline.storage.listing.key_globs import pattern_of
 
 SIDECARS = "sidecars"
 """The option that asks for labels and sidecars; without another view it is one itself."""

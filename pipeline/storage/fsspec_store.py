@@ -34,10 +34,10 @@ from pipeline.storage.base import (
 )
 from pipeline.storage.joined_ranges import joined
 from pipeline.storage.keys import check_inside, leads_out
+from pipeline.storage.listing.ordered_walk import Page
+from pipeline.storage.listing.prefetch import list_in_order
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
-from pipeline.storage.ordered_walk import Page
-from pipeline.storage.prefetch import list_in_order
 
 EXTRAS = {
     **dict.fromkeys(("gs", "gcs"), "gcs"),

@@ -33,8 +33,8 @@ from pipeline.storage.base import (
 )
 from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import check_key, problem_with
+from pipeline.storage.listing.ordered_walk import Page, walk
 from pipeline.storage.local_names import key_of, path_of
-from pipeline.storage.ordered_walk import Page, walk
 
 TEMPORARY = ".maepress-"
 """Prefix of the names of unfinished files; listings leave them out."""

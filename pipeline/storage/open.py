@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from model.core.extras import remedy
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
 from pipeline.storage.local_store import LocalStore
-from pipeline.storage.s3_options import S3Options
+from pipeline.storage.s3.request_options import S3Options
 
 __all__ = [
     "Entry",
@@ -79,7 +79,7 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     if parts.scheme == "file":
         return LocalStore(rest.removeprefix("localhost") if parts.netloc == "localhost" else rest, links=links)
     if parts.scheme in ("s3", "s3a"):
-        from pipeline.storage.s3_store import S3Store  # clients of services take half a second to import
+        from pipeline.storage.s3.store import S3Store  # clients of services take half a second to import
 
         return S3Store("s3://" + rest)
     if parts.scheme in AZURE:
@@ -91,7 +91,7 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
 
 def _azure_store(url: str) -> Store:
     try:
-        from pipeline.storage.azure_store import AzureStore
+        from pipeline.storage.azure.azure_store import AzureStore
     except ModuleNotFoundError as e:
         if e.name != "obstore":
             raise

@@ -21,7 +21,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from model.core.model_files import claimed_fingerprint
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.model_store import local_model
 from pipeline.encode.run import EncodeResult, RunOptions, checked_source, opened_source, plan_options, run_encode
 from pipeline.planning.planner import EncodePlan, make_plan

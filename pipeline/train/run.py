@@ -29,9 +29,9 @@ from pipeline.execution.local_resources import require_cores, require_gpus
 from pipeline.execution.ray_init import require_ray
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
-from pipeline.storage.source_listing import SourceListing
 from pipeline.train.crops import SUFFIXES
 from pipeline.train.notes import notes_of
 from pipeline.train.progress_relay import new_board, relayed

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from model.network.loss import Distortion
 from pipeline.archive.model_name import PATTERN
 from pipeline.sources.settings import SourceView
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 
 
 class TrainSettings(SourceView, SourceChoice):

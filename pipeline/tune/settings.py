@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from pipeline.execution.setting_types import checked_by
 from pipeline.sources.settings import SourceView
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 
 
 def choices(text: str) -> tuple[int, ...]:

@@ -16,11 +16,11 @@ from model.core.boundary import Fault, attempt
 from model.core.errors import MaepressError
 from model.core.model_files import FILES
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
-from pipeline.archive.log_check import Log, LoggedFile
+from pipeline.archive.log.delta_table import open_table
+from pipeline.archive.log.log_check import Log, LoggedFile
+from pipeline.archive.log.table_format import check_columns
 from pipeline.archive.model_store import SUMS, checksums
 from pipeline.archive.schema import REJECTIONS, RELEASES
-from pipeline.archive.table_format import check_columns
 from pipeline.runs.checks import problems_with_checks
 from pipeline.runs.record import FOLDER, problem_with_record
 from pipeline.storage.base import Fetched, StorageError, Store

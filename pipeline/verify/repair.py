@@ -23,15 +23,15 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.boundary import Fault, attempt
 from model.core.model_files import FILES
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import PREVIOUS, log_file
-from pipeline.archive.delta_table import open_table
-from pipeline.archive.log_check import Log, LoggedFile
+from pipeline.archive.ledgers.origin import LOGS, RUNS, digests, intact
+from pipeline.archive.log.commit_seal import PREVIOUS, log_file
+from pipeline.archive.log.delta_table import open_table
+from pipeline.archive.log.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
-from pipeline.archive.origin import LOGS, RUNS, digests, intact
-from pipeline.archive.payload_references import named_by
 from pipeline.archive.schema import REJECTIONS, RELEASES
-from pipeline.archive.shard_facts import FILE_SHA256
-from pipeline.archive.shared_payloads import get, name_in
+from pipeline.archive.shards.payload_references import named_by
+from pipeline.archive.shards.shard_facts import FILE_SHA256
+from pipeline.archive.shards.shared_payloads import get, name_in
 from pipeline.runs.checks import Damage
 from pipeline.runs.name import new_run
 from pipeline.storage.base import Fetched, StorageError, Store

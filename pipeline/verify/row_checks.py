@@ -15,12 +15,12 @@ from pipeline.archive import standard_payload
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.reader import Row, row_fault
 from pipeline.archive.schema import COMPRESSED, IMAGES, KEPT, KEPT_ANYHOW, LATENT, PIXELS, STANDARD
-from pipeline.archive.shared_payloads import key_of
+from pipeline.archive.shards.shared_payloads import key_of
 from pipeline.containers.contents import Columns
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 
 PSNR_TOLERANCE = 0.05
 """dB by which a repeated measurement may differ: another device rounds a few pixels the other

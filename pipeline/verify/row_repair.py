@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
-from pipeline.archive.log_check import LoggedFile
+from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import changed_rows, row_hashes
 from pipeline.archive.schema import IMAGES, ROW_SHA256
-from pipeline.archive.shard_facts import ShardFacts
-from pipeline.archive.shard_file import ShardFile, open_shard
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.row_hash import changed_rows, row_hashes
+from pipeline.archive.shards.shard_facts import ShardFacts
+from pipeline.archive.shards.shard_file import ShardFile, open_shard
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import write_shard
 
 
 def repair_rows(archive: Archive, replica: Archive, file: LoggedFile, run: str) -> list[str]:

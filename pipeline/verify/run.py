@@ -33,11 +33,11 @@ from model.core.boundary import Fault, attempt
 from model.core.errors import MissingPackage
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
-from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.merge_reader import SHARD
+from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, IMAGES, JXL, LATENT, PIXELS, STANDARD
-from pipeline.archive.shard_reader import rows_of
+from pipeline.archive.shards.merge_reader import SHARD
+from pipeline.archive.shards.shard_reader import rows_of
 from pipeline.execution.actor_errors import raise_in_first_call
 from pipeline.execution.device import own_device
 from pipeline.execution.local_resources import GPUS_PER_ACTOR, require_gpus
@@ -47,8 +47,8 @@ from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
 from pipeline.runs.checks import write_check
 from pipeline.sources.open import open_source
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store
-from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.archive_checks import Named, archive_problems, images_log
 from pipeline.verify.part import parse_part
 from pipeline.verify.repair import Repair

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange, checked_by
 from pipeline.sources.settings import SidecarChoice
-from pipeline.storage.key_globs import SourceChoice
+from pipeline.storage.listing.key_globs import SourceChoice
 from pipeline.verify.part import parse_part
 
 

@@ -9,11 +9,11 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from model.core.boundary import Fault, attempt, reason_of
-from pipeline.archive.log_check import LoggedFile
-from pipeline.archive.row_hash import changed_rows
-from pipeline.archive.shard_facts import FILE_SHA256, ShardFacts
-from pipeline.archive.shard_file import ShardFile
-from pipeline.archive.shards import is_own_path
+from pipeline.archive.log.log_check import LoggedFile
+from pipeline.archive.shards.row_hash import changed_rows
+from pipeline.archive.shards.shard_facts import FILE_SHA256, ShardFacts
+from pipeline.archive.shards.shard_file import ShardFile
+from pipeline.archive.shards.shard_writer import is_own_path
 from pipeline.storage.base import StorageError, Store
 
 ROW_CHANGED = "its row is not the one that was written (row_sha256 differs): it is damaged, or another tool changed it"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.archive.archive import RejectionRow
-from pipeline.archive.erasures import BarredKeys
+from pipeline.archive.ledgers.erasures import BarredKeys
 from pipeline.archive.schema import OUTAGE
 from pipeline.storage.base import Entry, Fetched, FetchFailed
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from model.core.boundary import Fault, attempt
 from pipeline.archive.archive import Archive
-from pipeline.archive.merge_reader import merged
 from pipeline.archive.schema import COMPRESSED
-from pipeline.archive.shards import Shard
-from pipeline.storage.source_listing import SourceListing
+from pipeline.archive.shards.merge_reader import merged
+from pipeline.archive.shards.shard_writer import Shard
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.verify.result import LISTED_PROBLEMS
 from pipeline.verify.source_comparison import HiddenRanges, SourceComparison, SourceTotals
 

@@ -16,11 +16,11 @@ from model.codec import Codec
 from model.core.model_files import FILES
 from model.metrics.psnr import psnr
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import files_of, open_table
+from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.model_store import SUMS
-from pipeline.archive.payload_references import named_by
 from pipeline.archive.schema import IMAGES, LATENT, ORIGINAL
-from pipeline.archive.shard_reader import scan_shard
+from pipeline.archive.shards.payload_references import named_by
+from pipeline.archive.shards.shard_reader import scan_shard
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.maintain.vacuum import vacuum
 from pipeline.runs.heartbeat import list_runs

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.demo.s3_server import OWNER_SECRET
-from pipeline.archive.payload_references import shared_payloads
+from pipeline.archive.shards.payload_references import shared_payloads
 from pipeline.storage.base import Store
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import Kill, Moment, Victim

@@ -17,7 +17,7 @@ from pipeline.encode.run import EncodeSettings, encode
 from pipeline.encode.stages import Loaded, load
 from pipeline.execution.ray_init import start_ray
 from pipeline.images.limits import MAX_PIXELS, Limits
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo, put_all
 from tests.proxy import Answer, Fault, Proxy, RandomFaults, Request

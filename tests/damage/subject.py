@@ -12,12 +12,12 @@ from deltalake import DeltaTable
 from model import checkpoint
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES, REJECTIONS
-from pipeline.archive.shard_reader import read_rows
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_reader import read_rows
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.maintain.history import HistorySettings, history
 from pipeline.maintain.settings import CompactSettings
 from pipeline.maintain.status import StatusSettings, status

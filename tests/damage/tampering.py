@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import log_file
+from pipeline.archive.log.commit_seal import log_file
 from pipeline.archive.schema import IMAGES, LATENT, ROW_SHA256
-from pipeline.archive.shard_file import open_shard
+from pipeline.archive.shards.shard_file import open_shard
 
 Row = dict[str, Any]
 

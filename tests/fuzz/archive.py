@@ -39,7 +39,7 @@ from pipeline.encode.unit_writer import write_unit
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_work import item_rows
 from pipeline.images.limits import Limits
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
 from pipeline.verify import run as verify_run

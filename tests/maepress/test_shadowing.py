@@ -141,7 +141,7 @@ def test_a_module_of_our_name_that_was_imported_first_is_named_with_the_remedy(t
 def test_the_sandboxs_child_has_our_packages_although_others_come_first_on_the_path(rogue_folder: Path) -> None:
     script = (
         "import sys\n"
-        "from pipeline.images.limits import Limits\nfrom pipeline.images.sandbox import Sandbox\n"
+        "from pipeline.images.limits import Limits\nfrom pipeline.images.sandbox.sandbox import Sandbox\n"
         f"sys.path.insert(0, {str(rogue_folder)!r})\n"
         "reading = Sandbox(Limits(60, 1 << 30)).read(open('photos/a.png', 'rb').read(), max_pixels=1 << 20)\n"
         "print(reading.width, reading.height)\n"

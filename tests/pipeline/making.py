@@ -14,13 +14,13 @@ from PIL import Image
 from model.bitstream.container import METADATA
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES, JXL, LARGER, LATENT, ORIGINAL
-from pipeline.archive.shards import write_shard
-from pipeline.archive.shared_payloads import LEAST_BYTES
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import write_shard
+from pipeline.archive.shards.shared_payloads import LEAST_BYTES
 from pipeline.encode.store_once import StoredOnce, store_once
+from pipeline.images.formats.jpeg_xl import to_jxl
 from pipeline.images.image_reader import read
-from pipeline.images.jpeg_xl import to_jxl
 from pipeline.images.reading import Reading
 
 if TYPE_CHECKING:  # torch takes seconds, and a process that is started to be killed should not wait for it

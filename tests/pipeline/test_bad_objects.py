@@ -40,7 +40,7 @@ from pipeline.execution.shard_work import item_rows
 from pipeline.images.image_writer import write_picture
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import Sandbox, shared
+from pipeline.images.sandbox.sandbox import Sandbox, shared
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Outage, StorageError, Store
 from pipeline.storage.open import open_store
 from pipeline.train.crops import CropPool

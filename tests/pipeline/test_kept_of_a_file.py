@@ -8,8 +8,8 @@ import pytest
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import with_metadata
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
+from pipeline.archive.shards.row_hash import table_of
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity

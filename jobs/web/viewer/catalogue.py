@@ -13,9 +13,9 @@ from typing import Any
 from deltalake import DeltaTable, QueryBuilder
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import arrow_table, files_of, open_table, queryable
+from pipeline.archive.log.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.model_name import named
-from pipeline.archive.shards import Shard
+from pipeline.archive.shards.shard_writer import Shard
 from pipeline.duplicates.result import DuplicatesResult
 from pipeline.duplicates.run import duplicates
 from pipeline.duplicates.settings import DuplicatesSettings

@@ -34,7 +34,7 @@ from pipeline.archive.schema import COMPRESSED, JXL, LATENT
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
 from pipeline.images.limits import MAX_PIXELS, TRANSCODING, Limits
 from pipeline.images.reading import Rejected
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.storage.base import FetchFailed, Store
 
 Kind = Literal["webp", "png", "jpeg", "avif", "mae", "source"]

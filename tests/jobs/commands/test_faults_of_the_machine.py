@@ -108,7 +108,7 @@ def test_an_archive_that_becomes_read_only_while_it_is_written_is_named_and_stay
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     words = ["encode", photos, archive, "--model", tiny_model_folder, "--executor", "local"]
     script = (
-        "import subprocess, sys\nfrom jobs.cli import main\nfrom pipeline.archive.commits import Committer\n"
+        "import subprocess, sys\nfrom jobs.cli import main\nfrom pipeline.archive.log.commits import Committer\n"
         "commit = Committer.commit\n"
         "def remounted(*arguments):\n"
         f"    subprocess.run(['mount', '-o', 'remount,ro', {str(small_disk)!r}], check=True)\n"

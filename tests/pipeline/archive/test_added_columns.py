@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.archive.added_columns import JOB, add_missing_columns
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import create_table
+from pipeline.archive.log.added_columns import JOB, add_missing_columns
+from pipeline.archive.log.delta_table import create_table
 from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS
 from pipeline.maintain.compact import compact
 from pipeline.maintain.history import history
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("shards", "commits", "row_hash", "shard_file"):
             patch.setattr(f"pipeline.archive.{module}.IMAGES", OLD)
-        patch.setattr("pipeline.archive.row_hash.table_of.__defaults__", (OLD,))
+        patch.setattr("pipeline.archive.shards.row_hash.table_of.__defaults__", (OLD,))
         archive = Archive(str(tmp_path_factory.mktemp("old") / "archive"))
         create_table(archive.images, OLD)
         create_table(archive.rejections, REJECTIONS)

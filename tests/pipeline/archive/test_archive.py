@@ -10,9 +10,9 @@ from deltalake import DeltaTable
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive, ArchiveMissing, IndexRow, RejectionRow
-from pipeline.archive.commits import Commit, CommitConflict
+from pipeline.archive.log.commits import Commit, CommitConflict
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.shards import Shard, write_shard
+from pipeline.archive.shards.shard_writer import Shard, write_shard
 from pipeline.storage.open import StorageError, storage_options
 from tests.pipeline.making import add, original, originals
 
@@ -222,7 +222,7 @@ def test_a_driver_killed_around_its_commit_leaves_all_of_it_or_nothing(tmp_path:
 import sys
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_writer import write_shard
 from tests.pipeline.making import originals
 archive = Archive.open(sys.argv[1])
 committer = archive.committer(sys.argv[2])

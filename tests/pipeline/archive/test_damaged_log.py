@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.storage.base import StorageError
 from tests.pipeline.making import add, original, with_other_signs
 

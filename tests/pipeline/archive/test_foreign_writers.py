@@ -10,16 +10,16 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from model.core.errors import MaepressError
-from pipeline.archive import shard_file
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import log_file
-from pipeline.archive.delta_table import create_table
+from pipeline.archive.log.commit_seal import log_file
+from pipeline.archive.log.delta_table import create_table
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.row_hash import row_hashes
 from pipeline.archive.schema import ADDED, IMAGES, REJECTIONS, ROW_SHA256
-from pipeline.archive.shard_file import open_shard
-from pipeline.archive.shards import merge_shards, write_shard
-from pipeline.archive.sorted_tables import side_by_side
+from pipeline.archive.shards import shard_file
+from pipeline.archive.shards.row_hash import row_hashes
+from pipeline.archive.shards.shard_file import open_shard
+from pipeline.archive.shards.shard_writer import merge_shards, write_shard
+from pipeline.archive.shards.sorted_tables import side_by_side
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.storage.base import StorageError
 from tests.pipeline.making import add, original, originals

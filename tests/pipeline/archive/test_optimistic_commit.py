@@ -9,8 +9,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import DeltaError
 
 from model.core.errors import MaepressError
-from pipeline.archive.delta_table import create_table, open_table
-from pipeline.archive.optimistic_commit import commit_with_retry, is_committed
+from pipeline.archive.log.delta_table import create_table, open_table
+from pipeline.archive.log.optimistic_commit import commit_with_retry, is_committed
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.open import open_target
 

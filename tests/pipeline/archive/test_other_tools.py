@@ -11,7 +11,7 @@ from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_writer import write_shard
 from tests.pipeline.making import TWICE, add, archive_with_copies, compressed, image_file, original, originals, rows_in
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()

@@ -50,7 +50,7 @@ def test_an_image_comes_back_as_a_picture_or_as_its_own_bytes(
 
 
 def test_a_jpeg_that_is_kept_as_jpeg_xl_comes_back_as_the_same_jpeg(tmp_path: Path) -> None:
-    from pipeline.images.jpeg_xl import to_jxl
+    from pipeline.images.formats.jpeg_xl import to_jxl
 
     jpeg = image_file("JPEG", quality=90, size=(200, 160))
     jxl = to_jxl(jpeg)

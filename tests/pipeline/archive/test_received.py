@@ -10,7 +10,7 @@ import pytest
 
 from jobs.web.viewer.catalogue import Catalogue
 from pipeline.archive.archive import Archive
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.reader import read_image
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.archive.row_hash import row_hashes, table_of, with_row_hashes
 from pipeline.archive.schema import IMAGES, REJECTIONS, ROW_SHA256
+from pipeline.archive.shards.row_hash import row_hashes, table_of, with_row_hashes
 from tests.pipeline.making import original
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.archive.merge_reader import merged, merged_tables
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.merge_reader import merged, merged_tables
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.storage.base import StorageError
 from pipeline.storage.local_store import LocalStore
 from tests.pipeline.making import original, originals

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipeline.archive import shared_payloads
 from pipeline.archive.archive import Archive
-from pipeline.archive.payload_references import shared_payloads as payloads_of
 from pipeline.archive.reader import read_image
-from pipeline.archive.row_hash import changed_rows
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shard_reader import salvaged_rows
-from pipeline.archive.shared_payloads import key_of, name_of
+from pipeline.archive.shards import shared_payloads
+from pipeline.archive.shards.payload_references import shared_payloads as payloads_of
+from pipeline.archive.shards.row_hash import changed_rows
+from pipeline.archive.shards.shard_reader import salvaged_rows
+from pipeline.archive.shards.shared_payloads import key_of, name_of
 from pipeline.storage.base import Outage, Readable, StorageError
 from pipeline.storage.file_cache import FileCache
 from pipeline.storage.local_store import LocalStore

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.encode.stages import load
-from pipeline.images import heif
+from pipeline.images.formats import heif
 from pipeline.images.image_reader import read
 from pipeline.images.image_writer import write_picture
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import Sandbox, shared
 from pipeline.storage.open import open_store
 from tests.pipeline.containers import files
 from tests.pipeline.containers.heic_file import HEIC
@@ -80,5 +80,5 @@ def test_without_the_extra_it_is_kept_and_the_reason_names_it(tmp_path: Path, mo
 
     assert reasons() == [None, "HEIC image that cannot be decoded"]
     monkeypatch.setattr(heif, "is_installed", lambda: False)
-    monkeypatch.setattr("pipeline.images.sandbox.Sandbox.read", lambda _, source, **options: read(source, **options))
+    monkeypatch.setattr(Sandbox, "read", lambda _, source, **options: read(source, **options))
     assert reasons() == ["HEIC image (maepress[heif] is not installed)"] * 2

@@ -10,8 +10,8 @@ from PIL import Image
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
 from pipeline.containers.contents import Columns, Part, Skeleton
-from pipeline.containers.jpeg import read
-from pipeline.containers.jpeg_quantisation import QUANTISATION, quantisation_of
+from pipeline.containers.jpeg.jpeg import read
+from pipeline.containers.jpeg.quantisation import QUANTISATION, quantisation_of
 from pipeline.containers.skeleton_bytes import pack, unpack
 from pipeline.images.image_writer import write_picture
 from tests.conftest import photo_like

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.containers.contents import Unexpected
-from pipeline.containers.png import read
+from pipeline.containers.png.png import read
 from tests.pipeline.containers.files import Chunk, behind_iend, chunks, encoded, png, restored, rgba, why_kept
 
 CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)

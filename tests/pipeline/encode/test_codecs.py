@@ -29,11 +29,11 @@ from pipeline.encode.codec_settings import parse_codecs
 from pipeline.encode.run import encode
 from pipeline.encode.settings import EncodeSettings
 from pipeline.estimate.sample_encoder import encode_object
-from pipeline.images.codec_names import CODECS, STANDARD_NAMES
+from pipeline.images.formats.codec_names import CODECS, STANDARD_NAMES
 from pipeline.images.image_reader import read
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.images.standard_codecs import STANDARD as CODEC
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status

@@ -12,7 +12,7 @@ from pipeline.archive.schema import LATENT, ORIGINAL, UNLIKE
 from pipeline.encode import stages
 from pipeline.encode.default_floor import QUALITIES, default_floor
 from pipeline.images.limits import READING
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.open import open_store
 from tests.pipeline.sources import encoded, photo
 

@@ -15,7 +15,7 @@ from pipeline.estimate.sample_encoder import encode_object
 from pipeline.images.image_reader import read
 from pipeline.images.limits import READING
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.base import Entry
 from pipeline.storage.open import open_store
 from tests.conftest import photo_like

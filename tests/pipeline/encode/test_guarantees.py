@@ -17,11 +17,11 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.schema import LATENT, MISSED
 from pipeline.encode import stages
+from pipeline.images.formats.jpeg_xl import to_jpeg
 from pipeline.images.image_reader import read
-from pipeline.images.jpeg_xl import to_jpeg
 from pipeline.images.limits import Limits
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.storage.open import open_store
 from tests.conftest import ssimulacra2_at
 from tests.pipeline.sources import encoded, mixed, photo, put_all

@@ -17,9 +17,9 @@ from pipeline.decode.settings import ExportSettings
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, compress
 from pipeline.images.decode_rgb import decode_rgb
+from pipeline.images.formats.lossless_pixels import to_pixels
 from pipeline.images.limits import READING
-from pipeline.images.lossless_pixels import to_pixels
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status
 from pipeline.release.checks import problem_with_original

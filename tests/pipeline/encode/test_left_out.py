@@ -15,8 +15,8 @@ from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.result import EncodeResult
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.sources.open import open_source
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
-from pipeline.storage.source_listing import SourceListing
 from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.refusing_server import DENIED, REFUSALS, RefusingServer
 

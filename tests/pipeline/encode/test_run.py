@@ -20,7 +20,7 @@ from pipeline.archive.schema import IMAGES, UNLIKE
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
 from pipeline.execution.executors import Executor
 from pipeline.execution.resources import plan_resources
-from pipeline.images.jpeg_xl import to_jpeg
+from pipeline.images.formats.jpeg_xl import to_jpeg
 from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.hostile import scan_bomb
 from tests.pipeline.making import image_file

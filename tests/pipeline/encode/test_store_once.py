@@ -12,10 +12,10 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.archive.archive import Archive
-from pipeline.archive.payload_references import shared_payloads
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.shards import write_shard
-from pipeline.archive.shared_payloads import key_of, name_of
+from pipeline.archive.shards.payload_references import shared_payloads
+from pipeline.archive.shards.shard_writer import write_shard
+from pipeline.archive.shards.shared_payloads import key_of, name_of
 from pipeline.dataset.torch_dataset import ArchiveImages
 from pipeline.decode.export import export
 from pipeline.decode.settings import ExportSettings

@@ -16,8 +16,8 @@ from pipeline.archive.schema import IMAGES
 from pipeline.dataset.row_groups import Wanted, row_groups
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeResult, EncodeSettings, encode
-from pipeline.images import heif
-from pipeline.images.file_kind import kind_of, why_unreadable
+from pipeline.images.formats import heif
+from pipeline.images.formats.file_kind import kind_of, why_unreadable
 from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.making import image_file
 

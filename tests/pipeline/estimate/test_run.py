@@ -21,7 +21,7 @@ from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import BaselineCodec, bytes_at
 from pipeline.images.limits import MAX_PIXELS, Limits
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from pipeline.sources.open import open_source
 from tests.conftest import photo_like
 

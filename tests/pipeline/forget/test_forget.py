@@ -9,11 +9,11 @@ import pytest
 
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.archive.erasures import BEGUN, DONE
+from pipeline.archive.ledgers.erasures import BEGUN, DONE
+from pipeline.archive.ledgers.releases import ReleaseEntry
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.releases import ReleaseEntry
 from pipeline.archive.schema import RELEASED
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.encode.settings import EncodeSettings
 from pipeline.forget.run import ForgetResult, forget
 from pipeline.forget.settings import ForgetSettings

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from model.core.errors import DamagedPayload
-from pipeline.images.jpeg_xl import JPEG_START, to_jpeg, to_jxl
+from pipeline.images.formats.jpeg_xl import JPEG_START, to_jpeg, to_jxl
 from tests.conftest import photo_like
 
 

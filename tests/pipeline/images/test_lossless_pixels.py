@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from model.core.errors import DamagedPayload
-from pipeline.images.lossless_pixels import from_pixels, to_pixels
+from pipeline.images.formats.lossless_pixels import from_pixels, to_pixels
 from tests.conftest import photo_like
 from tests.pipeline.containers.files import chunk
 

@@ -19,7 +19,7 @@ from pipeline.dataset.samples import Samples
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.limits import MAX_PIXELS, READING
 from pipeline.images.reading import Reading, Rejected
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.train.crops import usable_image
 from tests.jobs.web.test_renditions import ask
 from tests.pipeline.making import add, original
@@ -32,31 +32,31 @@ DECODERS = {
     "cv2",
     "imageio",
     "pi_heif",
-    "pipeline.images.heif.opened",
+    "pipeline.images.formats.heif.opened",
     "pipeline.images.image_reader.read",
     "pipeline.images.image_reader.read_rgb",
-    "pipeline.images.jpeg_xl.to_jpeg",
-    "pipeline.images.jpeg_xl.to_jxl",
-    "pipeline.images.jpeg_xl.library",
-    "pipeline.images.lossless_pixels.digest_of",
-    "pipeline.images.lossless_pixels.from_pixels",
-    "pipeline.images.lossless_pixels.to_pixels",
+    "pipeline.images.formats.jpeg_xl.to_jpeg",
+    "pipeline.images.formats.jpeg_xl.to_jxl",
+    "pipeline.images.formats.jpeg_xl.library",
+    "pipeline.images.formats.lossless_pixels.digest_of",
+    "pipeline.images.formats.lossless_pixels.from_pixels",
+    "pipeline.images.formats.lossless_pixels.to_pixels",
     "pipeline.images.standard_codecs.decode",
     "pipeline.images.video.read_clip",
     "pipeline.images.video.read_frames",
 }
 ALLOWED = {
     "pipeline/images/image_reader.py": "the reader, which the sandbox's child runs",
-    "pipeline/images/tiff_exif.py": "the same",
-    "pipeline/images/heif.py": "the same",
-    "pipeline/images/jxl_file.py": "the same",
-    "pipeline/images/jpeg_xl.py": "the same",
-    "pipeline/images/lossless_pixels.py": "the same",
+    "pipeline/images/formats/tiff_exif.py": "the same",
+    "pipeline/images/formats/heif.py": "the same",
+    "pipeline/images/formats/jxl_file.py": "the same",
+    "pipeline/images/formats/jpeg_xl.py": "the same",
+    "pipeline/images/formats/lossless_pixels.py": "the same",
     "pipeline/images/video.py": "the same; and it writes videos",
     "pipeline/images/standard_codecs.py": "the same; and it encodes",
     "pipeline/encode/standard_search.py": "decodes what it has encoded itself",
     "pipeline/images/image_writer.py": "transcodes JPEGs that it has written itself",
-    "pipeline/images/sandbox_child.py": "the child",
+    "pipeline/images/sandbox/child.py": "the child",
     "pipeline/evaluate/baseline_codecs.py": "decodes what it has encoded itself",
     "maepress/thumbnailer.py": "opens .mae files alone",
     "jobs/demo/photos.py": "reads files that Python packages ship",

@@ -11,7 +11,7 @@ from pipeline.images.image_reader import read
 from pipeline.images.limits import READING
 from pipeline.images.perceptual_hash import checked_hash, perceptual_hash
 from pipeline.images.reading import Reading
-from pipeline.images.sandbox import shared
+from pipeline.images.sandbox.sandbox import shared
 from tests.conftest import photo_like
 from tests.pipeline.making import image_file
 

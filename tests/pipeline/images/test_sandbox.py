@@ -19,7 +19,7 @@ from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.limits import READING, Limits
 from pipeline.images.reading import Reading, Rejected
-from pipeline.images.sandbox import Sandbox, shared
+from pipeline.images.sandbox.sandbox import Sandbox, shared
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file
 from tests.pipeline.sources import mixed
@@ -39,7 +39,7 @@ def sandbox() -> Iterator[Sandbox]:
 def child_of(sandbox: Sandbox) -> psutil.Process:
     """The child process of a sandbox."""
     return next(
-        p for p in psutil.Process().children() if alive(p) and "pipeline.images.sandbox_child" in " ".join(p.cmdline())
+        p for p in psutil.Process().children() if alive(p) and "pipeline.images.sandbox.child" in " ".join(p.cmdline())
     )
 
 
@@ -169,7 +169,7 @@ def test_a_decoder_that_crashes_twice_is_one_rejection_and_the_next_is_read() ->
             for process in psutil.Process().children():
                 with suppress(psutil.Error):  # some other child that has just ended
                     if (
-                        "pipeline.images.sandbox_child" in " ".join(process.cmdline())
+                        "pipeline.images.sandbox.child" in " ".join(process.cmdline())
                         and process.cpu_times().user > 0.6
                     ):
                         process.send_signal(signal.SIGSEGV)
@@ -223,7 +223,7 @@ def test_threads_share_it(sandbox: Sandbox) -> None:
 
 def test_a_child_does_not_outlive_a_parent_that_is_killed_even_when_it_hangs() -> None:
     script = (
-        "from pipeline.images.limits import *; from pipeline.images.sandbox import *\n"
+        "from pipeline.images.limits import *; from pipeline.images.sandbox.sandbox import *\n"
         "from tests.pipeline.hostile import scan_bomb\n"
         "s = Sandbox(Limits(2, 2 << 30)); s.read(b'x', max_pixels=9); print(s._process.pid, flush=True)\n"
         "s._process.limits = Limits(600, 2 << 30); s.read(scan_bomb(), max_pixels=64_000_000)"

@@ -13,7 +13,7 @@ from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS, Limits
-from pipeline.images.sandbox import Sandbox
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.sources.video_store import VideoStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.local_store import LocalStore

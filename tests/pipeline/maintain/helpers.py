@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.shards import Shard, write_shard
+from pipeline.archive.shards.shard_writer import Shard, write_shard
 from tests.pipeline.making import originals
 
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import Shard, write_shard
+from pipeline.archive.shards.shard_writer import Shard, write_shard
 from pipeline.maintain.compact import CompactSettings, compact, small_neighbours
 from pipeline.maintain.history import HistorySettings, history
 from pipeline.maintain.restore import RestoreSettings, restore

@@ -8,10 +8,10 @@ import pytest
 from model.codec import Codec
 from pipeline.archive.apart import OWN_FOLDERS
 from pipeline.archive.archive import Archive
-from pipeline.archive.commit_seal import FilesDigest
-from pipeline.archive.origin import digests
+from pipeline.archive.ledgers.origin import digests
+from pipeline.archive.ledgers.releases import ReleaseEntry
+from pipeline.archive.log.commit_seal import FilesDigest
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.releases import ReleaseEntry
 from pipeline.archive.schema import IMAGES, RELEASED
 from pipeline.encode.settings import EncodeSettings
 from pipeline.forget.run import forget

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.commits import CommitConflict
+from pipeline.archive.log.commits import CommitConflict
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.storage.base import StorageError

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.payload_references import shared_payloads
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import write_shard
-from pipeline.archive.shared_payloads import key_of, name_of
+from pipeline.archive.shards.payload_references import shared_payloads
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import write_shard
+from pipeline.archive.shards.shared_payloads import key_of, name_of
 from pipeline.forget.run import forget
 from pipeline.forget.settings import ForgetSettings
 from pipeline.maintain.compact import CompactSettings, compact

@@ -12,9 +12,9 @@ import pytest
 
 from jobs.cli import main
 from pipeline.archive.archive import Archive
-from pipeline.archive.commits import CommitConflict
+from pipeline.archive.log.commits import CommitConflict
 from pipeline.archive.receipt import Receipt
-from pipeline.archive.shards import Shard, write_shard
+from pipeline.archive.shards.shard_writer import Shard, write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
 from pipeline.runs.heartbeat import Heartbeat, list_runs

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from model.core.errors import MaepressError
-from pipeline.archive.erasures import BarredKeys, key_hash
-from pipeline.archive.merge_reader import SHARD
+from pipeline.archive.ledgers.erasures import BarredKeys, key_hash
 from pipeline.archive.schema import IMAGES, REJECTION_COLUMNS, REJECTIONS, ROW_COLUMNS
+from pipeline.archive.shards.merge_reader import SHARD
 from pipeline.planning.diff import DiffWindow, KeyState, Mask, compare_keys, in_tables
 from pipeline.storage.base import Entry
 

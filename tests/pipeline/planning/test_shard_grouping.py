@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from pipeline.archive.merge_reader import SHARD
+from pipeline.archive.shards.merge_reader import SHARD
 from pipeline.planning.diff import ENTRIES
 from pipeline.planning.shard_grouping import ReworkByShard, ShardRework
 from pipeline.storage.base import Entry

@@ -14,8 +14,8 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, RELEASES
-from pipeline.archive.shard_reader import read_columns
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.shard_reader import read_columns
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from deltalake import CommitProperties
 
-from pipeline.archive.delta_table import open_table
+from pipeline.archive.log.delta_table import open_table
 from pipeline.runs.heartbeat import this_process
 from pipeline.runs.lease import _SCHEMA, SECONDS, Holder, Lease, LeaseHeld, holder_of
 from pipeline.storage.base import Store

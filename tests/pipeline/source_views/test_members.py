@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from pipeline.sources import member_index, zip_index
-from pipeline.sources.container_file import ContainerFile
-from pipeline.sources.member_index import Builder, Member
-from pipeline.sources.member_store import MemberStore
+from pipeline.sources.members import member_index, zip_index
+from pipeline.sources.members.container_file import ContainerFile
+from pipeline.sources.members.member_index import Builder, Member
+from pipeline.sources.members.member_store import MemberStore
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Ranges, StorageError
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
-from pipeline.storage.source_listing import SourceListing
 
 
 def tar_of(*members: "tarfile.TarInfo | tuple[str, bytes]", form: int = tarfile.PAX_FORMAT) -> bytes:

@@ -5,7 +5,7 @@ import json
 import duckdb
 import pytest
 
-from pipeline.sources.meta import MAX_BYTES, TOO_LARGE, Meta, files_of, label_in, without_files
+from pipeline.sources.sidecars.meta import MAX_BYTES, TOO_LARGE, Meta, files_of, label_in, without_files
 
 FILES = {
     "json": b'{"n": 1.10, "n": 2,\r\n "big": 123456789012345678901234567890}\n',

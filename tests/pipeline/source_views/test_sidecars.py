@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from pipeline.sources import sidecar_pairs
-from pipeline.sources.json_stream import JsonStream
-from pipeline.sources.meta import MAX_FILE, TOO_LARGE, files_of
 from pipeline.sources.open import open_source
-from pipeline.sources.sidecar_names import unmarked
-from pipeline.sources.sidecar_store import SidecarStore
+from pipeline.sources.sidecars import sidecar_pairs
+from pipeline.sources.sidecars.json_stream import JsonStream
+from pipeline.sources.sidecars.meta import MAX_FILE, TOO_LARGE, files_of
+from pipeline.sources.sidecars.sidecar_names import unmarked
+from pipeline.sources.sidecars.sidecar_store import SidecarStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
-from pipeline.storage.source_listing import SourceListing
 from tests.pipeline.source_views.test_inventories import rows_of, write_inventory
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from maepress import ArchiveImages
 from pipeline.archive.archive import Archive
-from pipeline.archive.row_hash import changed_rows
 from pipeline.archive.schema import IMAGES
+from pipeline.archive.shards.row_hash import changed_rows
 from pipeline.decode.export import export
 from pipeline.decode.run import decode
 from pipeline.decode.settings import DecodeSettings, ExportSettings

@@ -19,8 +19,8 @@ from pipeline.encode.run import EncodeSettings, encode
 from pipeline.release.run import ReleaseSettings, release
 from pipeline.sources.open import open_source
 from pipeline.storage.base import FetchFailed, StorageError
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
-from pipeline.storage.source_listing import SourceListing
 from tests.pipeline.making import image_file, with_other_signs
 
 

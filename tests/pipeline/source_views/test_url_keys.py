@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.sources import url_keys
-from pipeline.sources.http_rules import etag_of, is_public, opt_out, retry_after, size_of
-from pipeline.sources.url_keys import PART, InvalidUrl, key_of_url, plain_url, url_of_key
+from pipeline.sources.web import url_keys
+from pipeline.sources.web.rules import etag_of, is_public, opt_out, retry_after, size_of
+from pipeline.sources.web.url_keys import PART, InvalidUrl, key_of_url, plain_url, url_of_key
 from pipeline.storage.keys import problem_with
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.sources import http_client, http_rules, http_turns, url_store
-from pipeline.sources.http_rules import NOT_PUBLIC
 from pipeline.sources.open import EmptySource, open_source
+from pipeline.sources.web import client, rules, turns, url_store
+from pipeline.sources.web.rules import NOT_PUBLIC
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from tests.pipeline.source_views.web_server import Answer, WebServer, web_server
 
@@ -29,9 +29,9 @@ def web() -> Iterator[WebServer]:
 @pytest.fixture(autouse=True)
 def new_clients_that_wait_little(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a client has learned of a host is no matter of another test."""
-    monkeypatch.setattr(http_client, "wait_before", lambda attempt: 0.01 * attempt)
+    monkeypatch.setattr(client, "wait_before", lambda attempt: 0.01 * attempt)
     yield
-    http_client.close_clients()
+    client.close_clients()
 
 
 def parquet_list(path: Path, urls: list[str | None], column: str = "url") -> str:
@@ -159,12 +159,12 @@ def test_redirects_end_at_http_addresses_and_do_not_go_in_circles(
     assert reason(file) == reason(odd) == "it is, or is redirected to, no valid http or https address"
     assert reason(circle) == "its server redirects in a circle, or too often"
     # A server that is public as far as the look-up goes, and sends us to the metadata of a cloud's machine.
-    first = http_rules.public_socket
+    first = rules.public_socket
 
     def as_if_public(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
         return first((*info[:4], ("8.8.8.8",)) if info[4][1] == web.server_port else info)
 
-    monkeypatch.setattr(http_client, "public_socket", as_if_public)
+    monkeypatch.setattr(client, "public_socket", as_if_public)
     (away,) = fetched(place, f"{web.key}/away", options="")
     assert reason(away) == NOT_PUBLIC and "/away" in web.took("GET")
 
@@ -175,7 +175,7 @@ def test_requests_to_one_host_are_few_at_a_time(web: WebServer, tmp_path: Path) 
     place = parquet_list(tmp_path / "list.parquet", [f"{web.url}/{number}" for number in range(24)])
     assert len(listed(place, "&private&perhost=2")) == 24 and web.most == 2
     web.most = 0
-    assert all(isinstance(got, Fetched) for got in fetched(place, *keys)) and web.most == http_client.PER_HOST
+    assert all(isinstance(got, Fetched) for got in fetched(place, *keys)) and web.most == client.PER_HOST
 
 
 def test_a_server_that_asks_for_time_gets_it_and_what_stays_broken_is_no_verdict(
@@ -191,7 +191,7 @@ def test_a_server_that_asks_for_time_gets_it_and_what_stays_broken_is_no_verdict
     place = parquet_list(tmp_path / "list.parquet", [web.url])
     broken, refused = fetched(place, f"{web.key}/broken", f"{web.key}/refused")
     assert reason(broken) == "its server answered 500 Internal Server Error" and failed(broken).transient
-    assert web.took("GET").count("/broken") == http_client.ATTEMPTS
+    assert web.took("GET").count("/broken") == client.ATTEMPTS
     assert reason(refused) == "its server answered 403 Forbidden" and failed(refused).refused
     (got,) = fetched(place, f"{web.key}/busy")
     assert isinstance(got, Fetched) and web.took("GET") == ["/busy", "/busy"]
@@ -208,20 +208,20 @@ def test_a_host_that_cannot_be_reached_does_not_hold_up_a_thousand_addresses(
         key, port = server.key, server.server_port
     place = parquet_list(tmp_path / "list.parquet", [f"http://127.0.0.1:{port}/"])
     begun = list[int]()
-    make = http_turns.HostTurns.turn
+    make = turns.HostTurns.turn
 
-    def noted(self: http_turns.HostTurns, host: str) -> AbstractAsyncContextManager[None]:
+    def noted(self: turns.HostTurns, host: str) -> AbstractAsyncContextManager[None]:
         begun.append(1)
         return make(self, host)
 
-    monkeypatch.setattr(http_turns.HostTurns, "turn", noted)
+    monkeypatch.setattr(turns.HostTurns, "turn", noted)
     (first,) = fetched(place, f"{key}/0")
     assert reason(first) == "its server cannot be reached" and not failed(first).is_verdict
-    assert len(begun) == http_client.ATTEMPTS
+    assert len(begun) == client.ATTEMPTS
     assert {reason(got) for got in fetched(place, *(f"{key}/{n}" for n in range(1000)))} == {
         "its server gave no answer lately"
     }
-    assert len(begun) == http_client.ATTEMPTS
+    assert len(begun) == client.ATTEMPTS
 
 
 def test_images_whose_servers_ask_for_it_are_not_taken(web: WebServer, tmp_path: Path) -> None:

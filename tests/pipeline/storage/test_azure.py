@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.azure_account import connection, place_of
+from pipeline.storage.azure.azure_account import connection, place_of
 from pipeline.storage.base import CHANGED, Fetched, FetchFailed, Outage, Ranges, StorageError
 from pipeline.storage.open import open_store
 from pipeline.storage.places import is_within, store_at

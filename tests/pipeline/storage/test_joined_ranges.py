@@ -49,7 +49,7 @@ def test_members_of_a_tar_on_s3_take_a_request_per_block(
         assert all(isinstance(one, Fetched) and one.data == bytes([n]) * 30_000 for n, one in enumerate(got))
         assert counted.requests == {"GET": 1} and counted.received < 3_200_000
         counted.reset()
-        monkeypatch.setattr("pipeline.storage.s3_ranges.joined", lambda ranges: joined(ranges, GAP, 1 << 20))
+        monkeypatch.setattr("pipeline.storage.s3.ranges.joined", lambda ranges: joined(ranges, GAP, 1 << 20))
         assert source.fetch(keys) == got and counted.requests == {"GET": 4}
         counted.reset()
         assert source.fetch(keys[::10]) == got[::10] and counted.requests == {"GET": 10}, "too far from each other"

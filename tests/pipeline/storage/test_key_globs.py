@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.storage.key_globs import KeyGlobs, SourceChoice
 from pipeline.storage.keys import problem_with
+from pipeline.storage.listing.key_globs import KeyGlobs, SourceChoice
 from pipeline.storage.local_names import key_of, path_of
 
 

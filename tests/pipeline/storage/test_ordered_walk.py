@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from pipeline.storage.base import Entry, StorageError
-from pipeline.storage.ordered_walk import Page, check_order, walk
-from pipeline.storage.prefetch import FOLDERS, REQUESTS, FolderPrefetch, list_in_order
-from pipeline.storage.s3_listing import FlatListing
+from pipeline.storage.listing.ordered_walk import Page, check_order, walk
+from pipeline.storage.listing.prefetch import FOLDERS, REQUESTS, FolderPrefetch, list_in_order
+from pipeline.storage.s3.flat_listing import FlatListing
 from tests.sorted_server import SortedServer
 
 TRICKY = ["a", "a!", "a-b", "a-b/c", "a/", "a/b", "a/b-c", "a/b/c", "a.", "a0", "b", "é/ü", "é-", "~", "a/b/", "a-"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.storage.base import Entry
-from pipeline.storage.ordered_walk import Page
-from pipeline.storage.prefetch import list_in_order
+from pipeline.storage.listing.ordered_walk import Page
+from pipeline.storage.listing.prefetch import list_in_order
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from jobs.demo.s3_server import S3Server
 from pipeline.storage.open import Fetched, FetchFailed, StorageError
 from pipeline.storage.retry import ATTEMPTS
-from pipeline.storage.s3_store import S3Store
+from pipeline.storage.s3.store import S3Store
 
 BODY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
 BUSY = (
@@ -118,7 +118,7 @@ def test_a_listing_goes_on_after_a_failure_in_its_middle(
     with s3.environment():
         for i in range(30):
             store.put(f"l{i:02d}", b"")
-    monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 2)
+    monkeypatch.setattr("pipeline.storage.s3.store.PAGE_KEYS", 2)
     entries = store.entries()
     found = [next(entries).key]
     wire.failures += ["cut", "busy"]

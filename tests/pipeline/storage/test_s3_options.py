@@ -9,8 +9,8 @@ import pytest
 from jobs.demo.s3_server import S3Server
 from pipeline.storage.base import StorageError
 from pipeline.storage.open import storage_options
-from pipeline.storage.s3_options import CLASS, KEY, PAYER, SSE, S3Options
-from pipeline.storage.s3_store import S3Store
+from pipeline.storage.s3.request_options import CLASS, KEY, PAYER, SSE, S3Options
+from pipeline.storage.s3.store import S3Store
 
 ALL = {PAYER: "requester", SSE: "aws:kms", KEY: "arn:aws:kms:eu-central-1:1:key/2", CLASS: "GLACIER_IR"}
 Sent = dict[str, list[dict[str, str]]]

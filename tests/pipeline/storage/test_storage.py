@@ -22,8 +22,8 @@ from pipeline.storage import modified
 from pipeline.storage.keys import problem_with
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import Fetched, FetchFailed, Occupied, StorageError, open_store, open_target, storage_options
-from pipeline.storage.s3_sessions import PROCESS_SESSIONS, S3Sessions
-from pipeline.storage.s3_store import S3Store
+from pipeline.storage.s3.sessions import PROCESS_SESSIONS, S3Sessions
+from pipeline.storage.s3.store import S3Store
 from tests.proxy import Answer, Proxy, Request
 
 TRICKY = ["a!", "a-b", "a.b/c", "a/x", "a/z-", "a/z/1", "b/1", "zz+ %?#.jpg", "é/ü"]
@@ -286,7 +286,7 @@ def test_a_memory_store_works_like_the_others() -> None:
 
 
 def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 7)
+    monkeypatch.setattr("pipeline.storage.s3.store.PAGE_KEYS", 7)
     store = S3Store(bucket)
     keys = [f"{folder}/{i:02d}" for folder in "abcdefghij" for i in range(8 if folder == "b" else 2)]
     for key in keys:
@@ -297,7 +297,7 @@ def test_a_listing_of_many_pages_is_complete(bucket: str, monkeypatch: pytest.Mo
 
 def test_a_flat_listing_of_many_small_folders_is_complete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With pages of 7 keys it is divided into ranges, each requested with the key before it."""
-    monkeypatch.setattr("pipeline.storage.s3_store.PAGE_KEYS", 7)
+    monkeypatch.setattr("pipeline.storage.s3.store.PAGE_KEYS", 7)
     store = S3Store(bucket)
     keys = sorted([*(f"{i:02d}/{j}" for i in range(30) for j in range(2)), "29/ä/b", "30-file"])
     for key in keys:

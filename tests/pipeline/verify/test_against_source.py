@@ -4,7 +4,7 @@ from pathlib import Path
 
 from model.codec import Codec
 from pipeline.archive.archive import Archive
-from pipeline.archive.releases import ReleaseEntry
+from pipeline.archive.ledgers.releases import ReleaseEntry
 from pipeline.archive.schema import RELEASED
 from pipeline.forget.run import forget
 from pipeline.forget.settings import ForgetSettings

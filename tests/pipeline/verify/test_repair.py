@@ -9,9 +9,9 @@ import pytest
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import IMAGES
-from pipeline.archive.shards import write_shard
+from pipeline.archive.shards.row_hash import table_of
+from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.maintain.compact import CompactSettings, compact
 from pipeline.maintain.replicate import ReplicateSettings, replicate
 from pipeline.maintain.status import StatusSettings, status

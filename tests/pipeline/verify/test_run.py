@@ -15,12 +15,12 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.row_hash import table_of
 from pipeline.archive.schema import OUTAGE
+from pipeline.archive.shards.row_hash import table_of
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import StorageError, open_store
-from pipeline.storage.source_listing import SourceListing
 from pipeline.verify.row_checks import problem_with, problem_with_fidelity, problem_with_picture
 from pipeline.verify.run import VerifyResult, VerifySettings, verify
 from pipeline.verify.shard_checks import ROW_CHANGED

@@ -1,0 +1,1 @@
+"""What an archive records of rows and originals that are gone."""

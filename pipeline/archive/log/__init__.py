@@ -1,0 +1,1 @@
+"""The tables' transaction logs: commits, their seals, and checks of both."""

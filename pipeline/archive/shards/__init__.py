@@ -1,0 +1,1 @@
+"""Shards: sorted Parquet files of rows, written, read and merged."""

@@ -1,0 +1,1 @@
+"""What a JPEG holds beside its pixels."""

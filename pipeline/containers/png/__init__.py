@@ -1,0 +1,1 @@
+"""What a PNG holds beside its pixels."""

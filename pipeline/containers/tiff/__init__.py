@@ -1,0 +1,1 @@
+"""What a TIFF holds beside its pixels."""

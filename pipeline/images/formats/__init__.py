@@ -1,0 +1,1 @@
+"""Single formats of image files, where Pillow alone is not enough."""

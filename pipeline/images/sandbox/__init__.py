@@ -1,0 +1,1 @@
+"""Decoding untrusted bytes in a child process, with limits on time and memory."""

@@ -1,0 +1,1 @@
+"""S3 Inventory as the listing of a bucket."""

@@ -1,0 +1,1 @@
+"""Members of tars and zips as a source."""

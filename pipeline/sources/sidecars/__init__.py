@@ -1,0 +1,1 @@
+"""Labels and sidecar files that lie beside images."""

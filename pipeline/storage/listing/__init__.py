@@ -1,0 +1,1 @@
+"""Listing a store in the order of keys, and choosing among what it lists."""
