@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except pytest.skip.Exception as e:
                 print(f"{name}: {e}", file=sys.stderr)
         for layout in LAYOUTS:
-            table.add_row(*exported(work / folder.__name__ / "archive", work / f"to-{layout}", layout))
+            table.add_row(*exported(work / sidecars.__name__ / "archive", work / f"to-{layout}", layout))
     Console().print(table)
     return 0
 
