@@ -189,7 +189,7 @@ def test_analysing(
 ) -> None:
     loaded = _load(source, entries)
     bad = loaded[1].reading.picture  # type: ignore[union-attr]
-    is_bad: Callable[..., bool] = lambda pictures, *_: any(picture is bad for picture in pictures)  # noqa: E731
+    is_bad: Callable[..., bool] = lambda pictures, *_, **__: any(picture is bad for picture in pictures)  # noqa: E731
     monkeypatch.setattr(tiny_codec, "analyse", _fails(tiny_codec.analyse, is_bad, error))
     done = stages.analyse(loaded, tiny_codec, Target(quality=40))
     assert [item.keep for item in done if isinstance(item, stages.Analysed)] == [None, FAILED, None]
@@ -556,7 +556,7 @@ def test_a_transcode_for_which_memory_is_lacking_is_none_and_the_next_source_is_
 
 def test_originals_and_nothing_else_are_unharmed_by_their_neighbours(archive: Archive, tmp_path: Path) -> None:
     dest = open_store(str(tmp_path / "dest"))
-    sound, odd = original("sound"), original("odd") | {"status": "no such status"}
+    sound, odd = original("sound", meta=None), original("odd") | {"status": "no such status"}
     outcomes = _items(decode_run._Decoder(archive, "same", 1)(item_rows(sound, odd)))
     written = _items(decode_run._write(item_rows(*outcomes), dest, SAME, Names()))
     assert {outcome.key: bool(outcome.reason) for outcome in written} == {"sound": False, "odd": True}

@@ -28,7 +28,7 @@ OLD = pa.schema([field for field in IMAGES if field.name not in ADDED])
 def made(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """An archive as an earlier version wrote it: version 2, shards without the columns."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("shards", "commits", "row_hash", "shard_file"):
+        for module in ("shards.shard_writer", "log.commits", "shards.row_hash", "shards.shard_file"):
             patch.setattr(f"pipeline.archive.{module}.IMAGES", OLD)
         patch.setattr("pipeline.archive.shards.row_hash.table_of.__defaults__", (OLD,))
         archive = Archive(str(tmp_path_factory.mktemp("old") / "archive"))
