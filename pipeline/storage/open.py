@@ -71,7 +71,8 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
         )
     if parts.scheme in ("http", "https"):
         raise StorageError(
-            f"{text}: maepress reads folders and buckets, not web pages: download the files, or use s3:// or gs://"
+            f"{text}: maepress reads folders and buckets, not web pages: put the addresses of images into a list, "
+            "LIST.csv#urls"
         )
     rest = text.split("://", 1)[1]  # urlsplit has the scheme in lower case
     if not parts.scheme or (parts.scheme == "file" and not rest.removeprefix("localhost")):
