@@ -1,6 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP in a small job: one line, status 128 + number, and no process left within 5 seconds."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -103,6 +104,28 @@ def test_a_second_signal_ends_the_cleaning_up_at_once(tmp_path: Path) -> None:
     ended = run(CLEANING, signal.SIGINT, tmp_path, again=0.6)
     assert (ended.status, ended.said) == (130, "cleaning\n" + line(signal.SIGINT))
     assert ended.seconds < GRACE_SECONDS
+
+
+def test_on_a_terminal_the_line_does_not_stand_behind_unfinished_progress() -> None:
+    hangs = "sys.stderr.write('5 %')\nsys.stderr.flush()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(60)"
+    work = "\n".join(f"    {row}" for row in hangs.splitlines())
+    ours, theirs = pty.openpty()
+    said = b""
+    with subprocess.Popen(
+        [sys.executable, "-c", JOB.replace("WORK", work).replace("TIME", "0.5")], stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        while b"5 %" not in said:
+            said += os.read(ours, 1 << 10)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LEFT_SECONDS) == 143
+    try:
+        while data := os.read(ours, 1 << 10):
+            said += data
+    except OSError:  # all who wrote have ended
+        os.close(ours)
+    shown = said.decode().replace("\r", "").replace("\x1b[?25h", "")
+    assert shown == "ready\n5 %\n" + line(signal.SIGTERM)
 
 
 def test_a_signal_that_comes_twice_at_once_counts_once(tmp_path: Path) -> None:
