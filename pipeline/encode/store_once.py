@@ -15,7 +15,6 @@ that this run was suspended for so long that it counted as dead.
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +44,7 @@ from pipeline.archive.shards.shared_payloads import (
     run_in,
     sha256_in,
 )
+from pipeline.storage.at_once import at_once
 from pipeline.storage.base import Outage, StorageError, Unwritable
 
 _COLUMNS = ("source_sha256", SIZE, POINTER)
@@ -53,7 +53,6 @@ _PREFIX = 16
 the payloads themselves."""
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 _COMMIT_SHARDS = 16
-_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,7 @@ def store_once(
         MaepressError: when a store fails, or the lease is lost.
     """
     shards = archive.shards()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        facts = list(pool.map(lambda s: _Facts.of(_columns(archive, s), least_bytes), shards))
+    facts = at_once(lambda s: _Facts.of(_columns(archive, s), least_bytes), shards)
     repeated = _repeated([one.marks for one in facts])
     marks = [one.marks[one.is_to_share(repeated)] for one in facts]
     chosen = [shard for shard, some in zip(shards, marks, strict=True) if len(some)]
@@ -241,8 +239,7 @@ class _Sharing:
             pointers[row], payloads[row] = self._name(payload, self._names.get(int(facts.marks[row]))), b""
             contents[pointers[row]] = payload
             part.rows, part.payload_bytes = part.rows + 1, part.payload_bytes + len(payload)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(self._require, contents.items()))
+        at_once(self._require, list(contents.items()))
         part.names |= contents.keys()
         return replaced(replaced(rows, PAYLOAD, payloads), POINTER, pointers)
 
@@ -263,8 +260,7 @@ class _Sharing:
 
     def _are_there(self, names: set[str]) -> bool:
         """Whether no object has gone meanwhile; if one has, all are looked for again where they are needed again."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            there = all(pool.map(self._images.exists, map(key_of, names)))
+        there = all(at_once(self._images.exists, [key_of(name) for name in names]))
         if not there:
             self._sound.clear()
         return there

@@ -8,7 +8,6 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from fsspec.archive import AbstractArchiveFileSystem
 
 from model.core.boundary import reason_of
 from model.core.extras import remedy
+from pipeline.storage.at_once import at_once
 from pipeline.storage.base import (
     CHANGED,
     Entry,
@@ -47,7 +47,6 @@ EXTRAS = {
 SOURCES_ONLY = ("sftp", "ssh")
 """Schemes that are only read: files there are neither replaced in one step nor created exclusively."""
 T = TypeVar("T")
-_READERS = 16
 
 
 class FsspecStore(Store):
@@ -91,8 +90,7 @@ class FsspecStore(Store):
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store; the etag is read before and after the bytes and must not change."""
-        with ThreadPoolExecutor(min(_READERS, max(1, len(keys)))) as pool:
-            return list(pool.map(lambda key: self._fetch_one(key, max_bytes), keys))
+        return at_once(lambda key: self._fetch_one(key, max_bytes), keys)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]], etag: str | None = None) -> Ranges | FetchFailed:
         """See Store; the etag is read before and after the bytes and must not change."""
@@ -105,9 +103,8 @@ class FsspecStore(Store):
                 return FetchFailed(key, CHANGED, transient=True)
             together = joined(ranges)
             ends = [(start, min(size, start + count)) for start, count in together.blocks]
-            with ThreadPoolExecutor(min(_READERS, max(1, len(ends)))) as pool:
-                cut = pool.map(lambda end: fs.cat_file(path, *end) if end[0] < end[1] else b"", ends)
-                parts = together.parts([bytes(block) for block in cut])
+            cut = at_once(lambda end: bytes(fs.cat_file(path, *end)) if end[0] < end[1] else b"", ends)
+            parts = together.parts(cut)
             if ranges and _etag(fs.info(path)) != before:
                 return FetchFailed(key, CHANGED, transient=True)
             return Ranges(parts, size, before, of_details(details))

@@ -18,13 +18,13 @@ pointer, a missing object and a damaged one each are a row whose hash does not h
 import functools
 import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
 
 from model.core.boundary import Fault, attempt
+from pipeline.storage.at_once import at_once
 from pipeline.storage.base import Outage, Readable, StorageError, Unwritable
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
@@ -39,7 +39,6 @@ _MOST_BYTES = 2 << 30
 """Shared payloads of one row group: a small shard of others could name a large object in each of its rows."""
 _DIGITS = 64
 _NAME = re.compile("[0-9a-f]{64}-[0-9A-Za-z-]{1,64}")
-_READERS = 16
 
 
 def name_of(payload: bytes, run: str) -> str:
@@ -137,11 +136,7 @@ def _payloads(wanted: dict[str, int], total: int, images: Readable) -> dict[str,
     if total > _MOST_BYTES:
         fault = Fault(f"rows that are read together claim {total / 2**30:.1f} GiB of payloads")
         return dict.fromkeys(wanted, fault)
-    fetch = functools.partial(_one, images)
-    if len(wanted) == 1:
-        return dict(map(fetch, wanted.items()))
-    with ThreadPoolExecutor(_READERS) as pool:
-        return dict(pool.map(fetch, wanted.items()))
+    return dict(at_once(functools.partial(_one, images), list(wanted.items())))
 
 
 def _one(images: Readable, item: tuple[str, int]) -> tuple[str, bytes | Fault]:

@@ -1,27 +1,16 @@
 """Ranges of bytes of one version of a blob, several at once."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import obstore
 from obstore.exceptions import PreconditionError
 
+from pipeline.storage.at_once import at_once
 from pipeline.storage.azure.azure_errors import ERRORS, is_missing, is_transient
 from pipeline.storage.base import CHANGED, FetchFailed, Ranges
 from pipeline.storage.joined_ranges import joined
 from pipeline.storage.modified import of_object
-
-T = TypeVar("T")
-_READERS = 16
-
-
-def at_once(work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-    """The results of `work` for each item, computed in threads; obstore waits without the interpreter's lock."""
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(min(_READERS, max(1, len(items)))) as pool:
-        return list(pool.map(work, items))
 
 
 def plain(about: Any) -> str:

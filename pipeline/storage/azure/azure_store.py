@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from pipeline.storage.at_once import at_once
 from pipeline.storage.azure.azure_account import CHECK_ATTEMPTS, account_of, connection, is_forked, place_of
 from pipeline.storage.azure.azure_errors import CANNOT_NAME, ERRORS, as_failure, explain, is_missing, reason, status_of
 from pipeline.storage.azure.azure_files import BlobReader, BlobWriter
-from pipeline.storage.azure.azure_ranges import at_once, plain, read_ranges
+from pipeline.storage.azure.azure_ranges import plain, read_ranges
 from pipeline.storage.base import (
     Entry,
     Fetched,
