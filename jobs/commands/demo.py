@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.demo import MINUTES
 from jobs.framework.job import DONE, Job
 from jobs.framework.output import Output
 from model.core.errors import MissingPackage
@@ -18,7 +19,7 @@ class DemoSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    minutes: float = Field(1.0, gt=0, description="minutes of training")
+    minutes: float = Field(MINUTES, gt=0, description="minutes of training")
     s3: bool = Field(False, description="read and write s3:// on an S3 server that the demo starts")
     codec: bool = Field(False, description="only the codec: one photograph as .mae files")
 

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from jobs.demo.steps import MINUTES, run_demo
+from jobs.demo import MINUTES
+from jobs.demo.steps import run_demo
 from jobs.framework.job import guard
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.demo import MINUTES
 from jobs.demo.report import report
 from jobs.demo.run_with_server import FOLDER as SERVER_FOLDER
 from jobs.demo.s3_server import s3_server
@@ -19,8 +20,6 @@ from model.core.extras import require
 from pipeline.storage.open import open_target
 
 ROOT = Path("demo")
-MINUTES = 1.0
-"""Of training: enough to see a model adapt, in a demo of under three minutes."""
 QUALITY = 40
 
 
