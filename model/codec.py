@@ -316,7 +316,7 @@ class Codec:
 
     def _decoder(self, parsed: list[Parsed]) -> Decoder:
         headers = [header for header, _ in parsed]
-        return Decoder(self._network, self.coder, headers, self._device, self._side(headers[0]))
+        return Decoder(self._network, self.coder, headers, self._device, self._side(headers[0]), self._tile)
 
     def _side(self, image: Picture | Header) -> int:
         """Side of the tiles for an image, given the number of threads."""

@@ -39,13 +39,31 @@ class Decoder:
     """Decodes payloads of one size in latents."""
 
     def __init__(
-        self, network: Network, coder: EntropyCoder, headers: Sequence[Header], device: torch.device, side: int
+        self,
+        network: Network,
+        coder: EntropyCoder,
+        headers: Sequence[Header],
+        device: torch.device,
+        side: int,
+        parsing_side: int,
     ) -> None:
+        """Nothing is decoded yet.
+
+        Args:
+            network: the model.
+            coder: the model's.
+            headers: of the payloads, all of one size in latents.
+            device: where the network runs.
+            side: of the tiles, in latents, a multiple of 4.
+            parsing_side: of the tiles while symbols are parsed: a step of that is short, and cutting
+                a small picture for several threads costs more than they save.
+        """
         self._network = network
         self._coder = coder
         self._headers = headers
         self._device = device
-        self._grid = TileGrid(*latent_size(headers[0].height, headers[0].width), side)
+        size = latent_size(headers[0].height, headers[0].width)
+        self._grid, self._parsing_grid = TileGrid(*size, side), TileGrid(*size, parsing_side)
         self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
         self._narrow: dict[Window, Tensor] = {}  # features of z in each tile: the same for all passes
         self._arrivals = Arrivals(device)
@@ -70,8 +88,9 @@ class Decoder:
         largest = max([self._coder.largest, *(int(np.abs(values).max(initial=0)) for _, values in escaped)])
         symbols = np.zeros((len(sections), *shape), np.int16 if largest < 1 << 15 else np.int32)
         indices = np.zeros(symbols.shape, np.uint8)
+        tiles = list(self._parsing_grid.tiles())
         for number in range(PASSES):
-            each(partial(self._indices, number, z, symbols, indices), list(grid.tiles()), self._device)
+            each(partial(self._indices, number, z, symbols, indices), tiles, self._device)
             self._arrivals.wait()
             for i, reader in enumerate(readers):
                 self._coder.read_pass(reader, number, indices[i], symbols[i])

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.core.config import LATENT_STRIDE
@@ -71,8 +72,12 @@ class Encoder:
         each(self._y.tile, list(self._grid.touching(area)), self._device)
         positions = area.spread(count)
         latents = torch.cat([self._y.window(p) for p in positions], dim=1).flatten(1, 2).cpu().numpy()
-        blocks = (to_network([window_of(picture, p) for p in positions], _CPU) for picture in self.pictures)
-        errors = (projection_error(x, self._network.config).numpy() for x in blocks)
+        config = self._network.config
+
+        def error(picture: Picture) -> NDArray[np.float32]:
+            return projection_error(to_network([window_of(picture, p) for p in positions], _CPU), config).numpy()
+
+        errors = each(error, self.pictures, _CPU)
         return [LatentSample(y, error) for y, error in zip(latents, errors, strict=True)]
 
     def quantise(
@@ -117,8 +122,8 @@ class Encoder:
         outer = tile.grown(window_coding.analysis_reach(self._network.config), self._grid.whole)
         # On a GPU the pixels stay for the measurement; on a CPU they are in the pictures anyway.
         image = self._pixels_of(outer) if self._device.type == "cpu" else self._pixels.window(outer)
-        y: Tensor = self._network.analysis(image)
-        return y[tile.within(outer).slices]
+        y: Tensor = self._network.analysis(image, tile.surplus_of(outer))
+        return y
 
     def _pixels_of(self, window: Window) -> Tensor:
         """Pixels of a window of all pictures, uint8 `[B, 16 h, 16 w, 3]`."""

@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from model.core.config import LATENT_STRIDE
 from model.inference.tiling import TiledTensor, TileGrid, Window
 from model.inference.window_coding import BatchQualities, synthesis_reach
 from model.network.network import Network
@@ -11,5 +10,4 @@ from model.network.network import Network
 def render(network: Network, latent: TiledTensor, grid: TileGrid, tile: Window, qualities: BatchQualities) -> Tensor:
     """Pixels of a tile, uint8 RGB `[B, 16 h, 16 w, 3]`, on the network's device."""
     outer = tile.grown(synthesis_reach(network.config), grid.whole)
-    image = network.synthesise(latent.window(outer), qualities.quality)
-    return image[tile.within(outer).finer(LATENT_STRIDE).slices]
+    return network.synthesise(latent.window(outer), qualities.quality, tile.surplus_of(outer))

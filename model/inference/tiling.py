@@ -16,6 +16,7 @@ from threading import Lock
 import torch
 
 from model.core.config import HYPER_STRIDE
+from model.layers.surplus import Surplus
 
 TILE = 96
 """Side of a tile in latents (1536 pixels): the cost of the halo matters more than the size of a core's cache."""
@@ -69,6 +70,12 @@ class Window:
     def within(self, outer: "Window") -> "Window":
         """The window in coordinates relative to the corner of `outer`."""
         return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def surplus_of(self, outer: "Window") -> Surplus:
+        """What `outer`, around this window, has beyond it."""
+        return Surplus(
+            self.top - outer.top, self.left - outer.left, outer.bottom - self.bottom, outer.right - self.right
+        )
 
     def coarser(self, stride: int) -> "Window":
         """The smallest window that covers it on a grid that is coarser by a factor of `stride`."""

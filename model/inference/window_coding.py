@@ -22,6 +22,7 @@ from model.entropy.entropy_model import EntropyModel
 from model.entropy.hyperprior import Means
 from model.entropy.scale_path import ScalePath
 from model.inference.device_copies import to_device
+from model.inference.parallel import each
 from model.inference.tiling import Window
 from model.network.network import Network
 
@@ -68,7 +69,10 @@ class BatchQualities:
     def of(cls, network: Network, fine_qualities: Sequence[float], device: torch.device) -> "BatchQualities":
         """Of qualities with their fractions, `[B]`."""
         fine_quality = to_device(np.array(fine_qualities, np.float32), device)
-        return cls(torch.floor(fine_quality).long(), fine_quality, network.gain(fine_quality))
+        # Not in this thread: its exponential wakes the threads of MKL for any size, and in a program
+        # that loaded torch first they spin for some ms.
+        gain = each(network.gain, [fine_quality], device)[0]
+        return cls(torch.floor(fine_quality).long(), fine_quality, gain)
 
     def of_image(self, number: int) -> "BatchQualities":
         """Those of one image of the batch."""

@@ -6,11 +6,14 @@ of NAFNet (Chen et al., ECCV 2022): most multiply-adds in a few wide matrix prod
 traffic between them.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.layers.strips import PreparedBlock
+from model.layers.surplus import NONE, Surplus
 
 
 def space_to_depth(x: Tensor, r: int) -> Tensor:
@@ -62,30 +65,41 @@ class Block(nn.Module):
         self.infer(x, out)
         return out
 
-    def infer(self, x: Tensor, out: Tensor) -> None:
-        """Without gradients on a CPU, write the output for x, contiguous, to `out`, which is not x."""
+    def infer(self, x: Tensor, out: Tensor, top: int = 0, left: int = 0) -> None:
+        """Without gradients on a CPU; the arguments are those of `model.layers.strips.PreparedBlock`."""
         layers = self.spatial, self.expand, self.project
-        (self.prepared or PreparedBlock(*layers, self.compute_dtype, final=False))(x, out)
+        (self.prepared or PreparedBlock(*layers, self.compute_dtype, final=False))(x, out, top, left)
 
 
 class Blocks(nn.Sequential):
     """A sequence of blocks."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `[B, H, W, C]` to the same shape and dtype."""
+    def forward(self, x: Tensor, surplus: Surplus = NONE, needed: int = 0) -> Tensor:
+        """Map a window `[B, H, W, C]` to `surplus.after(needed)` around what is wanted, of the same dtype.
+
+        Args:
+            x: with `surplus` around what is wanted.
+            surplus: at least `needed` and one more for each block, or all up to the picture's border.
+            needed: positions around what is wanted that the layers after these blocks read.
+        """
         if not in_strips(x):
             for block in self:
                 x = block(x)
-            return x
+            rows, columns = surplus.without(surplus.after(needed), *x.shape[1:3])
+            return x[:, rows, columns]
         # The memory of two outputs serves all blocks: the system maps new memory page by page.
-        given = x = x.contiguous()
-        spare: Tensor | None = None
-        for block in self:
+        x = x.contiguous()
+        memory: list[Tensor] = []
+        for number, block in enumerate(self):
             assert isinstance(block, Block)
-            out = torch.empty_like(x) if spare is None else spare
-            block.infer(x, out)
-            spare = None if x is given else x
-            x = out
+            rest = surplus.after(needed + len(self) - 1 - number)
+            rows, columns = surplus.without(rest, *x.shape[1:3])
+            shape = x.shape[0], rows.stop - rows.start, columns.stop - columns.start, x.shape[3]
+            if number < 2:
+                memory.append(torch.empty(math.prod(shape), dtype=x.dtype))
+            out = memory[number % 2][: math.prod(shape)].view(shape)
+            block.infer(x, out, rows.start, columns.start)
+            x, surplus = out, rest
         return x
 
 

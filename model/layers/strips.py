@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.core.config import DCT_PATCH
@@ -35,19 +36,24 @@ class PreparedBlock:
         self._bias = spatial.bias.detach()
         self._branch = PreparedBranch(expand, project, dtype, final=final)
 
-    def __call__(self, x: Tensor, out: Tensor) -> None:
-        """Write the block's output for x, float32 `[B, h, w, C]`, contiguous, to `out`, which is not x."""
-        source, target = _rows(x), _rows(out)
-        arrays = source.numpy(), x.shape[1], self._weight.numpy(), self._bias.numpy()
-        sums = torch.empty(_count(source), *source.shape[1:], dtype=self._branch.dtype)
-        rounds = sums.dtype == torch.bfloat16
-        nothing = np.empty((0, 0, 0), np.float32 if rounds else np.uint16)
-        for begin, end in _strips(source):
-            part, result = sums[: end - begin], target[begin:end]
-            written = (nothing, part.view(torch.uint16).numpy()) if rounds else (part.numpy(), nothing)
-            strips_numba.depthwise(*arrays, begin, *written)
-            # Two operators: torch adds two dtypes on a slow path.
-            result.copy_(self._branch(part.flatten(0, 1)).view(part.shape)).add_(source[begin:end])
+    def __call__(self, x: Tensor, out: Tensor, top: int = 0, left: int = 0) -> None:
+        """Write the block's output for x, or for a window of it, to `out`.
+
+        Args:
+            x: float32 `[B, h, w, C]`, contiguous.
+            out: float32 `[B, rows, columns, C]`, contiguous, other memory than x.
+            top: row of x of the window's first.
+            left: column of x of the window's first.
+        """
+        source, target = _rows(x).numpy(), _rows(out)
+        place = x.shape[1], out.shape[1], top, left
+        weights = self._weight.numpy(), self._bias.numpy()
+        sums = torch.empty(_count(target), *target.shape[1:], dtype=self._branch.dtype)
+        for begin, end in _strips(target):
+            part = sums[: end - begin]
+            strips_numba.depthwise(source, *weights, *place, begin, *_floats_or_bits(part))
+            branch = self._branch(part.flatten(0, 1)).view(part.shape)
+            strips_numba.add(source, *_floats_or_bits(branch), *place, begin, target[begin:end].numpy())
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
@@ -109,6 +115,13 @@ def doubled(x: Tensor, layer: nn.Linear, factor: Tensor) -> Tensor:
         pairs = F.linear(source[begin:end], layer.weight, layer.bias)
         strips_numba.scaled_from_pairs(pairs.numpy(), begin, height, of_images.numpy(), target.numpy())
     return out
+
+
+def _floats_or_bits(x: Tensor) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """A tensor as an array of its floats, or as one of its bits if it is in bfloat16; the other is empty."""
+    if x.dtype == torch.bfloat16:
+        return np.empty((0, 0, 0), np.float32), x.view(torch.uint16).numpy()
+    return x.numpy(), np.empty((0, 0, 0), np.uint16)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -14,25 +14,40 @@ _RUN = 3 * DCT_PATCH
 
 
 @compiled_for_floats
-def depthwise(x: Array, height: int, weight: Array, bias: Array, first: int, out: Array, rounded: Array) -> None:
-    """Weighted sums over 3x3 neighbourhoods of some rows, with zeros beyond the border of an image.
+def depthwise(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    height: int,
+    rows: int,
+    top: int,
+    left: int,
+    first: int,
+    out: Array,
+    rounded: Array,
+) -> None:
+    """Weighted sums over 3x3 neighbourhoods of some rows of a window, with zeros beyond the border of an image.
 
     Args:
         x: float32 `[B * h, w, C]`.
-        height: rows of an image, h.
         weight: float32 `[9, C]`.
         bias: float32 `[C]`.
-        first: the first row.
-        out: the output, float32 `[rows, w, C]`; or empty, and then it is `rounded`.
-        rounded: the output rounded to bfloat16, as bits, uint16 `[rows, w, C]`.
+        height: rows of an image, h.
+        rows: of the window in each image.
+        top: row of an image where the window begins.
+        left: column of an image where the window begins.
+        first: the first of the windows' rows.
+        out: the output, float32 `[number, columns, C]`; or empty, and then it is `rounded`.
+        rounded: the output rounded to bfloat16, as bits, uint16 `[number, columns, C]`.
     """
     width, channels = x.shape[1], x.shape[2]
     total = np.empty(channels, np.float32)
     bits = total.view(np.uint32)
     for i in range(max(len(out), len(rounded))):
-        g = first + i
-        r = g % height
-        for c in range(width):
+        r = (first + i) % rows + top
+        g = (first + i) // rows * height + r
+        for column in range(max(out.shape[1], rounded.shape[1])):
+            c = column + left
             for k in range(channels):
                 total[k] = bias[k]
             # A loop per row of the neighbourhood: with all nine arrays at once the compiler would not use
@@ -49,17 +64,50 @@ def depthwise(x: Array, height: int, weight: Array, bias: Array, first: int, out
                             + x[above, c + 1, k] * weight[3 * row + 2, k]
                         )
                     continue
-                for column in range(3):
-                    if 1 <= c + column <= width:
+                for near in range(3):
+                    if 1 <= c + near <= width:
                         for k in range(channels):
-                            total[k] += x[above, c + column - 1, k] * weight[3 * row + column, k]
+                            total[k] += x[above, c + near - 1, k] * weight[3 * row + near, k]
             if len(out):
                 for k in range(channels):
-                    out[i, c, k] = total[k]
+                    out[i, column, k] = total[k]
             else:
                 for k in range(channels):  # half of the last bit that stays, less one if that bit is even
                     odd = (bits[k] >> np.uint32(16)) & np.uint32(1)
-                    rounded[i, c, k] = np.uint16((bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+                    rounded[i, column, k] = np.uint16((bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+
+@compiled
+def add(
+    x: Array, branch: Array, rounded: Array, height: int, rows: int, top: int, left: int, first: int, out: Array
+) -> None:
+    """Sums of some rows of a window and of a branch that was computed for them.
+
+    Args:
+        x: float32 `[B * h, w, C]`.
+        branch: float32 `[number, columns, C]`; or empty, and then it is `rounded`.
+        rounded: the branch in bfloat16, as bits, uint16 `[number, columns, C]`.
+        height: rows of an image, h.
+        rows: of the window in each image.
+        top: row of an image where the window begins.
+        left: column of an image where the window begins.
+        first: the first of the windows' rows.
+        out: the output, float32 `[number, columns, C]`.
+    """
+    channels = x.shape[2]
+    value = np.empty(channels, np.float32)
+    bits = value.view(np.uint32)
+    for i in range(len(out)):
+        g = (first + i) // rows * height + (first + i) % rows + top
+        for column in range(out.shape[1]):
+            if len(branch):
+                for k in range(channels):
+                    out[i, column, k] = x[g, column + left, k] + branch[i, column, k]
+            else:
+                for k in range(channels):
+                    bits[k] = np.uint32(rounded[i, column, k]) << np.uint32(16)
+                for k in range(channels):
+                    out[i, column, k] = x[g, column + left, k] + value[k]
 
 
 @compiled

@@ -39,6 +39,7 @@ from model.entropy.rdo_quantisation import thresholds, to_symbols, to_symbols_th
 from model.entropy.scale_path import ScalePath
 from model.layers.blocks import set_compute_dtype
 from model.layers.quality import KNOT_SPACING, KNOTS, QualityRows, tradeoff
+from model.layers.surplus import NONE, Surplus
 from model.network.transforms import Analysis, Synthesis
 
 
@@ -191,9 +192,9 @@ class Network(nn.Module):
         """Quantisation steps per unit of y, `[B, 1, 1, M]`; `quality` may have a fraction."""
         return torch.exp(self.log_gain(quality))
 
-    def synthesise(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """Images, uint8 `[B, 16h, 16w, 3]`, of latents `[B, h, w, M]`."""
-        return self.synthesis.levels(latent, quality)
+    def synthesise(self, latent: Tensor, quality: Tensor, surplus: Surplus = NONE) -> Tensor:
+        """Images, uint8 `[B, 16h, 16w, 3]`, of latents: `[B, h, w, M]` and a surplus around them."""
+        return self.synthesis.levels(latent, quality, surplus)
 
 
 @dataclass(slots=True)

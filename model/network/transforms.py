@@ -19,6 +19,7 @@ from model.layers import strips
 from model.layers.blocks import blocks, depth_to_space, in_strips, space_to_depth
 from model.layers.dct import dct_rows, hadamard_rows
 from model.layers.quality import QualityRows
+from model.layers.surplus import NONE, Surplus
 
 
 def _linear(rows: Tensor) -> nn.Linear:
@@ -39,11 +40,17 @@ class Analysis(nn.Module):
         self.down = _linear(hadamard_rows(frequencies, config.latent_channels))
         self.coarse = blocks(config.latent_channels, config.analysis_blocks[1])
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map images `[B, H, W, 3]`, float in 0..1 or uint8, sides multiples of 16, to y `[B, H/16, W/16, M]`."""
-        x: Tensor = self.fine(self._stem(image))
+    def forward(self, image: Tensor, surplus: Surplus = NONE) -> Tensor:
+        """Map images `[B, H, W, 3]`, float in 0..1 or uint8, sides multiples of 16, to y `[B, H/16, W/16, M]`.
+
+        Args:
+            image: a picture, or a window of one.
+            surplus: what the window has beyond the wanted latents, in latents.
+        """
+        needed, fine = len(self.coarse), surplus.finer(2)
+        x: Tensor = self.fine(self._stem(image), fine, 2 * needed)
         x = strips.halved(x, self.down) if in_strips(x) else self.down(space_to_depth(x, 2))
-        y: Tensor = self.coarse(x)
+        y: Tensor = self.coarse(x, surplus.after(needed))
         return y
 
     def _stem(self, image: Tensor) -> Tensor:
@@ -72,20 +79,21 @@ class Synthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """Map y `[B, h, w, M]` at integer qualities `[B]` to float `[B, 16h, 16w, 3]`, about 0..1, not clipped."""
-        return depth_to_space(self.tail(self._features(y, quality)), DCT_PATCH) + 0.5
+        return depth_to_space(self.tail(self._features(y, quality, NONE)), DCT_PATCH) + 0.5
 
-    def levels(self, y: Tensor, quality: Tensor) -> Tensor:
-        """The same in 8-bit levels, rounded and clipped to uint8."""
+    def levels(self, y: Tensor, quality: Tensor, surplus: Surplus = NONE) -> Tensor:
+        """The same in 8-bit levels, rounded and clipped to uint8, for latents with a surplus around the wanted ones."""
+        features = self._features(y, quality, surplus)
         if in_strips(y):
-            return strips.to_pixels(self._features(y, quality), self.tail)
+            return strips.to_pixels(features, self.tail)
         weight, bias = self.tail.weight * 255, self.tail.bias * 255 + (127.5 + 0.5)
-        levels = F.linear(self._features(y, quality), weight, bias).clamp_(0, 255)
-        return depth_to_space(levels.to(torch.uint8), DCT_PATCH)
+        return depth_to_space(F.linear(features, weight, bias).clamp_(0, 255).to(torch.uint8), DCT_PATCH)
 
-    def _features(self, y: Tensor, quality: Tensor) -> Tensor:
-        """Input of the last layer."""
-        x = self.coarse(y * (1 + self.coarse_rows(quality)))
+    def _features(self, y: Tensor, quality: Tensor, surplus: Surplus) -> Tensor:
+        """Input of the last layer, for the wanted latents."""
+        needed = -(-len(self.fine) // 2)
+        x = self.coarse(y * (1 + self.coarse_rows(quality)), surplus, needed)
         factor = 1 + self.fine_rows(quality)
         x = strips.doubled(x, self.up, factor) if in_strips(x) else depth_to_space(self.up(x), 2) * factor
-        out: Tensor = self.fine(x)
+        out: Tensor = self.fine(x, surplus.after(needed).finer(2))
         return out
