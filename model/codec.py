@@ -41,7 +41,7 @@ from model.inference.quantisation_pass import Metric, QuantisationPass, Quantise
 from model.inference.reduced import prefix_pixels
 from model.inference.refinement import Refinement
 from model.inference.size_batches import in_size_batches, spans
-from model.inference.tiling import TILE, side_for
+from model.inference.tiling import TILE, Sides, sides_for
 from model.layers.precision import best_dtype
 from model.network.network import finalise
 from model.rate_control.targeting import Targeting
@@ -170,7 +170,7 @@ class Codec:
     ) -> list[Latents]:
         """Analyse pictures of one size in latents."""
         refine = Refinement.of(effort, "mse" if target.min_psnr is not None else self._distortion)
-        encoder = Encoder(self._network, pictures, self._device, self._side(pictures[0]))
+        encoder = Encoder(self._network, pictures, self._device, self._sides(pictures[0]))
         everyone = range(len(pictures))
         if target.quality is not None:
             qualities = [float(target.quality)] * len(pictures)
@@ -194,7 +194,7 @@ class Codec:
                 batch: list[int], some: Sequence[Picture] = some, arrivals: Arrivals = arrivals
             ) -> list[tuple[QuantisationPass, int]]:
                 mine = [some[i] for i in batch]
-                encoder = Encoder(self._network, mine, self._device, self._side(mine[0]), arrivals)
+                encoder = Encoder(self._network, mine, self._device, self._sides(mine[0]), arrivals)
                 one = encoder.begin(range(len(mine)), [quality] * len(mine), check=check, also=also)
                 return [(one, i) for i in range(len(mine))]
 
@@ -316,12 +316,12 @@ class Codec:
 
     def _decoder(self, parsed: list[Parsed]) -> Decoder:
         headers = [header for header, _ in parsed]
-        return Decoder(self._network, self.coder, headers, self._device, self._side(headers[0]), self._tile)
+        return Decoder(self._network, self.coder, headers, self._device, self._sides(headers[0]), self._tile)
 
-    def _side(self, image: Picture | Header) -> int:
-        """Side of the tiles for an image, given the number of threads."""
+    def _sides(self, image: Picture | Header) -> Sides:
+        """Sides of the tiles for an image, given the number of threads."""
         threads = torch.get_num_threads() if self._device.type == "cpu" else 1
-        return side_for(*latent_size(image.height, image.width), threads, self._tile)
+        return sides_for(*latent_size(image.height, image.width), threads, self._tile)
 
     @torch.inference_mode()
     def _decompress(self, parsed: list[Parsed], denominator: int = 1) -> list[Picture]:
@@ -344,7 +344,7 @@ class Codec:
     def _dequantise(self, parsed: list[Parsed]) -> list[NDArray[np.float32]]:
         """Decode payloads of one size in latents."""
         numbers = self._decoder(parsed).parse([sections for _, sections in parsed])
-        return dequantised(self._network, numbers, self._device, self._side(parsed[0][0]))
+        return dequantised(self._network, numbers, self._device, self._sides(parsed[0][0]))
 
     def verify(self, payload: bytes) -> Header:
         """Check a payload's checksum, structure and model without decoding it.

@@ -28,7 +28,7 @@ from model.inference.parallel import each
 from model.inference.pixels import latent_size, planes_of
 from model.inference.render import render
 from model.inference.tile_walk import walk
-from model.inference.tiling import TiledTensor, TileGrid, Window
+from model.inference.tiling import Sides, TiledTensor, TileGrid, Window
 from model.inference.window_coding import BatchQualities
 from model.network.network import Network
 
@@ -44,7 +44,7 @@ class Decoder:
         coder: EntropyCoder,
         headers: Sequence[Header],
         device: torch.device,
-        side: int,
+        sides: Sides,
         parsing_side: int,
     ) -> None:
         """Nothing is decoded yet.
@@ -54,8 +54,8 @@ class Decoder:
             coder: the model's.
             headers: of the payloads, all of one size in latents.
             device: where the network runs.
-            side: of the tiles, in latents, a multiple of 4.
-            parsing_side: of the tiles while symbols are parsed: a step of that is short, and cutting
+            sides: of the tiles.
+            parsing_side: of the square tiles while symbols are parsed: a step of that is short, and cutting
                 a small picture for several threads costs more than they save.
         """
         self._network = network
@@ -63,7 +63,7 @@ class Decoder:
         self._headers = headers
         self._device = device
         size = latent_size(headers[0].height, headers[0].width)
-        self._grid, self._parsing_grid = TileGrid(*size, side), TileGrid(*size, parsing_side)
+        self._grid, self._parsing_grid = TileGrid(*size, sides), TileGrid(*size, (parsing_side, parsing_side))
         self._qualities = BatchQualities.of(network, [header.fine_quality for header in headers], device)
         self._narrow: dict[Window, Tensor] = {}  # features of z in each tile: the same for all passes
         self._arrivals = Arrivals(device)

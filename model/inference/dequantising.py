@@ -12,7 +12,7 @@ from model.core.config import HYPER_STRIDE
 from model.inference import window_coding
 from model.inference.device_copies import to_device
 from model.inference.pixels import latent_size
-from model.inference.tiling import TileGrid, Window
+from model.inference.tiling import Sides, TileGrid, Window
 from model.inference.window_coding import BatchQualities
 from model.network.network import Network
 
@@ -48,7 +48,7 @@ def latent_tile(
 
 @torch.inference_mode()
 def dequantised(
-    network: Network, numbers: Sequence[Latents], device: torch.device, side: int
+    network: Network, numbers: Sequence[Latents], device: torch.device, sides: Sides
 ) -> list[NDArray[np.float32]]:
     """Latents y in the units of the analysis transform, float32 `[h, w, M]` each, in order.
 
@@ -56,10 +56,10 @@ def dequantised(
         network: the model.
         numbers: of pictures of one size in latents, as the payloads hold them.
         device: where the network is.
-        side: of the tiles in latents, a multiple of 4; the result does not depend on it.
+        sides: of the tiles; the result does not depend on them.
     """
     header = numbers[0].header
-    grid = TileGrid(*latent_size(header.height, header.width), side)
+    grid = TileGrid(*latent_size(header.height, header.width), sides)
     qualities = BatchQualities.of(network, [x.header.fine_quality for x in numbers], device)
     out = np.empty((len(numbers), *numbers[0].symbols.shape), np.float32)
     for tile in grid.tiles():

@@ -23,7 +23,7 @@ from model.inference.pixels import latent_size, to_network, window_of
 from model.inference.projection_error import projection_error
 from model.inference.quantisation_pass import Batch, Metric, QuantisationPass, Quantised
 from model.inference.refinement import Refinement
-from model.inference.tiling import TiledTensor, TileGrid, Window
+from model.inference.tiling import Sides, TiledTensor, TileGrid, Window
 from model.network.network import Network
 
 KEPT_LATENTS = 1 << 26
@@ -43,7 +43,7 @@ class Encoder:
         network: Network,
         pictures: Sequence[Picture],
         device: torch.device,
-        side: int,
+        sides: Sides,
         arrivals: Arrivals | None = None,
     ) -> None:
         """Nothing is computed yet.
@@ -52,14 +52,14 @@ class Encoder:
             network: the model.
             pictures: at least one, all of one size in latents.
             device: where the network runs.
-            side: of the tiles, in latents, a multiple of 4.
+            sides: of the tiles.
             arrivals: on the way to which other results are, too; None: those of this encoder alone.
         """
         self.pictures = pictures
         self._arrivals = arrivals or Arrivals(device)
         self._network = network
         self._device = device
-        self._grid = TileGrid(*latent_size(pictures[0].height, pictures[0].width), side)
+        self._grid = TileGrid(*latent_size(pictures[0].height, pictures[0].width), sides)
         self._pixels = TiledTensor(self._grid, self._pixels_of, finer=LATENT_STRIDE)
         self._y = TiledTensor(self._grid, self._analyse)
         height, width = self._grid.whole.size

@@ -132,7 +132,9 @@ class QuantisationPass:
         self._z = TiledTensor(grid, self._hyper_tile, HYPER_STRIDE)
         self._found_z = np.empty(0, np.int8)
         self._refine = refine
-        self._refined = TiledTensor(TileGrid(*grid.whole.size, refinement.BLOCK), self._refined_block)
+        self._refined = TiledTensor(
+            TileGrid(*grid.whole.size, (refinement.BLOCK, refinement.BLOCK)), self._refined_block
+        )
         self._latent = TiledTensor(grid, self._latent_tile)
         self._outputs = [np.empty_like(p.pixels) for p in batch.pictures] if also else []
 

@@ -26,8 +26,10 @@ SMALLEST_TILE = 16
 WORTHWHILE = 0.75
 """A small image is cut for several threads if that shortens it to this share: halos are work that others could use."""
 _GOLDEN = (5**0.5 - 1) / 2
-HALO = 6
-"""Approximate receptive field of the transforms beyond a tile, in latents."""
+HALO = 2
+"""Width of the border around a tile, in latents, that takes as long as what the transforms compute beyond it."""
+Sides = tuple[int, int]
+"""Largest rows and columns of a tile, in latents, multiples of 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ class TileGrid:
             memory at once.
     """
 
-    def __init__(self, height: int, width: int, side: int = TILE) -> None:
-        """Divide `height` x `width` latents into tiles with sides of at most `side`, a multiple of 4."""
+    def __init__(self, height: int, width: int, sides: Sides) -> None:
+        """Divide `height` x `width` latents into tiles with at most those sides."""
         self.whole = Window(0, 0, height, width)
-        self._rows, self._columns = _cuts(height, side), _cuts(width, side)
+        self._rows, self._columns = _cuts(height, sides[0]), _cuts(width, sides[1])
         self._down = height >= width
         across, along = pairwise(self._columns), pairwise(self._rows)
         if self._down:
@@ -204,10 +206,10 @@ class TiledTensor:
             del self._tiles[tile]
 
 
-def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
-    """Side of the tiles with which `threads` threads finish an image soonest; a small image gets smaller tiles.
+def sides_for(height: int, width: int, threads: int, most: int = TILE) -> Sides:
+    """Sides of the tiles with which `threads` threads finish an image soonest; a small image gets smaller tiles.
 
-    The estimate includes the halo of each tile, and threads that wait because no tile is left.
+    The estimate includes what is computed around each tile, and threads that wait because no tile is left.
 
     Args:
         height: of the image in latents.
@@ -216,17 +218,18 @@ def side_for(height: int, width: int, threads: int, most: int = TILE) -> int:
         most: largest side, a multiple of 4; smaller ones down to `SMALLEST_TILE` are tried.
     """
 
-    def duration(side: int) -> int:
-        grid = TileGrid(height, width, side)
+    def duration(sides: Sides) -> int:
+        grid = TileGrid(height, width, sides)
         grown = [tile.grown(HALO, grid.whole).size for tile in grid.tiles()]
         rounds: int = -(-len(grown) // threads)
         return rounds * max(rows * columns for rows, columns in grown)
 
+    largest = most, most
     if threads == 1 or height * width >= 4 * threads * most**2:
-        return most
-    sides = [most, *range(most - HYPER_STRIDE, SMALLEST_TILE - 1, -HYPER_STRIDE)]
-    best: int = min(sides, key=duration)
-    return best if duration(best) <= WORTHWHILE * duration(most) else most
+        return largest
+    tried = range(most - HYPER_STRIDE, SMALLEST_TILE - 1, -HYPER_STRIDE)
+    best = min([largest, *((a, b) for x in tried for a, b in ((x, most), (most, x), (x, x)))], key=duration)
+    return best if duration(best) <= WORTHWHILE * duration(largest) else largest
 
 
 def _cuts(length: int, side: int) -> list[int]:

@@ -90,7 +90,7 @@ def test_when_a_piece_fails_the_others_have_ended_before_it_is_raised() -> None:
 
 
 def test_a_tile_is_computed_once_by_any_number_of_threads() -> None:
-    grid = TileGrid(8, 8, 4)
+    grid = TileGrid(8, 8, (4, 4))
     made: list[Window] = []
 
     def make(tile: Window) -> torch.Tensor:

@@ -11,7 +11,7 @@ from model import checkpoint
 from model.bitstream.entropy_coder import Latents
 from model.codec import Codec
 from model.core.picture import Picture
-from model.inference.tiling import TILE, TiledTensor, TileGrid, Window, side_for
+from model.inference.tiling import TILE, TiledTensor, TileGrid, Window, sides_for
 from model.layers.blocks import set_compute_dtype
 from tests.conftest import photo_like
 
@@ -72,7 +72,7 @@ def test_escapes_do_not_depend_on_the_tiles(model: checkpoint.Checkpoint) -> Non
 
 @pytest.mark.parametrize(("height", "width", "side"), [(1, 1, 4), (9, 50, 8), (130, 64, 64), (65, 64, 64), (7, 7, 4)])
 def test_a_grid_covers_its_image_once(height: int, width: int, side: int) -> None:
-    grid = TileGrid(height, width, side)
+    grid = TileGrid(height, width, (side, side))
     seen = np.zeros((1, height, width), int)
     for number, band in enumerate(grid.bands):
         for tile in band:
@@ -97,7 +97,7 @@ def test_sampled_positions_are_spread_evenly_over_a_window() -> None:
 
 
 def test_a_tiled_tensor_gives_any_window_and_computes_each_tile_once() -> None:
-    grid, made = TileGrid(30, 21, 8), []
+    grid, made = TileGrid(30, 21, (8, 8)), []
     truth = torch.arange(30 * 21).reshape(1, 30, 21, 1)
 
     def make(tile: Window) -> torch.Tensor:
@@ -114,16 +114,18 @@ def test_a_tiled_tensor_gives_any_window_and_computes_each_tile_once() -> None:
 
 
 def test_a_small_image_gets_smaller_tiles_so_that_all_threads_work() -> None:
-    assert side_for(48, 32, threads=1) == TILE
-    assert len(list(TileGrid(48, 32, side_for(48, 32, threads=2)).tiles())) == 2
-    assert len(list(TileGrid(48, 32, side_for(48, 32, threads=4)).tiles())) >= 3
-    assert side_for(3, 2, threads=8) == TILE
-    assert side_for(15, 20, threads=2) == TILE, "two tiles with halos take 0.9 of the time, and twice the work"
-    assert side_for(1000, 1000, threads=2) == TILE
+    whole = TILE, TILE
+    assert sides_for(48, 32, threads=1) == whole
+    for size in ((48, 32), (32, 48), (40, 40), (90, 90), (20, 95)):
+        assert len(list(TileGrid(*size, sides_for(*size, threads=2)).tiles())) == 2
+    assert len(list(TileGrid(48, 32, sides_for(48, 32, threads=4)).tiles())) >= 3
+    assert sides_for(3, 2, threads=8) == whole
+    assert sides_for(15, 16, threads=2) == whole, "tiles would be smaller than the smallest"
+    assert sides_for(1000, 1000, threads=2) == whole
 
 
 def test_threads_do_not_wait_for_a_tile_while_another_is_free() -> None:
-    grid, entered = TileGrid(4, 8, 4), Barrier(2, timeout=20)
+    grid, entered = TileGrid(4, 8, (4, 4)), Barrier(2, timeout=20)
 
     def make(tile: Window) -> torch.Tensor:
         entered.wait()  # passes only if two threads compute the two tiles at once
