@@ -168,7 +168,7 @@ def _shrunk(file: Path, scale: float) -> Picture:
 @torch.inference_mode()
 def _measure(codec: Codec, model: checkpoint.Checkpoint, picture: Picture) -> Measured:
     gains = model.network.gain(torch.arange(QUALITIES))[:, 0, 0].numpy()
-    encoder = Encoder(model.network, [picture], torch.device("cpu"), TILE)
+    encoder = Encoder(model.network, [picture], torch.device("cpu"), (TILE, TILE))
     bare = estimate_curves(encoder.sample(SAMPLE)[0], gains, picture.width * picture.height)
     found = []
     for quality in KNOTS:

@@ -156,7 +156,7 @@ def write_tiny_model(folder: Path) -> None:
 
 def ssimulacra2_at(codec: Codec, picture: Picture, fine_quality: float) -> float:
     """The score of a picture at a quality with its fraction."""
-    encoder = Encoder(codec._network, [picture], torch.device("cpu"), TILE)
+    encoder = Encoder(codec._network, [picture], torch.device("cpu"), (TILE, TILE))
     with torch.inference_mode():
         (made,) = encoder.quantise([0], [fine_quality], check=True, also=["ssimulacra2"])
     assert made.ssimulacra2 is not None

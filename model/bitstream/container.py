@@ -6,8 +6,8 @@
     tag 0 ends the sections; then the CRC-32C of everything before it, u32 little-endian
 
 Sections come in the order of their tags, none twice, none empty; a reader skips tags above 127 that
-it does not know. Varints are LEB128, unsigned, in their shortest form. This is version 1; `docs/format.md`
-defines it.
+it does not know. Varints are LEB128, unsigned, in their shortest form. This is version 1, which is final;
+`docs/format.md` defines it.
 """
 
 import struct

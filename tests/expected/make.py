@@ -2,10 +2,9 @@
 
     python -m tests.expected.make
 
-From the first release on, every later maepress decodes the golden files to the same symbols and,
-within one level, to the same pixels. Once released they are never created again; a new format
-version gets its own files beside them. Version 1 is not released yet; until then, a change of the
-format creates them again.
+Format version 1 is final: every later maepress decodes the golden files to the same symbols and,
+within one level, to the same pixels. They are never created again, so this refuses to; a new format
+version gets its own files beside them.
 """
 
 import hashlib
@@ -88,11 +87,17 @@ def digest(latents: Latents) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
+def new_file(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet."""
+    with path.open("xb") as file:
+        file.write(data)
+
+
 def main() -> None:
-    """Write all files."""
+    """Write all files, none of which may be there."""
     (FOLDER / "model").mkdir(parents=True, exist_ok=True)
     for name, data in serialise(network()).items():
-        (FOLDER / "model" / name).write_bytes(data)
+        new_file(FOLDER / "model" / name, data)
     model, symbols = checkpoint.load(FOLDER / "model"), {}
     codec = Codec(model)
     set_compute_dtype(model.network, torch.float32)  # on every machine
@@ -100,7 +105,7 @@ def main() -> None:
         (payload,) = codec.compress([picture], quality)
         if name == "unknown-section":
             payload = with_section(payload, 200, b"from a later version")
-        (FOLDER / f"{name}.mae").write_bytes(payload)
+        new_file(FOLDER / f"{name}.mae", payload)
         symbols[name] = digest(codec.restore([payload])[0])
         (decoded,) = codec.decompress([payload])
         planes = decoded.pixels if decoded.alpha is None else np.dstack([decoded.pixels, decoded.alpha])

@@ -1,9 +1,10 @@
 """Golden payloads decode to the same symbols exactly, and to the same pixels within a rounding step.
 
-The files never change once a version is released (`tests/expected/make.py` made them). A change
+The files never change: version 1 is final (`tests/expected/make.py` made them). A change
 that fails this test is wrong, or it is a new format version, which must read the old one, too.
 """
 
+import hashlib
 import json
 
 import numpy as np
@@ -19,6 +20,8 @@ from model.core.target import Target
 from model.layers.blocks import set_compute_dtype
 from tests.expected.make import FOLDER, digest, pictures
 
+VERSION_1 = "a870963b166a8e244ed53e14c8a01d64d776c5e8d26077c89858e4430e80cd70"
+"""SHA-256 of the golden model and payloads."""
 SYMBOLS: dict[str, str] = json.loads((FOLDER / "symbols.json").read_text())
 
 
@@ -48,6 +51,12 @@ def test_golden_payloads_decode_to_their_pixels(name: str) -> None:
     assert np.abs(expected[..., :colours] - picture.pixels).max() <= 1
     if picture.alpha is not None:
         assert np.array_equal(picture.alpha, expected[..., colours])
+
+
+def test_the_golden_files_are_those_of_version_1() -> None:
+    """Whoever changes one changes what archives mean; add files for a new version instead."""
+    names = [*(f"model/{name}" for name in ("config.json", "model.safetensors")), *(f"{name}.mae" for name in SYMBOLS)]
+    assert hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in names)).hexdigest() == VERSION_1
 
 
 def test_the_golden_files_cover_every_section() -> None:
