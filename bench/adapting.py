@@ -2,8 +2,9 @@
 
     python -m bench.adapting TRAIN TEST --minutes 10
 
-Trains as `maepress train TRAIN --init base` does, then compresses the images of TEST with both models at several
-qualities and measures bytes of whole files and PSNR on 8-bit RGB.
+Trains as `maepress train TRAIN --init base` does, by the distortion that the model was trained for unless another is
+named, then compresses the images of TEST with both models at several qualities and measures bytes of whole files, PSNR
+and SSIMULACRA2 on 8-bit RGB.
 """
 
 import argparse
@@ -20,9 +21,10 @@ from rich.progress import track
 from rich.table import Table
 
 from jobs.framework.ray_session import ray_session
+from model import checkpoint
 from model.codec import Codec
 from pipeline.evaluate.bd_rate import bd_rate
-from pipeline.evaluate.curves import mean_curve, psnr_curve
+from pipeline.evaluate.curves import SSIMULACRA2_RANGE, mean_curve, psnr_curve, ssimulacra2_curve
 from pipeline.evaluate.measurement import round_trip
 from pipeline.evaluate.points import Pixels, Point
 from pipeline.train.crops import SUFFIXES
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("test", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--init", default="base", help="model to adapt and to compare with")
+    parser.add_argument("--distortion", choices=("mse", "perceptual"), help="default: the one that INIT notes")
     parser.add_argument("--out", help="folder of the adapted model; an earlier run there is resumed")
     parser.add_argument("--images", type=int, default=60, help="largest number of images of TEST, evenly spaced")
     options = parser.parse_args(argv)
@@ -47,19 +50,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or f"{scratch}/model"
-        settings = TrainSettings(images=str(options.train), out=out, init=options.init, max_minutes=options.minutes)
+        distortion = options.distortion or checkpoint.load(options.init).distortion
+        settings = TrainSettings(
+            images=str(options.train), out=out, init=options.init, max_minutes=options.minutes, distortion=distortion
+        )
         with ray_session():
             result = train(settings, print)
         images = [np.asarray(Image.open(f).convert("RGB")) for f in files[:: -(-len(files) // options.images)]]
-        curves = [psnr_curve(mean_curve(_points(Codec.load(model), images))) for model in (options.init, out)]
+        old, new = (mean_curve(_points(Codec.load(model), images)) for model in (options.init, out))
     table = Table("minutes", "steps", "loss", title="validation, on images of TRAIN that were held out")
     for row in result.validation:
         table.add_row(f"{row['minutes']:.1f}", f"{row['step']:.0f}", f"{row['loss']:.4f}")
-    points = Table("quality", "bpp before", "dB", "bpp after", "dB", title=f"{len(images)} images of TEST")
-    for quality, old, new in zip(QUALITIES, *curves, strict=True):
-        points.add_row(str(quality), f"{old[0]:.4f}", f"{old[1]:.2f}", f"{new[0]:.4f}", f"{new[1]:.2f}")
-    rate = bd_rate(curves[0], curves[1])
-    Console().print(table, points, f"BD-rate of the adapted model against {options.init}: {rate:+.1f} %")
+    points = Table("quality", title=f"{len(images)} images of TEST, before and after")
+    for name in ("bpp", "dB", "SSIMULACRA2"):
+        points.add_column(f"{name} before", justify="right")
+        points.add_column("after", justify="right")
+    for quality, *ends in zip(QUALITIES, old, new, strict=True):
+        rates, errors, scores = ([f"{getattr(p, name):.4g}" for p in ends] for name in ("bpp", "psnr", "ssimulacra2"))
+        points.add_row(str(quality), *rates, *errors, *scores)
+    by_psnr = bd_rate(psnr_curve(old), psnr_curve(new))
+    by_score = bd_rate(ssimulacra2_curve(old), ssimulacra2_curve(new), SSIMULACRA2_RANGE)
+    Console().print(table, points)
+    print(
+        f"adapted by {distortion}: BD-rate against {options.init} {by_psnr:+.1f} % PSNR, {by_score:+.1f} % SSIMULACRA2"
+    )
     return 0
 
 
