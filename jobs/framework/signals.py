@@ -117,7 +117,7 @@ class _Interruptions:
         self._next(deadline - time.monotonic())
         self.number = self.number or first  # its handler may not have run
         end_children()
-        self.say(None, after="\x1b[?25h\n")  # progress may stand in the line, with the cursor hidden
+        self.say(None, prefix="\x1b[?25h\n")  # progress may stand in the line, with the cursor hidden
         os._exit(128 + self.number)
 
     def _next(self, seconds: float | None) -> int | None:
@@ -131,12 +131,12 @@ class _Interruptions:
             if not numbers or numbers[0] in self._before:
                 return numbers[0] if numbers else None
 
-    def say(self, hint: object, after: str = "") -> None:
+    def say(self, hint: object, prefix: str = "") -> None:
         """Say once, on standard error, what ended the job.
 
         Args:
             hint: what follows from it; None for the usual.
-            after: what a terminal gets before.
+            prefix: what a terminal gets first.
         """
         with self._saying:
             if self._said:
@@ -152,7 +152,7 @@ class _Interruptions:
             else:
                 # Without a buffer, which the main thread may hold, and not if whoever should read it does not.
                 if select.select([], [end], [], 1.0)[1]:
-                    os.write(end, ((after if os.isatty(end) else "") + said).encode())
+                    os.write(end, ((prefix if os.isatty(end) else "") + said).encode())
 
 
 def _ignore(error: object) -> None:
