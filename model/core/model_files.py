@@ -79,6 +79,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def distortion_of(description: dict[str, Any]) -> Literal["mse", "perceptual"]:
     """What the training of a model minimised beside the rate: "perceptual", or the nearest that is not, "mse".
 
+    Args:
+        description: from `read_config`.
+    """
+    return "perceptual" if noted_distortion(description) == "perceptual" else "mse"
+
+
+def noted_distortion(description: dict[str, Any]) -> object:
+    """What a model says that its training minimised; None when it says nothing.
+
     A copy of a shipped model that an earlier version stored says nothing; the shipped one does.
 
     Args:
@@ -87,7 +96,7 @@ def distortion_of(description: dict[str, Any]) -> Literal["mse", "perceptual"]:
     said = _note(description, DISTORTION)
     if said is None and (name := shipped_model(str(description["fingerprint"]))) is not None:
         said = _note(read_config(SHIPPED[name]), DISTORTION)
-    return "perceptual" if said == "perceptual" else "mse"
+    return said
 
 
 def _note(description: dict[str, Any], name: str) -> object:

@@ -10,12 +10,14 @@ like every other model. The record is written last, so a trial that is killed ch
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from model.core.errors import MaepressError
-from model.core.model_files import claimed_fingerprint
+from model.core.model_files import claimed_fingerprint, distortion_of, read_config
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_name import name_for
 from pipeline.archive.model_store import local_model
@@ -41,12 +43,14 @@ class AdaptationTrial:
             ignored.
         before: fingerprint of the model that was current before the trial.
         candidate: fingerprint of the trained model.
-        bd_rate: additional rate of the candidate at equal PSNR on the held-out images, in percent;
-            negative is better.
+        bd_rate: additional rate of the candidate at equal fidelity on the held-out images, in
+            percent; negative is better.
         won: whether the candidate became the current model.
         at: time of the trial, in seconds since 1970.
-        curves: points (bits per pixel, PSNR in dB) of both models on the held-out images, the older
-            model first.
+        curves: points (bits per pixel, fidelity in dB) of both models on the held-out images, the
+            older model first.
+        distortion: what the configured model was trained for, and so what fidelity means: "mse" for
+            PSNR, "perceptual" for the structural error as -10 log10.
     """
 
     configured: str
@@ -56,6 +60,7 @@ class AdaptationTrial:
     won: bool
     at: float
     curves: tuple[Curve, Curve]
+    distortion: Literal["mse", "perceptual"] = "mse"
 
     @property
     def current(self) -> str:
@@ -65,7 +70,8 @@ class AdaptationTrial:
     def described(self) -> str:
         """The result in one line."""
         verdict = "is used from now on" if self.won else f"is not better by the margin: {self.before} stays"
-        rate = f"{self.bd_rate:+.1f} % rate at equal PSNR on held-out images"
+        equal = "structural error" if self.distortion == "perceptual" else "PSNR"
+        rate = f"{self.bd_rate:+.1f} % rate at equal {equal} on held-out images"
         return f"adaptation: model {self.candidate} needs {rate}; it {verdict}"
 
 
@@ -123,7 +129,7 @@ def _run_trial(settings: SyncSettings, model: str, configured: str, before: str,
             ),
             *((lambda line: None,) if quiet else ()),
         )
-        trial = _compare(configured, before, result.fingerprint, result.validation, settings)
+        trial = compare(configured, before, result.fingerprint, result.validation, settings)
         if trial.won:
             archive.put_model(trial.candidate, local_model(folder))
         archive.root.put(RECORD, json.dumps(asdict(trial), indent=1).encode())
@@ -150,15 +156,31 @@ def last_trial(root: Store, configured: str) -> AdaptationTrial | None:
     return trial if trial.configured == configured else None
 
 
-def _compare(
+def compare(
     configured: str, before: str, candidate: str, validation: Sequence[dict[str, float]], settings: SyncSettings
 ) -> AdaptationTrial:
+    """The result of a training, by the fidelity that the configured model was trained for.
+
+    Args:
+        configured: fingerprint of the model in the settings.
+        before: fingerprint of the current model, from which the training began.
+        candidate: fingerprint of the trained model.
+        validation: the training's validations, of the current model first.
+        settings: of the sync.
+    """
     first, best = validation[0], min(validation, key=lambda row: row["loss"])
-    curves = (_curve(first), _curve(best))
-    gain = bd_rate(*curves) if best is not first else 0.0
+    distortion = distortion_of(read_config(local_model(settings.model)))
+    fidelity = _structural_fidelity if distortion == "perceptual" else _psnr
+    qualities = [name.removeprefix("bpp/") for name in first if name.startswith("bpp/")]
+    old, new = ([(row[f"bpp/{q}"], fidelity(row, q)) for q in qualities] for row in (first, best))
+    gain = bd_rate(old, new) if best is not first else 0.0
     won = gain <= -100 * settings.adapt_margin
-    return AdaptationTrial(configured, before, candidate, gain, won, time.time(), curves)
+    return AdaptationTrial(configured, before, candidate, gain, won, time.time(), (old, new), distortion)
 
 
-def _curve(row: dict[str, float]) -> list[tuple[float, float]]:
-    return [(row[name], row[f"psnr/{name.removeprefix('bpp/')}"]) for name in row if name.startswith("bpp/")]
+def _psnr(row: dict[str, float], quality: str) -> float:
+    return row[f"psnr/{quality}"]
+
+
+def _structural_fidelity(row: dict[str, float], quality: str) -> float:
+    return -10 * math.log10(max(row[f"structural/{quality}"], 1e-9))

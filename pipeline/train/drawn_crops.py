@@ -1,8 +1,8 @@
 """Drawn crops: training images of kinds that are rare among photographs.
 
 Objects on a white studio background with soft shadows, text, user interfaces, icons (some much
-smaller than a crop and padded as the codec pads them), and colour noise. Fonts are those of the
-machine, or Pillow's own if it has none.
+smaller than a crop and padded as the codec pads them), colour noise, and long straight edges before
+a smooth background. Fonts are those of the machine, or Pillow's own if it has none.
 """
 
 import functools
@@ -116,11 +116,43 @@ def noise(rng: np.random.Generator, side: int) -> Image.Image:
     return _noisy(rng, image, deviation, coloured=rng.random() < 0.8, blur=float(rng.choice([0, 0, 0.6, 1.2])))
 
 
-KINDS: tuple[Callable[[np.random.Generator, int], Image.Image], ...] = (studio, text, interface, icon, noise)
+def edges(rng: np.random.Generator, side: int) -> Image.Image:
+    """Bars and wires, or lettering, at an angle before a smooth background: masts, railings, signs in a photograph."""
+    image = _shaded(rng, side, _muted(rng), rng.uniform(0, 60))
+    for _ in range(int(rng.integers(1, 5))):
+        image.paste(_shaded(rng, side, _muted(rng), rng.uniform(0, 50)), (0, 0), _strokes(rng, side))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
+    return _noisy(rng, image, rng.exponential(2.0), coloured=rng.random() < 0.3, blur=rng.uniform(0.3, 1.0))
+
+
+def _strokes(rng: np.random.Generator, side: int) -> Image.Image:
+    """A mask of parallel bars or of lettering, turned by any angle, with smooth edges."""
+    large = 3 * side
+    mask = Image.new("L", (large, large))
+    draw = ImageDraw.Draw(mask)
+    if rng.random() < 0.3:
+        size = int(rng.integers(30, 150))
+        draw.text((0, large // 2 - size), _words(rng, 2 * large // size), 255, _font(rng, size))
+    else:
+        width, gap = int(np.exp(rng.uniform(0, np.log(60)))), int(rng.integers(20, large))
+        for top in range(int(rng.integers(gap)), large, gap):
+            draw.line((0, top, large, top + int(rng.integers(-6, 7))), 255, width)
+    turned = mask.rotate(rng.uniform(0, 360), Image.Resampling.BILINEAR)
+    kept, inner = side * int(rng.integers(1, 3)), int(0.7 * large)  # the corners of what was turned are empty
+    left, top = (int(n) + (large - inner) // 2 for n in rng.integers(0, inner - kept + 1, 2))
+    return turned.crop((left, top, left + kept, top + kept)).resize((side, side), Image.Resampling.BOX)
+
+
+KINDS: tuple[Callable[[np.random.Generator, int], Image.Image], ...] = (studio, text, interface, icon, noise, edges)
 
 
 def _colour(rng: np.random.Generator, low: int = 0, high: int = 256) -> Colour:
     red, green, blue = (int(n) for n in rng.integers(low, high, 3))
+    return red, green, blue
+
+
+def _muted(rng: np.random.Generator) -> Colour:
+    red, green, blue = (int(np.clip(n, 0, 255)) for n in rng.uniform(0, 256) + rng.normal(0, rng.uniform(0, 40), 3))
     return red, green, blue
 
 

@@ -19,7 +19,7 @@ def notes_of(settings: TrainSettings, entries: Sequence[Entry], *, init: str | N
     """The notes of a training, before its first validation.
 
     Args:
-        settings: settings of the run.
+        settings: settings of the run, with its distortion stated.
         entries: the files of the run, those that are held out for validation too: they chose the model.
         init: the model that it starts from, whose files count as well; None for a new one.
     """

@@ -33,6 +33,7 @@ from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import SUFFIXES
+from pipeline.train.distortion import NEW, with_distortion
 from pipeline.train.notes import notes_of
 from pipeline.train.progress_relay import new_board, relayed
 from pipeline.train.ray_storage import ray_storage, remove
@@ -44,7 +45,7 @@ __all__ = ["TrainResult", "TrainSettings", "train"]
 logger = logging.getLogger(__name__)
 RUN = "run"
 OUTPUTS = Outputs("train", (*FILES, HISTORY), (RUN, LOGS), typical=(HISTORY, b'{"step": '))
-NO_FOLDER = (*SHIPPED, "scratch", "random")
+NO_FOLDER = (*SHIPPED, *NEW)
 """Values of `init` that name no model folder."""
 MS_SSIM_SIDE = 192
 """Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""
@@ -78,9 +79,10 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
         MaepressError: for contradictory settings, without usable images, or when training fails for good.
     """
     out = checked_output(settings)
+    settings = with_distortion(settings)
     entries = image_entries(settings)
     train_keys, held_out = split([entry.key for entry in entries], settings.validation_share)
-    init = None if settings.init in ("scratch", "random") else settings.init
+    init = None if settings.init in NEW else settings.init
     notes = notes_of(settings, entries, init=init)
     open_target(settings.out)
     if not settings.resume:
@@ -171,12 +173,12 @@ def _require_sound(settings: TrainSettings) -> None:
         raise MaepressError(
             f"--batch {settings.batch} cannot be split evenly over {settings.workers} workers: give --batch {fits}"
         )
-    if settings.distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
-        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
-    if settings.width and settings.init not in ("scratch", "random"):
+    if settings.width and settings.init not in NEW:
         raise MaepressError(f"--width needs --init scratch: the model {settings.init} has its widths")
     if settings.init not in NO_FOLDER:
         require_model(settings.init)
+    if with_distortion(settings).distortion == "ms-ssim" and settings.crop < MS_SSIM_SIDE:
+        raise MaepressError(f"MS-SSIM needs larger crops: give --crop {MS_SSIM_SIDE}")
 
 
 def for_workers(settings: TrainSettings) -> TrainSettings:

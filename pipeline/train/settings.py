@@ -48,8 +48,10 @@ class TrainSettings(SourceView, SourceChoice):
     max_scale: float = Field(1.0, gt=0, le=1, description="largest factor by which images are shrunk")
     learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of SOAP")
     decay_share: float = Field(0.6, gt=0, le=1, description="last share of the run, over which the rate decays to 2 %")
-    distortion: Distortion = Field(
-        "mse", description="distortion to minimise: mse, perceptual, l2, bce (images of two levels) or ms-ssim"
+    distortion: Distortion | None = Field(
+        None,
+        description="distortion to minimise: mse, perceptual, l2, bce (images of two levels) or ms-ssim; without it, "
+        "what `init` was trained for, and mse from scratch",
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of patches hidden from the encoder (masked training)")
     validation_share: float = Field(0.05, gt=0, lt=1, description="share of images held out for validation")

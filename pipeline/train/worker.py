@@ -63,6 +63,7 @@ class Rank:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.settings = settings = TrainSettings(**config["settings"])
+        assert settings.distortion is not None  # the driver stated it
         context = ray.train.get_context()
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = get_device()

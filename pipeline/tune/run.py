@@ -38,6 +38,7 @@ from pipeline.sources.open import source_at
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
 from pipeline.train.crops import Crops
+from pipeline.train.distortion import with_distortion
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
 from pipeline.train.run import NO_FOLDER, TrainSettings, for_workers, image_entries
@@ -139,7 +140,7 @@ def checked_output(settings: TuneSettings) -> Store:
 def _common(settings: TuneSettings) -> TrainSettings:
     """The settings that all trials share."""
     names = {"images", "include", "exclude", "out", "init", "min_scale", "max_scale", "max_images", "seed"}
-    return TrainSettings(**settings.model_dump(include=names), workers=1)
+    return with_distortion(TrainSettings(**settings.model_dump(include=names), workers=1))
 
 
 def _space(settings: TuneSettings) -> dict[str, Any]:
@@ -225,6 +226,7 @@ def _loggers(settings: TuneSettings) -> Sequence[tune.Callback]:
 def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], list[str]], minutes: float) -> None:
     """One short training, in a process of its own."""
     settings = TrainSettings(**(base | config))
+    assert settings.distortion is not None  # the driver stated it
     device = torch.device(own_device())
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -232,6 +234,7 @@ def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], 
         start_network(settings).to(device),
         peak=settings.learning_rate,
         decay_share=settings.decay_share,
+        distortion=settings.distortion,
         seed=settings.seed,
     )
     fetch = functools.partial(source_at(settings.images).get, max_bytes=READABLE_BYTES)
@@ -245,7 +248,7 @@ def _trial(config: dict[str, Any], base: dict[str, Any], keys: tuple[list[str], 
         scales=scales,
         seed=[settings.seed],
     )
-    validation = Validation(keys[1], fetch, 0, 1, device, sum(scales) / 2)
+    validation = Validation(keys[1], fetch, 0, 1, device, sum(scales) / 2, settings.distortion)
     started = time.monotonic()
     for report in range(1, REPORTS + 1):
         while (spent := (time.monotonic() - started) / 60 / minutes) < report / REPORTS:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from model import checkpoint
 from model.codec import Codec
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.sync.model_adaptation import NIGHT_SECONDS, RECORD, last_trial
+from pipeline.sync.model_adaptation import NIGHT_SECONDS, RECORD, compare, last_trial
 from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.pipeline.sources import encoded, photo, put_all
 
@@ -85,3 +86,25 @@ def test_a_note_about_another_configured_model_does_not_count_and_a_damaged_one_
     archive.root.put(RECORD, b'{"configured": "a"}')
     with pytest.raises(MaepressError, match=r"adapted\.json is damaged .*: remove it"):
         last_trial(archive.root, "a")
+
+
+@pytest.mark.parametrize(("distortion", "equal"), [("mse", "PSNR"), ("perceptual", "structural error")])
+def test_models_are_compared_by_what_they_were_trained_for(
+    distortion: str, equal: str, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    network = checkpoint.load(tiny_model_folder).network
+    for name, data in checkpoint.serialise(network, {"distortion": distortion}).items():
+        (tmp_path / name).write_bytes(data)
+    rates = {7: 0.1, 20: 0.3, 32: 0.8}
+    before = {f"bpp/{q}": r for q, r in rates.items()} | {f"psnr/{q}": 30 + 5 * r for q, r in rates.items()}
+    before |= {f"structural/{q}": 0.1 / r for q, r in rates.items()} | {"loss": 7.0}
+    # 10 % fewer bits at equal structural error; by PSNR it is worse
+    after = (
+        before | {f"bpp/{q}": 0.9 * r for q, r in rates.items()} | {f"psnr/{q}": 29 + 5 * r for q, r in rates.items()}
+    )
+    settings = SyncSettings(source="s", archive="a", model=str(tmp_path), adapt_margin=0.05)
+    trial = compare("a", "a", "b", [before, after | {"loss": 6.9}], settings)
+    assert trial.won == (distortion == "perceptual")
+    assert f"at equal {equal}" in trial.described()
+    if trial.won:
+        assert trial.bd_rate == pytest.approx(-10, abs=0.01)
