@@ -9,6 +9,7 @@ the other; the table has the medians. Threads that wait by spinning lose on a bu
 import argparse
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,11 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from model.codec import Codec  # before torch: it has the waiting threads sleep
+from model.core.errors import MaepressError
 from model.core.picture import Picture
 
 import torch  # isort: skip
 
-from bench.speed import DATA, QUALITY
+from bench.data import kodak
+from bench.speed import QUALITY
 
 THREADS = (1, 2)
 
@@ -33,8 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.busy", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--turns", type=int, default=15)
     turns = parser.parse_args(argv).turns
+    try:
+        (file,) = kodak(1)
+    except MaepressError as e:
+        print(f"bench.busy: {e}", file=sys.stderr)
+        return 2
     codec = Codec.load("base")
-    file = sorted((DATA / "kodak").glob("*.png"))[0]
     pictures = [Picture(np.asarray(Image.open(file).convert("RGB")))]
     pixels = pictures[0].pixels.size / 3
     payloads = codec.compress(pictures, QUALITY)

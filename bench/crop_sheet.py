@@ -9,7 +9,6 @@ dark areas, noise around lettering, smeared foliage, and shifted reds. Pixels ar
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from bench.data import KODAK, ROOT
 from model.codec import Codec
 from model.core.errors import MaepressError
 from model.core.picture import Picture
@@ -26,8 +26,6 @@ from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.evaluate.baseline_codecs import AVIF, BEST, JPEG, WEBP, BaselineCodec
 from pipeline.evaluate.points import Pixels
 
-ROOT = Path(__file__).resolve().parents[1]
-KODAK = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) / "kodak"
 RATES = (0.25, 0.5, 1.0)
 """Bits per pixel."""
 SIDE, SCALE, LABEL = 112, 2, 18

@@ -6,7 +6,6 @@ Both crops are shown at full size, pixel by pixel; the file is a lossless PNG.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.data import DATA, ROOT
 from model.codec import Codec
 from model.core.picture import Picture
 from model.metrics.psnr import psnr
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data"))
 GAP = 4
 """White pixels between the two crops."""
 

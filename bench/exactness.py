@@ -12,7 +12,6 @@ arithmetic costs (`bench.exact.rate`).
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,13 +21,13 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import DATA
 from bench.exact.compare import compare
 from bench.exact.environments import PROCESSORS, ROOT, observe_there, with_torch
 from bench.exact.observe import Arrangement, Observation, middle, observe
 from bench.exact.rate import report_rate
 from model.core.errors import MaepressError
 
-DATA = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data"))
 SIZE = (512, 768)
 """Rows and columns of the part of each image that is coded."""
 PLAIN, HALF = Arrangement(), Arrangement(bfloat16=True)

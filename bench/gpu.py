@@ -11,7 +11,6 @@ samples it).
 
 import argparse
 import itertools
-import os
 import shutil
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import DATA
 from jobs.framework.ray_session import ray_session
 from model.codec import Codec
 from model.core.picture import Picture
@@ -36,7 +36,6 @@ from pipeline.execution.device import Streams
 from pipeline.images.image_reader import read
 from pipeline.images.reading import Reading
 
-DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PIECE = 16
 """Pictures that an encoder is given at once."""
 QUALITY = 40

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from bench.data import DATA
 from bench.simulated_gpu import SimulatedGpu, load_codec
-from bench.speed import DATA
 from model.codec import Codec
 from model.core.picture import Picture
 from model.core.target import Target

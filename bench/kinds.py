@@ -20,7 +20,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.rd import COMPARED, IMAGES, curves_of, spread
+from bench.data import DATA
+from bench.rd import COMPARED, curves_of, spread
 from bench.rd_points import bd_rates, mean
 from model.codec import Codec
 from model.core.errors import MaepressError
@@ -28,7 +29,6 @@ from pipeline.evaluate.measurement import OURS
 from pipeline.evaluate.points import Pixels
 from pipeline.train import drawn_crops as drawn
 
-DATA = IMAGES.parent
 SEED = 2**40
 """Training seeds its drawn crops with small numbers."""
 SHOWN = ("ssimulacra2", "butteraugli", "psnr")

@@ -8,12 +8,10 @@ entropy coder alone, in megapixels per second of processor time, the best of sev
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,14 +19,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import kodak
 from model.bitstream import stream
 from model.bitstream.coding_passes import PASSES
 from model.bitstream.entropy_coder import EntropyCoder, Latents
 from model.bitstream.stream import MOST_LANES, StreamReader
 from model.codec import Codec
+from model.core.errors import MaepressError
 from model.core.picture import Picture
 
-DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 LANES = [1 << n for n in range(MOST_LANES.bit_length())]
 CROPS = (16, 64, 128, 256)
 ROUNDS = 5
@@ -40,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=4, help="number of Kodak's images")
     parser.add_argument("--qualities", type=int, nargs="+", default=[8, 40, 60], help="qualities of the model")
     options = parser.parse_args(argv)
-    files = sorted((DATA / "kodak").glob("*.png"))[: options.images]
-    if not files:
-        print(f"no images in {DATA} (set MAEPRESS_DATA)", file=sys.stderr)
+    try:
+        files = kodak(options.images)
+    except MaepressError as e:
+        print(f"bench.lanes: {e}", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
     codec = Codec.load("base")

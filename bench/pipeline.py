@@ -37,6 +37,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import DATA
 from bench.pipeline_shares import Seconds, TimedDataflow, processor_seconds, table_of
 from jobs.demo.s3_server import s3_server
 from jobs.framework.ray_session import ray_session
@@ -55,7 +56,6 @@ from pipeline.planning.units import Piece
 from pipeline.storage.base import Store
 from pipeline.storage.open import open_store
 
-DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PARTS = ("fetch", "read", "encode", "code", "write")
 PIECE, FEW = 8, 2
 LINE_STAGES = {"read": 1, "encode": 2, "code": 3, "write": 4}

@@ -10,7 +10,6 @@ measures the same without butteraugli; this command keeps the other codecs' poin
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from bench.butteraugli import PROGRAM
 from bench.cache import Cache
+from bench.data import KODAK, ROOT
 from bench.plot import draw
 from bench.rd_points import METRICS, RdPoint, bd_rates, mean, measure
 from model.codec import Codec
@@ -38,8 +38,6 @@ from pipeline.evaluate.measurement import OURS
 from pipeline.evaluate.points import Pixels
 from pipeline.evaluate.published import digest, published_for
 
-ROOT = Path(__file__).resolve().parents[1]
-IMAGES = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data")) / "kodak"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 AVIF_FOR_PSNR = replace(
     AVIF,
@@ -99,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.rd", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of images")
+    parser.add_argument("--images", type=Path, default=KODAK, help="folder of images")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-rd", help="folder for rd.json and rd.png")
     parser.add_argument("--points", type=int, default=13, help="qualities to measure, spread over 0..63")
     parser.add_argument("--limit", type=int, help="use only the first LIMIT images")

@@ -22,8 +22,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.speed import AVIF_ALL, DATA, QUALITY, Pixels
+from bench.data import DATA, photographs
+from bench.speed import AVIF_ALL, QUALITY, Pixels
 from model.codec import Codec
+from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Encode, pillow
@@ -42,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=8, help="number of Kodak's images; half as many photographs")
     parser.add_argument("--job", type=int, default=60, help="photographs of the whole job")
     options = parser.parse_args(argv)
-    files = sorted((DATA / "kodak").glob("*.png"))[: options.images]
-    files += sorted((DATA / "train" / "photos").glob("*.jpg"))[:: 71 // max(1, options.images // 2)]
-    if not files:
-        print(f"no images in {DATA} (set MAEPRESS_DATA)", file=sys.stderr)
+    try:
+        files = photographs(options.images)
+    except MaepressError as e:
+        print(f"bench.readme: {e}", file=sys.stderr)
         return 2
     load = os.getloadavg()[0]
     if load > BUSY:

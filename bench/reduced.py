@@ -9,7 +9,6 @@ reduced. Heads are fitted on photographs of the training recipe, never on Kodak'
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import DATA, ROOT, kodak
 from bench.lanes import best
 from model.codec import Codec
 from model.core.errors import MaepressError
@@ -31,8 +31,6 @@ from pipeline.sources.open import open_source
 from pipeline.train.heads import add_heads
 from pipeline.train.recipe import read_recipe, sort_keys
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data"))
 RECIPE = ROOT / "model" / "weights" / "recipe.yaml"
 SHRINK = 0.8
 """Training photographs are JPEGs: shrunk, so that their artefacts vanish."""
@@ -75,9 +73,7 @@ def photographs(count: int) -> Iterator[Picture]:
 
 def measured(model: str, images: int, qualities: Sequence[int]) -> Table:
     """Speed and fidelity of each scale."""
-    files = sorted((DATA / "kodak").glob("*.png"))[:images]
-    if not files:
-        raise MaepressError(f"no images in {DATA} (set MAEPRESS_DATA)")
+    files = kodak(images)
     originals = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     codec = Codec.load(model)
     columns = ("quality", "scale", "times as fast", "dB", "lowest dB", "whole, then reduced: dB")

@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.speed import DATA
+from bench.data import kodak
+from model.core.errors import MaepressError
 
 EXECUTORS = ("ray", "local")
 
@@ -28,12 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args(argv)
+    try:
+        files = kodak(options.images)
+    except MaepressError as e:
+        print(f"bench.small_jobs: {e}", file=sys.stderr)
+        return 2
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.runs):
         for executor in EXECUTORS:
-            for name, spent in _run_all(executor, options.images).items():
+            for name, spent in _run_all(executor, files).items():
                 seconds.setdefault((name, executor), []).append(spent)
-    table = Table("command", *(f"{executor}, s" for executor in EXECUTORS), "ratio", title=f"{options.images} images")
+    table = Table("command", *(f"{executor}, s" for executor in EXECUTORS), "ratio", title=f"{len(files)} images")
     for name in dict.fromkeys(name for name, _ in seconds):
         ray, local = (statistics.median(seconds[name, executor]) for executor in EXECUTORS)
         table.add_row(name, f"{ray:.1f}", f"{local:.1f}", f"{ray / local:.1f}")
@@ -41,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run_all(executor: str, images: int) -> dict[str, float]:
+def _run_all(executor: str, files: Sequence[Path]) -> dict[str, float]:
     """Seconds of each command, with this executor."""
     with tempfile.TemporaryDirectory(prefix="maepress-bench-") as folder:
         source, archive, back = (f"{folder}/{name}" for name in ("source", "archive", "back"))
         Path(source).mkdir()
-        for file in sorted((DATA / "kodak").glob("*.png"))[:images]:
+        for file in files:
             (Path(source) / file.name).symlink_to(file.resolve())
         chosen = ("--executor", executor, "--quiet")
         return {

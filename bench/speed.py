@@ -9,11 +9,9 @@ depend on the machine.
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,12 +22,14 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.data import photographs
 from bench.memory import peak_memory
 from model.bitstream import container
 from model.bitstream.coding_passes import PASSES
 from model.bitstream.container import Tag
 from model.bitstream.stream import StreamReader
 from model.codec import Codec
+from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.core.target import Target
 from model.inference import window_coding
@@ -41,7 +41,6 @@ from model.network.network import Network, parameters_by_part
 from pipeline.evaluate.baseline_codecs import AVIF, BASELINE_CODECS, pillow
 from pipeline.evaluate.speed import TYPICAL
 
-DATA = Path(os.environ.get("MAEPRESS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 QUALITY = 40
 AVIF_ALL = "AVIF, all threads"
 Pixels = NDArray[np.uint8]
@@ -73,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.memory:
         print(peak_memory(options.memory, options.model))
         return 0
-    files = sorted((DATA / "kodak").glob("*.png"))[: options.images]
-    files += sorted((DATA / "train" / "photos").glob("*.jpg"))[:: 71 // max(1, options.images // 2)]
-    if not files:
-        print(f"no images in {DATA} (set MAEPRESS_DATA)", file=sys.stderr)
+    try:
+        files = photographs(options.images)
+    except MaepressError as e:
+        print(f"bench.speed: {e}", file=sys.stderr)
         return 2
     images = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     console = Console()

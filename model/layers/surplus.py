@@ -34,10 +34,6 @@ class Surplus:
         """The same on a grid that is finer by a factor of `stride`."""
         return Surplus(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
 
-    def coarser(self, stride: int) -> "Surplus":
-        """The same on a grid that is coarser by a factor of `stride`, which divides it."""
-        return Surplus(self.top // stride, self.left // stride, self.bottom // stride, self.right // stride)
-
     def without(self, rest: "Surplus", height: int, width: int) -> tuple[slice, slice]:
         """Rows and columns that stay of a window `height` x `width` when only `rest` is kept of its surplus."""
         top, left = self.top - rest.top, self.left - rest.left

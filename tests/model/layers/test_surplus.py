@@ -13,7 +13,6 @@ def test_a_side_keeps_what_the_layers_behind_read_and_a_shorter_one_stays_whole(
     assert Surplus(5, 1, 3, 0).after(3) == Surplus(3, 1, 3, 0)
     assert Surplus(5, 1, 3, 0).after(0) == NONE
     assert Surplus(1, 2, 3, 4).finer(2) == Surplus(2, 4, 6, 8)
-    assert Surplus(2, 4, 6, 8).coarser(2) == Surplus(1, 2, 3, 4)
     assert Surplus(3, 1, 2, 0).without(Surplus(1, 1, 2, 0), 10, 12) == (slice(2, 10), slice(0, 12))
 
 
