@@ -28,7 +28,8 @@ class LearnedFiles:
     """Names and sizes of files, of which more can be added and none listed.
 
     Attributes:
-        count: number of files that were added; a file that was added twice counts twice.
+        count: number of files that were added; one that the filter took for known already, as it does a
+            file that is added again, does not count.
         bits: the filter, 64 KiB.
     """
 
@@ -39,8 +40,9 @@ class LearnedFiles:
         """These files and others."""
         bits, count = bytearray(self.bits), self.count
         for entry in entries:
-            count += 1
-            for place in _places(entry):
+            places = _places(entry)
+            count += not all(bits[place // 8] >> place % 8 & 1 for place in places)
+            for place in places:
                 bits[place // 8] |= 1 << place % 8
         return LearnedFiles(count, bytes(bits))
 
