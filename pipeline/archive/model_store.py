@@ -17,9 +17,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from model.core.errors import MaepressError
-from model.core.model_files import CONFIG, FILES, MOST_BYTES, SHIPPED
+from model.core.model_files import CONFIG, FILES, MOST_BYTES, SHIPPED, read_config
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.cache_folder import cache_folder_of
 from pipeline.storage.disk_errors import cannot_write
@@ -52,6 +53,20 @@ def local_model(url: str) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _download(store, folder, _missing(url))
     return folder
+
+
+def model_config(url: str) -> dict[str, Any]:
+    """What the configuration of the model at a URL says, as `read_config`; its weights are not fetched.
+
+    Raises:
+        MaepressError: when there is no model at the URL, or its configuration is damaged.
+    """
+    if url in SHIPPED or open_store(url).local_path() is not None:
+        return read_config(local_model(url))
+    require_model(url)
+    with tempfile.TemporaryDirectory(prefix="maepress-model-") as folder:
+        (Path(folder) / CONFIG).write_bytes(open_store(url).get(CONFIG, MOST_BYTES[CONFIG]))
+        return read_config(Path(folder))
 
 
 def require_model(url: str) -> None:

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from model.core.errors import MaepressError
-from model.core.model_files import claimed_fingerprint, distortion_of, read_config
+from model.core.model_files import claimed_fingerprint, distortion_of
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_name import name_for
-from pipeline.archive.model_store import local_model
+from pipeline.archive.model_store import local_model, model_config
 from pipeline.evaluate.bd_rate import Curve, bd_rate
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
@@ -169,7 +169,7 @@ def compare(
         settings: of the sync.
     """
     first, best = validation[0], min(validation, key=lambda row: row["loss"])
-    distortion = distortion_of(read_config(local_model(settings.model)))
+    distortion = distortion_of(model_config(settings.model))
     fidelity = _structural_fidelity if distortion == "perceptual" else _psnr
     qualities = [name.removeprefix("bpp/") for name in first if name.startswith("bpp/")]
     old, new = ([(row[f"bpp/{q}"], fidelity(row, q)) for q in qualities] for row in (first, best))

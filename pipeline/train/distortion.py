@@ -1,8 +1,8 @@
 """Which distortion a training minimises."""
 
-from model.core.model_files import noted_distortion, read_config
+from model.core.model_files import noted_distortion
 from model.network.loss import DISTORTIONS
-from pipeline.archive.model_store import local_model
+from pipeline.archive.model_store import model_config
 from pipeline.train.settings import TrainSettings
 
 NEW = ("scratch", "random")
@@ -19,5 +19,5 @@ def with_distortion(settings: TrainSettings) -> TrainSettings:
     """
     if settings.distortion is not None:
         return settings
-    noted = None if settings.init in NEW else noted_distortion(read_config(local_model(settings.init)))
+    noted = None if settings.init in NEW else noted_distortion(model_config(settings.init))
     return settings.model_copy(update={"distortion": noted if noted in DISTORTIONS else "mse"})

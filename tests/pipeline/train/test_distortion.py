@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from model import checkpoint
 from model.core.errors import MaepressError
+from model.core.model_files import CONFIG
 from pipeline.train.distortion import with_distortion
 from pipeline.train.run import train
 from pipeline.train.settings import TrainSettings
@@ -42,3 +44,9 @@ def test_crops_must_suit_the_distortion_of_the_model(tmp_path: Path, tiny_model_
     init = saying(tmp_path / "m", tiny_model_folder, {"distortion": "ms-ssim"})
     with pytest.raises(MaepressError, match="--crop 192"):
         train(TrainSettings(images=str(tmp_path), out=str(tmp_path / "new"), init=init, workers=1))
+
+
+def test_what_a_model_elsewhere_was_trained_for_is_read_without_its_weights(tiny_model_folder: Path) -> None:
+    with fsspec.open("memory://distortion/config.json", "wb") as file:
+        file.write(checkpoint.serialise(checkpoint.load(tiny_model_folder).network, {"distortion": "bce"})[CONFIG])
+    assert chosen("memory://distortion") == "bce"
