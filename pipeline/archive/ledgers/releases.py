@@ -35,6 +35,7 @@ from pipeline.storage.base import StorageError, Store
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 FOLDER = "releases"
+_LOG = "_delta_log/"
 _ATTEMPTS = 20
 _COUNTING = (INTENDED, RELEASED)
 """States of a key whose original is deleted, or may be."""
@@ -73,13 +74,25 @@ class Releases:
         try:
             table = open_table(self.store)
         except TableNotFoundError:
-            if not self.store.root_exists() or next(iter(self.store.entries()), None) is None:
+            if not self._has_files():
                 return None
+            table = self._of_files()
+        check_columns(table, RELEASES, self.store.url)
+        return table
+
+    def _has_files(self) -> bool:
+        """Whether a table was created here; the files of a log that is being written do not count yet."""
+        names = (entry.key for entry in self.store.entries()) if self.store.root_exists() else iter(())
+        return any(not name.startswith(_LOG) or name.removeprefix(_LOG)[:1].isdigit() for name in names)
+
+    def _of_files(self) -> DeltaTable:
+        """The table of files that are there: a log comes before them, so it is there by now, or it is lost."""
+        try:
+            return open_table(self.store)
+        except TableNotFoundError:
             raise StorageError(
                 f"the ledger of releases {self.store.url} has lost its log: restore its folder _delta_log"
             ) from None
-        check_columns(table, RELEASES, self.store.url)
-        return table
 
     def record(self, entries: Sequence[ReleaseEntry], run: str, number: int) -> None:
         """Add entries in one commit; they are durable when this returns.
