@@ -1,6 +1,6 @@
 """Trials of the weights of the perceptual distortion: short trainings, and their rates at equal quality.
 
-    python -m bench.objective_trials train RECIPE IMAGES OUT --squared 0.3 --structural 900
+    python -m bench.objective_trials train RECIPE IMAGES OUT --squared 0.3 --peaks 0.06 0.06 0.2 0.2 0.2
     python -m bench.objective_trials compare RECIPE IMAGES base OUT [OUT2 ...]
 
 `train` decays from a model over a number of steps. `compare` prints BD-rates against the first model
@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import model.network.loss
+import model.network.structural_error
 import pipeline.train.learner
 from bench import butteraugli
 from bench.trunk_files import replace
 from model import checkpoint
 from model.core.errors import MaepressError
+from model.network.loss import SQUARED_SHARE, STRUCTURAL_WEIGHT
 from model.network.network import Network
+from model.network.structural_error import MEANS, NORM, PEAKS, SCALES
 from pipeline.evaluate.bd_rate import bd_rate
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.sources.open import open_source
@@ -73,8 +76,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verbs.choices["compare"].add_argument("models", nargs="+", help="base, or the folders of models")
     verb = verbs.choices["train"]
     verb.add_argument("out", type=Path, help="folder for the model")
-    verb.add_argument("--squared", type=float, required=True, help="weight of the squared error")
-    verb.add_argument("--structural", type=float, required=True, help="weight of the structural error")
+    verb.add_argument("--squared", type=float, default=SQUARED_SHARE, help="weight of the squared error")
+    verb.add_argument("--structural", type=float, default=STRUCTURAL_WEIGHT, help="weight of the structural error")
+    for name, weights in (("--means", MEANS), ("--peaks", PEAKS)):
+        verb.add_argument(name, type=float, nargs=SCALES, default=weights, help="its weights at each scale")
+    verb.add_argument("--norm", type=int, default=NORM, help="exponent of the norm of its peaks")
     verb.add_argument("--init", default="base", help="base, or the folder of a model")
     verb.add_argument("--steps", type=int, default=220)
     verb.add_argument("--batch", type=int, default=32, help="crops per step")
@@ -86,6 +92,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def train(options: argparse.Namespace) -> None:
     """Train one trial, and write the average of its weights as a model."""
     model.network.loss.SQUARED_SHARE, model.network.loss.STRUCTURAL_WEIGHT = options.squared, options.structural
+    structural = model.network.structural_error
+    structural.MEANS, structural.PEAKS, structural.NORM = tuple(options.means), tuple(options.peaks), options.norm
     pipeline.train.learner.AVERAGE = AVERAGE
     recipe = read_recipe(options.recipe)
     keys = sort_keys(recipe, (entry.key for entry in open_source(options.images).entries()))

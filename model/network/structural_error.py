@@ -7,19 +7,20 @@ Training by `perceptual` distortion adds it to the squared error.
 
         1 - (1 - (m1 - m2)^2) * (2 s12 + C) / (s11 + s22 + C)        means m, (co)variances s
 
-    per image: mean over the windows + `PEAKS` * their root mean square
+    per scale: `MEANS` * mean over the windows + `PEAKS` * their 4-norm; an image's error is the sum
 
 The terms are those of SSIMULACRA2 (Sneyers, 2022 to 2023: XYB, no luminance denominator), after
-SSIM (Wang et al. 2004). Five constants replace its 108 fitted weights, so that SSIMULACRA2 remains
-an independent test of what training minimises. The finest scale uses luminance (Y) only: fine
-colour detail is hardly visible, and would cost as much as everything else together.
+SSIM (Wang et al. 2004). A few round constants replace its 108 fitted weights, so that SSIMULACRA2
+remains a test of what training minimises; butteraugli is an independent one. From 1/4 of the
+resolution on, errors of structure are much rarer than at full size, and much more visible, so
+they weigh more. The finest scale uses luminance (Y) only: fine colour detail is hardly visible,
+and would cost as much as everything else together.
 
 Windows and halvings are products with small matrices: for crops of 128 x 128 they are faster than
 depthwise convolutions.
 """
 
 import functools
-import math
 from typing import Any
 
 import torch
@@ -33,8 +34,12 @@ STRIDE = 2
 """Rows and columns between the centres of neighbouring windows."""
 CONSTANT = 0.0009
 """C: variance below which structure hardly counts, as in SSIMULACRA2."""
-PEAKS = 0.25
-"""Weight of the root mean square, which the worst windows dominate; the mean has weight 1."""
+MEANS = (0.1, 0.12, 0.8, 0.8, 0.8)
+"""Weight of the windows' mean at each scale (docs/training.md, the trials of the perceptual distortion)."""
+PEAKS = (0.06, 0.06, 0.2, 0.2, 0.2)
+"""Weight of their norm, which the worst windows dominate."""
+NORM = 4
+"""Exponent of that norm."""
 CHANNELS = (0.15, 0.7, 0.15)
 """Weights of X, Y and B; on the finest scale Y has the weight of all three."""
 LEAST_SIDE = 8
@@ -45,7 +50,7 @@ _BIAS = 0.0037930732552754493
 
 
 def structural_error(output: Tensor, target: Tensor) -> Tensor:
-    """Structural error of each image, float `[B]`: 0 for equal images, about 1 for unrelated ones; symmetric.
+    """Structural error of each image, float `[B]`: 0 for equal images, about 2 for unrelated ones; symmetric.
 
     Values outside 0..1 count as 0 or 1 and get no gradient; gradients are finite everywhere.
 
@@ -56,18 +61,16 @@ def structural_error(output: Tensor, target: Tensor) -> Tensor:
     one, other = _xyb(output), _xyb(target)
     total = torch.zeros(output.shape[0], dtype=output.dtype, device=output.device)
     weights = torch.tensor(CHANNELS, dtype=output.dtype, device=output.device)
-    count = 0
     for scale in range(SCALES):
         if scale:
             one, other = _halved(one), _halved(other)
         if scale and min(one.shape[2:]) < LEAST_SIDE:
             break
         if scale == 0:
-            total = total + _pooled(one[1], other[1])
+            total = total + _pooled(one[1], other[1], scale)
         else:
-            total = total + (weights[:, None] * _pooled(one, other)).sum(0)
-        count += 1
-    return total / count
+            total = total + (weights[:, None] * _pooled(one, other, scale)).sum(0)
+    return total
 
 
 class _Roots(torch.autograd.Function):
@@ -107,15 +110,15 @@ def _xyb(image: Tensor) -> Tensor:
     )
 
 
-def _pooled(one: Tensor, other: Tensor) -> Tensor:
-    """Mean and root mean square of the windows' errors: `[..., H, W]` twice to `[...]`."""
+def _pooled(one: Tensor, other: Tensor, scale: int) -> Tensor:
+    """Weighted mean and norm of the windows' errors: `[..., H, W]` twice to `[...]`."""
     m1, m2, s11, s22, s12 = _windows(torch.stack([one, other, one * one, other * other, one * other]))
     s11, s22, s12 = s11 - m1 * m1, s22 - m2 * m2, s12 - m1 * m2
     shared = (2 * s12 + CONSTANT) / ((s11 + s22).clamp(min=0) + CONSTANT)
     error: Tensor = (1 - (1 - (m1 - m2).square()) * shared).clamp(min=0)
-    tiny = 1e-12  # below it the root's gradient would grow without bound
-    peaks = PEAKS * ((error.square().mean((-2, -1)) + tiny).sqrt() - math.sqrt(tiny))
-    return error.mean((-2, -1)) + peaks
+    tiny = 1e-4  # below it the root's gradient would grow without bound
+    norm = (error.pow(NORM).mean((-2, -1)) + tiny**NORM) ** (1 / NORM) - tiny
+    return MEANS[scale] * error.mean((-2, -1)) + PEAKS[scale] * norm
 
 
 def _windows(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import model.network.loss
+import model.network.structural_error
 import pipeline.train.learner
 from bench import objective_trials
 from model import checkpoint
@@ -36,6 +37,7 @@ def test_a_trial_trains_with_its_weights_and_writes_a_model(place: Path, monkeyp
     for module, name in (
         (model.network.loss, "SQUARED_SHARE"),
         (model.network.loss, "STRUCTURAL_WEIGHT"),
+        *((model.network.structural_error, name) for name in ("MEANS", "PEAKS", "NORM")),
         (pipeline.train.learner, "AVERAGE"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))  # the trial changes them; restored after the test
