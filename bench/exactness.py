@@ -23,7 +23,8 @@ from rich.table import Table
 
 from bench.data import DATA
 from bench.exact.compare import compare
-from bench.exact.environments import PROCESSORS, ROOT, observe_there, with_torch
+from bench.data import ROOT
+from bench.exact.environments import PROCESSORS, observe_there, with_torch
 from bench.exact.observe import Arrangement, Observation, middle, observe
 from bench.exact.rate import report_rate
 from model.core.errors import MaepressError

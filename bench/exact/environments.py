@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.data import ROOT
 from bench.exact.observe import Arrangement, Observation, load
 from model.core.errors import MaepressError
 
-ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("numba", "numpy", "pillow", "safetensors", "google-crc32c")
 """Packages that the codec imports beside torch."""
 
