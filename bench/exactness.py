@@ -21,9 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
-from bench.data import DATA
+from bench.data import DATA, ROOT
 from bench.exact.compare import compare
-from bench.data import ROOT
 from bench.exact.environments import PROCESSORS, observe_there, with_torch
 from bench.exact.observe import Arrangement, Observation, middle, observe
 from bench.exact.rate import report_rate
