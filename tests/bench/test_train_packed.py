@@ -37,12 +37,12 @@ def test_it_learns_and_the_same_command_with_more_minutes_goes_on(
     packed: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     command = [str(packed), str(tmp_path), "--init", str(tiny_model_folder), "--crop", "64", "--batch", "4"]
-    assert train_packed.main([*command, "--minutes", "0.05", "--learning-rate", "0.002"]) == 0
+    assert train_packed.main([*command, "--minutes", "0.15", "--learning-rate", "0.002"]) == 0
     first = json.loads((tmp_path / "state" / "counters.json").read_text())
     note = json.loads((tmp_path / "config.json").read_text())["notes"]["validation"]
     assert first["step"] > 10 and note["step"] > 0, "the model kept is a trained one, better than where it started"
-    assert train_packed.main([*command, "--minutes", "0.08", "--learning-rate", "0.002"]) == 0
+    assert train_packed.main([*command, "--minutes", "0.2", "--learning-rate", "0.002"]) == 0
     second = json.loads((tmp_path / "state" / "counters.json").read_text())
-    assert second["step"] > first["step"] and second["seconds"] >= 4.8
+    assert second["step"] > first["step"] and second["seconds"] >= 12
     assert checkpoint.load(tmp_path).fingerprint
     assert not list(tmp_path.glob("*.partial"))

@@ -107,8 +107,8 @@ def test_a_second_signal_ends_the_cleaning_up_at_once(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_the_line_does_not_stand_behind_unfinished_progress() -> None:
-    hangs = "sys.stderr.write('5 %')\nsys.stderr.flush()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(60)"
-    work = "\n".join(f"    {row}" for row in hangs.splitlines())
+    shows = "print('5 %', end='', file=sys.stderr, flush=True)"
+    work = f"    try:\n        {shows}\n        time.sleep(60)\n    finally:\n        time.sleep(60)"
     ours, theirs = pty.openpty()
     said = b""
     with subprocess.Popen(
