@@ -12,7 +12,7 @@ Training by `perceptual` distortion adds it to the squared error.
 The terms are those of SSIMULACRA2 (Sneyers, 2022 to 2023: XYB, no luminance denominator), after
 SSIM (Wang et al. 2004). A few round constants replace its 108 fitted weights, so that SSIMULACRA2
 remains a test of what training minimises; butteraugli is an independent one. From 1/4 of the
-resolution on, errors of structure are much rarer than at full size, and much more visible, so
+resolution on, errors of structure are much smaller than at full size, and much more visible, so
 they weigh more. The finest scale uses luminance (Y) only: fine colour detail is hardly visible,
 and would cost as much as everything else together.
 

@@ -12,6 +12,8 @@ LATENT, STANDARD, ORIGINAL, ZSTD, JXL, PIXELS = "latent", "standard", "original"
 (`pipeline.archive.standard_payload`), the source's own bytes, these bytes as a zstd frame, a JPEG XL
 transcode that converts back to them, or a lossless JPEG XL of the source's samples with all that its
 file held beside them."""
+LOG = "_delta_log/"
+"""Beginning of the names of a table's log, which Delta sets."""
 COMPRESSED = (LATENT, STANDARD)
 """Those of rows that hold an image with loss, as near to its source as the target demands."""
 KEPT = (ORIGINAL, ZSTD, JXL)

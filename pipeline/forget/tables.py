@@ -19,6 +19,7 @@ from pipeline.archive.log.commits import Committer, transact
 from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.log.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.receipt import Receipt
+from pipeline.archive.schema import LOG
 from pipeline.archive.shards.merge_reader import merged_tables
 from pipeline.archive.shards.payload_references import named_by, shared_payloads
 from pipeline.archive.shards.shard_reader import read_columns
@@ -29,7 +30,6 @@ from pipeline.storage.error_text import one_line
 
 _ATTEMPTS = 5
 _COMMIT_SHARDS = 16
-_LOG = "_delta_log/"
 _PARQUET = ".parquet"
 
 
@@ -41,7 +41,7 @@ def keys_in(store: Store) -> Iterator[list[str]]:
     if not store.root_exists():
         return
     for entry in store.entries():
-        if entry.key.endswith(_PARQUET) and not entry.key.startswith(_LOG):
+        if entry.key.endswith(_PARQUET) and not entry.key.startswith(LOG):
             try:
                 yield texts(read_columns(store, entry.key, ["key"])["key"])
             except StorageError:
@@ -130,8 +130,8 @@ def cut_history(store: Store) -> int:
     """
     table = open_table(store)
     version = table.version()
-    log = [entry.key for entry in store.child(_LOG.rstrip("/")).entries()]
-    keep = {log_file(version).removeprefix(_LOG), f"{version:020d}.checkpoint{_PARQUET}", "_last_checkpoint"}
+    log = [entry.key for entry in store.child(LOG.rstrip("/")).entries()]
+    keep = {log_file(version).removeprefix(LOG), f"{version:020d}.checkpoint{_PARQUET}", "_last_checkpoint"}
     if set(log) <= keep:
         return 0
     try:
@@ -141,13 +141,13 @@ def cut_history(store: Store) -> int:
     _require_checkpoint(store, version, files_of(table))
     gone = [name for name in log if name not in keep]
     for name in gone:
-        store.delete(f"{_LOG}{name}")
+        store.delete(f"{LOG}{name}")
     return len(gone)
 
 
 def _require_checkpoint(store: Store, version: int, files: list[Shard]) -> None:
     """Check that a checkpoint holds the table's files, before the log that it replaces is deleted."""
-    name = f"{_LOG}{version:020d}.checkpoint{_PARQUET}"
+    name = f"{LOG}{version:020d}.checkpoint{_PARQUET}"
     with store.open_input(name) as file:
         rows = pq.ParquetFile(file).read(["add.path"])["add"].to_pylist()
     if {row["path"] for row in rows if row and row.get("path")} != {shard.path for shard in files}:
@@ -165,7 +165,7 @@ def remove_unneeded(store: Store) -> int:
     needed = {shard.path for shard in files_of(open_table(store))}
     if shared_payloads(store):
         needed |= named_by(store, list(needed))
-    gone = [entry.key for entry in store.entries() if not entry.key.startswith(_LOG) and entry.key not in needed]
+    gone = [entry.key for entry in store.entries() if not entry.key.startswith(LOG) and entry.key not in needed]
     for key in gone:
         store.delete(key)
     return len(gone)

@@ -9,12 +9,11 @@ well.
 from pipeline.archive.archive import Archive
 from pipeline.archive.log.commit_seal import log_file
 from pipeline.archive.log.delta_table import files_of, open_table
+from pipeline.archive.schema import LOG
 from pipeline.archive.shards.payload_references import named_by, shared_payloads
 from pipeline.runs.checks import FOLDER as CHECKS
 from pipeline.runs.checks import read_checks
 from pipeline.storage.base import Store
-
-_LOG = "_delta_log/"
 
 
 def prune(primary: Archive, replica: Archive) -> int:
@@ -34,7 +33,7 @@ def prune(primary: Archive, replica: Archive) -> int:
         if shared_payloads(theirs):
             needed |= named_by(theirs, list(needed))
         kept = {entry.key for entry in ours.entries()} | needed
-        removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(_LOG)} - kept)
+        removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(LOG)} - kept)
         removed += _forget_versions(theirs)
     listing = [f"{CHECKS}/{record.name}" for record in read_checks(replica.root) if record.listed]
     return removed + _remove(replica.root, set(listing))
@@ -49,8 +48,8 @@ def _forget_versions(store: Store) -> int:
     table.create_checkpoint()
     latest = log_file(version)
     stem = latest.removesuffix(".json")
-    names = {entry.key for entry in store.entries() if entry.key.startswith(_LOG)}
-    old = {name for name in names if name < stem and name[len(_LOG) :][:1].isdigit()}
+    names = {entry.key for entry in store.entries() if entry.key.startswith(LOG)}
+    old = {name for name in names if name < stem and name[len(LOG) :][:1].isdigit()}
     return _remove(store, old)
 
 

@@ -25,7 +25,7 @@ from pipeline.archive.log.commits import transact
 from pipeline.archive.log.delta_table import added, create_table, files_of, open_table
 from pipeline.archive.log.optimistic_commit import commit_with_retry, is_committed
 from pipeline.archive.log.table_format import check_columns
-from pipeline.archive.schema import FAILED, INTENDED, RELEASED, RELEASES
+from pipeline.archive.schema import FAILED, INTENDED, LOG, RELEASED, RELEASES
 from pipeline.archive.shards.merge_reader import merged_tables
 from pipeline.archive.shards.row_hash import table_of
 from pipeline.archive.shards.shard_writer import Shard, write_sorted
@@ -35,7 +35,6 @@ from pipeline.storage.base import StorageError, Store
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
 FOLDER = "releases"
-_LOG = "_delta_log/"
 _ATTEMPTS = 20
 _COUNTING = (INTENDED, RELEASED)
 """States of a key whose original is deleted, or may be."""
@@ -83,7 +82,7 @@ class Releases:
     def _has_files(self) -> bool:
         """Whether a table was created here; the files of a log that is being written do not count yet."""
         names = (entry.key for entry in self.store.entries()) if self.store.root_exists() else iter(())
-        return any(not name.startswith(_LOG) or name.removeprefix(_LOG)[:1].isdigit() for name in names)
+        return any(not name.startswith(LOG) or name.removeprefix(LOG)[:1].isdigit() for name in names)
 
     def _of_files(self) -> DeltaTable:
         """The table of files that are there: a log comes before them, so it is there by now, or it is lost."""

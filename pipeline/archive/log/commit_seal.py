@@ -21,6 +21,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from pipeline.archive.schema import LOG
 from pipeline.archive.shards.shard_writer import Shard
 from pipeline.storage.base import Fetched, FetchFailed, Outage, Store
 
@@ -35,7 +36,7 @@ _MODULUS = 1 << 256
 
 def log_file(version: int) -> str:
     """Path of a version's log file, relative to the table's root."""
-    return f"_delta_log/{version:020d}.json"
+    return f"{LOG}{version:020d}.json"
 
 
 class FilesDigest:

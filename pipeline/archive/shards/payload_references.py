@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow.compute
 
+from pipeline.archive.schema import LOG
 from pipeline.archive.shards.shard_file import open_shard
 from pipeline.archive.shards.shared_payloads import FOLDER, POINTER, is_name, key_of, name_in
 from pipeline.storage.base import Store
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
-_LOG, _PARQUET = "_delta_log/", ".parquet"
+_PARQUET = ".parquet"
 _AT_ONCE = 8
 """Shards that are read concurrently, as reading from an object store is mostly waiting."""
 
@@ -58,4 +59,4 @@ def _named(images: Store, path: str) -> Iterator[str]:
 
 def files_of_table(images: Store) -> list[str]:
     """The paths of all Parquet files of a table, also of older versions, and of none."""
-    return [e.key for e in images.entries() if e.key.endswith(_PARQUET) and not e.key.startswith((_LOG, f"{FOLDER}/"))]
+    return [e.key for e in images.entries() if e.key.endswith(_PARQUET) and not e.key.startswith((LOG, f"{FOLDER}/"))]
