@@ -27,7 +27,7 @@ from bench import butteraugli
 from bench.trunk_files import replace
 from model import checkpoint
 from model.core.errors import MaepressError
-from model.network.loss import SQUARED_SHARE, STRUCTURAL_WEIGHT
+from model.network.loss import SQUARED_SHARE, STRUCTURAL_WEIGHT, VISIBLE_WEIGHT
 from model.network.network import Network
 from model.network.structural_error import MEANS, NORM, PEAKS, SCALES
 from pipeline.evaluate.bd_rate import bd_rate
@@ -78,6 +78,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("out", type=Path, help="folder for the model")
     verb.add_argument("--squared", type=float, default=SQUARED_SHARE, help="weight of the squared error")
     verb.add_argument("--structural", type=float, default=STRUCTURAL_WEIGHT, help="weight of the structural error")
+    verb.add_argument("--visible", type=float, default=VISIBLE_WEIGHT, help="weight of the visible error")
     for name, weights in (("--means", MEANS), ("--peaks", PEAKS)):
         verb.add_argument(name, type=float, nargs=SCALES, default=weights, help="its weights at each scale")
     verb.add_argument("--norm", type=int, default=NORM, help="exponent of the norm of its peaks")
@@ -92,6 +93,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def train(options: argparse.Namespace) -> None:
     """Train one trial, and write the average of its weights as a model."""
     model.network.loss.SQUARED_SHARE, model.network.loss.STRUCTURAL_WEIGHT = options.squared, options.structural
+    model.network.loss.VISIBLE_WEIGHT = options.visible
     structural = model.network.structural_error
     structural.MEANS, structural.PEAKS, structural.NORM = tuple(options.means), tuple(options.peaks), options.norm
     pipeline.train.learner.AVERAGE = AVERAGE

@@ -10,6 +10,7 @@ from torch import Tensor
 from model.layers.quality import tradeoff
 from model.network.network import TrainingOutput
 from model.network.structural_error import structural_error
+from model.network.visible_error import visible_error
 
 Distortion = Literal["mse", "perceptual", "l2", "bce", "ms-ssim"]
 DISTORTIONS: tuple[str, ...] = get_args(Distortion)
@@ -17,14 +18,18 @@ BALANCE = 0.45
 """Losses are divided by lambda^0.45: else the highest qualities dominate the gradient; at 0.5 all would be equal."""
 MS_SSIM_WEIGHT = 5000.0
 """Squared levels per unit of 1 - MS-SSIM: puts both on one lambda scale (that of Balle et al. 2018 at 0.5 bpp)."""
-SQUARED_SHARE = 0.3
+SQUARED_SHARE = 0.5
 """Weight of the squared error within `perceptual`."""
-STRUCTURAL_WEIGHT = 900.0
+STRUCTURAL_WEIGHT = 600.0
 """Squared levels per unit of structural error within `perceptual`.
 
 Over all qualities the squared error is 1,200 to 2,000 times the structural error, so one weight
-fits all (`psnr/Q` and `structural/Q` of the validation that the shipped `base` notes).
+fits all (validation of the `base` of 9.1 gigapixels; docs/training.md).
 """
+VISIBLE_WEIGHT = 8.0
+"""Squared levels per unit of visible error within `perceptual`."""
+MEASURED = 128
+"""Largest side in pixels of the middle of a training crop whose visible error is measured: half the work."""
 
 MASK_PATCH = 16
 """Side in pixels of the patches that masked training hides."""
@@ -39,11 +44,12 @@ class Loss:
     mse: Tensor
 
 
-def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
+def distortion(kind: Distortion, output: Tensor, target: Tensor, measured: int | None = None) -> Tensor:
     """Distortion per image `[B]`, on the scale of squared 8-bit levels.
 
-    `mse` is the mean squared error. `perceptual` is a share of it plus the structural error in XYB
-    (`model.network.structural_error`), which is nearer to what people see. `l2` is the root of
+    `mse` is the mean squared error. `perceptual` is a share of it, plus the structural error in XYB
+    (`model.network.structural_error`), plus the error that is visible by a model of the eye
+    (`model.network.visible_error`): nearer to what people see. `l2` is the root of
     `mse`, the mean L2 error of the source article, scaled to be equal at 1 level. `bce` is binary
     cross-entropy for images of two levels. `ms-ssim` is 1 - MS-SSIM (Wang et al. 2003), for sides
     over 160 pixels.
@@ -52,12 +58,14 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
         kind: one of `DISTORTIONS`.
         output: float `[B, H, W, 3]`, about 0..1, not clipped.
         target: float `[B, H, W, 3]` in 0..1.
+        measured: largest side in pixels of the middle that the visible error is measured on; None for all.
     """
     if kind == "mse":
         return 255**2 * (output - target).square().mean((1, 2, 3))
     if kind == "perceptual":
         squared = 255**2 * (output - target).square().mean((1, 2, 3))
-        return SQUARED_SHARE * squared + STRUCTURAL_WEIGHT * structural_error(output, target)
+        visible = visible_error(_middle(output, measured), _middle(target, measured))
+        return SQUARED_SHARE * squared + STRUCTURAL_WEIGHT * structural_error(output, target) + VISIBLE_WEIGHT * visible
     if kind == "l2":
         return 255 * (output - target).square().mean((1, 2, 3)).add(1e-9).sqrt()
     if kind == "bce":
@@ -67,6 +75,14 @@ def distortion(kind: Distortion, output: Tensor, target: Tensor) -> Tensor:
     output, target = output.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
     similarity: Tensor = ms_ssim(output, target, data_range=1.0, size_average=False)
     return MS_SSIM_WEIGHT * (1 - similarity)
+
+
+def _middle(image: Tensor, side: int | None) -> Tensor:
+    """The middle of `[B, H, W, 3]`, at most `side` pixels wide and high."""
+    if side is None:
+        return image
+    top, left = (max(0, length - side) // 2 for length in image.shape[1:3])
+    return image[:, top : top + side, left : left + side]
 
 
 def rate_distortion(estimate: TrainingOutput, target: Tensor, quality: Tensor, kind: Distortion = "mse") -> Loss:
@@ -81,7 +97,7 @@ def rate_distortion(estimate: TrainingOutput, target: Tensor, quality: Tensor, k
     pixels = target.shape[1] * target.shape[2]
     bpp = (estimate.bits_y + estimate.bits_z) / pixels
     weight = tradeoff(quality)
-    total = (bpp + weight * distortion(kind, estimate.image, target)) / weight**BALANCE
+    total = (bpp + weight * distortion(kind, estimate.image, target, MEASURED)) / weight**BALANCE
     return Loss(total, bpp, (estimate.image - target).square().mean((1, 2, 3)))
 
 

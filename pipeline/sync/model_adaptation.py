@@ -50,7 +50,7 @@ class AdaptationTrial:
         curves: points (bits per pixel, fidelity in dB) of both models on the held-out images, the
             older model first.
         distortion: what the configured model was trained for, and so what fidelity means: "mse" for
-            PSNR, "perceptual" for the structural error as -10 log10.
+            PSNR, "perceptual" for the perceptual distortion as -10 log10.
     """
 
     configured: str
@@ -70,7 +70,7 @@ class AdaptationTrial:
     def described(self) -> str:
         """The result in one line."""
         verdict = "is used from now on" if self.won else f"is not better by the margin: {self.before} stays"
-        equal = "structural error" if self.distortion == "perceptual" else "PSNR"
+        equal = "perceptual distortion" if self.distortion == "perceptual" else "PSNR"
         rate = f"{self.bd_rate:+.1f} % rate at equal {equal} on held-out images"
         return f"adaptation: model {self.candidate} needs {rate}; it {verdict}"
 
@@ -170,7 +170,7 @@ def compare(
     """
     first, best = validation[0], min(validation, key=lambda row: row["loss"])
     distortion = distortion_of(model_config(settings.model))
-    fidelity = _structural_fidelity if distortion == "perceptual" else _psnr
+    fidelity = _perceptual_fidelity if distortion == "perceptual" else _psnr
     qualities = [name.removeprefix("bpp/") for name in first if name.startswith("bpp/")]
     old, new = ([(row[f"bpp/{q}"], fidelity(row, q)) for q in qualities] for row in (first, best))
     gain = bd_rate(old, new) if best is not first else 0.0
@@ -182,5 +182,5 @@ def _psnr(row: dict[str, float], quality: str) -> float:
     return row[f"psnr/{quality}"]
 
 
-def _structural_fidelity(row: dict[str, float], quality: str) -> float:
-    return -10 * math.log10(max(row[f"structural/{quality}"], 1e-9))
+def _perceptual_fidelity(row: dict[str, float], quality: str) -> float:
+    return -10 * math.log10(max(row[f"distortion/{quality}"], 1e-9))

@@ -10,7 +10,6 @@ from torch import Tensor
 from model.layers.quality import tradeoff
 from model.network.loss import BALANCE, Distortion, distortion
 from model.network.network import Network
-from model.network.structural_error import structural_error
 from pipeline.images.window import Window
 from pipeline.train.crops import usable_image, validation_crop
 
@@ -61,8 +60,8 @@ class Validation:
 
         Returns:
             `loss`, the mean over the qualities, and for each quality Q `bpp/Q` (estimated bits per pixel, y and z),
-            `psnr/Q` (dB, mean over images) and `structural/Q` (mean structural error, see
-            `model.network.structural_error`).
+            `psnr/Q` (dB, mean over images) and `distortion/Q` (mean of what the training minimises beside the
+            rate, in squared 8-bit levels).
         """
         sums = torch.zeros(len(VALIDATION_QUALITIES), 4, dtype=torch.float64)
         for crop in self._crops:
@@ -76,8 +75,8 @@ class Validation:
         means = sums / count.clamp(min=1)
         metrics = {"loss": float(means[:, 0].mean())}
         for row, q in enumerate(VALIDATION_QUALITIES):
-            bpp, psnr, structural = means[row, 1:].tolist()
-            metrics |= {f"bpp/{q}": bpp, f"psnr/{q}": psnr, f"structural/{q}": structural}
+            bpp, psnr, error = means[row, 1:].tolist()
+            metrics |= {f"bpp/{q}": bpp, f"psnr/{q}": psnr, f"distortion/{q}": error}
         return metrics
 
     @torch.no_grad()
@@ -100,14 +99,14 @@ class Validation:
         return pairs
 
     def _one(self, network: Network, image: Tensor, quality: Tensor) -> Tensor:
-        """Loss, bits per pixel, PSNR and structural error of one image, float64 `[4]`."""
+        """Loss, bits per pixel, PSNR and distortion of one image, float64 `[4]`."""
         coded = network.analyse(image, quality)
         bits = network.prior.bits(coded.symbols.to(torch.float32), coded.indices.to(torch.float32)).sum()
         bits = bits + network.hyper_prior(coded.z.to(torch.float32), quality).sum()
         bpp = bits / (image.shape[1] * image.shape[2])
         output = network.synthesise(coded.latent, quality).to(torch.float32) / 255
         squared = distortion("mse", output, image)[0]
-        weight = tradeoff(quality)[0]
-        loss = (bpp + weight * distortion(self._distortion, output, image)[0]) / weight**BALANCE
+        weight, error = tradeoff(quality)[0], distortion(self._distortion, output, image)[0]
+        loss = (bpp + weight * error) / weight**BALANCE
         psnr = 10 * torch.log10(255**2 / squared.clamp(min=1e-3))
-        return torch.stack([loss, bpp, psnr, structural_error(output, image)[0]]).double().cpu()
+        return torch.stack([loss, bpp, psnr, error]).double().cpu()

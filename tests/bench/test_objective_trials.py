@@ -37,6 +37,7 @@ def test_a_trial_trains_with_its_weights_and_writes_a_model(place: Path, monkeyp
     for module, name in (
         (model.network.loss, "SQUARED_SHARE"),
         (model.network.loss, "STRUCTURAL_WEIGHT"),
+        (model.network.loss, "VISIBLE_WEIGHT"),
         *((model.network.structural_error, name) for name in ("MEANS", "PEAKS", "NORM")),
         (pipeline.train.learner, "AVERAGE"),
     ):

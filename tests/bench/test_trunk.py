@@ -88,7 +88,7 @@ def test_a_killed_trunk_resumes_from_its_last_state_and_its_counters_stay_right(
     rows = [json.loads(line) for line in (place / "out/validation.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
     assert rows[-1]["gigapixels"] == pytest.approx(after["pixels"] / 1e9, abs=1e-4)
-    assert {"loss", "psnr/20", "structural/20", "bpp/20"} <= rows[-1].keys()
+    assert {"loss", "psnr/20", "distortion/20", "bpp/20"} <= rows[-1].keys()
     assert len(list((place / "out").glob(trunk_files.STATES))) <= trunk_files.KEPT
     checkpoint.load(place / "out/model")
 

@@ -88,7 +88,7 @@ def test_a_note_about_another_configured_model_does_not_count_and_a_damaged_one_
         last_trial(archive.root, "a")
 
 
-@pytest.mark.parametrize(("distortion", "equal"), [("mse", "PSNR"), ("perceptual", "structural error")])
+@pytest.mark.parametrize(("distortion", "equal"), [("mse", "PSNR"), ("perceptual", "perceptual distortion")])
 def test_models_are_compared_by_what_they_were_trained_for(
     distortion: str, equal: str, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
@@ -97,8 +97,8 @@ def test_models_are_compared_by_what_they_were_trained_for(
         (tmp_path / name).write_bytes(data)
     rates = {7: 0.1, 20: 0.3, 32: 0.8}
     before = {f"bpp/{q}": r for q, r in rates.items()} | {f"psnr/{q}": 30 + 5 * r for q, r in rates.items()}
-    before |= {f"structural/{q}": 0.1 / r for q, r in rates.items()} | {"loss": 7.0}
-    # 10 % fewer bits at equal structural error; by PSNR it is worse
+    before |= {f"distortion/{q}": 0.1 / r for q, r in rates.items()} | {"loss": 7.0}
+    # 10 % fewer bits at equal distortion; by PSNR it is worse
     after = (
         before | {f"bpp/{q}": 0.9 * r for q, r in rates.items()} | {f"psnr/{q}": 29 + 5 * r for q, r in rates.items()}
     )
