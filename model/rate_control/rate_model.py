@@ -36,10 +36,13 @@ LEAST_BYTES = 80
 """Size of the smallest payload."""
 KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
 """Qualities at which the differences are modelled; linear in between."""
-FEATURES_AT = 20
-"""Quality whose estimated PSNR and bytes are features of the image."""
-FEATURES = 4
-"""Number of features: those two, and two ceilings."""
+FEATURES_AT = (20, 44)
+"""Qualities whose estimated PSNR and MS-SSIM are features of the image; so are the bytes at the first."""
+FEATURES = 7
+"""Number of features: those five, and two ceilings."""
+FARTHEST = 6.0
+"""Mahalanobis distance from the photographs beyond which an image counts as one at that distance: what holds for
+photographs says nothing about it."""
 SMALLEST_PROJECTION_ERROR = 1e-6
 """Projection errors below this (60 dB) do not matter."""
 MEASURES = ("psnr", "ms_ssim", "ssimulacra2", "bytes")
@@ -72,12 +75,19 @@ class CurveEstimate:
 
     def features(self) -> NDArray[np.float64]:
         """Features of the image, `[FEATURES]`."""
-        at = FEATURES_AT * FRACTIONS
-        return np.array([self.psnr[at], self.log_bytes[at] - self.log_bytes[-1], *self.ceilings])
+        at = [quality * FRACTIONS for quality in FEATURES_AT]
+        size = self.log_bytes[at[0]] - self.log_bytes[-1]
+        return np.array([*self.psnr[at], *self.ms_ssim[at], size, *self.ceilings])
 
     def of(self, measure: str) -> Curve:
-        """The curve of one of `MEASURES`; SSIMULACRA2 in dB is estimated as parallel to MS-SSIM in dB."""
-        curves = {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "ssimulacra2": self.ms_ssim, "bytes": self.log_bytes}
+        """The curve of one of `MEASURES`.
+
+        SSIMULACRA2 has none: its slope varies less from image to image than that of any estimate, so
+        that the features alone predict it better.
+        """
+        if measure == "ssimulacra2":
+            return np.zeros_like(self.psnr)
+        curves = {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "bytes": self.log_bytes}
         return curves[measure]
 
 
@@ -131,9 +141,11 @@ class CurvePrior:
     def given(self, features: NDArray[np.float64]) -> "CurvePrior":
         """The distribution at the knots, conditioned on the features of an image."""
         k = len(KNOTS)
-        pull = np.linalg.solve(self.covariance[k:, k:] + 1e-6 * np.eye(FEATURES), self.covariance[k:, :k]).T
-        mean = self.mean[:k] + pull @ (features - self.mean[k:])
-        return CurvePrior(mean, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
+        spread = self.covariance[k:, k:] + 1e-6 * np.eye(FEATURES)
+        off = features - self.mean[k:]
+        off = off * (FARTHEST / max(FARTHEST, float(np.sqrt(off @ np.linalg.solve(spread, off)))))
+        pull = np.linalg.solve(spread, self.covariance[k:, :k]).T
+        return CurvePrior(self.mean[:k] + pull @ off, self.covariance[:k, :k] - pull @ self.covariance[k:, :k])
 
 
 class ExpectedCurve:

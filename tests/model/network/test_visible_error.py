@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bench import butteraugli
-from model.network.visible_error import NORM, distances, visible_error
+from model.network.visible_error import NORM, TILE, distances, visible_error
 from tests.conftest import photo_like
 
 
@@ -35,10 +35,10 @@ def test_every_image_of_a_batch_is_judged_by_itself() -> None:
 
 
 def test_an_error_of_a_tile_counts_by_its_share_of_the_image() -> None:
-    target = photographs(1, 192, 192).repeat(1, 2, 1, 1)
+    target = photographs(1, TILE, TILE).repeat(1, 2, 1, 1)
     output = target.clone()
-    output[:, :192] += 0.03 * noise((1, 192, 192, 3))
-    alone = visible_error(output[:, :192], target[:, :192])
+    output[:, :TILE] += 0.03 * noise((1, TILE, TILE, 3))
+    alone = visible_error(output[:, :TILE], target[:, :TILE])
     assert torch.allclose(visible_error(output, target), alone * 0.5 ** (2 / NORM), rtol=1e-3)
 
 

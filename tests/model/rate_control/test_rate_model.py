@@ -6,7 +6,16 @@ import pytest
 from model.core.config import BLOCK_VALUES
 from model.inference.latent_sample import LatentSample
 from model.rate_control.quality_search import QUALITY_STEPS, at_every_step
-from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves, knot_steps
+from model.rate_control.rate_model import (
+    FARTHEST,
+    FEATURES,
+    KNOTS,
+    CurveEstimate,
+    CurvePrior,
+    ExpectedCurve,
+    estimate_curves,
+    knot_steps,
+)
 
 CHANNELS = BLOCK_VALUES  # as many as an orthonormal transform has, so that the estimate is the whole error
 GAINS = np.geomspace(20, 800, 64, dtype=np.float32)[:, None].repeat(CHANNELS, 1)
@@ -54,3 +63,15 @@ def test_one_trial_determines_curves_that_differ_in_one_parameter() -> None:
     expected = ExpectedCurve(bare, "psnr", {"psnr": CurvePrior.of(rows)})
     truth = bare.psnr + 0.7 * np.arange(QUALITY_STEPS) / QUALITY_STEPS
     np.testing.assert_allclose(expected.given({120: truth[120]}), truth, atol=0.02)
+
+
+def test_an_image_unlike_all_photographs_is_expected_to_be_like_the_farthest_of_them() -> None:
+    random = np.random.default_rng(2)
+    features = random.normal(0, 1, (400, FEATURES))
+    curves = features[:, :1] * np.ones(len(KNOTS)) + random.normal(0, 0.1, (400, len(KNOTS)))
+    prior = CurvePrior.of(np.hstack([curves, features]))
+    at = np.eye(FEATURES)[0]
+    near, far, farther = (prior.given(factor * at).mean for factor in (2, 100, 1000))
+    np.testing.assert_allclose(near, 2, atol=0.3)
+    np.testing.assert_allclose(far, FARTHEST, rtol=0.1)
+    np.testing.assert_allclose(farther, far, rtol=0.02)
