@@ -24,7 +24,7 @@ STRUCTURAL_WEIGHT = 600.0
 """Squared levels per unit of structural error within `perceptual`.
 
 Over all qualities the squared error is 1,200 to 2,000 times the structural error, so one weight
-fits all (validation of the `base` of 9.1 gigapixels; docs/training.md).
+fits all (validation of the `base` of 9.1 gigapixels).
 """
 VISIBLE_WEIGHT = 8.0
 """Squared levels per unit of visible error within `perceptual`."""

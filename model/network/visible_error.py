@@ -119,8 +119,8 @@ def _map(light: Tensor, target: Tensor) -> Tensor:
     means = _halving_blur(torch.cat([lines, single[None]]), _NEIGHBOURHOOD)  # type: ignore[index]
     along = _weighted(sum(_LINE_WEIGHTS, ()), means[:-1])
     squares = low * low_mask + (means[-1] + along + 10 * (_activity(bands) - activity).square()) * mask
-    distances: Tensor = (squares + _TINY).sqrt() - _TINY**0.5
-    return distances
+    result: Tensor = (squares + _TINY).sqrt() - _TINY**0.5
+    return result
 
 
 def _difference(band: Tensor, original: Tensor) -> Tensor:
