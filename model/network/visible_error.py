@@ -31,7 +31,7 @@ LUMINANCE = 80.0
 NORM = 3
 """Exponent of the norm of the map: higher values count the worst places more."""
 
-TILE = 128
+TILE = 192
 """Largest side of a tile, in pixels."""
 
 _MIXING = ((0.30, 0.63, 0.08), (0.22, 0.69, 0.10), (0.02, 0.02, 0.20))
