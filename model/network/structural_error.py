@@ -15,9 +15,6 @@ remains a test of what training minimises; butteraugli is an independent one. Fr
 resolution on, errors of structure are much smaller than at full size, and much more visible, so
 they weigh more. The finest scale uses luminance (Y) only: fine colour detail is hardly visible,
 and would cost as much as everything else together.
-
-Windows and halvings are products with small matrices: for crops of 128 x 128 they are faster than
-depthwise convolutions.
 """
 
 import functools
@@ -25,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from model.network.windows import filtered, gaussian_means
 
 SCALES = 5
 SIGMA = 1.5
@@ -123,30 +122,15 @@ def _pooled(one: Tensor, other: Tensor, scale: int) -> Tensor:
 
 def _windows(x: Tensor) -> Tensor:
     """Gaussian averages at every `STRIDE`-th row and column: `[..., H, W]` to `[..., H / STRIDE, W / STRIDE]`."""
-    return _filtered(x, _gaussian_rows(x.shape[-2]), _gaussian_rows(x.shape[-1]))
+    return gaussian_means(x, SIGMA, RADIUS + 0.5, STRIDE)
 
 
 def _halved(x: Tensor) -> Tensor:
     """Means of 2 x 2 pixels; an odd last row or column is averaged alone."""
-    return _filtered(x, _halving_rows(x.shape[-2]), _halving_rows(x.shape[-1]))
-
-
-def _filtered(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    rows, columns = rows.to(x), columns.to(x)
-    return torch.matmul(rows, torch.matmul(x, columns.T))
+    return filtered(x, _halving_rows(x.shape[-2]), _halving_rows(x.shape[-1]))
 
 
 # Made outside of inference mode, whoever asks first: what is made inside may take no part in a gradient later.
-@functools.cache
-@torch.inference_mode(False)
-def _gaussian_rows(size: int) -> Tensor:
-    """Weights `[size / STRIDE rounded up, size]`; windows at the edge are cut and normalised."""
-    centres = torch.arange(0, size, STRIDE, dtype=torch.float64) + (STRIDE - 1) / 2
-    distance = torch.arange(size, dtype=torch.float64) - centres[:, None]
-    weights = torch.exp(-distance.square() / (2 * SIGMA**2)) * (distance.abs() <= RADIUS + 0.5)
-    return (weights / weights.sum(1, keepdim=True)).float()
-
-
 @functools.cache
 @torch.inference_mode(False)
 def _halving_rows(size: int) -> Tensor:

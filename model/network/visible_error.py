@@ -14,17 +14,17 @@ in 16 directions became sums in Gaussian neighbourhoods, and limits on strong co
 out. Its distances follow butteraugli's (tests/model/network/test_visible_error.py), so butteraugli
 is no independent test of what training minimises.
 
-As in `structural_error`, windows are products with small matrices; larger images are measured in
-tiles, each as an image of its own.
+Larger images are measured in tiles, each as an image of its own.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model.network.windows import gaussian_means
 
 LUMINANCE = 80.0
 """Of white, in candela per square metre."""
@@ -178,26 +178,10 @@ def _weighted(weights: tuple[float, ...], differences: Tensor) -> Tensor:
     return torch.einsum("c,c...->...", torch.tensor(weights).to(differences), differences.square())
 
 
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    return _filtered(x, sigma, 1)
+def _blur(x: Tensor, sigma: float, stride: int = 1) -> Tensor:
+    return gaussian_means(x, sigma, 2.25 * sigma + (stride - 1) / 2, stride)
 
 
 def _halving_blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian means around every second row and column: `[..., H, W]` to `[..., H / 2, W / 2]`, rounded up."""
-    return _filtered(x, sigma, 2)
-
-
-def _filtered(x: Tensor, sigma: float, stride: int) -> Tensor:
-    rows, columns = _gaussian_rows(x.shape[-2], sigma, stride).to(x), _gaussian_rows(x.shape[-1], sigma, stride).to(x)
-    return torch.matmul(rows, torch.matmul(x, columns.T))
-
-
-# Made outside of inference mode, whoever asks first: what is made inside may take no part in a gradient later.
-@functools.cache
-@torch.inference_mode(False)
-def _gaussian_rows(size: int, sigma: float, stride: int) -> Tensor:
-    """Weights `[size / stride rounded up, size]`; windows at the edge are cut and normalised."""
-    centres = torch.arange(0, size, stride, dtype=torch.float64) + (stride - 1) / 2
-    distance = torch.arange(size, dtype=torch.float64) - centres[:, None]
-    weights = torch.exp(-distance.square() / (2 * sigma**2)) * (distance.abs() <= 2.25 * sigma + (stride - 1) / 2)
-    return (weights / weights.sum(1, keepdim=True)).float()
+    return _blur(x, sigma, 2)
