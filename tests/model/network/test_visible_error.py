@@ -10,10 +10,7 @@ from PIL import Image
 from bench import butteraugli
 from model.network.visible_error import NORM, TILE, distances, visible_error
 from tests.conftest import photo_like
-
-
-def photographs(count: int, height: int, width: int) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(photo_like(height, width, seed=i)).float() / 255 for i in range(count)])
+from tests.model.network.test_structural_error import photographs
 
 
 def noise(shape: tuple[int, ...] | torch.Size, seed: int = 0) -> torch.Tensor:
@@ -40,35 +37,6 @@ def test_an_error_of_a_tile_counts_by_its_share_of_the_image() -> None:
     output[:, :TILE] += 0.03 * noise((1, TILE, TILE, 3))
     alone = visible_error(output[:, :TILE], target[:, :TILE])
     assert torch.allclose(visible_error(output, target), alone * 0.5 ** (2 / NORM), rtol=1e-3)
-
-
-@pytest.mark.parametrize("damage", ["noise", "blur", "blocks"])
-def test_more_damage_is_more_error(damage: str) -> None:
-    target = photographs(2, 128, 128)
-    planes = target.permute(0, 3, 1, 2)
-    errors = []
-    for strength in (1, 2, 4):
-        if damage == "noise":
-            output = (target + 0.01 * strength * noise(target.shape)).clamp(0, 1)
-        elif damage == "blur":
-            output = torch.nn.functional.avg_pool2d(
-                planes, 2 * strength + 1, 1, strength, count_include_pad=False
-            ).permute(0, 2, 3, 1)
-        else:
-            small = torch.nn.functional.avg_pool2d(planes, 2 * strength)
-            output = small.repeat_interleave(2 * strength, 2).repeat_interleave(2 * strength, 3).permute(0, 2, 3, 1)
-        errors.append(visible_error(output, target))
-    assert (errors[0] < errors[1]).all() and (errors[1] < errors[2]).all()
-
-
-@pytest.mark.parametrize(
-    ("output", "target"),
-    [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (0.5, 0.5), (-0.3, 0.0), (1.4, 1.0), (1e-8, 0.0)],
-)
-def test_gradients_are_finite_on_black_white_flat_and_out_of_range(output: float, target: float) -> None:
-    image = torch.full((1, 64, 64, 3), output, requires_grad=True)
-    visible_error(image, torch.full((1, 64, 64, 3), target)).sum().backward()  # type: ignore[no-untyped-call]
-    assert image.grad is not None and image.grad.isfinite().all()
 
 
 def test_the_gradient_is_that_of_the_value() -> None:
