@@ -1,7 +1,7 @@
 """Trials of the weights of the perceptual distortion: short trainings, and their rates at equal quality.
 
     python -m bench.objective_trials train RECIPE IMAGES OUT --squared 0.3 --peaks 0.06 0.06 0.2 0.2 0.2
-    python -m bench.objective_trials compare RECIPE IMAGES base OUT [OUT2 ...]
+    python -m bench.objective_trials compare RECIPE IMAGES base OUT [OUT2 ...] [--qualities 20 32 44 54]
 
 `train` decays from a model over a number of steps. `compare` prints BD-rates against the first model
 by PSNR, SSIMULACRA2 and butteraugli's 3-norm, with estimated rates, on crops of held-out
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "train":
             train(options)
         else:
-            compare(options.recipe, options.images, options.models)
+            compare(options.recipe, options.images, options.models, options.qualities)
     except MaepressError as e:
         print(f"bench.objective_trials: {e}", file=sys.stderr)
         return 2
@@ -74,6 +74,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         verb.add_argument("recipe", type=Path, help="sets of images, in YAML")
         verb.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
     verbs.choices["compare"].add_argument("models", nargs="+", help="base, or the folders of models")
+    verbs.choices["compare"].add_argument("--qualities", type=int, nargs="+", default=QUALITIES, help="to measure")
     verb = verbs.choices["train"]
     verb.add_argument("out", type=Path, help="folder for the model")
     verb.add_argument("--squared", type=float, default=SQUARED_SHARE, help="weight of the squared error")
@@ -123,14 +124,14 @@ def train(options: argparse.Namespace) -> None:
         replace(options.out / name, data)
 
 
-def compare(recipe: Path, images: str, models: Sequence[str]) -> None:
+def compare(recipe: Path, images: str, models: Sequence[str], qualities: Sequence[int] = QUALITIES) -> None:
     """Print BD-rates in percent against the first model, and the points of every curve."""
     groups = pictures(recipe, images)
     anchors: dict[str, NDArray[np.float64]] = {}
     for name in models:
         network = checkpoint.load(name).network
         for group, members in groups.items():
-            points = np.mean([curve(network, picture) for picture in members], axis=0)
+            points = np.mean([curve(network, picture, qualities) for picture in members], axis=0)
             anchor = anchors.setdefault(group, points)
             deltas = [
                 f"{metric} {bd_rate(_points(anchor, i, better), _points(points, i, better)):+.1f}"
@@ -172,11 +173,11 @@ def _crop(store: Store, key: str, scale: float) -> Image.Image:
 
 
 @torch.inference_mode()
-def curve(network: Network, picture: Image.Image) -> list[tuple[float, float, float, float]]:
+def curve(network: Network, picture: Image.Image, qualities: Sequence[int]) -> list[tuple[float, float, float, float]]:
     """Points of a picture, one per quality: estimated bits per pixel, PSNR in dB, SSIMULACRA2, butteraugli's 3-norm."""
     original = np.array(picture)
     image, points = torch.from_numpy(original[None]).float() / 255, []
-    for value in QUALITIES:
+    for value in qualities:
         quality = torch.tensor([value])
         coded = network.analyse(image, quality)
         bits = network.prior.bits(coded.symbols.float(), coded.indices.float()).sum()
