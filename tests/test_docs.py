@@ -119,6 +119,12 @@ def test_the_table_of_rooms_is_what_the_tree_says() -> None:
     assert page.read_text() == rooms.page(ROOT), "python .ci/rooms.py"
 
 
+def test_every_benchmark_is_in_the_page_of_benchmarks() -> None:
+    page = (ROOT / "bench" / "README.md").read_text()
+    names = [path.stem for path in (ROOT / "bench").glob("*.py") if path.stem != "__init__"]
+    assert not [name for name in names if not re.search(rf"bench\.{name}\b|`{name}`", page)]
+
+
 def test_every_decision_is_in_the_index_once_and_says_what_a_decision_says() -> None:
     files = sorted(path.name for path in DECISIONS.glob("0*.md"))
     assert re.findall(r"\]\((0[^)]+\.md)\)", (DECISIONS / "README.md").read_text()) == files
