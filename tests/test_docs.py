@@ -26,7 +26,7 @@ from maepress import SyncSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DECISIONS = ROOT / "docs" / "decisions"
-FOLDERS = (".", "bench", "docs", "docs/howto", "model/weights/base")
+FOLDERS = (".", "bench", "docs", "docs/howto", "model/weights/base", "model/weights/base-psnr")
 PAGES = [DECISIONS, *(page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md")))]
 """Pages; the decisions are read as one."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
