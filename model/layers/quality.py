@@ -47,5 +47,5 @@ class QualityRows(nn.Module):
         self.knots = nn.Parameter(torch.zeros(KNOTS, channels) if start is None else start.clone())
 
     def forward(self, quality: Tensor) -> Tensor:
-        """Vectors of integer qualities `[B]`, float `[B, 1, 1, C]`."""
+        """Vectors of qualities `[B]`, as for `interpolate`: float `[B, 1, 1, C]`."""
         return interpolate(self.knots, quality)

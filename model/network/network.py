@@ -18,7 +18,7 @@ The left branch may differ by a rounding step between machines; the right one ma
 Training calls `Network.forward`, and validation `Network.analyse`; both run the passes by `begin`,
 `advance` and `reconstruct`. Coding runs the same layers tile by tile
 (`model.inference.window_coding`) and calls only `analysis`, `hyper_latent`, `gain` and `synthesise`
-of this class.
+of this class; an encode that refines latents also takes gradients through `synthesis`.
 """
 
 import math

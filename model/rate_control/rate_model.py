@@ -37,7 +37,8 @@ LEAST_BYTES = 80
 KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
 """Qualities at which the differences are modelled; linear in between."""
 FEATURES_AT = (20, 44)
-"""Qualities whose estimated PSNR and MS-SSIM are features of the image; so are the bytes at the first."""
+"""Qualities whose estimated PSNR and MS-SSIM are features of the image; so is the ratio of the bytes at the first
+quality to those at the highest step, as a logarithm."""
 FEATURES = 7
 """Number of features: those five, and two ceilings."""
 FARTHEST = 6.0
@@ -177,7 +178,7 @@ class ExpectedCurve:
 
 @functools.cache
 def shipped_priors() -> dict[str, CurvePrior]:
-    """Priors of the shipped model; they suit models that were adapted from it, too."""
+    """Priors fitted to the shipped model `base`; they suit models that were adapted from it, too."""
     written: dict[str, dict[str, Any]] = json.loads(PRIORS.read_text())
     return {m: CurvePrior(np.array(written[m]["mean"]), np.array(written[m]["covariance"])) for m in MEASURES}
 

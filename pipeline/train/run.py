@@ -53,7 +53,10 @@ MS_SSIM_SIDE = 192
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """Result of a run; rows of `validation` have step, minutes, loss, and bits per pixel and PSNR at five qualities."""
+    """Result of a run.
+
+    Rows of `validation` have step, minutes, loss, and at five qualities bits per pixel, PSNR and distortion.
+    """
 
     out: str
     name: str
