@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MAEPRESS_DATA", ROOT.parent / "shared" / "data"))
 """Folder with `kodak`, `train` and `clothing`."""
 KODAK = DATA / "kodak"
+PHOTOGRAPHS = 71
+"""Number of the photographs in `train/photos`: with others there, more or fewer are chosen."""
 
 
 def kodak(number: int) -> list[Path]:
@@ -24,9 +26,10 @@ def kodak(number: int) -> list[Path]:
 
 
 def photographs(number: int) -> list[Path]:
-    """The first of the Kodak photographs, and half as many of `train/photos`, evenly spread.
+    """The first of the Kodak photographs, and about half as many of `train/photos`, evenly spread.
 
     Raises:
         MaepressError: when there are none.
     """
-    return kodak(number) + sorted((DATA / "train" / "photos").glob("*.jpg"))[:: 71 // max(1, number // 2)]
+    step = max(1, PHOTOGRAPHS // max(1, number // 2))
+    return kodak(number) + sorted((DATA / "train" / "photos").glob("*.jpg"))[::step]

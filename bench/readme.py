@@ -1,6 +1,6 @@
 """The speeds that the README states, medians of three rounds: `make bench-readme`, on a machine that is quiet.
 
-Pictures are 8 of Kodak's and 4 photographs from cameras, as in `bench.speed`. The whole job is `encode` of 60
+Pictures are 8 of Kodak's and 5 photographs from cameras, as in `bench.speed`. The whole job is `encode` of 60
 photographs of 0.3 megapixels in the job's own process: listing, sandbox, check, entropy coding, commits, and the start
 of Python.
 """
@@ -41,7 +41,9 @@ BUSY = 1.5
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.readme", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=8, help="number of Kodak's images; half as many photographs")
+    parser.add_argument(
+        "--images", type=int, default=8, help="number of Kodak's images; beside them about half as many"
+    )
     parser.add_argument("--job", type=int, default=60, help="photographs of the whole job")
     options = parser.parse_args(argv)
     try:

@@ -65,8 +65,10 @@ UNKNOWN = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.speed", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--images", type=int, default=8, help="number of Kodak's images; half as many photographs")
+    parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
+    parser.add_argument(
+        "--images", type=int, default=8, help="number of Kodak's images; beside them about half as many"
+    )
     parser.add_argument("--memory", type=float, metavar="MEGAPIXELS", help="measure peak memory instead")
     options = parser.parse_args(argv)
     if options.memory:
@@ -94,9 +96,9 @@ def _codecs(images: list[Pixels], model: str) -> Table:
     avif = pillow("AVIF", speed=6)  # by default on all threads
     rows[AVIF_ALL] = _time(images, lambda x: avif(x, TYPICAL[AVIF.name]), AVIF.decode)
     _load(model, 1)
-    rows["ours, 1 thread"] = _time(images, _press, _unpress)
+    rows["ours, 1 thread"] = _time(images, _compress, _decompress)
     torch.set_num_threads(2)
-    rows["ours, 2 threads"] = _time(images, _press, _unpress)
+    rows["ours, 2 threads"] = _time(images, _compress, _decompress)
     rows["ours, 2, together"] = _all_at_once(images)
     torch.set_num_threads(1)
     for name, (encoded, decoded, bits) in rows.items():
@@ -165,7 +167,7 @@ def _work(model: str) -> Table:
             with FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counter:
                 run()
             work[name] = counter.get_total_flops() / 2 / 256**2 / 1000
-    table = Table("part", "kMAC a pixel", "parameters", title="work")
+    table = Table("part", "kMAC per pixel", "parameters", title="work")
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, parameters in parameters_by_part(network).items():
         table.add_row(name, f"{work[name]:.2f}" if name in work else "", f"{parameters:,}")
@@ -195,11 +197,11 @@ def _load(model: str, threads: int) -> Codec:
     return _codec[0]
 
 
-def _press(pixels: Pixels) -> bytes:
+def _compress(pixels: Pixels) -> bytes:
     return _codec[0].compress([Picture(pixels)], QUALITY)[0]
 
 
-def _unpress(payload: bytes) -> Pixels:
+def _decompress(payload: bytes) -> Pixels:
     return _codec[0].decompress([payload])[0].pixels
 
 
