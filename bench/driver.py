@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure each number of images and print a line for it."""
     parser = argparse.ArgumentParser(prog="bench.driver", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, nargs="*", default=[500, 5000], help="numbers of images")
-    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
+    parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.measure:

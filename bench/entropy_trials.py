@@ -76,7 +76,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("file", type=Path)
     verb.add_argument("--crops", type=int, default=1000, help="training crops")
     verb.add_argument("--held-out", type=int, default=40, help="held-out images, at most")
-    verb.add_argument("--model", default="base", help="base, or the folder of a model")
+    verb.add_argument("--model", default="base", help="folder of a model, or the name of a shipped one")
     verb.add_argument("--seed", type=int, default=0)
     verb = verbs.add_parser("train", help="train variants side by side")
     verb.add_argument("file", type=Path)

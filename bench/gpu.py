@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=DATA / "train", help="images to encode")
     parser.add_argument("--images", type=int, default=2000, help="number of images; they repeat if there are fewer")
     parser.add_argument("--alone", type=int, default=256, help="number of these kept in memory for the encoder alone")
-    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
+    parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
         print("bench.gpu measures a GPU, and torch sees none here: run it on a machine that has one", file=sys.stderr)

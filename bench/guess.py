@@ -28,6 +28,7 @@ from rich.table import Table
 from model import checkpoint
 from model.codec import Codec
 from model.core.config import QUALITIES
+from model.core.errors import MaepressError
 from model.core.picture import Picture
 from model.core.target import Target
 from model.inference.encoder import Encoder
@@ -77,9 +78,9 @@ Halves = tuple[tuple[dict[str, CurvePrior], Sequence[Measured]], ...]
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, perhaps write."""
     parser = argparse.ArgumentParser(prog="bench.guess", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("images", type=Path, help="folder of photographs")
+    parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
+    parser.add_argument("--count", type=int, default=200, help="photographs to measure, at most")
     parser.add_argument("--write", action="store_true", help=f"write {PRIORS.name}")
     options = parser.parse_args(argv)
     files = sorted(f for f in options.images.rglob("*") if f.suffix.lower() in SUFFIXES)
@@ -87,7 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no images in {options.images}", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    model = checkpoint.load(options.model)
+    try:
+        model = checkpoint.load(options.model)
+    except MaepressError as e:
+        print(f"bench.guess: {e}", file=sys.stderr)
+        return 2
     codec = Codec(model)
     chosen = random.Random(0).sample(files, min(options.count, len(files)))
     scales = np.random.default_rng(0).uniform(LEAST_SCALE, 1, len(chosen))
@@ -124,7 +129,7 @@ def _spreads(title: str, halves: Halves) -> Table:
 
 def _trials(halves: Halves) -> Table:
     """Trials per search on piecewise linear curves; some searches cannot reach their goal."""
-    table = Table("", "trials", "one", "two", "more", title="trials a search, simulated")
+    table = Table("", "trials", "one", "two", "more", title="trials per search, simulated")
     for measure, target in GOALS:
         number = MEASURES.index(measure)
         counts = np.array([_search(image, number, target, priors) for priors, asked in halves for image in asked])

@@ -83,7 +83,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, weights in (("--means", MEANS), ("--peaks", PEAKS)):
         verb.add_argument(name, type=float, nargs=SCALES, default=weights, help="its weights at each scale")
     verb.add_argument("--norm", type=int, default=NORM, help="exponent of the norm of its peaks")
-    verb.add_argument("--init", default="base", help="base, or the folder of a model")
+    verb.add_argument("--init", default="base", help="folder of a model, or the name of a shipped one")
     verb.add_argument("--steps", type=int, default=220)
     verb.add_argument("--batch", type=int, default=32, help="crops per step")
     verb.add_argument("--learning-rate", type=float, default=6e-4, help="rate to decay from")

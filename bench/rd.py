@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.rd", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="base", help="model folder, or base for the shipped one")
+    parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
     parser.add_argument("--images", type=Path, default=KODAK, help="folder of images")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-rd", help="folder for rd.json and rd.png")
     parser.add_argument("--points", type=int, default=13, help="qualities to measure, spread over 0..63")

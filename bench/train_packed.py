@@ -84,7 +84,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("pack", type=Path, help="tar written by bench.pack")
     parser.add_argument("out", type=Path, help="folder for the model and the state")
     parser.add_argument("--minutes", type=float, required=True, help="minutes of training, over all starts")
-    parser.add_argument("--init", default="base", help="base, scratch or a model's folder")
+    parser.add_argument("--init", default="base", help="scratch, the name of a shipped model, or a model's folder")
     parser.add_argument("--deepen", type=int, default=0, help="blocks to add to each stage of the transforms")
     parser.add_argument("--batch", type=int, default=64, help="crops per step")
     parser.add_argument("--crop", type=int, default=128, help="side of a crop, a multiple of 64")

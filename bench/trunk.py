@@ -69,7 +69,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         verb = verbs.add_parser(name, help=summary)
         verb.add_argument("recipe", type=Path, help="sets of images, in YAML")
         verb.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
-        verb.add_argument("--init", default="base", help="base, or the folder of a model")
+        verb.add_argument("--init", default="base", help="folder of a model, or the name of a shipped one")
         verb.add_argument("--distortion", choices=DISTORTIONS, default="perceptual")
         verb.add_argument("--learning-rate", type=float, default=1e-3, help="constant, after a short warm-up")
         verb.add_argument("--batch", type=int, default=32, help="crops per step, over all ranks")
