@@ -27,6 +27,7 @@ from bench import butteraugli
 from bench.trunk_files import replace
 from model import checkpoint
 from model.core.errors import MaepressError
+from model.core.model_files import DISTORTION
 from model.network.loss import SQUARED_SHARE, STRUCTURAL_WEIGHT, VISIBLE_WEIGHT
 from model.network.network import Network
 from model.network.structural_error import MEANS, NORM, PEAKS, SCALES
@@ -120,7 +121,7 @@ def train(options: argparse.Namespace) -> None:
         loss, _ = learner.step(crops.next(), step / options.steps)
         if step % 50 == 49:
             print(f"step {step + 1}  loss {float(loss.total.detach().mean()):.3f}", flush=True)
-    for name, data in checkpoint.serialise(learner.average, {}).items():
+    for name, data in checkpoint.serialise(learner.average, {DISTORTION: "perceptual"}).items():
         replace(options.out / name, data)
 
 

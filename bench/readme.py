@@ -41,9 +41,7 @@ BUSY = 1.5
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.readme", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--images", type=int, default=8, help="number of Kodak's images; beside them about half as many"
-    )
+    parser.add_argument("--images", type=int, default=8, help="Kodak's images, and about half as many photographs")
     parser.add_argument("--job", type=int, default=60, help="photographs of the whole job")
     options = parser.parse_args(argv)
     try:

@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="base", help="model folder, or the name of a shipped one")
-    parser.add_argument(
-        "--images", type=int, default=8, help="number of Kodak's images; beside them about half as many"
-    )
+    parser.add_argument("--images", type=int, default=8, help="Kodak's images, and about half as many photographs")
     parser.add_argument("--memory", type=float, metavar="MEGAPIXELS", help="measure peak memory instead")
     options = parser.parse_args(argv)
     if options.memory:

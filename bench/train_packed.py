@@ -26,6 +26,8 @@ from torch import Tensor
 from bench.pack import read
 from model import checkpoint
 from model.core.config import CodecConfig
+from model.core.model_files import DISTORTION
+from model.network.loss import Distortion
 from model.network.net2net import deepened
 from model.network.network import Network
 from pipeline.dataset.split import split
@@ -47,19 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = read(options.pack)
     train, held_out = split(sorted(files), HELD_OUT)
     images = on_device([files[key] for key in train], options.crop, device)
-    start = checkpoint.load(options.init).network if options.init != "scratch" else Network(CodecConfig())
+    start, distortion = _start(options.init)
     learner = Learner(
         deepened(start, options.deepen).to(device),
         peak=options.learning_rate,
         decay_share=options.decay_share,
+        distortion=distortion,
         seed=options.seed,
     )
     state = options.out / "state"
     if state.exists():
         learner.load(state)
         torch.manual_seed(options.seed + learner.counters.step)
-    validation = Validation(held_out, files.__getitem__, 0, 1, device)
-    validate(learner, validation, options)
+    validation = Validation(held_out, files.__getitem__, 0, 1, device, distortion=distortion)
+    validate(learner, validation, distortion, options)
     before, started = learner.counters.seconds, time.monotonic()
     pause = next_validation = 60 * options.validate_minutes
     while learner.counters.seconds < 60 * options.minutes:
@@ -73,10 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         learner.counters.seconds = before + time.monotonic() - started
         if learner.counters.seconds - before >= next_validation:
-            validate(learner, validation, options)
+            validate(learner, validation, distortion, options)
             next_validation += pause
-    validate(learner, validation, options)
+    validate(learner, validation, distortion, options)
     return 0
+
+
+def _start(init: str) -> tuple[Network, Distortion]:
+    """The network to start from, and what to minimise: what it was trained for, or else it would unlearn that."""
+    if init == "scratch":
+        return Network(CodecConfig()), "mse"
+    loaded = checkpoint.load(init)
+    return loaded.network, loaded.distortion
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -129,7 +140,7 @@ def crops(images: list[Tensor], count: int, side: int) -> Tensor:
     return torch.stack(pieces).float() / 255
 
 
-def validate(learner: Learner, validation: Validation, options: argparse.Namespace) -> None:
+def validate(learner: Learner, validation: Validation, distortion: Distortion, options: argparse.Namespace) -> None:
     """Measure the average; keep it if it is the best so far; write the state."""
     metrics = validation.measure(learner.average)
     counters = learner.counters
@@ -139,7 +150,8 @@ def validate(learner: Learner, validation: Validation, options: argparse.Namespa
     options.out.mkdir(parents=True, exist_ok=True)
     if metrics["loss"] < counters.best:
         counters.best = metrics["loss"]
-        for name, data in checkpoint.serialise(learner.average, {"validation": row}).items():
+        notes: dict[str, object] = {DISTORTION: distortion, "validation": row}
+        for name, data in checkpoint.serialise(learner.average, notes).items():
             replace(options.out / name, data)
     fresh = options.out / "state.partial"
     fresh.mkdir(exist_ok=True)

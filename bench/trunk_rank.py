@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.trunk_files import HISTORY, KEPT, MEETING, MODEL, STATES, hold, newest, replace
 from bench.trunk_validation import scored, validation_keys
 from model import checkpoint
+from model.core.model_files import DISTORTION
 from pipeline.sources.open import open_source
 from pipeline.storage.open import open_store
 from pipeline.train.crops_ahead import CropsAhead
@@ -160,7 +161,8 @@ class Rank:
             history = (self.out / HISTORY).read_text().splitlines() if (self.out / HISTORY).exists() else []
             kept = [line for line in history if json.loads(line)["step"] < counters.step]
             replace(self.out / HISTORY, ("\n".join([*kept, json.dumps(row)]) + "\n").encode())
-            for name, data in checkpoint.serialise(self.learner.average, {"validation": row}).items():
+            notes: dict[str, object] = {DISTORTION: self.settings["distortion"], "validation": row}
+            for name, data in checkpoint.serialise(self.learner.average, notes).items():
                 replace(self.out / MODEL / name, data)
 
     def _save(self) -> None:

@@ -51,6 +51,7 @@ def test_a_trial_trains_with_its_weights_and_writes_a_model(place: Path, monkeyp
         for source in ("base", place / "a", place / "b")
     ]
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    assert checkpoint.load(place / "a").distortion == "perceptual"
 
 
 @pytest.mark.skipif(not shutil.which("butteraugli_main"), reason="needs Debian's libjxl-devtools")

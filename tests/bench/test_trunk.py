@@ -130,7 +130,7 @@ def test_a_branch_decays_from_a_copy_and_does_not_change_the_trunk(place: Path) 
     assert counters(new)["step"] == ended["step"]
 
 
-def test_weights_are_exported_with_their_counters(place: Path) -> None:
+def test_weights_are_exported_with_their_counters_and_the_model_says_what_it_minimised(place: Path) -> None:
     assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
     file = place / "weights/latest.safetensors"
     assert trunk.main(["export", str(place / "out"), str(file)]) == 0
@@ -138,6 +138,7 @@ def test_weights_are_exported_with_their_counters(place: Path) -> None:
         assert json.loads(weights.metadata()["counters"])["step"] == counters(place / "out")["step"]
         names = set(weights.keys())
     assert {f"{part}.{name}" for part in ("weight", "average") for name in Network(TINY).state_dict()} <= names
+    assert checkpoint.load(place / "out/model").distortion == "perceptual"
 
 
 def test_validation_scores_decoded_pictures_where_ssimulacra2_is_installed(place: Path) -> None:
