@@ -38,6 +38,7 @@ from bench.trunk_rank import Rank, meet
 from bench.trunk_redraw import redraw
 from model.core.errors import MaepressError
 from model.network.loss import DISTORTIONS
+from pipeline.train.checkpoint import COUNTERS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,24 +117,28 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def branch(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings of a branch; if its folder is new, the newest state of the trunk is copied to it.
+    """The settings of a branch; if its folder has none yet, the newest state of the trunk is copied to it.
 
     Raises:
-        MaepressError: when the trunk has no state.
+        MaepressError: when the trunk has no state, or the branch's folder is that of a trunk.
     """
     if (options.new / SETTINGS).exists():
-        return dict(json.loads((options.new / SETTINGS).read_text()))
+        begun = dict(json.loads((options.new / SETTINGS).read_text()))
+        if begun["decay_from"] is None:
+            raise MaepressError(f"{options.new} is a trunk, not a branch: give a new folder")
+        return begun
     state = newest(options.out)
     if state is None:
         raise MaepressError(f"{options.out} holds no state to branch from: start a trunk with `run`")
     settings = dict(json.loads((options.out / SETTINGS).read_text()))
     changed = ("distortion", "learning_rate", "crop", "batch")
     settings |= {name: value for name in changed if (value := getattr(options, name)) is not None}
-    counters = json.loads((state / "counters.json").read_text())
-    (options.new / "copy.partial").parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(state, options.new / "copy.partial", dirs_exist_ok=True)
-    (options.new / "copy.partial").rename(options.new / state.name)
-    start = counters["seconds"] / 60
+    start = json.loads((state / COUNTERS).read_text())["seconds"] / 60
+    if not (options.new / state.name).exists():  # it is there, and whole, if a start was killed before the first step
+        partial = options.new / "copy.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(state, partial)
+        partial.rename(options.new / state.name)
     return settings | {"decay_from": start, "minutes": start + options.minutes}
 
 
@@ -143,8 +148,8 @@ def run(out: Path, settings: dict[str, Any], ranks: int) -> None:
         raise MaepressError(f"a batch of {settings['batch']} cannot be divided evenly over {ranks} ranks")
     out.mkdir(parents=True, exist_ok=True)
     lock = hold(out / "lock")
-    for rank in range(ranks):
-        hold(out / f"lock-{rank}").close()  # ranks of a killed run may need a moment to end
+    for left_over in out.glob("lock-*"):
+        hold(left_over).close()  # ranks of a killed run, perhaps more than now, may need a moment to end
     replace(out / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
     for left_over in [*out.glob("*.partial"), out / MEETING]:
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)

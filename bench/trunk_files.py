@@ -8,6 +8,7 @@ from typing import TextIO
 from safetensors.torch import load_file, save_file
 
 from model.core.errors import MaepressError
+from pipeline.train.checkpoint import COUNTERS, STATE
 
 SETTINGS, HISTORY, MODEL, MEETING = "trunk.json", "validation.jsonl", "model", "meeting"
 STATES = "state-*"
@@ -51,7 +52,7 @@ def export(out: Path, file: Path) -> None:
         raise MaepressError(f"{out} holds no state to export")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".partial")
-    save_file(load_file(state / "state.safetensors"), partial, {"counters": (state / "counters.json").read_text()})
+    save_file(load_file(state / STATE), partial, {"counters": (state / COUNTERS).read_text()})
     partial.replace(file)
     print(f"{state.name} -> {file}")
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,37 @@ def test_a_trunk_goes_on_with_its_closed_units_drawn_anew(place: Path, capsys: p
     assert counters(new)["step"] > steps
     assert trunk.main(["redraw", str(out), str(new)]) == 2
     assert "new exists: give a new folder" in capsys.readouterr().err
+
+
+def test_a_branch_whose_start_was_killed_is_started_again(place: Path) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
+    out, new = place / "out", place / "new"
+    arguments = ["branch", str(out), str(new), "--minutes", "0.02"]
+    state = trunk_files.newest(out)
+    assert state is not None
+    shutil.copytree(state, new / state.name)  # as if killed before the settings were written
+    (new / "copy.partial").mkdir()
+    (new / "copy.partial/moments-9.safetensors").write_bytes(b"of another number of ranks")
+    assert trunk.main(arguments) == 0
+    assert counters(new)["step"] > counters(out)["step"]
+    assert not list(new.rglob("moments-9*"))
+
+
+def test_a_trunk_is_no_branch(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "out").mkdir()
+    (place / "out" / trunk_files.SETTINGS).write_text(json.dumps({"decay_from": None}))
+    assert trunk.main(["branch", str(place / "other"), str(place / "out"), "--minutes", "1"]) == 2
+    assert "is a trunk, not a branch" in capsys.readouterr().err
+
+
+def test_a_run_waits_for_all_ranks_of_a_killed_one(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trunk_files, "TAKEOVER_SECONDS", 0.1)
+    (place / "out").mkdir()
+    with trunk_files.hold(place / "out/lock-1"):
+        assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.01")) == 2
+    assert "is being trained by another run" in capsys.readouterr().err
 
 
 def test_what_starts_from_a_state_needs_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
