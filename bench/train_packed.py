@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.pack import read
+from bench.trunk_files import replace
 from model import checkpoint
 from model.core.config import CodecConfig
 from model.core.model_files import DISTORTION
@@ -160,13 +161,6 @@ def validate(learner: Learner, validation: Validation, distortion: Distortion, o
     for file in fresh.iterdir():
         file.replace(options.out / "state" / file.name)
     fresh.rmdir()
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 if __name__ == "__main__":

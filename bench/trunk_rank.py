@@ -24,6 +24,9 @@ from pipeline.train.recipe import MixedCrops, read_recipe, sort_keys
 from pipeline.train.validation import Validation
 
 LOG_EVERY = 50
+"""Steps between two lines of output."""
+VALIDATION_SCALE = 0.7
+"""Factor by which held-out images are shrunk, about the middle of the recipe's scales."""
 LONGEST_PAUSE = timedelta(days=7)
 """Longest time that a rank waits for another, so that a stopped process group can continue."""
 Keys = dict[str, tuple[list[str], list[str]]]
@@ -92,7 +95,7 @@ class Rank:
             rank,
             world,
             torch.device("cpu"),
-            0.7,
+            VALIDATION_SCALE,
             distortion=settings["distortion"],
         )
 
