@@ -55,7 +55,7 @@ def redraw_closed_units(
 
     Args:
         networks: the weights in training, and perhaps their moving average; changed in place.
-        batches: images, float `[B, H, W, 3]` in 0..1, sides multiples of 64, and integer qualities `[B]`.
+        batches: at least one: images, float `[B, H, W, 3]` in 0..1, sides multiples of 64, and integer qualities `[B]`.
         seed: of the directions drawn.
 
     Returns:

@@ -1,6 +1,6 @@
 """Structural error: differences of local structure in a perceptual colour space, differentiable.
 
-Training by `perceptual` distortion adds it to the squared error.
+Training by `perceptual` distortion adds it to the squared and the visible error.
 
     sRGB --> linear light --> XYB --> scales 1/1, 1/2, 1/4, 1/8, 1/16
     per scale and channel, in Gaussian windows (sigma 1.5, at every second row and column):
@@ -10,11 +10,11 @@ Training by `perceptual` distortion adds it to the squared error.
     per scale: `MEANS` * mean over the windows + `PEAKS` * their 4-norm; an image's error is the sum
 
 The terms are those of SSIMULACRA2 (Sneyers, 2022 to 2023: XYB, no luminance denominator), after
-SSIM (Wang et al. 2004). A few round constants replace its 108 fitted weights, so that SSIMULACRA2
-remains a test of what training minimises; butteraugli is an independent one. From 1/4 of the
-resolution on, errors of structure are much smaller than at full size, and much more visible, so
-they weigh more. The finest scale uses luminance (Y) only: fine colour detail is hardly visible,
-and would cost as much as everything else together.
+SSIM (Wang et al. 2004). A few round constants replace its 108 fitted weights; still, SSIMULACRA2 is
+no independent test of what training minimises. From 1/4 of the resolution on, errors of structure
+are much smaller than at full size, and much more visible, so they weigh more. The finest scale uses
+luminance (Y) only: fine colour detail is hardly visible, and would cost as much as everything else
+together.
 """
 
 import functools

@@ -33,7 +33,7 @@ LOCAL_MEANS = 3
 ROUNDED_UP_FROM = 0.6
 """Fraction from which the estimate rounds up, in place of the encoder's thresholds."""
 LEAST_BYTES = 80
-"""Size of the smallest payload."""
+"""Bytes of a payload beside its symbols, in the estimate: header, states of the coder, checksums."""
 KNOTS = (0, 4, 12, 20, 28, 36, 44, 52, 60, QUALITIES - 1 / FRACTIONS)
 """Qualities at which the differences are modelled; linear in between."""
 FEATURES_AT = (20, 44)
