@@ -22,8 +22,8 @@ from model.inference.encoder import Encoder
 from model.inference.latent_sample import LatentSample
 from model.inference.quantisation_pass import Metric, Quantised
 from model.inference.refinement import Refinement
-from model.metrics import ms_ssim, ssimulacra2
-from model.rate_control.quality_search import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2, Search
+from model.rate_control.goal import Goal, fidelity_of
+from model.rate_control.quality_search import Search
 from model.rate_control.rate_model import CurveEstimate, CurvePrior, ExpectedCurve, estimate_curves
 
 SAMPLE = 256
@@ -62,7 +62,8 @@ class Targeting:
         self._gains = gains
         self._payload_size = payload_size
         self._refine = refine
-        self._floor = target.max_bpp is None
+        goal = Goal.of(target, pixels=1)  # of a limit the value depends on the picture, the measure does not
+        self._measure, self._floor = goal.measure, goal.is_floor
         floors: dict[Metric, float | None] = {"ms_ssim": target.min_ms_ssim, "ssimulacra2": target.min_ssimulacra2}
         self._also = [metric for metric, floor in floors.items() if floor is not None or metric in also]
 
@@ -121,16 +122,9 @@ class Targeting:
 
     def _value(self, picture: Picture, quantised: Quantised) -> float:
         """The value that a search compares with its goal."""
-        if self._target.max_bpp is not None:
+        if not self._floor:
             return math.log(self._payload_size(picture, quantised))
-        if self._target.min_psnr is not None:
-            assert quantised.psnr is not None
-            return quantised.psnr
-        if self._target.min_ms_ssim is not None:
-            assert quantised.ms_ssim is not None
-            return ms_ssim.decibels(quantised.ms_ssim)
-        assert quantised.ssimulacra2 is not None
-        return ssimulacra2.decibels(quantised.ssimulacra2)
+        return fidelity_of(quantised, self._measure)
 
 
 def search_for(
@@ -144,15 +138,5 @@ def search_for(
         pixels: number of pixels of the picture.
         priors: by measure; by default those of the shipped model.
     """
-    if target.max_bpp is not None:
-        size = math.log(target.max_bpp * pixels / 8)
-        return Search(ExpectedCurve(bare, "bytes", priors).given, size, False, SLACK)
-    if target.min_psnr is not None:
-        return Search(ExpectedCurve(bare, "psnr", priors).given, target.min_psnr, True, TOLERANCE)
-    if target.min_ms_ssim is not None:
-        goal = ms_ssim.decibels(target.min_ms_ssim)
-        return Search(ExpectedCurve(bare, "ms_ssim", priors).given, goal, True, TOLERANCE)
-    assert target.min_ssimulacra2 is not None
-    goal = ssimulacra2.decibels(target.min_ssimulacra2)
-    tolerance = ssimulacra2.decibels(target.min_ssimulacra2 + TOLERANCE_SSIMULACRA2) - goal
-    return Search(ExpectedCurve(bare, "ssimulacra2", priors).given, goal, True, tolerance)
+    goal = Goal.of(target, pixels)
+    return Search(ExpectedCurve(bare, goal.measure, priors).given, goal.value, goal.is_floor, goal.tolerance)

@@ -20,12 +20,11 @@ from model.core.boundary import Fault, attempt
 from model.core.errors import MissingPackage, UnsupportedImage
 from model.core.picture import Picture
 from model.core.target import Target
-from model.metrics.ssimulacra2 import decibels
-from model.rate_control.quality_search import TOLERANCE_SSIMULACRA2
+from model.rate_control.goal import Goal
 from pipeline.archive import standard_payload
 from pipeline.archive.schema import LATENT, MISSED, STANDARD, UNLIKE
 from pipeline.encode.default_floor import default_floor
-from pipeline.encode.standard_search import Goal, Trial, goal_of, search
+from pipeline.encode.standard_search import Trial, search
 from pipeline.images.formats.codec_names import MAE
 
 
@@ -137,11 +136,10 @@ def _coded(trial: Trial, alpha: bytes, colour: Colour) -> Coded:
 def _goal(picture: Picture, latents: Latents | None, target: Target) -> Goal | None:
     """What a standard codec has to meet; None for a quality at which nothing was measured."""
     if target.quality is None:
-        return goal_of(target, picture.width * picture.height)
+        return Goal.of(target, picture.width * picture.height)
     if latents is None or latents.ssimulacra2 is None:
         return None
-    score = latents.ssimulacra2
-    return Goal("ssimulacra2", decibels(score), decibels(score + TOLERANCE_SSIMULACRA2) - decibels(score))
+    return Goal.of_ssimulacra2(latents.ssimulacra2)
 
 
 def _is_unlike(latents: Latents, target: Target) -> bool:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from model.core.target import Target
 from model.metrics import ms_ssim, ssimulacra2
 from model.metrics.psnr import psnr
-from model.rate_control.quality_search import SLACK, TOLERANCE, TOLERANCE_SSIMULACRA2, Search
+from model.rate_control.goal import Goal, fidelity_of
+from model.rate_control.quality_search import Search
 from pipeline.encode.standard_curves import mean_curve
 from pipeline.images.standard_codecs import STANDARD, Pixels, StandardCodec, decode
 
@@ -25,42 +25,6 @@ NO_SMALLER = 1.02
 """A trial that misses its floor rules its codec out if it has this many times the bytes to beat.
 
 More fidelity takes more bytes, but for a percent or two of noise in encoders."""
-_HIGHEST = 99.0
-"""dB that stand for an exact picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a search compares, all in dB or as the logarithm of bytes.
-
-    Attributes:
-        measure: "psnr", "ms_ssim", "ssimulacra2" or "bytes".
-        value: to reach.
-        tolerance: largest accepted distance on the right side.
-    """
-
-    measure: str
-    value: float
-    tolerance: float
-
-    @property
-    def is_floor(self) -> bool:
-        """Whether the value is a floor of fidelity, and no limit of bytes."""
-        return self.measure != "bytes"
-
-
-def goal_of(target: Target, pixels: int) -> Goal:
-    """The goal of a floor or a limit, for a picture of so many pixels."""
-    if target.max_bpp is not None:
-        return Goal("bytes", math.log(target.max_bpp * pixels / 8), SLACK)
-    if target.min_psnr is not None:
-        return Goal("psnr", target.min_psnr, TOLERANCE)
-    if target.min_ms_ssim is not None:
-        return Goal("ms_ssim", ms_ssim.decibels(target.min_ms_ssim), TOLERANCE)
-    assert target.min_ssimulacra2 is not None
-    goal = ssimulacra2.decibels(target.min_ssimulacra2)
-    tolerance = ssimulacra2.decibels(target.min_ssimulacra2 + TOLERANCE_SSIMULACRA2) - goal
-    return Goal("ssimulacra2", goal, tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +79,7 @@ def search(
     while (step := looking.propose()) is not None:
         trial = _tried(one, pixels, one.qualities[step], goal.measure, score)
         size, count = len(trial.file) + besides, count + 1
-        value = _value(trial, goal.measure, size)
+        value = fidelity_of(trial, goal.measure) if goal.is_floor else math.log(size)
         looking.record(step, value)
         if looking.best() == step:
             kept = trial
@@ -146,15 +110,3 @@ def _tried(one: StandardCodec, pixels: Pixels, quality: float, measure: str, sco
         ms_ssim.ms_ssim(pixels, decoded) if measure == "ms_ssim" else None,
         ssimulacra2.ssimulacra2(pixels, decoded) if score or measure == "ssimulacra2" else None,
     )
-
-
-def _value(trial: Trial, measure: str, size: int) -> float:
-    if measure == "bytes":
-        return math.log(size)
-    if measure == "psnr":
-        return min(trial.psnr, _HIGHEST)
-    if measure == "ms_ssim":
-        assert trial.ms_ssim is not None
-        return ms_ssim.decibels(trial.ms_ssim)
-    assert trial.ssimulacra2 is not None
-    return ssimulacra2.decibels(trial.ssimulacra2)
