@@ -19,7 +19,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY)  ## the main job on 200 photographs, in under three minutes; S3=1: on a real S3 server
+demo: $(READY)  ## the main job on 220 photographs, in under three minutes; S3=1: on a real S3 server
 	@$(BIN)/maepress demo $(if $(filter-out 0,$(S3)),--s3)
 
 # One process more than there are cores, as a third of the time is waiting; never more than four.
