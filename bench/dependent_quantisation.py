@@ -23,6 +23,7 @@ from torch import Tensor
 from bench.entropy_trials import STEP_BITS, read, score
 from bench.entropy_variants import Variant
 from model.bitstream.probability_tables import SCALES
+from model.core.errors import MaepressError
 from model.core.jit import Array, compiled
 from model.entropy.priors import ESCAPE_BITS
 from model.network.network import Network
@@ -42,15 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    network, _, held_out = read(options.file)
+    try:
+        network, _, held_out = read(options.file)
+    except MaepressError as e:
+        print(f"bench.dependent_quantisation: {e}", file=sys.stderr)
+        return 2
     columns = [f"from index {least}, {finer:.1f} steps" for least, finer in SETTINGS]
     table = Table("quality", *columns, title=f"{len(held_out)} images")
     for quality in VALIDATION_QUALITIES:
         bits, error = score(Variant(network), held_out, quality)
         cells = []
         for least, finer in SETTINGS:
-            b, e = score(Dependent(network, least, finer), held_out, quality)
-            cells.append(f"{(b - bits + e - error) / bits:+.2%}")
+            rate, cost = score(Dependent(network, least, finer), held_out, quality)
+            cells.append(f"{(rate - bits + cost - error) / bits:+.2%}")
         table.add_row(str(quality), *cells)
     Console(width=110, highlight=False).print(table)
     return 0

@@ -92,7 +92,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 @torch.inference_mode()
 def latents(options: argparse.Namespace) -> None:
     """Write y of training crops and held-out images."""
-    network = checkpoint.load(options.model).network
+    model = checkpoint.load(options.model)
+    network = model.network
     recipe, store = read_recipe(options.recipe), open_store(options.images)
     keys = sort_keys(recipe, (entry.key for entry in open_source(options.images).entries()))
     crops = MixedCrops(
@@ -115,7 +116,7 @@ def latents(options: argparse.Namespace) -> None:
         if image is not None:
             _add(tensors, f"held-out.{i:06d}", network, validation_crop(image, SIDE, SHRINK))
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, options.file, {"model": options.model})
+    save_file(tensors, options.file, {"model": options.model, "fingerprint": model.fingerprint})
 
 
 def _add(tensors: dict[str, Tensor], name: str, network: Network, image: Tensor) -> None:
@@ -192,10 +193,14 @@ def read(path: Path) -> tuple[Network, list[Crops], list[Crops]]:
     """The model, training crops and held-out ones of a file that `latents` wrote.
 
     Raises:
-        MaepressError: when the model is not at hand any more.
+        MaepressError: when the model is not at hand any more: it is gone, or another has its name.
     """
     with safe_open(path, framework="pt") as file:
-        network = checkpoint.load((file.metadata() or {})["model"]).network.requires_grad_(False)
+        notes = file.metadata() or {}
+        model = checkpoint.load(notes["model"])
+        if model.fingerprint != notes.get("fingerprint"):
+            raise MaepressError(f"{path} holds latents of another model than {notes['model']} is now: write them anew")
+        network = model.network.requires_grad_(False)
         stored = list(file.keys())
         names = sorted(name.removeprefix("y.") for name in stored if name.startswith("y."))
         crops = {

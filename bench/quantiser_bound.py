@@ -25,6 +25,7 @@ from bench.entropy_trials import STEP_BITS, Crops, read
 from bench.entropy_variants import Variant
 from model.bitstream.coding_passes import PASSES, pass_map
 from model.bitstream.probability_tables import SCALES
+from model.core.errors import MaepressError
 from model.entropy.scale_path import scale_of
 from pipeline.train.validation import VALIDATION_QUALITIES
 
@@ -46,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    network, _, held_out = read(options.file)
+    try:
+        network, _, held_out = read(options.file)
+    except MaepressError as e:
+        print(f"bench.quantiser_bound: {e}", file=sys.stderr)
+        return 2
     columns = ("quality", "bits per latent", "in passes 1, 2, 3", "any quantiser", "eight states")
     table = Table(*columns, title=f"{len(held_out)} images")
     for quality in VALIDATION_QUALITIES:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from bench import dependent_quantisation, entropy_trials, quantiser_bound
 from bench.entropy_variants import VARIANTS, Variant
@@ -78,6 +79,17 @@ def test_latents_are_written_and_variants_compared(
     assert [line.split()[0] for line in lines] == ["8", "before", *2 * ["after", "baseline", "carry"]]
     assert quantiser_bound.main([str(file_of_latents)]) == 0
     assert "eight states" in capsys.readouterr().out
+
+
+def test_latents_of_a_model_that_was_replaced_are_refused(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "latents.safetensors"
+    save_file({"y.train.0": torch.zeros(1)}, file, {"model": str(tiny_model_folder), "fingerprint": "0" * 16})
+    for main in (quantiser_bound.main, dependent_quantisation.main):
+        assert main([str(file)]) == 2
+    assert entropy_trials.main(["train", str(file)]) == 2
+    assert capsys.readouterr().err.count("holds latents of another model") == 3
 
 
 def test_the_bound_of_a_gaussian_is_the_known_one() -> None:
