@@ -5,12 +5,10 @@
 
 `train` decays from a model over a number of steps. `compare` prints BD-rates against the first model
 by PSNR, SSIMULACRA2 and butteraugli's 3-norm, with estimated rates, on crops of held-out
-photographs. It needs PyPI's `ssimulacra2` and the program `butteraugli_main` (Debian's
-`libjxl-devtools`).
+photographs. It needs the program `butteraugli_main` (Debian's `libjxl-devtools`).
 """
 
 import argparse
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +26,7 @@ from bench.trunk_files import replace
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.core.model_files import DISTORTION
+from model.metrics.ssimulacra2 import ssimulacra2
 from model.network.loss import SQUARED_SHARE, STRUCTURAL_WEIGHT, VISIBLE_WEIGHT
 from model.network.network import Network
 from model.network.structural_error import MEANS, NORM, PEAKS, SCALES
@@ -191,15 +190,10 @@ def curve(network: Network, picture: Image.Image, qualities: Sequence[int]) -> l
 
 def _perceptual(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> tuple[float, float]:
     """SSIMULACRA2, and butteraugli's 3-norm."""
-    from ssimulacra2 import compute_ssimulacra2
-
     norm = butteraugli.distance(original, decoded)
     if norm is None:
         raise MaepressError("butteraugli_main is not installed (Debian: libjxl-devtools)")
-    files = [io.BytesIO(), io.BytesIO()]
-    for file, pixels in zip(files, (original, decoded), strict=True):
-        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return float(compute_ssimulacra2(*files)), norm
+    return ssimulacra2(original, decoded), norm
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
 """Validation of a trunk: held-out images in the mixture of its recipe, and SSIMULACRA2 of a few crops."""
 
-import io
 import statistics
 
-import torch
-from PIL import Image
-
+from model.metrics.ssimulacra2 import ssimulacra2
 from model.network.network import Network
 from pipeline.train.recipe import Recipe
 from pipeline.train.validation import MAX_IMAGES, Validation
@@ -25,20 +22,10 @@ def validation_keys(recipe: Recipe, keys: dict[str, tuple[list[str], list[str]]]
 
 
 def scored(validation: Validation, network: Network) -> dict[str, float]:
-    """Mean SSIMULACRA2 of a few crops at a few qualities; empty unless PyPI's `ssimulacra2` is installed."""
-    try:
-        from ssimulacra2 import compute_ssimulacra2
-    except ImportError:
-        return {}
-
-    def png(pixels: torch.Tensor) -> io.BytesIO:
-        file = io.BytesIO()
-        Image.fromarray(pixels.numpy()).save(file, "PNG", compress_level=1)
-        return file
-
+    """Mean SSIMULACRA2 of a few crops at a few qualities."""
     return {
         f"ssimulacra2/{quality}": statistics.fmean(
-            compute_ssimulacra2(png(original), png(decoded))
+            ssimulacra2(original.numpy(), decoded.numpy())
             for original, decoded in validation.pictures(network, quality, SCORED_CROPS)
         )
         for quality in SCORED_QUALITIES

@@ -3,7 +3,7 @@
 import os
 import sys
 
+from model.core.cores import limit_threads
+
 if "torch" not in sys.modules:
-    # OpenMP's threads, which torch uses, spin for milliseconds after each operator by default: on a machine
-    # with other work that takes the cores from those who work. It is read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    limit_threads(os.environ)

@@ -39,8 +39,14 @@ def denormals_as_zero() -> Iterator[None]:
     A processor computes with such numbers up to a hundred times slower. The moments of weights that
     get no gradient decay to them and stay there.
     """
+    before = _denormals_are_zero()
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
+
+
+def _denormals_are_zero() -> bool:
+    """Whether they are already; torch has no function that tells."""
+    return bool(torch.tensor(2e-38, dtype=torch.float32, device="cpu") * 0.1 == 0)

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 import torch
 
 from model.codec import Codec
+from model.core.cores import cores
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.encode import stages
 from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import CompressedPiece
 from pipeline.encode.unit_writer import write_unit
-from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
 from pipeline.images.sandbox.sandbox import shared
 from pipeline.monitoring.encode_counter import EncodeCounts

@@ -14,6 +14,7 @@ import torch
 from model.bitstream.container import METADATA
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
+from model.core.cores import cores
 from model.core.target import Target
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
@@ -24,7 +25,6 @@ from pipeline.encode.stages import FATAL, Loaded, analyse, compress, load
 from pipeline.estimate.byte_sampling import Sample
 from pipeline.estimate.settings import EstimateSettings
 from pipeline.evaluate.baseline_codecs import AVIF, WEBP, BaselineCodec, bytes_at
-from pipeline.execution.executors import cores
 from pipeline.execution.local_flow import in_order
 from pipeline.images.formats.codec_names import MAE_ALONE
 from pipeline.images.limits import MAX_PIXELS, Limits

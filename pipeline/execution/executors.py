@@ -42,8 +42,3 @@ def ray_is_connected() -> bool:
     """Whether this process has connected to Ray; does not import it."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
-
-
-def cores() -> int:
-    """Number of cores that this process may use, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipeline.execution.executors import cores
+from model.core.cores import cores
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_work import ShardWork, tables_of
 

@@ -6,6 +6,7 @@ Ray takes ten seconds to start, and then waits without end for cores and GPUs th
 import os
 from pathlib import Path
 
+from model.core.cores import cores
 from model.core.errors import MaepressError
 from pipeline.execution.executors import ray_is_connected
 
@@ -43,7 +44,7 @@ def require_cores(count: int, setting: str) -> None:
     Raises:
         MaepressError: when no cluster is addressed, and this machine has fewer.
     """
-    most = os.cpu_count() or 1
+    most = cores()
     if count > most and not _elsewhere():
         raise MaepressError(
             f"{setting} {count} needs as many cores, this machine has {most}: give {setting} {most}, {_CLUSTER}"

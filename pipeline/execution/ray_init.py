@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
+from model.core.cores import cores
 from model.core.errors import MaepressError
 
 SOFT_LIMIT = "RAY_num_workers_soft_limit"
@@ -32,7 +33,7 @@ def start_ray(**options: Any) -> None:
     """
     import ray  # here, as it takes a second: jobs that run in their own process do without
 
-    os.environ.setdefault(SOFT_LIMIT, str(WORKERS_PER_CORE * (os.cpu_count() or 1)))
+    os.environ.setdefault(SOFT_LIMIT, str(WORKERS_PER_CORE * cores()))
     if shadowing_module() is not None:
         options = options | {"runtime_env": {"worker_process_setup_hook": _own_packages_first(str(ROOT))}}
     with _on_loopback() if options.get("address") == "local" else nullcontext():

@@ -1,7 +1,6 @@
 """One rank of a training run, a Ray Train worker."""
 
 import functools
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
 from model.core.config import CodecConfig
+from model.core.cores import cores
 from model.network.net2net import deepened
 from model.network.network import Network, randomly_initialised
 from pipeline.archive.model_store import local_model
@@ -68,7 +68,7 @@ class Rank:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = get_device()
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+            torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
         self.learner = Learner(
             start_network(settings).to(self.device),
             peak=settings.learning_rate,

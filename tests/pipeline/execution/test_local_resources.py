@@ -1,10 +1,10 @@
 """What this machine does not have is noticed before Ray starts, unless a cluster is addressed."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from model.core.cores import cores
 from model.core.errors import MaepressError
 from pipeline.decode.run import DecodeSettings, checked_archive
 from pipeline.execution import local_resources
@@ -39,7 +39,7 @@ def test_more_gpus_than_there_are_devices_are_refused(two_gpus: Path, tmp_path_f
 
 
 def test_workers_need_cores() -> None:
-    require_cores(os.cpu_count() or 1, "--workers")
+    require_cores(cores(), "--workers")
     with pytest.raises(MaepressError, match="--workers 100000 needs as many cores") as refused:
         require_cores(100_000, "--workers")
     assert "\n" not in str(refused.value)
