@@ -1,7 +1,7 @@
 """How many cores this process may use, and threads that are no more than those. No torch.
 
-A container's quota limits processor time, not the cores that are seen: with two of 64 cores, torch
-would start 64 threads, which then wait most of the time for their turn.
+The quota of a container or of a service limits processor time, not the cores that are seen: with
+two of 64 cores, torch would start 64 threads, which then wait most of the time for their turn.
 """
 
 import math
@@ -11,11 +11,14 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 """Where Linux mounts control groups; in a container its own group is at the top."""
+OWN = Path("/proc/self/cgroup")
+"""Names this process's group, by version 2 in a line `0::/system.slice/nightly.service`."""
 
 
-def cores(groups: Path = CGROUPS) -> int:
-    """Number of cores that this process may use by its affinity and its container's quota, at least 1."""
-    return max(1, math.ceil(min(_seen(), _quota(groups))))
+def cores(groups: Path = CGROUPS, own: Path = OWN) -> int:
+    """Number of cores that this process may use by its affinity and the quotas of its groups, at least 1."""
+    quotas = [_quota(folder) for folder in (groups, *_folders(groups, own))]
+    return max(1, math.ceil(min(_seen(), *quotas)))
 
 
 def limit_threads(environment: MutableMapping[str, str], groups: Path = CGROUPS) -> None:
@@ -33,13 +36,23 @@ def _seen() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _quota(groups: Path) -> float:
-    """Cores' worth of time that a container gets, by version 2 or 1 of control groups; infinite without a quota."""
+def _folders(groups: Path, own: Path) -> list[Path]:
+    """Folders of the group of this process and of those around it, by version 2 of control groups."""
     try:
-        if (groups / "cpu.max").exists():
-            quota, period = (groups / "cpu.max").read_text().split()
+        names = [line[len("0::/") :] for line in own.read_text().splitlines() if line.startswith("0::/")]
+    except OSError:
+        return []
+    group = Path(*names)
+    return [groups / part for part in (group, *group.parents)]
+
+
+def _quota(folder: Path) -> float:
+    """Cores' worth of time that a group gets, by version 2 or 1 of control groups; infinite without a quota."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
         else:
-            quota, period = ((groups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            quota, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return float(quota) / float(period) if float(quota) > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):  # no control groups, or "max"
         return math.inf

@@ -38,6 +38,17 @@ def test_a_quota_of_version_1_limits_the_cores(tmp_path: Path, quota: str, expec
     assert cores(tmp_path) == expected
 
 
+@pytest.mark.parametrize("limited", ["system.slice", "system.slice/nightly.service"])
+def test_a_quota_of_a_service_limits_its_cores_wherever_it_is_set(tmp_path: Path, limited: str) -> None:
+    own, groups = tmp_path / "own", tmp_path / "groups"
+    own.write_text("1:name=systemd:/elsewhere\n0::/system.slice/nightly.service\n")
+    (groups / "system.slice" / "nightly.service").mkdir(parents=True)
+    (groups / "system.slice" / "nightly.service" / "cpu.max").write_text("max 100000")
+    (groups / limited / "cpu.max").write_text("100000 100000")
+    assert cores(groups, own) == 1
+    assert cores(groups, tmp_path / "absent") == SEEN
+
+
 def test_without_control_groups_all_cores_count(tmp_path: Path) -> None:
     assert cores(tmp_path) == SEEN
 
