@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.containers.boxes import Box, boxes, full
 from pipeline.containers.contents import Columns, Contents, Part, Skeleton, Unexpected
-from pipeline.containers.png.png import exif_part, profile_part, xmp_part
+from pipeline.containers.png.png import EXIF_PREFIX, exif_part, profile_part, xmp_part
 
 _TOP = frozenset({b"ftyp", b"meta", b"mdat", b"free", b"skip"})
 _META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat"})
@@ -53,8 +53,12 @@ def read(source: bytes, exif: bytes, xmp: bytes, coding: bytes = AV1) -> Content
     items = _items(meta[b"iinf"])
     properties, owned = _properties(meta[b"iprp"], source)
     alpha = _check_items(items, meta.get(b"iref"), owned, properties, exif, xmp, coding)
+    block = exif.removeprefix(EXIF_PREFIX)
+    exif = EXIF_PREFIX + block if block else b""  # as files of other formats have it; writers of AVIF differ
+    if block not in source or xmp not in source:
+        raise Unexpected("container: EXIF that cannot be read")  # decoders set its orientation to the image's
     if coding == HEVC:
-        _check_hevc(properties, source, exif, xmp)
+        _check_hevc(properties)
     main = [properties[i] for i in owned.get(_primary(meta[b"pitm"]), [])]
     sizes = {box.data[4:12] for box in main if box.kind == b"ispe" and len(box.data) == 12}
     depth = {tuple(box.data[5:]) for box in main if box.kind == b"pixi"}
@@ -174,18 +178,15 @@ def _without_padding(clap: bytes, width: int, height: int) -> tuple[int, int]:
     return wide, high
 
 
-def _check_hevc(properties: dict[int, Box], source: bytes, exif: bytes, xmp: bytes) -> None:
-    """Check the depth of the samples, and that the decoder has not changed the metadata.
+def _check_hevc(properties: dict[int, Box]) -> None:
+    """Check the depth of the samples.
 
     Raises:
-        Unexpected: for other than 8 bits, and for metadata that is not in the file as it is: decoders
-            of HEIC set the orientation in EXIF to upright.
+        Unexpected: for other than 8 bits.
     """
     for box in properties.values():
         if box.kind == b"hvcC" and (len(box.data) < 19 or box.data[17] & 7 or box.data[18] & 7):
             raise Unexpected("more than 8 bits a channel")
-    if exif.removeprefix(b"Exif\0\0") not in source or xmp not in source:
-        raise Unexpected("container: EXIF that cannot be read")
 
 
 def _colours(tags: list[bytes]) -> tuple[bytes, list[Part]]:

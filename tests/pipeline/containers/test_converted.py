@@ -161,6 +161,16 @@ def test_a_rotated_avif_is_kept() -> None:
     assert "property" in why_kept(source)
 
 
+def test_an_avif_whose_exif_the_decoder_changes_is_kept() -> None:
+    """It resets an orientation that is in EXIF alone, and leaves a thumbnail out as it does."""
+    other = EXIF.replace(b"\1\x12", b"\1\x13")  # Pillow's encoder makes a rotation of an orientation
+    source = encoded(RGB, "AVIF", exif=other)
+    assert same_pixels(source)[b"eXIf"] == other
+    turned = source.replace(other, EXIF)
+    assert turned != source and b"irot" not in turned
+    assert "EXIF" in why_kept(turned)
+
+
 def test_an_avif_with_an_unknown_box_or_bytes_behind_it_is_kept() -> None:
     source = encoded(RGB, "AVIF")
     assert "unknown box" in why_kept(source + struct.pack(">I4s", 20, b"uuid") + bytes(12))
