@@ -29,7 +29,7 @@ def _run(settings: DecompressSettings, output: Output) -> int:
     # Imported here because torch takes two seconds, which `maepress --help` should not.
     from model.codec import Codec
     from pipeline.archive.model_store import local_model
-    from pipeline.images.image_writer import SUFFIXES, format_for, format_of, write_picture
+    from pipeline.images.image_writer import AGAIN, SUFFIXES, format_of, write_as
 
     wanted = format_of(settings.out)
     if wanted is None:
@@ -41,12 +41,14 @@ def _run(settings: DecompressSettings, output: Output) -> int:
     try:
         codec = Codec.load(local_model(settings.model or _shipped(payload)))
         (picture,) = codec.decompress([payload])
-    except MaepressError as e:
+        made = write_as(picture, wanted)
+    except (MaepressError, ValueError) as e:  # ValueError: a skeleton that is damaged
         raise MaepressError(f"{settings.file}: {e}") from e
-    if format_for(picture, wanted) != wanted:
-        raise MaepressError(f"{settings.out}: {wanted} cannot hold this image (alpha, or its size): write a .png")
-    write_file(settings.out, write_picture(picture, wanted), overwrite=settings.overwrite)
-    output.line(f"{settings.out}: {picture.width}x{picture.height}")
+    if made.instead:
+        raise MaepressError(f"{settings.out}: {wanted} cannot hold this image's {made.instead}: write a .png")
+    write_file(settings.out, made.data, overwrite=settings.overwrite)
+    lost = ", ".join(name for name in made.lost if name != AGAIN)
+    output.line(f"{settings.out}: {picture.width}x{picture.height}{lost and f', without {lost}'}")
     return DONE
 
 

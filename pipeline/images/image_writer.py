@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from model.core.picture import Picture
 from pipeline.containers import other_format, webp
@@ -23,6 +23,7 @@ from pipeline.containers.other_format import Facts
 from pipeline.containers.png import png
 from pipeline.containers.skeleton_bytes import unpack
 from pipeline.containers.tiff import tiff
+from pipeline.containers.tiff.tags import STORAGE, SUB_IFDS
 from pipeline.images.formats.jpeg_xl import to_jxl
 
 Format = Literal["png", "jpeg", "webp", "tiff", "avif", "jxl"]
@@ -56,6 +57,8 @@ _OWN: frozenset[str] = frozenset({"png", "jpeg", "webp", "tiff"})
 """Formats that have skeletons: their sources come back in their own format."""
 _MOST: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500, "jxl": 65_500, "avif": 32_768}
 """Longest side in pixels."""
+_REWRITING_EXIF: frozenset[Format] = frozenset({"tiff", "avif"})
+"""Formats in whose files EXIF is written anew, without its thumbnail."""
 _XMP_TAG = 700
 _JPEG_QUALITY, _AVIF_QUALITY = 95, 95
 """Both at 4:4:4. On photographs they add an error of 45 dB, and SSIMULACRA2 stays at 90 or more, which
@@ -135,10 +138,25 @@ def write_as(picture: Picture, wanted: Format) -> Written:
                 raise
             instead = "metadata"
         else:
-            lost = other_format.lost_in(wanted, facts, exif=bool(picture.exif))
+            lost = _lost_in(wanted, facts, picture)
             return Written(data, wanted, "", lost + ((AGAIN,) if wanted in LOSSY else ()))
-    lost = other_format.lost_in("png", _facts(picture, "png"), exif=bool(picture.exif))
+    lost = _lost_in("png", _facts(picture, "png"), picture)
     return Written(write_picture(picture, "png"), "png", instead, lost)
+
+
+def _lost_in(form: Format, facts: Facts, picture: Picture) -> tuple[str, ...]:
+    lost = other_format.lost_in(form, facts, exif=bool(picture.exif))
+    thumbnail = form in _REWRITING_EXIF and _own_skeleton(picture, form) is None and _has_thumbnail(picture.exif)
+    return (*lost, "thumbnail") if thumbnail and "thumbnail" not in lost else lost
+
+
+def _has_thumbnail(exif: bytes) -> bool:
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        return bool(tags.get_ifd(ExifTags.IFD.IFD1))
+    except Exception:  # a damaged block makes Pillow raise almost anything
+        return False
 
 
 def write_picture(picture: Picture, wanted: Format) -> bytes:
@@ -229,20 +247,29 @@ def _avif(picture: Picture, columns: Columns) -> bytes:
 
 
 def _tiff(picture: Picture, own: Skeleton | None, columns: Columns, facts: Facts) -> bytes:
-    options: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
+    encoded = _encoded(picture, "TIFF", compression="tiff_adobe_deflate")
     if own is not None:
-        return tiff.write(_encoded(picture, "TIFF", **options), own, columns)
-    options |= {"icc_profile": picture.icc} if picture.icc else {}
+        return tiff.write(encoded, own, columns)
     tags = Image.Exif()  # all tags go there: Pillow takes no EXIF beside `tiffinfo`
     if picture.exif:
         tags.load(picture.exif)
+        below = tags.get_ifd(ExifTags.IFD.Exif)
+        if ExifTags.IFD.Interop in below:  # there is a place in the block
+            below[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
+    for tag in (STORAGE | {SUB_IFDS}) & tags.keys():  # cameras write the size of the picture, too
+        del tags[tag]
     for tag, data in (*other_format.tiff_tags(facts).items(), (_XMP_TAG, picture.xmp)):
         if data:
             tags[tag] = data
     if density := facts.density:
         unit = {other_format.RATIO: 1, other_format.INCH: 2, other_format.CENTIMETRE: 3}[density.unit]
         tags[282], tags[283], tags[296] = float(density.x), float(density.y), unit
-    return _encoded(picture, "TIFF", **options, **({"exif": tags} if tags else {}))
+    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+    if not tags and not options:
+        return encoded
+    # Written apart, as Pillow's encoder of compressed TIFFs fails on a directory of EXIF.
+    described = _encoded(Picture(np.zeros((1, 1, 1), np.uint8)), "TIFF", exif=tags, **options)
+    return tiff.write_with_tags_of(encoded, described)
 
 
 def _jpeg(picture: Picture, skeleton: Skeleton | None) -> bytes:

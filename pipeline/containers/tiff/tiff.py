@@ -22,6 +22,8 @@ _CARRIED = {
     34853: tags.CARRIED_IN_GPS,
     tags.INTEROPERABILITY: tags.CARRIED_IN_INTEROPERABILITY,
 }
+_NESTED = {_PAGE: tuple(tags.DIRECTORIES), 34665: (tags.INTEROPERABILITY,)}
+"""Tags whose values are the places of directories, by the directory that they are in."""
 _PALETTE = 3
 _COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
 """Samples per pixel of grey (0: white is zero), RGB, and YCbCr inside JPEG, which is decoded to RGB."""
@@ -58,9 +60,41 @@ def read(source: bytes, exif: bytes) -> Contents:
 
 def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     """A TIFF with another's skeleton; see `pipeline.containers.jpeg.jpeg.write`."""
+    return _around(encoded, *directories(skeleton, columns))
+
+
+def write_with_tags_of(encoded: bytes, other: bytes) -> bytes:
+    """A TIFF's pixels with the tags of another TIFF, but for those about storage.
+
+    Args:
+        encoded: pixels, as an encoder wrote them; its own tags are left out.
+        other: the tags and the directories of EXIF, GPS and interoperability.
+
+    Raises:
+        ValueError: when no TIFF can hold them.
+    """
+    try:
+        file = TiffFile.of(other)
+        found = dict(_entries(file, _PAGE, file.directory(file.first())[0]))
+    except Unexpected as e:
+        raise ValueError(str(e)) from None
+    return _around(encoded, file.order, found)
+
+
+def _entries(file: TiffFile, directory: int, page: dict[int, Entry]) -> Iterator[tuple[int, list[Entry]]]:
+    """Each directory that is not empty with its tags, without those about storage, and those that are places."""
+    nested = _NESTED.get(directory, ())
+    yield directory, [entry for tag, entry in page.items() if tag not in nested and tag not in tags.STORAGE]
+    for tag in nested:
+        for place in file.numbers(page.get(tag))[:1]:
+            if any(file.range(place, 2)):
+                yield from _entries(file, tag, file.directory(place)[0])
+
+
+def _around(encoded: bytes, order: str, found: dict[int, list[Entry]]) -> bytes:
+    """A TIFF's pixels and how they are stored, with tags by directory."""
     file = TiffFile.of(encoded)
     page, _ = file.directory(file.first())
-    order, found = directories(skeleton, columns)
     places, sizes = (file.numbers(page.get(tag)) for tag in (tags.STRIP_OFFSETS, tags.STRIP_BYTES))
     strips = [file.range(at, size) for at, size in zip(places, sizes, strict=True)]
     storage = [
@@ -206,7 +240,7 @@ def carried_parts(
 
 
 def _parts(file: TiffFile, directory: int, entries: dict[int, Entry], values: dict[Column, bytes]) -> Iterator[Part]:
-    nested = {_PAGE: tuple(tags.DIRECTORIES), 34665: (tags.INTEROPERABILITY,)}.get(directory, ())
+    nested = _NESTED.get(directory, ())
     for entry in entries.values():
         if directory == _PAGE and entry.tag in tags.STORAGE:
             continue

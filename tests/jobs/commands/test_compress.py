@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from jobs.cli import main
 from pipeline.images.limits import Limits
@@ -121,6 +121,44 @@ def test_a_file_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file" / "out.mae"
     assert "cannot be written" in line(capsys, "compress", photo, target, "--model", tiny_model_folder)
+
+
+def test_a_photographs_exif_comes_back_in_a_tiff(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = Image.Exif()
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0a walk"
+    source, mae, restored = tmp_path / "a.jpg", tmp_path / "a.mae", tmp_path / "a.tif"
+    Image.open(photo).save(source, exif=tags, comment=b"by hand")
+    model = ["--model", str(tiny_model_folder)]
+    assert main(["compress", str(source), str(mae), *model]) == 0
+    capsys.readouterr()
+    assert main(["decompress", str(mae), str(restored), *model]) == 0
+    assert capsys.readouterr().out.strip() == f"{restored}: 100x70, without comments and texts"
+    with Image.open(restored) as image:
+        assert image.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment].endswith(b"a walk")
+
+
+def test_a_format_that_cannot_hold_the_image_is_refused_with_the_reason(
+    photo: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide, clear, long = tmp_path / "wide.png", tmp_path / "clear.png", tmp_path / "long.png"
+    cicp = bytes([12, 16, 0, 1])  # Display P3
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"cICP", cicp)
+    with Image.open(photo) as image:
+        image.save(wide, pnginfo=chunks)
+        image.convert("RGBA").save(clear)
+        xmp = PngImagePlugin.PngInfo()
+        xmp.add_itxt("XML:com.adobe.xmp", "x" * 70_000)
+        image.save(long, pnginfo=xmp)
+    for source, reason in ((wide, "colour tag"), (clear, "alpha"), (long, "metadata")):
+        mae, out = source.with_suffix(".mae"), source.with_suffix(".jpg")
+        assert main(["compress", str(source), str(mae), "--model", str(tiny_model_folder)]) == 0
+        capsys.readouterr()
+        said = line(capsys, "decompress", mae, out, "--model", tiny_model_folder)
+        assert said == f"{out}: jpeg cannot hold this image's {reason}: write a .png"
+        assert not out.exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])

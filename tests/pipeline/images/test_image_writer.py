@@ -1,12 +1,15 @@
 """Pictures are written as files, complete with their metadata."""
 
+import io
+import struct
+
 import numpy as np
 import pytest
-from PIL import ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from model.core.picture import Picture
 from pipeline.images.image_reader import read
-from pipeline.images.image_writer import Format, format_for, format_of, write_picture
+from pipeline.images.image_writer import Format, format_for, format_of, write_as, write_picture
 from pipeline.images.reading import Reading
 from tests.conftest import photo_like
 from tests.pipeline.making import image_file
@@ -57,6 +60,39 @@ def test_metadata_comes_back_as_it_was(wanted: Format) -> None:
     assert again.icc == ICC and again.xmp == XMP
     if wanted != "tiff":  # there EXIF is the file's own directory, and orientation is applied when it is read
         assert again.exif.removeprefix(b"Exif\0\0") == picture.exif.removeprefix(b"Exif\0\0")
+
+
+def photographs_exif() -> bytes:
+    """EXIF as cameras write it: directories below the first one, a thumbnail, and the size of their own picture."""
+    tags = Image.Exif()
+    tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.Make] = 4000, 3000, "camera"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0a walk"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R98"}
+    tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 61.5
+    block = bytearray(tags.tobytes())
+    order = {b"MM": ">", b"II": "<"}[bytes(block[6:8])]
+    (first,) = struct.unpack_from(order + "I", block, 10)
+    (count,) = struct.unpack_from(order + "H", block, 6 + first)
+    struct.pack_into(order + "I", block, 6 + first + 2 + 12 * count, len(block) - 6)
+    thumbnail = struct.pack(order + "HHHIII", 1, ExifTags.Base.Compression, 3, 1, 6, 0)
+    return bytes(block) + thumbnail
+
+
+@pytest.mark.parametrize("wanted", ["png", "webp", "tiff", "jpeg", "avif"])
+def test_directories_of_a_photographs_exif_are_written_in_every_format(wanted: Format) -> None:
+    picture = Picture(photo_like(16, 24), icc=ICC, exif=photographs_exif(), xmp=XMP)
+    made = write_as(picture, wanted)
+    assert (made.form, made.instead) == (wanted, "")
+    with Image.open(io.BytesIO(made.data)) as image:
+        tags = image.getexif()
+        below, places = tags.get_ifd(ExifTags.IFD.Exif), tags.get_ifd(ExifTags.IFD.GPSInfo)
+        assert (image.size, tags[ExifTags.Base.Make]) == ((24, 16), "camera")
+        assert below[ExifTags.Base.UserComment] == b"ASCII\0\0\0a walk"
+        assert places[ExifTags.GPS.GPSAltitude] == 61.5
+        if wanted == "tiff":  # Pillow itself reads this directory in its own files alone
+            assert image.info["icc_profile"] == ICC and np.array_equal(np.asarray(image), picture.pixels)
+    assert b"R98" in made.data
+    assert ("thumbnail" in made.lost) == (wanted in ("tiff", "avif"))
 
 
 def test_what_a_format_cannot_hold_becomes_a_png() -> None:
