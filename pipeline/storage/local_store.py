@@ -9,6 +9,7 @@ followed, as they lead to anything that the reader may read, or a vacuum delete.
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -37,7 +38,8 @@ from pipeline.storage.listing.ordered_walk import Page, walk
 from pipeline.storage.local_names import key_of, path_of
 
 TEMPORARY = ".maepress-"
-"""Prefix of the names of unfinished files; listings leave them out."""
+"""Prefix of the names of unfinished files, before 16 hexadecimal digits. Listings leave out these and no others."""
+_UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{16}")
 
 _READERS = 8
 _VERDICTS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO})
@@ -200,7 +202,7 @@ class LocalStore(Store):
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: files that still have their temporary name."""
         for folder, _, names in os.walk(self.root):
-            for path in (Path(folder) / name for name in names if name.startswith(TEMPORARY)):
+            for path in (Path(folder) / name for name in names if _UNFINISHED.fullmatch(name)):
                 with contextlib.suppress(FileNotFoundError):  # finished just now
                     facts = path.lstat()
                     if stat.S_ISREG(facts.st_mode):
@@ -259,8 +261,6 @@ class LocalStore(Store):
         try:
             with os.scandir(self.root / path_of(prefix)) as items:
                 for item in items:
-                    if item.name.startswith(TEMPORARY):
-                        continue
                     key = prefix + key_of(item.name)
                     try:
                         facts = item.stat(follow_symlinks=self._links)
@@ -270,7 +270,7 @@ class LocalStore(Store):
                     if stat.S_ISDIR(facts.st_mode):
                         if not (item.is_symlink() and self._leads_up(prefix, facts)):
                             folders.append(key + "/")
-                    elif stat.S_ISREG(facts.st_mode):
+                    elif stat.S_ISREG(facts.st_mode) and not _UNFINISHED.fullmatch(item.name):
                         files.append(Entry(key, facts.st_size, _etag(facts)))
         except OSError as e:
             # Skipping the folder would make its images look removed.

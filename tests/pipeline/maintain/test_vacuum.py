@@ -23,6 +23,7 @@ from tests.pipeline.maintain.helpers import age, keys_of, replace
 from tests.pipeline.making import add, original, originals
 
 DAY = 24 * 3600
+HALF_WRITTEN = f"{TEMPORARY}0123456789abcdef"
 
 
 def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_needed(local: Archive) -> None:
@@ -31,8 +32,8 @@ def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_ne
     orphan = write_shard(local.images, [originals(["never committed"])])
     lately = write_shard(local.images, [originals(["about to be committed"])])
     assert orphan is not None and lately is not None
-    (Path(local.images.url) / f"{TEMPORARY}half-written").write_bytes(b"x")
-    age(local, 10 * DAY, orphan.path, f"{TEMPORARY}half-written")
+    (Path(local.images.url) / HALF_WRITTEN).write_bytes(b"x")
+    age(local, 10 * DAY, orphan.path, HALF_WRITTEN)
     new = replace(local, base, "b")
     would = vacuum(VacuumSettings(archive=local.url, hours=24, dry_run=True))
     assert would == VacuumResult(1, 0, orphan.size, 0, 1, (), waiting=1, waiting_bytes=base.size, next_in_hours=24)
@@ -130,7 +131,7 @@ def test_a_vacuum_removes_nothing_outside_the_archive(way: str, local: Archive, 
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "photo.parquet").write_bytes(b"photo")
-    (victim / f"{TEMPORARY}photo").write_bytes(b"photo")
+    (victim / HALF_WRITTEN).write_bytes(b"photo")
     images = Path(local.images.absolute_url)
     add(local, [original("a")])
     if way == "link":
@@ -149,7 +150,7 @@ def test_a_vacuum_removes_nothing_outside_the_archive(way: str, local: Archive, 
     now: dict[str, Any] = {"archive": local.url, "hours": 0.0, "dry_run": False}
     result = vacuum(VacuumSettings.model_construct(**now))
     assert (result.shards, (images / orphan.path).exists()) == (1, False)
-    assert sorted(path.name for path in victim.iterdir()) == [f"{TEMPORARY}photo", "photo.parquet"]
+    assert sorted(path.name for path in victim.iterdir()) == [HALF_WRITTEN, "photo.parquet"]
     assert keys_of(local) == ["a"]
 
 

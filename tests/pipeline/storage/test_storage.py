@@ -39,6 +39,19 @@ def test_every_store_lists_in_byte_order_what_was_put(place: str) -> None:
     assert [entry.size for entry in listed] == [len(key.encode()) for key in TRICKY]
 
 
+def test_a_local_listing_leaves_out_unfinished_files_and_nothing_else(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    kept = [".maepress-0123456789abcdef/a.jpg", ".maepress-0123456789abcdef0", ".maepress-notes", "a.jpg"]
+    unfinished = [".maepress-fedcba9876543210", "b/.maepress-fedcba9876543210"]
+    for key in (*kept, *unfinished):
+        store.put(key, b"x")
+    with store.open_output("new.jpg") as file:
+        file.write(b"x")
+        assert [entry.key for entry in store.entries()] == kept
+        assert len(list(store.unfinished())) == 3
+    assert sorted(found.name for found in store.unfinished()) == unfinished
+
+
 def test_fetched_objects_have_the_etag_of_the_listing_and_come_in_the_requested_order(place: str) -> None:
     store = open_target(place)
     for key in TRICKY:
