@@ -58,6 +58,8 @@ def open_store(url: str | os.PathLike[str], *, links: bool = True) -> Store:
     text = os.fspath(url)
     if "\0" in text:
         raise StorageError("a path or URL with a zero byte names nothing")
+    if not text.strip():  # not the root of the file system, as the path of no parts
+        raise StorageError("an empty path or URL names nothing: perhaps a variable in the command is not set")
     if "://" not in text:
         return LocalStore(text, links=links)
     parts = urlsplit(text, allow_fragments=False)

@@ -80,12 +80,12 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
             empty, or is not apart from the archive.
     """
     started = time.monotonic()
-    repair = Repair(settings.archive, settings.repair_from) if settings.repair_from else None
+    repair = Repair(settings.archive, settings.repair_from) if settings.repair_from is not None else None
     mended = repair.logs() if repair else []
     archive = checked_archive(settings)
     if repair is not None:
         archive = Archive.open(settings.archive)
-    source = open_source(settings.source) if settings.source else None
+    source = open_source(settings.source) if settings.source is not None else None
     part, began = parse_part(settings.part), datetime.now(UTC)
     files, named = images_log(archive)
     if part is not None:
@@ -145,11 +145,11 @@ def checked_archive(settings: VerifySettings) -> Archive:
             written.
     """
     require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
-    if settings.source:
+    if settings.source is not None:
         if settings.part:
             raise StorageError("--part checks some shards, and --source needs all of them: leave one of the two out")
         require_source_apart(settings.source, settings.archive)
-    if settings.repair_from:
+    if settings.repair_from is not None:
         archive = Archive(settings.archive)  # perhaps it cannot be opened before it is mended
         archive.root.check_readable()
         return archive

@@ -240,3 +240,43 @@ def test_places_that_are_not_apart_are_named(say: Say, photos: Path, tmp_path: P
     assert "could be overwritten" in say("decode", archive, tmp_path)
     assert "lies inside its source" in say("verify", archive, "--source", tmp_path)
     assert "lies inside its source" in say("browse", archive, "--source", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["encode", "", "archive"],
+        ["encode", "photos", ""],
+        ["train", "", "--out", "model"],
+        ["train", "photos", "--out", ""],
+        ["decode", "", "restored"],
+        ["decode", "archive", ""],
+        ["export", "archive", ""],
+        ["replicate", "archive", ""],
+        ["verify", "archive", "--source", ""],
+        ["verify", "archive", "--repair-from", ""],
+        ["release", "", "archive", "--delete", "--yes"],
+        ["release", "photos", "archive", "--second-copy", "", "--delete", "--yes"],
+        ["evaluate", "photos", "--out", ""],
+        ["tune", "photos", "--out", ""],
+        ["estimate", ""],
+        ["status", ""],
+        ["forget", "", "--keys", "a", "--yes"],
+        ["vacuum", ""],
+        ["compress", "", "out.mae"],
+        ["compress", "photos/0.png", ""],
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_is_an_empty_text_is_never_the_whole_disk(
+    argv: list[str], photos: Path, say: "Say", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that is not set, in quotes."""
+    (tmp_path / "photos").symlink_to(photos)
+    add(Archive.create(str(tmp_path / "archive")), [original("0.png")])
+    before = sorted(path.name for path in Path("/").iterdir())
+    monkeypatch.chdir(tmp_path)
+    said = say(*argv)
+    assert "an empty path or URL names nothing" in said
+    assert sorted(path.name for path in Path("/").iterdir()) == before
+    assert len(list(photos.iterdir())) == 3

@@ -350,6 +350,8 @@ def test_a_flat_listing_of_a_server_that_sorts_by_path_is_refused(bucket: str) -
         ("/no/such/folder", "/no/such/folder does not exist"),
         (__file__, "is not a folder"),
         ("s3://", "names no bucket"),
+        ("", "an empty path or URL names nothing: perhaps a variable in the command is not set"),
+        ("#members", "an empty path or URL names nothing"),
         ("nope://x", "knows no nope://"),
         ("s3://key:secret@bucket/x", "must not carry credentials"),
         ("memory://nothing-here", "does not exist"),
