@@ -64,7 +64,7 @@ def choice_of(settings: ReleaseSettings, archive: Archive) -> Choice:
     Raises:
         MaepressError: when the list of keys or the second copy cannot be read.
     """
-    second = SecondCopy.open(settings.second_copy) if settings.second_copy else None
+    second = SecondCopy.open(settings.second_copy) if settings.second_copy is not None else None
     before = datetime.now(UTC) - timedelta(seconds=parse_age(settings.minimum_age))
     return Choice(KeyChoice.of(settings.keys), before, frozenset(archive.models()), second)
 

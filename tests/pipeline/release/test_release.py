@@ -215,6 +215,17 @@ def test_a_second_copy_must_hold_each_row_intact(folders: tuple[str, Archive], t
     assert result.problems == (("b/3", "the second copy has no intact row of it"),) and keys_of(source) == ["b/3"]
 
 
+def test_a_second_copy_must_be_another_one(folders: tuple[str, Archive], tmp_path: Path) -> None:
+    source, archive = folders
+    (tmp_path / "link").symlink_to(archive.url)
+    for same in (archive.url, f"{archive.url}/.", str(tmp_path / "link")):
+        with pytest.raises(StorageError, match="and would be lost with it: give another place"):
+            run(source, archive, second_copy=same, delete=True)
+    with pytest.raises(StorageError, match="an empty path or URL names nothing"):  # a variable that is not set
+        run(source, archive, second_copy="", delete=True)
+    assert len(keys_of(source)) == 4
+
+
 def test_a_second_copy_with_other_shards_is_read_row_by_row(folders: tuple[str, Archive], tmp_path: Path) -> None:
     source, archive = folders
     shutil.copytree(archive.url, tmp_path / "copy")
