@@ -30,6 +30,9 @@ _TRIES = 3
 class ContainerStore(ReadOnlyStore):
     """Another store, in which some objects are folders; a subclass reads one kind of them."""
 
+    sizes_are_known = True
+    """Whether an index holds the sizes of its members, not only means: what is too large is not read then."""
+
     def __init__(self, inner: Store, view: str, globs: tuple[str, ...]) -> None:
         """Nothing is read yet.
 
@@ -174,7 +177,7 @@ class ContainerStore(ReadOnlyStore):
                 (results[key],) = self._fetch_below([key], max_bytes, len(container))
             elif member.problem is not None:
                 results[key] = FetchFailed(key, member.problem)
-            elif large := too_large(member.size, max_bytes):
+            elif self.sizes_are_known and (large := too_large(member.size, max_bytes)):
                 results[key] = FetchFailed(key, large)
             else:
                 wanted[key] = member

@@ -23,6 +23,7 @@ class RowStore(ContainerStore):
     """Another store, in which Parquet files are folders of their rows."""
 
     what, member, whole = "a view of tables", "a row", "its table"
+    sizes_are_known = False
 
     def __init__(self, inner: Store, view: str, globs: tuple[str, ...], columns: Columns) -> None:
         """Nothing is read yet.

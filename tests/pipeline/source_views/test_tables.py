@@ -18,9 +18,10 @@ from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.release.run import ReleaseSettings, release
 from pipeline.sources.open import open_source
-from pipeline.storage.base import FetchFailed, StorageError
+from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
+from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.making import image_file, with_other_signs
 
 
@@ -76,6 +77,22 @@ def test_a_data_set_of_hugging_face_is_encoded_once_and_comes_back(
     source = Image.open(io.BytesIO(image_file("PNG", seed=2)))
     difference = np.asarray(Image.open(rows[2]), int) - np.asarray(source, int)
     assert np.abs(difference).mean() < 10, "row 2 is another picture"
+
+
+def test_rows_are_compared_with_their_archive_whatever_the_mean_of_their_sizes(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    """A listing gives each row the mean size of its row group: of a larger one than that, all were too large."""
+    images = [image_file("PNG", seed=seed) for seed in range(3)] + [image_file("PNG", size=(400, 300))]
+    open_store(str(tmp_path)).put("in/rows.parquet", parquet(pa.table({"jpg": images})))
+    source, archive = f"{tmp_path}/in#table", str(tmp_path / "archive")
+    settings = {"source": source, "archive": archive, "model": str(tiny_model_folder), "executor": "local"}
+    assert encode(EncodeSettings.model_validate(settings), quiet=True).latents == 4
+    result = verify(VerifySettings(archive=archive, source=source, sample="all", executor="local"), quiet=True)
+    assert (result.decoded, result.compared, result.changed, result.ok) == (4, 4, 0, True)
+    (small, large) = open_source(source).fetch(["rows.parquet/000000000", "rows.parquet/000000003"], len(images[0]))
+    assert isinstance(small, Fetched) and small.data == images[0]
+    assert isinstance(large, FetchFailed) and "are more than" in large.reason
 
 
 def test_rows_with_keys_come_in_one_order_and_double_or_missing_ones_have_verdicts(place: str) -> None:
