@@ -128,10 +128,12 @@ class MaeImageFile(ImageFile.ImageFile):
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise OSError(f"cannot write mode {image.mode} as MAE: convert it to L, LA, RGB or RGBA first")
+    options = image.encoderinfo
+    if "transparency" in image.info and image.mode in ("L", "RGB"):  # one colour, which a payload has no place for
+        image = image.convert("LA" if image.mode == "L" else "RGBA")
     planes = np.asarray(image)[..., None] if image.mode == "L" else np.asarray(image)
     alpha = np.ascontiguousarray(planes[..., -1]) if image.mode.endswith("A") else None
     colour = planes if alpha is None else np.ascontiguousarray(planes[..., :-1])
-    options = image.encoderinfo
 
     def metadata(name: str) -> bytes:
         value = options.get(name, image.info.get(name)) or b""

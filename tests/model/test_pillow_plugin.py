@@ -39,6 +39,21 @@ def test_a_saved_image_opens_with_its_size_mode_and_nearly_its_pixels(mode: str,
         assert (np.asarray(opened)[..., -1] == np.asarray(image)[..., -1]).all()
 
 
+@pytest.mark.parametrize(("mode", "clear", "saved"), [("L", 7, "LA"), ("RGB", (1, 2, 3), "RGBA")])
+def test_a_transparent_colour_becomes_alpha(mode: str, clear: object, saved: str) -> None:
+    """As PNG has it: one colour of a picture without alpha."""
+    png, mae = io.BytesIO(), io.BytesIO()
+    picture = _image(mode)
+    picture.paste(clear, (0, 0, 20, 10))  # type: ignore[arg-type]  # a number or a triple, by the mode
+    picture.save(png, "PNG", transparency=clear)
+    with Image.open(png) as source:
+        source.save(mae, "MAE", quality=20)
+        expected = np.asarray(source.convert(saved))[..., -1]
+    with Image.open(mae) as back:
+        assert back.mode == saved
+        assert np.array_equal(np.asarray(back)[..., -1], expected) and not expected[:10, :20].any() and expected.any()
+
+
 def test_metadata_is_stored_in_the_file(tmp_path: Path) -> None:
     image = _image("RGB")
     exif = Image.Exif()
