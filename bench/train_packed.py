@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = on_device([files[key] for key in train], options.crop, device)
     start, distortion = _start(options.init)
     learner = Learner(
-        deepened(start, options.deepen).to(device),
+        deepened(start, options.deepen, options.deepen).to(device),
         peak=options.learning_rate,
         decay_share=options.decay_share,
         distortion=distortion,

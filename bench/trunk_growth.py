@@ -17,7 +17,7 @@ START = "start"
 """Folder of the model that a grown trunk starts from: the average, grown. It tells `run` the new shape."""
 
 
-def grow(out: Path, new: Path, blocks: int) -> None:
+def grow(out: Path, new: Path, fine: int, coarse: int) -> None:
     """Copy the newest state of a trunk with new blocks; counters, history and the moments of kept layers stay.
 
     New blocks change nothing at first; they are the same in the weights and in their average.
@@ -25,8 +25,8 @@ def grow(out: Path, new: Path, blocks: int) -> None:
     Args:
         out: the trunk, which does not change.
         new: folder of the new trunk; must not exist.
-        blocks: number of blocks to add to each of the transforms' four stages, as for
-            `model.network.net2net.deepened`.
+        fine: number of blocks to add, as for `model.network.net2net.deepened`.
+        coarse: likewise.
 
     Raises:
         MaepressError: when there is no state, or the new folder exists.
@@ -35,7 +35,7 @@ def grow(out: Path, new: Path, blocks: int) -> None:
     config = checkpoint.load(copy.settings["init"]).network.config
     tensors = load_file(copy.state / STATE)
     torch.manual_seed(copy.settings["seed"])
-    weights, average = (deepened(_network(config, tensors, part), blocks) for part in ("weight.", "average."))
+    weights, average = (deepened(_network(config, tensors, part), fine, coarse) for part in ("weight.", "average."))
     average.load_state_dict(weights.state_dict() | _under("average.", tensors))
     model = {f"{START}/{name}": data for name, data in checkpoint.serialise(average, {}).items()}
     line = copy.write(weights, average, model, init=str((new / START).absolute()))

@@ -8,12 +8,13 @@ from dataclasses import replace
 from model.network.network import Network
 
 
-def deepened(network: Network, blocks: int) -> Network:
-    """The same function with more blocks at the end of each of the transforms' four stages.
+def deepened(network: Network, fine: int, coarse: int) -> Network:
+    """The same function with more blocks at the end of the stages of both transforms.
 
     Args:
         network: is not changed.
-        blocks: number of blocks to add to each stage, 0 or more.
+        fine: number of blocks to add to each stage at 1/8 of the resolution, 0 or more.
+        coarse: likewise, at 1/16.
 
     Returns:
         a new network in training mode; its output equals that of the given one until it is trained.
@@ -22,8 +23,8 @@ def deepened(network: Network, blocks: int) -> Network:
     deeper = Network(
         replace(
             config,
-            analysis_blocks=(config.analysis_blocks[0] + blocks, config.analysis_blocks[1] + blocks),
-            synthesis_blocks=(config.synthesis_blocks[0] + blocks, config.synthesis_blocks[1] + blocks),
+            analysis_blocks=(config.analysis_blocks[0] + fine, config.analysis_blocks[1] + coarse),
+            synthesis_blocks=(config.synthesis_blocks[0] + coarse, config.synthesis_blocks[1] + fine),
         )
     )
     deeper.load_state_dict(deeper.state_dict() | network.state_dict())

@@ -37,7 +37,7 @@ LOG_EVERY = 50
 def start_network(settings: TrainSettings) -> Network:
     """The network that training starts from."""
     torch.manual_seed(settings.seed)
-    return deepened(_initial(settings), settings.deepen)
+    return deepened(_initial(settings), settings.deepen, settings.deepen)
 
 
 def _initial(settings: TrainSettings) -> Network:

@@ -155,7 +155,7 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
     out, new = place / "out", place / "new"
     before, steps = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, counters(out)["step"]
-    assert trunk.main(["grow", str(out), str(new)]) == 0
+    assert trunk.main(["grow", str(out), str(new), "--fine", "2"]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     old, larger = trunk_files.newest(out), trunk_files.newest(new)
     assert old is not None and larger is not None
@@ -172,7 +172,7 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     go_on[go_on.index(str(out))] = str(new)
     assert trunk.main(go_on) == 0
     assert counters(new)["step"] > steps
-    assert checkpoint.load(new / "start").network.config.analysis_blocks == (2, 2)
+    assert checkpoint.load(new / "start").network.config.analysis_blocks == (3, 2)
     assert trunk.main(["grow", str(out), str(new)]) == 2
     assert "new exists: give a new folder" in capsys.readouterr().err
 
