@@ -142,17 +142,20 @@ def load(
         sandbox: decodes them one at a time, so that a file that crashes the decoder affects no
             other.
         max_pixels: larger images are not decoded; their sources are kept.
-        max_bytes: larger objects are rejected without being fetched.
+        max_bytes: larger objects are rejected, without being fetched where the listing has their sizes.
         keep_unreadable: keep the bytes of files that no reader understands, instead of rejecting them.
 
     Returns:
         One result per object; those rejected for their size come first, the others keep their
         order.
     """
-    small = [o for o in objects if o.size <= max_bytes]
-    results: list[Loaded | Rejection] = [
-        Rejection(o.key, o.etag, "fetch", reason) for o in objects if (reason := too_large(o.size, max_bytes))
-    ]
+    small: list[Entry] = []
+    results: list[Loaded | Rejection] = []
+    for entry in objects:
+        if source.sizes_are_known and (large := too_large(entry.size, max_bytes)):
+            results.append(Rejection(entry.key, entry.etag, "fetch", large))
+        else:
+            small.append(entry)
     fetched = attempt_all(small, lambda some: source.fetch_listed(some, max_bytes), passes=FATAL)
     for entry, got in zip(small, fetched, strict=True):
         if isinstance(got, Fault):

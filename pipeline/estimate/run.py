@@ -130,8 +130,8 @@ def scale_up(
         storage: kind of storage, a name in the table.
         machine: kind of machine, a name in the table.
     """
-    whole = sample.source_bytes
-    stored = _total(sample, encoded, [x.stored / x.size for x in encoded], most=1.0)
+    whole = _source_bytes(sample, encoded)
+    stored = _total(sample, encoded, [x.stored / x.size for x in encoded], most=whole / sample.source_bytes)
     seconds = _total(sample, encoded, [x.seconds / x.size for x in encoded])
     rate = prices.machines[machine]
     hours = seconds.times(1 / (3600 * rate.cores * settings.machines * EFFICIENCY))
@@ -150,7 +150,7 @@ def scale_up(
         shares=_shares(sample, encoded),
         stored_bytes=stored,
         saved_bytes=saved,
-        rival_bytes=_bytes_of_others(sample, encoded, stored),
+        rival_bytes=_bytes_of_others(sample, encoded, stored, whole),
         core_hours=seconds.times(1 / 3600),
         hours=hours,
         cost=cost,
@@ -165,6 +165,13 @@ def scale_up(
 def _encoded_of(sample: Sample) -> int:
     """How many objects are encoded: large ones may be under several points."""
     return len({entry.key for entry in sample.entries if entry.size})
+
+
+def _source_bytes(sample: Sample, encoded: Sequence[EncodedObject]) -> int:
+    """The bytes of the whole source, as listed; estimated where a listing only guesses sizes."""
+    if all(x.read is None for x in encoded):
+        return sample.source_bytes
+    return max(1, round(_total(sample, encoded, [x.source_bytes / x.size for x in encoded]).value))
 
 
 def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float], most: float = math.inf) -> Interval:
@@ -182,8 +189,10 @@ def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float
     return shares
 
 
-def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject], stored: Interval) -> dict[str, Interval]:
-    """The bytes as other codecs, by their ratio to ours at the compared points; `stored` is our total."""
+def _bytes_of_others(
+    sample: Sample, encoded: Sequence[EncodedObject], stored: Interval, whole: int
+) -> dict[str, Interval]:
+    """The bytes as other codecs, by their ratio to ours at the compared points; `stored` and `whole` are totals."""
     compared = [x for x in encoded if x.others is not None]
     if len(compared) < 2:
         return {}
@@ -195,7 +204,7 @@ def _bytes_of_others(sample: Sample, encoded: Sequence[EncodedObject], stored: I
         found = [(x.others or ())[i] * weight for x, weight in zip(compared, weights, strict=True)]
         total = ratio_interval(found, bases, stored, 1 - len(compared) / len(encoded))
         least = sum((x.others or ())[i] for x in compared) if sample.census else 0.0
-        totals[other.name] = Interval(total.value, max(least, total.low), min(total.high, sample.source_bytes))
+        totals[other.name] = Interval(total.value, max(least, total.low), min(total.high, whole))
     return totals
 
 

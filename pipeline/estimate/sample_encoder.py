@@ -51,6 +51,7 @@ class EncodedObject:
         psnr: PSNR in dB of a compressed image.
         others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it
             was not compared.
+        read: bytes of the source, where a listing does not know them; None elsewhere.
     """
 
     size: int
@@ -60,6 +61,12 @@ class EncodedObject:
     seconds: float
     psnr: float | None = None
     others: tuple[int, ...] | None = None
+    read: int | None = None
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the source, as read or else as listed."""
+        return self.size if self.read is None else self.read
 
 
 def encode_sample(
@@ -183,14 +190,16 @@ def encode_object(
         return EncodedObject(entry.size, entry.size, "rejected", 0, seconds, others=(entry.size,) * len(others) or None)
     (row,) = compressed.rows.to_pylist()
     metadata = sum(len(row[name] or b"") for name in METADATA)
-    stored = min(entry.size, row["payload_bytes"] + metadata)
+    read = None if source.sizes_are_known else len(loaded.source)
+    most = entry.size if read is None else read
+    stored = min(most, row["payload_bytes"] + metadata)
     sizes = None
     picture = loaded.reading.picture
     if others and row["status"] in COMPRESSED and picture is not None:
         equal = (row["psnr"], psnr) if target.min_ssimulacra2 is None else (row["ssimulacra2"], ssimulacra2)
         found = [bytes_at(other, picture.pixels, *equal) for other in others]
-        sizes = tuple(min(entry.size, size + metadata) if size else entry.size for size in found)
+        sizes = tuple(min(most, size + metadata) if size else most for size in found)
     elif others:
-        sizes = (entry.size,) * len(others)  # a kept source would be kept beside them, too
+        sizes = (most,) * len(others)  # a kept source would be kept beside them, too
     pixels = row["width"] * row["height"] if picture is not None else 0
-    return EncodedObject(entry.size, stored, row["status"], pixels, seconds, row["psnr"], sizes)
+    return EncodedObject(entry.size, stored, row["status"], pixels, seconds, row["psnr"], sizes, read)

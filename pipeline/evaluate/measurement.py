@@ -7,7 +7,7 @@ from model.core.boundary import Fault, attempt
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
-from pipeline.encode.stages import FATAL, load
+from pipeline.encode.stages import FATAL, Loaded, load
 from pipeline.evaluate.baseline_codecs import BASELINE_CODECS, Ladder
 from pipeline.evaluate.points import Pixels, Point, compare, to_rgb
 from pipeline.evaluate.published import digest
@@ -106,9 +106,10 @@ class Measurer:
         return Skipped(entry.key, measured.reason) if isinstance(measured, Fault) else measured
 
     def _measure(self, entry: Entry) -> MeasuredImage | Skipped:
-        read = self.read_pixels(entry)
-        if isinstance(read, Skipped):
-            return read
+        loaded = self._load(entry)
+        if isinstance(loaded, Skipped):
+            return loaded
+        read = self._part(loaded)
         pixels = read.pixels
         height, width = pixels.shape[:2]
         ladders = {other.name: Ladder(other, pixels) for other in BASELINE_CODECS}
@@ -116,16 +117,25 @@ class Measurer:
         points |= {other.name: [ladders[other.name].point(q) for q in other.qualities] for other in BASELINE_CODECS}
         floors = {OURS: [self._bytes_at(pixels, floor) for floor in self._plan.floors]}
         floors |= {name: [ladder.smallest(floor) for floor in self._plan.floors] for name, ladder in ladders.items()}
-        size, found = max(1, round(entry.size * read.share)), digest(pixels)
+        size, found = max(1, round(len(loaded.source) * read.share)), digest(pixels)
         return MeasuredImage(entry.key, found, width, height, read.cropped, read.off_grid, size, points, floors)
 
     def read_pixels(self, entry: Entry) -> "MeasuredPart | Skipped":
         """The RGB pixels of an object that are measured."""
+        loaded = self._load(entry)
+        return loaded if isinstance(loaded, Skipped) else self._part(loaded)
+
+    def _load(self, entry: Entry) -> Loaded | Skipped:
+        """An object whose pixels can be measured."""
         (loaded,) = load([entry], self._plan.source, self._sandbox, MAX_PIXELS, _MAX_BYTES)
         if isinstance(loaded, Rejection):
             return Skipped(entry.key, loaded.reason)
         if loaded.reading.picture is None:
             return Skipped(entry.key, loaded.reading.keep or "not coded")
+        return loaded
+
+    def _part(self, loaded: Loaded) -> "MeasuredPart":
+        assert loaded.reading.picture is not None
         lossy = loaded.reading.source_format not in LOSSLESS
         return measured_part(to_rgb(loaded.reading.picture.pixels), self._plan.max_pixels, lossy=lossy)
 

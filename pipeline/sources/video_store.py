@@ -79,6 +79,7 @@ class VideoStore(ReadOnlyStore):
     """Another store, with frames in place of videos. A frame's etag is its video's."""
 
     what, member, whole = "a view of videos", "a frame", "its video"
+    sizes_are_known = False
 
     def __init__(self, inner: Store, choice: int | str, cache: VideoCache = PROCESS_CACHE) -> None:
         """Nothing is read yet.

@@ -161,7 +161,15 @@ class Store(ABC):
     """A folder or bucket prefix.
 
     A pickled store holds little more than its URL; each process opens its own connections.
+
+    Attributes:
+        url: as given by the user, without a trailing slash; used in messages.
+        sizes_are_known: whether a listing has the objects' own sizes. Else they are means or guesses, and
+            only decide how work is divided: whether an object is too large, or another one, shows when it
+            is read.
     """
+
+    sizes_are_known: bool = True
 
     def __init__(self, url: str) -> None:
         """Args: url: as given by the user, without a trailing slash; used in messages."""

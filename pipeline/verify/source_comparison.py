@@ -45,7 +45,11 @@ class SourceTotals:
 _BATCH_BYTES, _BATCH_OBJECTS = 64 << 20, 64
 """Objects that are read and compared by hash together."""
 
-Fetch = Callable[[Sequence[str]], Sequence[Fetched | FetchFailed]]
+_MORE_BYTES = 16 << 20
+"""Bytes by which an object of unknown size may be larger than the row's source and still be read."""
+
+Fetch = Callable[[Sequence[str], int], Sequence[Fetched | FetchFailed]]
+"""Reads objects that are not larger than a number of bytes."""
 
 
 class SourceComparison:
@@ -63,6 +67,8 @@ class SourceComparison:
         hidden: "HiddenRanges | None" = None,
         fetch: Fetch | None = None,
         barred: BarredKeys | None = None,
+        *,
+        sizes_are_known: bool = True,
     ) -> None:
         """Nothing is read yet.
 
@@ -74,9 +80,10 @@ class SourceComparison:
             fetch: reads objects of the source whose etag differs but not their size; without it,
                 they count as outdated.
             barred: keys that may not come back.
+            sizes_are_known: whether another size in the listing is another object (`Store`).
         """
-        self._fetch, self._barred = fetch, barred
-        self._suspects: list[tuple[Entry, str]] = []
+        self._fetch, self._barred, self._sizes_are_known = fetch, barred, sizes_are_known
+        self._suspects: list[tuple[Entry, int, str]] = []
         self._entries, self._rejections = entries, rejections
         self._hidden = hidden
         self._entry = next(entries, None)
@@ -87,7 +94,8 @@ class SourceComparison:
         """Take the next row, with size and SHA-256 of its source; a key that is repeated is passed over."""
         self._until(key)
         if self._entry is not None and self._entry.key == key:
-            self._decide(self._entry, etag, digest if self._entry.size == size else None)
+            may_be_equal = self._entry.size == size or not self._sizes_are_known
+            self._decide(self._entry, etag, size, digest if may_be_equal else None)
             self._entry = next(self._entries, None)
 
     def end(self) -> SourceTotals:
@@ -101,7 +109,7 @@ class SourceComparison:
             self._decide(self._entry, None)
             self._entry = next(self._entries, None)
 
-    def _decide(self, entry: Entry, etag: str | None, digest: str | None = None) -> None:
+    def _decide(self, entry: Entry, etag: str | None, size: int | None = None, digest: str | None = None) -> None:
         totals = self._totals
         totals.objects += 1
         rejected = self._is_rejected(entry)
@@ -112,9 +120,9 @@ class SourceComparison:
             if totals.rejected <= NAMED:
                 totals.rejected_keys += (entry.key,)
             return
-        if etag is not None and digest is not None and self._fetch is not None:
-            self._suspects.append((entry, digest))
-            if len(self._suspects) == _BATCH_OBJECTS or sum(e.size for e, _ in self._suspects) >= _BATCH_BYTES:
+        if etag is not None and size is not None and digest is not None and self._fetch is not None:
+            self._suspects.append((entry, size, digest))
+            if len(self._suspects) == _BATCH_OBJECTS or sum(size for _, size, _ in self._suspects) >= _BATCH_BYTES:
                 self._compare_bytes()
         elif etag is not None:
             self._outdated(entry.key)
@@ -138,7 +146,9 @@ class SourceComparison:
         if not suspects or self._fetch is None:
             return
         totals = self._totals
-        for (entry, digest), got in zip(suspects, self._fetch([e.key for e, _ in suspects]), strict=True):
+        most = max(size for _, size, _ in suspects) + _MORE_BYTES
+        fetched = self._fetch([entry.key for entry, _, _ in suspects], most)
+        for (entry, _, digest), got in zip(suspects, fetched, strict=True):
             if isinstance(got, FetchFailed):
                 totals.unread += 1
                 if totals.unread <= NAMED:

@@ -42,10 +42,11 @@ def survey(archive: Archive, shards: list[Shard], sample: str, listing: SourceLi
     unreadable: set[str] = set()  # reported later, when the payloads are read
     ranges = {shard.path: (shard.first_key, shard.last_key) for shard in shards}
     entries, rejections = (iter(listing), archive.rejections_by_key()) if listing else (iter(()), iter(()))
-    fetch = listing.source.fetch if listing else None
+    fetch, sizes_are_known = (listing.source.fetch, listing.source.sizes_are_known) if listing else (None, True)
     barred = attempt(archive.erasures.barred)  # a damaged receipt is a problem of its own
     known = None if isinstance(barred, Fault) else barred
-    comparison = SourceComparison(entries, rejections, HiddenRanges(ranges, unreadable), fetch, known)
+    hidden = HiddenRanges(ranges, unreadable)
+    comparison = SourceComparison(entries, rejections, hidden, fetch, known, sizes_are_known=sizes_are_known)
     columns = ("key", "status", "payload_bytes", "etag", *(("source_bytes", "source_sha256") if listing else ()))
     index = merged(archive.images, shards, columns, unreadable=unreadable)
     for (key, status, length, etag, *of_source), _ in index:

@@ -30,9 +30,6 @@ _TRIES = 3
 class ContainerStore(ReadOnlyStore):
     """Another store, in which some objects are folders; a subclass reads one kind of them."""
 
-    sizes_are_known = True
-    """Whether an index holds the sizes of its members, not only means: what is too large is not read then."""
-
     def __init__(self, inner: Store, view: str, globs: tuple[str, ...]) -> None:
         """Nothing is read yet.
 

@@ -35,6 +35,7 @@ class SidecarStore(ReadOnlyStore):
             shared: the files that say something of many images, None if they have to be looked for.
         """
         super().__init__(inner, view)
+        self.sizes_are_known = inner.sizes_are_known
         self._shared = None if shared is None else SharedSidecars(inner, shared)
 
     def __reduce__(self) -> tuple[type["SidecarStore"], tuple[Store, str, tuple[SharedFile, ...] | None]]:

@@ -27,6 +27,7 @@ class TableStore(ReadOnlyStore):
     """The rows of a table as objects; the etag of a row is that of its file."""
 
     what, member, whole = "a view of a table", "a row", "its table"
+    sizes_are_known = False
 
     def __init__(self, inner: Store, view: str, globs: tuple[str, ...], columns: Columns) -> None:
         """Nothing is read yet.

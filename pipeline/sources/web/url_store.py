@@ -34,6 +34,7 @@ class UrlStore(ListedStore):
     """The images at the addresses of a list. Nothing is written, and nothing at a server can be deleted."""
 
     what, member, whole = "a list of addresses", "an image", "the server that it is on"
+    sizes_are_known = False
 
     def __init__(
         self, inner: Store, view: str, globs: tuple[str, ...], column: str, options: HttpOptions, *, check: bool

@@ -14,8 +14,14 @@ from deltalake import DeltaTable, write_deltalake
 from PIL import Image
 
 from model.core.errors import MaepressError
+from pipeline.archive.receipt import Rejection
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
+from pipeline.encode.stages import Loaded, load
+from pipeline.estimate.run import estimate
+from pipeline.estimate.settings import EstimateSettings
+from pipeline.images.limits import Limits
+from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.release.run import ReleaseSettings, release
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
@@ -93,6 +99,49 @@ def test_rows_are_compared_with_their_archive_whatever_the_mean_of_their_sizes(
     (small, large) = open_source(source).fetch(["rows.parquet/000000000", "rows.parquet/000000003"], len(images[0]))
     assert isinstance(small, Fetched) and small.data == images[0]
     assert isinstance(large, FetchFailed) and "are more than" in large.reason
+
+
+@pytest.mark.parametrize("view", ["#table", "#table&image=jpg&key=id"])
+def test_a_table_that_was_copied_is_compared_by_the_bytes_of_its_rows(
+    tmp_path: Path, tiny_model_folder: Path, view: str
+) -> None:
+    images = [image_file("PNG", seed=seed) for seed in range(3)] + [image_file("PNG", size=(400, 300))]
+    store = open_store(str(tmp_path))
+    store.put("in/rows.parquet", parquet(pa.table({"id": list("abcd"), "jpg": images})), modified_ns=10**18)
+    source, archive = f"{tmp_path}/in{view}", str(tmp_path / "archive")
+    settings = {"source": source, "archive": archive, "model": str(tiny_model_folder), "executor": "local"}
+    encode(EncodeSettings.model_validate(settings), quiet=True)
+    os.utime(tmp_path / "in/rows.parquet")
+    again = VerifySettings(archive=archive, source=source, sample="all", executor="local")
+    result = verify(again, quiet=True)
+    assert (result.same_bytes, result.outdated, result.unread, result.ok) == (4, 0, 0, True)
+    images[1] = image_file("PNG", seed=9)
+    store.put("in/rows.parquet", parquet(pa.table({"id": list("abcd"), "jpg": images})))
+    result = verify(again, quiet=True)
+    assert (result.same_bytes, result.outdated, result.unread, result.ok) == (3, 1, 0, False)
+
+
+def test_a_row_is_too_large_by_its_own_size_and_not_by_the_mean_of_its_row_group(tmp_path: Path) -> None:
+    images = [b"small", b"x" * 3000, b"also small"]
+    open_store(str(tmp_path)).put("in/rows.parquet", parquet(pa.table({"jpg": images})))
+    source = open_source(f"{tmp_path}/in#table")
+    entries = list(source.entries())
+    assert {entry.size > 900 for entry in entries} == {True}
+    sandbox = Sandbox(Limits(seconds=10, memory=1 << 30))
+    small, large, other = load(entries, source, sandbox, 1000, 900)
+    sandbox.close()
+    assert isinstance(small, Loaded) and isinstance(other, Loaded)
+    assert isinstance(large, Rejection) and (large.stage, large.reason) == ("fetch", "3000 bytes are more than 900")
+
+
+def test_an_estimate_takes_rows_at_their_own_sizes(tmp_path: Path, tiny_model_folder: Path) -> None:
+    """Equal rows are stored once in a dictionary, and the mean of their sizes is far below their own."""
+    image = image_file("PNG", size=(200, 150))
+    open_store(str(tmp_path)).put("in/rows.parquet", parquet(pa.table({"jpg": [image] * 8})))
+    settings = EstimateSettings(source=f"{tmp_path}/in#table", model=str(tiny_model_folder), compare=0)
+    found = estimate(settings)
+    assert found.source_bytes == 8 * len(image)
+    assert 0 < found.stored_bytes.value < found.source_bytes
 
 
 def test_rows_with_keys_come_in_one_order_and_double_or_missing_ones_have_verdicts(place: str) -> None:
