@@ -40,6 +40,7 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("rejected", result.rejected),
         ("unreadable", result.unread),
         ("changed since they were encoded", result.outdated),
+        ("others than the released originals", result.reappeared),
         ("problems", result.failed),
         ("time", duration(result.seconds)),
     ]
@@ -53,6 +54,12 @@ def _run(settings: "VerifySettings", output: Output) -> int:
         ("rejected, so not in the archive: see maepress status", result.rejected_keys, result.rejected),
         ("not compared, as they cannot be read", result.unread_keys, result.unread),
         ("changed since they were encoded: encode the source again", result.outdated_keys, result.outdated),
+        (
+            "others than the originals released under their keys: give them other keys, or see maepress release "
+            "--withdraw",
+            result.reappeared_keys,
+            result.reappeared,
+        ),
     ):
         if keys:
             more = [(f"... and {count - len(keys):,} more",)] if count > len(keys) else []

@@ -22,6 +22,9 @@ from pipeline.verify.row_checks import problem_with_fidelity, problem_with_pictu
 _FLOORS = {"min_psnr": "psnr", "min_ssimulacra2": "ssimulacra2", "min_ms_ssim": "ms_ssim"}
 """Columns with the fidelity that a target of this name asks for."""
 
+ANOTHER = "the object is not the one that was encoded: encode the source again"
+"""Why an original that changed does not pass."""
+
 _ROUNDING = 5e-6
 """A target is recorded with six digits."""
 
@@ -29,7 +32,7 @@ _ROUNDING = 5e-6
 def problem_with_original(row: Row, original: bytes) -> str | None:
     """Whether the object is the one that was encoded, and, of a kept file, whether it comes back."""
     if len(original) != row["source_bytes"] or hashlib.sha256(original).hexdigest() != row["source_sha256"]:
-        return "the object is not the one that was encoded: encode the source again"
+        return ANOTHER
     if row["status"] in COMPRESSED:
         return None
     restored = kept_source(row["status"], row["payload"])

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.archive.ledgers.releases import ReleaseEntry
 from pipeline.archive.log.log_check import LoggedFile
 from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, WITHDRAWN
 from pipeline.monitoring.progress import Progress
+from pipeline.release.checks import ANOTHER
 from pipeline.release.result import ReleaseResult, Totals, Verdict
 from pipeline.release.settings import ReleaseSettings
 from pipeline.release.verdicts import Choice, choice_of, verdicts
@@ -48,6 +50,9 @@ BATCH = 1000
 _REPORT = 10_000
 """Verdicts of a dry run per commit to the ledger."""
 _THREADS = 16
+_RENAME = "give it another key, or see `maepress release --withdraw`"
+"""What helps an object under a key that was released before: no encode takes it."""
+_REAPPEARED = f"the object is another than the original that was released: {_RENAME}"
 JOB = "release"
 
 
@@ -84,11 +89,11 @@ def release(settings: ReleaseSettings, *, quiet: bool = False) -> ReleaseResult:
         conditional = settings.delete and source.refuses_stale_deletes()
         progress = stack.enter_context(Progress(rows, sum(file.shard.size for file in files), quiet=quiet))
         found = stack.enter_context(closing(verdicts(archive, files, source, choice, settings)))
-        totals = Totals()
+        totals, before = Totals(), archive.releases.released_keys()
         if settings.delete:
-            _Deletion(source, ledger, totals, archive.releases.released_keys()).run(_shown(found, progress))
+            _Deletion(source, ledger, totals, before).run(_shown(found, progress, before))
         else:
-            _report(_shown(found, progress), ledger, totals, archive.releases.released_keys())
+            _report(_shown(found, progress, before), ledger, totals, before)
     return ReleaseResult(
         run,
         settings.delete,
@@ -146,10 +151,12 @@ def _unknown(archive: Archive, choice: Choice) -> int:
     return len(choice.keys.known) - sum(key in choice.keys.known for keys in have for key in keys)
 
 
-def _shown(found: Iterable[Verdict], progress: Progress) -> Iterator[Verdict]:
+def _shown(found: Iterable[Verdict], progress: Progress, before: frozenset[str]) -> Iterator[Verdict]:
+    """Verdicts as they come; no encode takes another object under a key that was released before."""
     for verdict in found:
         progress.advance(objects=1, bytes_in=verdict.source_bytes, pixels=verdict.pixels)
-        yield verdict
+        again = verdict.facts == ANOTHER and verdict.key in before
+        yield replace(verdict, facts=_REAPPEARED) if again else verdict
 
 
 class _Ledger:
@@ -259,7 +266,8 @@ class _Deletion:
         except MaepressError as e:
             found = attempt(lambda: self._is_gone(verdict))
             return None if isinstance(found, Fault) else found, e.message
-        return gone, "" if gone else "it changed after it was compared: encode the source again"
+        remedy = _RENAME if verdict.key in self._before else "encode the source again"
+        return gone, "" if gone else f"it changed after it was compared: {remedy}"
 
     def _is_gone(self, verdict: Verdict) -> bool | None:
         """Whether a delete without an answer was done; another object now tells nothing about the one before."""

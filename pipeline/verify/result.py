@@ -14,6 +14,7 @@ _COUNTERS = (
 )
 _OF_THE_SOURCE = (
     *("absent", "absent_keys", "rejected", "rejected_keys", "outdated", "outdated_keys"),
+    *("reappeared", "reappeared_keys"),
     *("same_bytes", "unread", "unread_keys", "excluded", "unlisted"),
 )
 LISTED_PROBLEMS = 1000
@@ -54,6 +55,8 @@ class VerifyResult:
         absent_keys: the first of them.
         outdated: objects of the source that changed since they were encoded.
         outdated_keys: the first of them.
+        reappeared: objects that are others than the originals that a release deleted under their keys.
+        reappeared_keys: the first of them.
         same_bytes: objects whose etag differs from the row's, as in a copy, and whose SHA-256 is the row's.
         unread: such objects that could not be read.
         unread_keys: the first of them, with the reasons.
@@ -85,6 +88,8 @@ class VerifyResult:
     rejected_keys: tuple[str, ...]
     outdated: int
     outdated_keys: tuple[str, ...]
+    reappeared: int
+    reappeared_keys: tuple[str, ...]
     same_bytes: int
     unread: int
     unread_keys: tuple[str, ...]
@@ -97,8 +102,8 @@ class VerifyResult:
     @property
     def ok(self) -> bool:
         """Whether there is no problem, and all of the source is in the archive and could be compared."""
-        lacking = self.absent or self.rejected or self.outdated or self.unread or self.unlisted
-        return not (self.failed or lacking or self.changed)
+        lacking = self.absent or self.rejected or self.outdated or self.reappeared
+        return not (self.failed or lacking or self.unread or self.unlisted or self.changed)
 
     def to_dict(self) -> dict[str, object]:
         """The fields, and `ok`."""

@@ -3,7 +3,8 @@
 An object is complete in the archive when a row has its etag, and rejected when a rejection has it.
 It is absent when the archive has neither under its key, and outdated when it changed since. In a
 copy of the source, and after a restore, all etags may differ: such objects are read, and compared by
-SHA-256. Keys that an erasure bars are passed over.
+SHA-256. Keys that an erasure bars are passed over. A changed object under a key whose original was
+deleted by a release is reappeared: no encode takes it, as the row is the only copy.
 
     source:       a  b  c      e
     rows:         a  b'        e'       c is absent, b is outdated unless its bytes are those of the row
@@ -11,7 +12,7 @@ SHA-256. Keys that an erasure bars are passed over.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.archive.archive import RejectionRow
@@ -30,11 +31,13 @@ class SourceTotals:
     objects: int = 0
     absent: int = 0
     outdated: int = 0
+    reappeared: int = 0
     unknown: int = 0
     same_bytes: int = 0
     unread: int = 0
     absent_keys: tuple[str, ...] = ()
     outdated_keys: tuple[str, ...] = ()
+    reappeared_keys: tuple[str, ...] = ()
     unread_keys: tuple[str, ...] = ()
     rejected: int = 0
     rejected_keys: tuple[str, ...] = ()
@@ -68,6 +71,7 @@ class SourceComparison:
         fetch: Fetch | None = None,
         barred: BarredKeys | None = None,
         *,
+        released: Collection[str] = frozenset(),
         sizes_are_known: bool = True,
     ) -> None:
         """Nothing is read yet.
@@ -80,9 +84,11 @@ class SourceComparison:
             fetch: reads objects of the source whose etag differs but not their size; without it,
                 they count as outdated.
             barred: keys that may not come back.
+            released: keys whose originals were deleted by a release.
             sizes_are_known: whether another size in the listing is another object (`Store`).
         """
         self._fetch, self._barred, self._sizes_are_known = fetch, barred, sizes_are_known
+        self._released = released
         self._suspects: list[tuple[Entry, int, str]] = []
         self._entries, self._rejections = entries, rejections
         self._hidden = hidden
@@ -136,6 +142,11 @@ class SourceComparison:
                 totals.absent_keys += (entry.key,)
 
     def _outdated(self, key: str) -> None:
+        if key in self._released:
+            self._totals.reappeared += 1
+            if self._totals.reappeared <= NAMED:
+                self._totals.reappeared_keys += (key,)
+            return
         self._totals.outdated += 1
         if self._totals.outdated <= NAMED:
             self._totals.outdated_keys += (key,)

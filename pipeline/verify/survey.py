@@ -45,8 +45,17 @@ def survey(archive: Archive, shards: list[Shard], sample: str, listing: SourceLi
     fetch, sizes_are_known = (listing.source.fetch, listing.source.sizes_are_known) if listing else (None, True)
     barred = attempt(archive.erasures.barred)  # a damaged receipt is a problem of its own
     known = None if isinstance(barred, Fault) else barred
-    hidden = HiddenRanges(ranges, unreadable)
-    comparison = SourceComparison(entries, rejections, hidden, fetch, known, sizes_are_known=sizes_are_known)
+    found_released = attempt(archive.releases.released_keys) if listing else frozenset[str]()  # damage is named, too
+    released = frozenset[str]() if isinstance(found_released, Fault) else found_released
+    comparison = SourceComparison(
+        entries,
+        rejections,
+        HiddenRanges(ranges, unreadable),
+        fetch,
+        known,
+        released=released,
+        sizes_are_known=sizes_are_known,
+    )
     columns = ("key", "status", "payload_bytes", "etag", *(("source_bytes", "source_sha256") if listing else ()))
     index = merged(archive.images, shards, columns, unreadable=unreadable)
     for (key, status, length, etag, *of_source), _ in index:

@@ -73,6 +73,20 @@ def folders(tmp_path: Path) -> tuple[str, Archive]:
     return source, archive
 
 
+def test_another_object_under_a_released_key_does_not_pass_and_the_advice_is_one_that_helps(
+    folders: tuple[str, Archive],
+) -> None:
+    source, archive = folders
+    assert run(source, archive, delete=True).deleted == 4
+    open_store(source).put("b/3", b"another")
+    for settings in ({}, {"delete": True}):
+        found = run(source, archive, **settings)
+        assert (found.failed, found.released_before, found.deleted) == (1, 3, 0)
+        ((key, reason),) = found.problems
+        assert key == "b/3" and "give it another key" in reason and "encode" not in reason
+    assert keys_of(source) == ["b/3"]
+
+
 def test_what_is_in_the_archive_as_it_is_in_the_source_goes_and_what_changed_stays(place: str, tmp_path: Path) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     add(archive, held(place, FILES))

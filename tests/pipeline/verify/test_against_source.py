@@ -37,3 +37,14 @@ def test_objects_whose_keys_were_erased_are_not_missed_and_others_of_the_same_si
         source.put(key, data)
     result = verify(VerifySettings(archive=archive.url, source=source.url, executor="local"), quiet=True)
     assert (result.source_objects, result.absent, result.outdated_keys) == (3, 0, ("c",))
+
+
+def test_another_object_under_a_released_key_is_named_as_what_no_encode_takes(tmp_path: Path) -> None:
+    source, archive = open_target(str(tmp_path / "source")), Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(key, b"source") for key in ("a", "b", "c")])
+    archive.releases.record([ReleaseEntry(key, RELEASED, "e", 6, "0" * 64, "fine") for key in ("a", "b")], "run", 1)
+    for key, data in (("a", b"another"), ("b", b"source"), ("c", b"another")):
+        source.put(key, data)
+    result = verify(VerifySettings(archive=archive.url, source=source.url, executor="local"), quiet=True)
+    assert (result.reappeared_keys, result.outdated_keys, result.same_bytes) == (("a",), ("c",), 1)
+    assert (result.reappeared, result.outdated, result.ok) == (1, 1, False)
