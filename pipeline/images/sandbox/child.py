@@ -7,6 +7,7 @@ It imports neither torch nor Ray, so that it starts in a third of a second and o
 import io
 import os
 import resource
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
@@ -152,7 +153,7 @@ def main(seconds: int, memory: int, descriptor: int) -> None:
         descriptor: file descriptor of the buffer for planes.
     """
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output of libraries must not get between the replies
+    silence_libraries()
     planes = SharedBuffer(descriptor)
     multiply_once()
     limit_memory(memory)
@@ -164,6 +165,18 @@ def main(seconds: int, memory: int, descriptor: int) -> None:
             return
         limit_time(seconds)
         send(replies, pack(*answer(head, bytes(source), planes)))
+
+
+def silence_libraries() -> None:
+    """Drop what decoders in C print about a file: the reply says what matters, and replies go elsewhere.
+
+    Errors of this process itself, which Python prints, are still seen.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for printed in (1, 2):
+        os.dup2(nothing, printed)
+    os.close(nothing)
 
 
 def send(file: BinaryIO, parts: Sequence[Buffer]) -> None:

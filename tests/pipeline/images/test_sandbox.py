@@ -1,7 +1,9 @@
 """The sandbox: the same answers as without it, and limits on time, crashes and memory."""
 
+import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from model.core.errors import DamagedPayload
 from pipeline.images.decode_rgb import decode_rgb
@@ -53,6 +56,28 @@ def alive(process: psutil.Process) -> bool:
 def is_good(sandbox: Sandbox) -> bool:
     reading = sandbox.read(GOOD, max_pixels=MAX_PIXELS)
     return isinstance(reading, Reading) and reading.picture is not None
+
+
+def test_what_decoders_print_about_a_file_is_not_seen_and_an_error_of_the_child_is(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, "TIFF", compression="tiff_lzw")
+    unsupported = file.getvalue().replace(
+        struct.pack("<HHIHH", 259, 3, 1, 5, 0), struct.pack("<HHIHH", 259, 3, 1, 50001, 0)
+    )
+    sandbox = Sandbox(Limits(seconds=60, memory=2 << 30))
+    for data in (unsupported, file.getvalue()[:-40], file.getvalue()):
+        sandbox.read(data, max_pixels=MAX_PIXELS)
+    assert capfd.readouterr() == ("", "")
+    child = sandbox._process._child
+    assert child is not None and child.stdin is not None
+    child.stdin.write(b"no request" * 10)
+    child.stdin.close()
+    assert child.wait(20) == 1
+    assert "Traceback" in capfd.readouterr().err
+    child.stdin = None
+    sandbox.close()
 
 
 def assert_same(one: Reading | Rejected, other: Reading | Rejected) -> None:
