@@ -29,9 +29,11 @@ def _settings() -> "type[EvaluateSettings]":
 
 def _run(settings: "EvaluateSettings", output: Output) -> int:
     from jobs.web.report.page import render
+    from pipeline.archive.apart import require_no_archive
     from pipeline.evaluate.run import evaluate
     from pipeline.storage.open import open_store, open_target
 
+    require_no_archive(open_store(settings.out), "the output folder")
     outputs = _outputs()
     outputs.require_free(settings.images, open_store(settings.out), overwrite=settings.overwrite)
     out = open_target(settings.out)  # before an hour of work, as it may not be writable

@@ -36,7 +36,7 @@ import torch
 from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
-from pipeline.archive.apart import require_destination_apart
+from pipeline.archive.apart import require_destination_apart, require_no_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW, LATENT, READER_COLUMNS, codec_of
@@ -167,6 +167,7 @@ def checked_archive(settings: DecodeSettings) -> Archive:
     require_gpus(settings.gpus_per_actor, GPUS_PER_ACTOR)
     require_destination_apart(settings.dest, settings.archive)
     archive, dest = Archive.open(settings.archive), open_store(settings.dest)
+    require_no_archive(dest, "the destination")
     require_outside_sources(archive, dest)
     dest.check_target()
     return archive

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model.core.model_files import claimed_fingerprint, read_config
-from pipeline.archive.apart import require_source_apart
+from pipeline.archive.apart import require_new_or_own, require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.log.commits import Committer
 from pipeline.archive.model_name import name_from
@@ -159,7 +159,7 @@ def checked_source(settings: EncodeSettings) -> Store:
     Raises:
         MaepressError: when source and archive are not apart, the source is missing or empty,
             another run encodes it into the archive already, there is no such model, or the archive
-            cannot be written.
+            cannot be written, or be made as something else is there.
     """
     source = opened_source(settings)
     root = open_store(settings.archive)
@@ -167,6 +167,7 @@ def checked_source(settings: EncodeSettings) -> Store:
     if settings.needs_model:
         require_model(settings.model)
     root.check_target()
+    require_new_or_own(root)
     return source
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from model.core.errors import MaepressError
 from model.core.model_files import claimed_fingerprint, distortion_of
+from pipeline.archive.apart import WORK_FOLDER
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_name import name_for
 from pipeline.archive.model_store import local_model, model_config
@@ -27,7 +28,7 @@ from pipeline.runs.name import new_run
 from pipeline.storage.base import Store
 from pipeline.sync.settings import SyncSettings
 
-RECORD, WORK_FOLDER = "adapted.json", "adapting"
+RECORD = "adapted.json"
 _MOST_BYTES = 1 << 20
 NIGHT_SECONDS = 86400.0
 EARLY_NIGHTS = 0.5

@@ -21,6 +21,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from model.core.errors import MaepressError
 from model.core.model_files import CONFIG, FILES, SHIPPED
+from pipeline.archive.apart import require_no_archive
 from pipeline.archive.model_name import name_from
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.reservoir import reservoir_sample
@@ -163,6 +164,7 @@ def checked_output(settings: TrainSettings) -> Store:
     else:
         require_cores(settings.workers, "--workers")
     out = open_store(settings.out)
+    require_no_archive(out, "the output folder")
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
     out.check_target()
     return out

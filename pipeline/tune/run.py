@@ -28,6 +28,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from model.core.boundary import reason_of
 from model.core.errors import MaepressError
 from model.core.extras import remedy
+from pipeline.archive.apart import require_no_archive
 from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
@@ -132,6 +133,7 @@ def checked_output(settings: TuneSettings) -> Store:
     if settings.init not in NO_FOLDER:
         require_model(settings.init)
     out = open_store(settings.out)
+    require_no_archive(out, "the output folder")
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)
     out.check_target()
     return out

@@ -5,12 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive.apart import OWN_FOLDERS, require_destination_apart, require_source_apart
+from jobs.cli import main
+from model.core.errors import MaepressError
+from pipeline.archive.apart import (
+    OWN_FOLDERS,
+    require_destination_apart,
+    require_new_or_own,
+    require_no_archive,
+    require_source_apart,
+)
 from pipeline.archive.archive import Archive
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
-from pipeline.storage.open import StorageError
+from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncSettings, sync
+from pipeline.train.run import TrainSettings, train
+from pipeline.tune.run import TuneSettings, tune_training
 from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.making import add, original
 from tests.pipeline.spellings import spellings
@@ -82,3 +92,56 @@ def test_a_destination_in_or_above_the_archive_is_refused(photos: Path, dest: st
 def test_a_destination_beside_the_archive_is_fine(photos: Path) -> None:
     require_destination_apart("photos/archive-back", "photos/archive")
     require_destination_apart("s3://bucket/back", "s3://bucket/archive")
+
+
+def writers(out: str) -> list[Callable[[], object]]:
+    """The jobs that write a folder of their own."""
+    images = "elsewhere"
+    return [
+        lambda: train(TrainSettings(images=images, out=out, overwrite=True)),
+        lambda: tune_training(TuneSettings(images=images, out=out, overwrite=True), print),
+        lambda: main(["evaluate", images, "--out", out, "--overwrite"]),
+    ]
+
+
+def test_results_of_other_jobs_go_into_no_archive(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Archive.create("other")
+    add(other, [original("a.png")])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.png").write_bytes(b"a picture")
+    before = sorted(tmp_path.rglob("*"))
+    for out in ("other", "./other/", f"file://{tmp_path}/other", "other/models/new", "other/images"):
+        for job in writers(out):
+            try:
+                assert job() == 2
+                said = capsys.readouterr().err
+            except MaepressError as e:
+                said = e.message
+            assert "the output folder" in said and "the archive" in said, out
+    for dest in ("other", "other/restored"):
+        with pytest.raises(StorageError, match=r"the destination .* the archive"):
+            decode(DecodeSettings(archive="photos/archive", dest=dest, executor="local"), quiet=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    require_no_archive(open_store("other/adapting"), "the output folder")  # where a nightly job trains
+    require_no_archive(open_store("other2"), "the output folder")
+
+
+def test_a_new_archive_goes_where_nothing_else_is(place: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(b"a picture")
+    model = open_store(f"{place}/model")
+    model.put("config.json", b"{}")
+    settings = EncodeSettings(source=str(tmp_path / "photos"), archive=model.url, executor="local")
+    with pytest.raises(StorageError, match=r"no archive, and holds other files .'config.json'.: give an empty"):
+        encode(settings, quiet=True)
+    require_new_or_own(open_store(f"{place}/new"))
+    begun = open_store(f"{place}/begun")
+    begun.put("rejections/_delta_log/00000000000000000000.json", b"{}")
+    require_new_or_own(begun)
+    archive = Archive.create(f"{place}/archive")
+    archive.root.put("notes.txt", b"mine")
+    require_new_or_own(archive.root)
+    with pytest.raises(StorageError, match=r"the archive .* lies inside the archive"):
+        require_new_or_own(archive.root.child("images"))
