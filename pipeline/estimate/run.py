@@ -182,7 +182,7 @@ def _total(sample: Sample, of: Sequence[EncodedObject], ratios: Sequence[float],
 
 
 def _shares(sample: Sample, encoded: Sequence[EncodedObject]) -> dict[str, float]:
-    weights = [x.size if sample.census else 1 for x in encoded]
+    weights = [x.source_bytes if sample.census else x.source_bytes / x.size for x in encoded]
     shares = {status: 0.0 for status in ("latent", "standard", "jxl", "zstd", "original", "rejected")}
     for x, weight in zip(encoded, weights, strict=True):
         shares[x.status] += weight / sum(weights)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.sources.external_sort import ENTRIES
 from pipeline.sources.listed_store import ListedStore
-from pipeline.sources.web.client import Facts, HttpOptions, client_of, start
+from pipeline.sources.web.client import LARGEST, Facts, HttpOptions, client_of, start
 from pipeline.sources.web.url_keys import INVALID, key_of_url
 from pipeline.sources.web.url_list import check_list, files_of, texts_of
 from pipeline.storage.base import Fetched, FetchFailed, StorageError, Store
@@ -101,7 +101,10 @@ class UrlStore(ListedStore):
             key, future = done.get()
             waiting.discard(future)
             facts = future.result()
-            rows.append((key, facts.size or TYPICAL_BYTES, facts.etag))  # some servers answer HEAD with a length of 0
+            size = min(
+                facts.size or TYPICAL_BYTES, LARGEST
+            )  # some servers answer HEAD with a length of 0, or any other
+            rows.append((key, size, facts.etag))
 
         def table() -> pa.Table:
             made = pa.table(list(map(list, zip(*rows, strict=True))), schema=ENTRIES)

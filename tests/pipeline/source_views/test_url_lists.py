@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.estimate.run import estimate
+from pipeline.estimate.settings import EstimateSettings
 from pipeline.sources.open import EmptySource, open_source
 from pipeline.sources.web import client, rules, turns, url_store
 from pipeline.sources.web.rules import NOT_PUBLIC
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
+from tests.pipeline.making import image_file
 from tests.pipeline.source_views.web_server import Answer, WebServer, web_server
 
 
@@ -250,6 +253,21 @@ def test_no_body_is_read_beyond_the_limit_whatever_its_server_says(web: WebServe
     assert reason(endless) == reason(bomb) == "it has more than 1000 bytes"
     assert reason(odd).startswith("its server packs it as 'br'") and not failed(cut).is_verdict
     assert isinstance(packed, Fetched) and packed.data == b"small"
+
+
+def test_a_server_that_claims_a_size_beyond_all_bounds_does_not_decide_what_an_estimate_says(
+    web: WebServer, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    image = image_file("PNG", size=(96, 64))
+    web.answers |= {f"/{i}.png": Answer(image) for i in range(4)}
+    web.answers["/claims.png"] = Answer(b"no image", {"Content-Length": str(10**14)})
+    web.answers["/gone.png"] = Answer(status=404)
+    place = parquet_list(tmp_path / "list.parquet", [f"{web.url}{path}" for path in web.answers])
+    assert listed(place)[f"{web.key}/claims.png"][0] == client.LARGEST
+    found = estimate(EstimateSettings(source=f"{place}#urls&private&check=never", model=str(tiny_model_folder)))
+    assert found.objects == 6
+    typical = url_store.TYPICAL_BYTES
+    assert found.shares["rejected"] == pytest.approx(2 * typical / (2 * typical + 4 * len(image)))
 
 
 def test_without_comparison_no_server_is_asked_when_a_list_is_listed(web: WebServer, tmp_path: Path) -> None:
