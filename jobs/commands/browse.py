@@ -14,7 +14,7 @@ from pipeline.sources.settings import SourceView
 class BrowseSettings(SourceView):
     """Settings of `maepress browse`: archive, address, and limits on decoding and memory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     source: str = Field(

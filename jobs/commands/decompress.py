@@ -13,7 +13,7 @@ from model.core.errors import MaepressError
 class DecompressSettings(BaseModel):
     """Settings of `maepress decompress`: file, image and model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     file: str = Field(description="the .mae file")
     out: str = Field(

@@ -17,7 +17,7 @@ FOLDER = Path("demo")
 class DemoSettings(BaseModel):
     """Settings of `maepress demo`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     minutes: float = Field(MINUTES, gt=0, description="minutes of training")
     s3: bool = Field(False, description="read and write s3:// on an S3 server that the demo starts")

@@ -23,7 +23,7 @@ _WRITTEN = ("archive", "dest", "out")
 class SubmitSettings(BaseModel):
     """Settings of `maepress submit`: job, cluster and name of the submission."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job: str = Field(description="the job with its arguments, after --, as you would type it on the cluster")
     address: str = Field(

@@ -123,8 +123,10 @@ def _reason(error: ErrorDetails) -> str:
             return f"must be a multiple of {_number(context['multiple_of'])}"
         case "int_parsing" | "int_type" | "int_from_float":
             return "must be a whole number"
-        case "float_parsing" | "float_type" | "finite_number":
+        case "float_parsing" | "float_type":
             return "must be a number"
+        case "finite_number":
+            return "must be a finite number"
         case "bool_parsing" | "bool_type":
             return "must be true or false"
         case "literal_error":

@@ -11,7 +11,7 @@ from pipeline.execution.setting_types import ActorRange
 class DecodeSettings(BaseModel):
     """Archive, destination, keys and format of a decode, and its resources."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     dest: str = Field(description="folder or bucket prefix that the images are written to")

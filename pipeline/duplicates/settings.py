@@ -8,7 +8,7 @@ DISTANCE = "bits of 64 in which the perceptual hashes of near duplicates differ 
 class DuplicatesSettings(BaseModel):
     """Archive, distance of near duplicates, and number of groups to list."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     distance: int = Field(4, ge=0, le=10, description=DISTANCE)

@@ -26,7 +26,7 @@ def parse_codecs(text: str) -> tuple[str, ...]:
 class CodecSettings(BaseModel):
     """A codec, or several of which the best is taken for each image."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     codec: Literal["mae", "jxl", "avif", "webp", "auto"] = Field(
         "mae",

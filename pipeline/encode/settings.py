@@ -43,6 +43,7 @@ class EncodeSettings(CodecSettings, TargetSettings, SidecarChoice, SourceChoice)
     max_megapixels: float = Field(
         MAX_PIXELS / 1e6,
         gt=0,
+        le=1_000_000,
         description="larger images are kept as their original bytes (to decode more than 178, set this by variable)",
     )
     max_object_mib: int = Field(

@@ -13,7 +13,7 @@ DEFAULT_QUALITY = 40
 class TargetSettings(BaseModel):
     """At most one target; without any, quality 40."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     quality: Quality = Field(
         None, description=f"0 is smallest, 63 closest to the source; {DEFAULT_QUALITY} where nothing else is asked for"

@@ -11,7 +11,7 @@ SHIPPED = Path(__file__).with_name("prices.yaml")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Requests(_Frozen):

@@ -13,7 +13,7 @@ from pipeline.storage.listing.key_globs import SourceChoice
 class EvaluateSettings(SourceView, SourceChoice):
     """Which images and which model to measure, how thoroughly, and where the report goes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     place: ClassVar[str] = "images"
 
     images: str = Field(description="folder or bucket of images to measure on")

@@ -8,7 +8,7 @@ from pipeline.archive.key_choice import DESCRIPTION as KEYS
 class ForgetSettings(BaseModel):
     """Archive and keys of an erasure."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     keys: str | None = Field(

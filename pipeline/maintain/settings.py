@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
 
@@ -25,7 +25,10 @@ class VacuumSettings(_Settings):
     """Archive and retention of old versions."""
 
     hours: float = Field(
-        168.0, ge=1, description="hours for which versions are kept: files that only older versions need are removed"
+        168.0,
+        ge=1,
+        le=1_000_000,
+        description="hours for which versions are kept: files that only older versions need are removed",
     )
     dry_run: bool = Field(False, description="only report what would be removed")
 

@@ -23,7 +23,7 @@ def _checked(rule: str) -> str:
 class ProbeSettings(BaseModel):
     """Which labels to learn from which part of an archive, and how long."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     label_from_key: Annotated[str, AfterValidator(_checked)] = Field(

@@ -31,7 +31,7 @@ def parse_age(text: str) -> int:
 class ReleaseSettings(SidecarChoice):
     """Source, archive and conditions of a release, and its resources."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = Field(description="where the originals are (a folder or bucket prefix)")
     archive: str = Field(description="the archive that holds their images")

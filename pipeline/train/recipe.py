@@ -30,7 +30,7 @@ from pipeline.train.drawn_crops import DrawnPool
 class ImageSet(BaseModel):
     """A set of images, chosen by patterns of their keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     keys: tuple[str, ...] = Field(min_length=1, description="shell patterns of keys; * also matches /")
     without: tuple[str, ...] = Field((), description="patterns of keys to leave out, such as test sets")
@@ -56,7 +56,7 @@ class ImageSet(BaseModel):
 class Recipe(BaseModel):
     """All training sets, and the share of crops that are not from images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     sets: dict[str, ImageSet] = Field(min_length=1)
     drawn: float = Field(

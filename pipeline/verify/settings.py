@@ -14,7 +14,7 @@ from pipeline.verify.part import parse_part
 class VerifySettings(SidecarChoice, SourceChoice):
     """Archive, size of the sample, and source of a verification, and its resources."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     archive: str = Field(description="the archive (a folder or bucket prefix)")
     sample: str = Field("32", pattern=r"^(all|\d{1,9})$", description="compressed images to decode, a number or all")

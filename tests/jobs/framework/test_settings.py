@@ -200,3 +200,10 @@ def test_the_help_gives_ranges_and_defaults() -> None:
     assert "--format png|jpeg which kind [default png]" in text
     assert "--actors MIN:MAX" in text
     assert "--resume, --no-resume go on [default yes]" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_job_takes_an_infinite_number(name: str) -> None:
+    """`--hours inf` and `--max-megapixels inf` ended in a traceback, as no whole number is that large."""
+    settings = load(name).settings()
+    assert issubclass(settings, BaseModel) and settings.model_config.get("allow_inf_nan") is False

@@ -20,6 +20,15 @@ def test_what_is_no_list_and_no_range_is_refused() -> None:
             TuneSettings(images="i", out="o", **{name: text})  # type: ignore[arg-type]
 
 
+def test_what_every_trial_would_refuse_is_refused_before_the_first() -> None:
+    wrong = {"learning_rate": "1e-5:inf", "width": "8,64", "seed": -5, "minutes": float("inf")}
+    for name, value in wrong.items():
+        with pytest.raises(ValidationError, match=name):
+            TuneSettings.model_validate({"images": "i", "out": "o", name: value})
+    with pytest.raises(ValidationError, match="seed"):
+        TrainSettings(images="i", out="o", seed=-5)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("local_ray")
