@@ -14,7 +14,7 @@ residuals of their prediction from z, in units of y, and the Z channels of z, re
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +67,10 @@ class Samples:
             scale: of images: 1, 1/2, 1/4, 1/8 or 1/16.
 
         Raises:
-            MaepressError: for another scale, or one below 1 of other contents than images.
+            MaepressError: for another content or scale, or a scale below 1 of other contents than images.
         """
+        if content not in get_args(Content):
+            raise MaepressError(f"content {content!r} is unknown: choose {', '.join(get_args(Content))}")
         if denominator_of(scale) > 1 and content != "image":
             raise MaepressError(f"content {content} has no smaller scale: leave scale out, or read images")
         self._scale = scale

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.core.boundary import Fault, attempt
+from model.core.errors import MaepressError
 from pipeline.archive.reader import Row
 from pipeline.decode.result import Outcome
 from pipeline.images.image_writer import SUFFIXES
@@ -71,12 +72,12 @@ def name_in_class_folder(name: str) -> str:
     """`2024/cat/a.jpg` as `cat/2024%2Fa.jpg`.
 
     Raises:
-        ValueError: for a name without a folder.
+        MaepressError: for a name without a folder.
     """
     folders, _, last = name.rpartition("/")
     above, slash, label = folders.rpartition("/")
     if not label:
-        raise ValueError("its key has no folder that could be its label")
+        raise MaepressError("its key has no folder that could be its label")
     return f"{label}/{_encoded(above + slash, '%/')}{_encoded(last, '%')}"
 
 

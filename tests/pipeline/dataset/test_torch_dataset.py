@@ -202,6 +202,8 @@ def test_a_damaged_page_ends_an_epoch_at_its_own_row_alone(
 def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="no row of status latent whose key matches 'nothing'"):
         ArchiveImages(small_archive, content="prefix", keys="nothing")
+    with pytest.raises(MaepressError, match="content 'pixels' is unknown: choose image, sketch, prefix, latents"):
+        ArchiveImages(small_archive, content="pixels")  # type: ignore[arg-type]
     with pytest.raises(MaepressError, match="no column 'label'"):
         ArchiveImages(small_archive, columns=["label"])
     with pytest.raises(StorageError, match=r"'j/kept.jpg' in .* has no latents"):
