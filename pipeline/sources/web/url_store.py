@@ -101,9 +101,7 @@ class UrlStore(ListedStore):
             key, future = done.get()
             waiting.discard(future)
             facts = future.result()
-            size = min(
-                facts.size or TYPICAL_BYTES, LARGEST
-            )  # some servers answer HEAD with a length of 0, or any other
+            size = min(facts.size or TYPICAL_BYTES, LARGEST)  # servers answer HEAD with a length of 0, or of anything
             rows.append((key, size, facts.etag))
 
         def table() -> pa.Table:
