@@ -15,6 +15,7 @@ from model.bitstream.coding_passes import PASSES
 from model.core.config import PLAIN, CodecConfig
 from model.layers.blocks import Block, depth_to_space, space_to_depth
 from model.layers.quality import QualityRows
+from model.layers.relu import relu
 
 
 class HyperAnalysis(nn.Module):
@@ -33,8 +34,8 @@ class HyperAnalysis(nn.Module):
     def forward(self, scaled: Tensor, y: Tensor, quality: Tensor) -> Tensor:
         """Compute z from `scaled`, y in quantisation steps, and from y itself, for the local means."""
         x = torch.cat([torch.log1p(scaled.abs()), y[..., :PLAIN]], -1)
-        x = torch.relu(self.inner(x) + self.rows(quality))
-        x = torch.relu(self.down1(space_to_depth(self.block1(x), 2)))
+        x = relu(self.inner(x) + self.rows(quality), training=self.training)
+        x = relu(self.down1(space_to_depth(self.block1(x), 2)), training=self.training)
         z: Tensor = self.down2(space_to_depth(self.block2(x), 2))
         return z * 4
 
@@ -77,7 +78,11 @@ class Means(nn.Module):
 
     def features(self, z: Tensor, quality: Tensor) -> Tensor:
         """Map z `[B, h/4, w/4, Z]` to features `[B, h, w, W]`."""
-        x = self.block1(depth_to_space(self.up1(z / 4), 2).relu_())
-        x = depth_to_space(self.up2(x), 2).add_(self.rows(quality))
-        out: Tensor = self.block2(x.relu_())
+        _, x = self.before(z, quality)
+        out: Tensor = self.block2(relu(x, training=self.training))
         return out
+
+    def before(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs `[B, h/2, w/2, W]` of the last linear layer, and features before their rectifier `[B, h, w, W]`."""
+        x = self.block1(relu(depth_to_space(self.up1(z / 4), 2), training=self.training))
+        return x, depth_to_space(self.up2(x), 2).add_(self.rows(quality))

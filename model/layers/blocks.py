@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.layers.relu import relu
 from model.layers.strips import PreparedBlock
 from model.layers.surplus import NONE, Surplus
 
@@ -58,7 +59,9 @@ class Block(nn.Module):
             t = self.compute_dtype
             sums: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             gate, value = F.linear(sums.to(t), self.expand.weight.to(t), self.expand.bias.to(t)).chunk(2, -1)
-            branch = F.linear(F.relu(gate) * value, self.project.weight.to(t), self.project.bias.to(t))
+            branch = F.linear(
+                relu(gate, training=self.training) * value, self.project.weight.to(t), self.project.bias.to(t)
+            )
             return x + branch.to(x.dtype)
         x = x.contiguous()
         out = torch.empty_like(x)

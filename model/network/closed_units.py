@@ -1,10 +1,15 @@
-"""Units of blocks whose gate never opens: found with training images, and drawn anew.
+"""Units that never open: found with training images, and drawn anew.
 
-A block multiplies values by gates, `relu(gate) * value`. A gate that is closed at every position of every image gets no
-gradient, so it stays closed, and its multiply-adds are wasted. That happens from the start where inputs vary far less
-than the initial biases: pictures become numbers that vary by hundredths, and a linear layer starts with biases of a
-tenth. The remedy is to start units by what their inputs are (Krähenbühl et al., "Data-dependent initializations of
-convolutional neural networks", ICLR 2016), here of units in a trained network, whose function stays the same.
+A block multiplies values by gates, `relu(gate) * value`. A gate that is closed at every position of
+every image got no gradient in trainings before `model.layers.relu`, so it stayed closed, and its
+multiply-adds were wasted. That happened where inputs vary far less than biases: pictures become
+numbers that vary by hundredths, a linear layer starts with biases of a tenth, and training moves
+them by a thousandth per step. The features of z that the means are computed from closed in the same
+way, all of them.
+
+The remedy is to start units by what their inputs are (Krähenbühl et al., "Data-dependent
+initializations of convolutional neural networks", ICLR 2016), here of units in a trained network,
+whose function stays the same.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,12 +19,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from model.entropy.hyperprior import MeanContext, Means
 from model.layers.blocks import Block
 from model.network.network import Network
 
 GATE, VALUE = 0.5, 0.25
 """Deviations of drawn gates, and of drawn values in deviations of the inputs. Gates are so large that the steps of
 training do not close them soon, values so small that the projection, which begins with zeros, learns in small steps."""
+FEATURE = 1.0
+"""Deviation of drawn features of z before their rectifier; the means begin without them, and learn in small steps."""
 FLATTENING = 0.5
 """Exponent by which a channel's deviation is divided out of drawn directions: 0 would give nearly all of them to the
 lowest frequency, 1 as much to faint noise as to it."""
@@ -50,6 +58,8 @@ def redraw_closed_units(
 ) -> dict[str, tuple[int, int]]:
     """Draw anew the units that stay closed, in several networks of one shape, without changing what they compute.
 
+    They are units of blocks, and the features of z that the means are computed from where all of them are closed.
+
     The inputs of each block are centred, too (the depthwise bias takes off their mean and the expansion's bias adds its
     effect), so that products in bfloat16 keep what varies. What the first network sees decides for all of them.
 
@@ -59,15 +69,15 @@ def redraw_closed_units(
         seed: of the directions drawn.
 
     Returns:
-        for each block, by name, the numbers of units redrawn and of all units.
+        for each block, and for the layer before the features, by name, the numbers of units redrawn and of all units.
     """
     first, *others = networks
+    batches, random = list(batches), torch.Generator().manual_seed(seed)
+    redrawn = {"means.up2": _redraw_features([network.means for network in (first, *others)], first, batches, random)}
     blocks = [_blocks(network) for network in (first, *others)]
     with _watching(blocks[0]) as seen, torch.enable_grad():  # without gradients, blocks take a path without hooks
         for image, quality in batches:
             first(image, quality)
-    random = torch.Generator().manual_seed(seed)
-    redrawn = {}
     for name, at in seen.items():
         same = [found[name] for found in blocks]
         closed = at.opened == 0
@@ -81,6 +91,36 @@ def redraw_closed_units(
             _redraw(block, closed, rows)
         redrawn[name] = (int(closed.sum()), len(closed))
     return redrawn
+
+
+@torch.no_grad()
+def _redraw_features(
+    several: list[Means], first: Network, batches: Iterable[tuple[Tensor, Tensor]], random: torch.Generator
+) -> tuple[int, int]:
+    """Draw anew the features of z before the last block of the means if none of them ever opens."""
+    seen, open_somewhere, width = _Seen(), False, several[0].up2.in_features
+    for image, quality in batches:
+        y = first.analysis(image)
+        z = torch.round(first.hyper_analysis(y * first.gain(quality), y, quality))
+        inputs, features = several[0].before(z, quality)
+        open_somewhere = open_somewhere or bool((features > 0).any())
+        rows = inputs.flatten(0, 2).double()
+        seen.count += len(rows)
+        seen.total, seen.square = seen.total + rows.sum(0), seen.square + rows.T @ rows
+    if open_somewhere:
+        return 0, width
+    mean = seen.total / seen.count
+    weight = FEATURE * _directions(seen.square / seen.count - mean.outer(mean), 4 * width, random)
+    for means in several:
+        constant = means.block2(torch.zeros(1, 1, 1, width))[0, 0, 0]
+        joins = [context.join for context in means.later if isinstance(context, MeanContext)]
+        for layer in (means.first, *joins):
+            layer.bias.add_(layer.weight[:, :width] @ constant)
+            layer.weight[:, :width] = 0.0
+        means.up2.weight.copy_(weight)
+        means.up2.bias.copy_(-weight @ mean)
+        means.rows.knots.zero_()
+    return width, width
 
 
 def _blocks(network: nn.Module) -> dict[str, Block]:

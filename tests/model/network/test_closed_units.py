@@ -59,3 +59,23 @@ def test_weights_and_average_get_the_same_new_units() -> None:
     ours, theirs = (n.get_parameter(f"{BLOCK}.expand.weight")[rows] for n in (network, average))
     assert torch.equal(ours, theirs) and ours.abs().max() > 0
     assert not torch.equal(network.get_parameter("analysis.stem.bias"), average.get_parameter("analysis.stem.bias"))
+
+
+def test_features_of_z_that_are_all_closed_are_drawn_anew() -> None:
+    network, (image, quality) = a_network(), a_batch()
+    noise = torch.zeros(2, 1, 1, CONFIG.hyper_channels)
+    with torch.no_grad():
+        torch.nn.init.normal_(network.means.first.weight, std=0.1)
+        network.means.up2.bias.fill_(-1e3)
+    before = network(image, quality, noise).image.detach()
+    z = torch.randint(-3, 4, (2, 1, 1, CONFIG.hyper_channels)).float()
+
+    def varied() -> torch.Tensor:
+        return network.means.features(z, quality).detach().flatten(0, 2).var(0)
+
+    assert varied().max() < 1e-9
+    redrawn = redraw_closed_units((network,), [(image, quality)], seed=0)
+    assert redrawn["means.up2"] == (CONFIG.hyper_width, CONFIG.hyper_width)
+    assert torch.allclose(network(image, quality, noise).image, before, atol=1e-4)
+    assert (varied() > 1e-4).float().mean() > 0.5
+    assert redraw_closed_units((network,), [(image, quality)], seed=0)["means.up2"][0] == 0, "they stay as they are"
