@@ -16,7 +16,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FILES = (WEIGHTS, CONFIG)
 """File names of a model, in the order in which they are written: a folder with CONFIG is complete."""
 MOST_BYTES = {WEIGHTS: 1 << 30, CONFIG: 1 << 20}
-"""Largest files of a model; the shipped models have 9.5 MB and 12 kB."""
+"""Largest files of a model; the shipped models have 6.4 MB and 12 kB."""
 FORMAT = 1
 SHIPPED = {name: Path(__file__).parent.parent / "weights" / name for name in ("base", "base-psnr")}
 """Folders of the models that maepress ships: `base` for what people see, `base-psnr` for the highest PSNR."""

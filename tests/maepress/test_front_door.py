@@ -93,7 +93,8 @@ def test_importing_the_front_door_imports_nothing_else() -> None:
         "import sys, maepress; "
         f"print(sorted(m for m in sys.modules if m.split('.')[0] in {HEAVY!r} or m.startswith({OURS!r})))"
     )
-    assert printed(script) == "[]"
+    # What limits the threads before torch is loaded; it imports nothing of weight.
+    assert printed(script) == "['model.core', 'model.core.cores']"
 
 
 def test_a_settings_class_comes_without_torch_or_ray() -> None:

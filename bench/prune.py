@@ -1,0 +1,60 @@
+"""A model without its idle blocks: the same pictures and bytes with fewer multiply-adds.
+
+    python -m bench.prune RECIPE IMAGES MODEL OUT
+
+Batches of training crops decide which blocks add nothing but a constant (`model.network.idle_blocks`). Notes and the
+heads for reduced pictures are those of the model; the fingerprint is a new one. OUT may be the model's own folder.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.trunk_files import replace
+from bench.trunk_rank import crops_of, keys_of
+from bench.trunk_redraw import BATCHES
+from model import checkpoint
+from model.core.errors import MaepressError
+from model.core.model_files import WEIGHTS, read_config
+from model.network.idle_blocks import without_idle_blocks
+from pipeline.archive.model_store import local_model
+from pipeline.train.step_randomness import draw_step
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prune and write."""
+    parser = argparse.ArgumentParser(prog="bench.prune", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="sets of images, in YAML")
+    parser.add_argument("images", help="folder or bucket to which the keys of the recipe are relative")
+    parser.add_argument("model", help="model folder, or the name of a shipped one")
+    parser.add_argument("out", type=Path, help="folder for the smaller model")
+    options = parser.parse_args(argv)
+    try:
+        _prune(options)
+    except MaepressError as e:
+        print(f"bench.prune: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> None:
+    settings = {"recipe": str(options.recipe), "images": options.images, "batch": 24, "crop": 192, "seed": 0}
+    model, batches = checkpoint.load(options.model), []
+    with crops_of(settings, keys_of(settings), 0, 1, step=0) as crops:
+        for step in range(BATCHES):
+            image = crops.next()
+            quality = draw_step(0, step, image, rank=0, world=1, channels=1, hide=0.0).quality
+            batches.append((image, quality))
+    smaller, missing = without_idle_blocks(model.network, batches)
+    notes = read_config(Path(local_model(options.model)))["notes"]
+    files = checkpoint.serialise(smaller, notes)
+    if model.heads:
+        files[WEIGHTS] = checkpoint.with_heads(files[WEIGHTS], model.heads)
+    for name, data in files.items():
+        replace(options.out / name, data)
+    print(f"{options.out}: {checkpoint.load(options.out).fingerprint} without {', '.join(missing) or 'changes'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
