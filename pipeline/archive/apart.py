@@ -87,7 +87,9 @@ def require_new_or_own(root: Store) -> None:
     if not root.root_exists():
         return
     begun = tuple(f"{name}/_delta_log/" for name in _TABLES)  # of an archive that was being made
-    other = next((entry.key for entry in root.entries() if not entry.key.startswith(begun)), None)
+    other = None
+    with contextlib.suppress(StorageError):  # a folder that cannot be read, such as a disk's lost+found
+        other = next((entry.key for entry in root.entries() if not entry.key.startswith(begun)), None)
     if other is not None:
         raise StorageError(f"{root.url} is no archive, and holds other files ({other[:80]!r}): give an empty place")
 

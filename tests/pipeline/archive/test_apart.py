@@ -1,6 +1,6 @@
 """An archive, its source and a destination are apart, however they are spelled, in every job that has two places."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from pipeline.archive.apart import (
 from pipeline.archive.archive import Archive
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
+from pipeline.storage.base import Entry, NotListed
+from pipeline.storage.local_store import LocalStore
 from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncSettings, sync
 from pipeline.train.run import TrainSettings, train
@@ -145,3 +147,11 @@ def test_a_new_archive_goes_where_nothing_else_is(place: str, tmp_path: Path) ->
     require_new_or_own(archive.root)
     with pytest.raises(StorageError, match=r"the archive .* lies inside the archive"):
         require_new_or_own(archive.root.child("images"))
+
+
+def test_a_new_archive_goes_onto_a_disk_whose_lost_and_found_cannot_be_read(tmp_path: Path) -> None:
+    class Disk(LocalStore):
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
+            raise StorageError("cannot list lost+found/: Permission denied")
+
+    require_new_or_own(Disk(str(tmp_path)))
