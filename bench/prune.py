@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.trunk_files import replace
-from bench.trunk_rank import crops_of, keys_of
-from bench.trunk_redraw import BATCHES
+from bench.trunk_redraw import first_batches
 from model import checkpoint
 from model.core.errors import MaepressError
 from model.core.model_files import WEIGHTS, read_config
 from model.network.idle_blocks import without_idle_blocks
 from pipeline.archive.model_store import local_model
-from pipeline.train.step_randomness import draw_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,13 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prune(options: argparse.Namespace) -> None:
     settings = {"recipe": str(options.recipe), "images": options.images, "batch": 24, "crop": 192, "seed": 0}
-    model, batches = checkpoint.load(options.model), []
-    with crops_of(settings, keys_of(settings), 0, 1, step=0) as crops:
-        for step in range(BATCHES):
-            image = crops.next()
-            quality = draw_step(0, step, image, rank=0, world=1, channels=1, hide=0.0).quality
-            batches.append((image, quality))
-    smaller, missing = without_idle_blocks(model.network, batches)
+    model = checkpoint.load(options.model)
+    smaller, missing = without_idle_blocks(model.network, first_batches(settings))
     notes = read_config(Path(local_model(options.model)))["notes"]
     files = checkpoint.serialise(smaller, notes)
     if model.heads:

@@ -29,13 +29,16 @@ def redraw(out: Path, new: Path) -> None:
     """
     copy = Copy.of(out, new)
     learner = learner_of(copy.settings, 0, 1, copy.state)
-    redrawn = redraw_closed_units((learner.network, learner.average), _batches(copy.settings), copy.settings["seed"])
+    redrawn = redraw_closed_units(
+        (learner.network, learner.average), first_batches(copy.settings), copy.settings["seed"]
+    )
     for name, (closed, units) in redrawn.items():
         print(f"{name:24} {closed:4} of {units} units drawn anew")
     print(copy.write(learner.network, learner.average))
 
 
-def _batches(settings: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def first_batches(settings: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first batches of a training with these settings: images `[B, H, W, 3]` in 0..1, and qualities `[B]`."""
     with crops_of(settings, keys_of(settings), 0, 1, step=0) as crops:
         for step in range(BATCHES):
             image = crops.next()

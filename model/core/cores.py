@@ -28,8 +28,8 @@ def limit_threads(environment: MutableMapping[str, str], groups: Path = CGROUPS)
     takes the cores from those who work.
     """
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if cores(groups) < _seen():
-        environment.setdefault("OMP_NUM_THREADS", str(cores(groups)))
+    if (count := cores(groups)) < _seen():
+        environment.setdefault("OMP_NUM_THREADS", str(count))
 
 
 def _seen() -> int:
