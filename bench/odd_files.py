@@ -29,8 +29,8 @@ from pipeline.images.limits import MAX_PIXELS, READABLE_BYTES, READING
 from pipeline.images.reading import Reading
 from pipeline.images.sandbox.sandbox import shared
 from pipeline.storage.base import Entry
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.local_names import key_of
-from pipeline.storage.local_store import LocalStore
 
 EXIFTOOL = shutil.which("exiftool")
 

@@ -31,7 +31,7 @@ from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.storage.base import Entry, NotListed
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 SHARD_ROWS = 4096

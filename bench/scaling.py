@@ -34,7 +34,7 @@ from pipeline.encode.settings import EncodeSettings
 from pipeline.encode.stages import Analysed, Loaded
 from pipeline.execution.device import Streams
 from pipeline.planning.units import UNIT_ROWS, units_of_new_keys
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.nodes import Nodes, nodes
 
 TRACE, SECONDS = "MAEPRESS_BENCH_TRACE", "MAEPRESS_BENCH_SECONDS"

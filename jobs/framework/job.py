@@ -187,7 +187,7 @@ def _guarded(action: Callable[[], int], scheduled: bool) -> int:
 
 def _of_machine(error: BaseException) -> MaepressError | None:
     """A full disk, a missing temporary folder and the like, wherever they were noticed, with the remedy."""
-    from pipeline.storage.disk_errors import fault_of_machine
+    from pipeline.storage.local.disk_errors import fault_of_machine
 
     for e in _chain(error):
         if isinstance(e, OSError) and (text := fault_of_machine(e)):

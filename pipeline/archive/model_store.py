@@ -23,7 +23,7 @@ from model.core.errors import MaepressError
 from model.core.model_files import CONFIG, FILES, MOST_BYTES, SHIPPED, read_config
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.cache_folder import cache_folder_of
-from pipeline.storage.disk_errors import cannot_write
+from pipeline.storage.local.disk_errors import cannot_write
 from pipeline.storage.open import open_store
 
 SUMS = "SHA256SUMS"

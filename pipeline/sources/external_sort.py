@@ -21,7 +21,7 @@ import pyarrow.compute
 
 from pipeline.storage.base import Entry
 from pipeline.storage.cache_folder import cache_folder_of
-from pipeline.storage.disk_errors import cannot_write
+from pipeline.storage.local.disk_errors import cannot_write
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 

@@ -36,7 +36,7 @@ from pipeline.storage.joined_ranges import joined
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.listing.ordered_walk import Page
 from pipeline.storage.listing.prefetch import list_in_order
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
 
 EXTRAS = {

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from model.core.extras import remedy
 from pipeline.storage.base import Entry, Fetched, FetchFailed, Occupied, StorageError, Store
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.s3.request_options import S3Options
 
 __all__ = [

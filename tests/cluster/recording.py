@@ -21,7 +21,7 @@ from pipeline.encode.dataflow import EncodeDataflow, _Encoder
 from pipeline.encode.settings import EncodeSettings
 from pipeline.planning.units import units_of_new_keys
 from pipeline.storage.base import Fetched, FetchFailed
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 
 VARIABLE = "MAEPRESS_TEST_RECORDS"
 """Environment variable that names the folder of records to all workers."""

@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.runs import heartbeat, lease
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 
 DEAD = "4194303 1"
 """A process that is not there."""

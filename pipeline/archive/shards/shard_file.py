@@ -11,6 +11,7 @@ in its row for everybody who reads payloads, except for those who ask for rows a
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from pipeline.archive.shards.shared_payloads import PAYLOAD, POINTER, SIZE, made
 from pipeline.archive.shards.sorted_tables import Column, in_order, is_rising
 from pipeline.storage.base import Readable, StorageError
 from pipeline.storage.error_text import one_line
+from pipeline.storage.parquet_footer import ChunkFacts, chunks_of
 
 pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain values
 
@@ -137,11 +139,8 @@ class ShardFile:
         """Whether a row group may hold a value of a column that is no null, as far as the footer tells."""
         if name not in self._names:
             return False
-        facts = self.metadata.row_group(index)
-        with self._reading():
-            statistics = facts.column(self.column_index(name)).statistics
-            nulls = None if statistics is None else statistics.null_count
-        return nulls is None or nulls < facts.num_rows
+        nulls = self._facts(index, name).nulls
+        return nulls is None or nulls < self.metadata.row_group(index).num_rows
 
     def _with_pointers(self, columns: Sequence[str], groups: Iterable[int]) -> list[str]:
         """The columns, and those by which shared payloads are found, if payloads are wanted and some may be shared."""
@@ -155,12 +154,21 @@ class ShardFile:
         return made_whole(table, self._store, strict=self._checked).select(list(columns))
 
     def range_of(self, index: int, name: str) -> tuple[str, str] | None:
-        """Minimum and maximum of a text column in a row group; None where it has no statistics."""
+        """Minimum and maximum of a column of texts or integers in a row group, as texts; None without statistics."""
+        facts = self._facts(index, name)
+        if facts.minimum is None or facts.maximum is None:
+            return None
+        kind = self._parquet.schema_arrow.field(name).type
         with self._reading():
-            statistics = self.metadata.row_group(index).column(self.column_index(name)).statistics
-            if statistics is None or not statistics.has_min_max:
-                return None
-            return str(statistics.min), str(statistics.max)
+            return _text(facts.minimum, kind), _text(facts.maximum, kind)
+
+    def _facts(self, index: int, name: str) -> ChunkFacts:
+        return self._chunks[index][self.column_index(name)]
+
+    @cached_property
+    def _chunks(self) -> list[list[ChunkFacts]]:
+        with self._reading():
+            return chunks_of(self.metadata)
 
     def _there(self, columns: Sequence[str]) -> list[str]:
         """Those of the columns that the file has; the others are of ADDED."""
@@ -183,8 +191,13 @@ class ShardFile:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+        except (pa.ArrowException, OSError, ValueError) as e:
             raise StorageError(f"the shard {self.url} cannot be read: {one_line(e)}") from e
+
+
+def _text(stored: bytes, kind: "pa.DataType") -> str:
+    """A minimum or maximum as a text."""
+    return str(int.from_bytes(stored, "little", signed=True)) if pa.types.is_integer(kind) else stored.decode()
 
 
 def _with_nulls(table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:

@@ -22,8 +22,8 @@ from pipeline.sources.members.container_file import ContainerFile, Unreadable
 from pipeline.sources.tables.parquet_rows import MAX_GROUP
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.cache_folder import cache_folder_of
-from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.error_text import one_line
+from pipeline.storage.local.disk_errors import cannot_write
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 csv: Any = pyarrow.csv  # its stubs lack the options of a reader

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.storage.cache_folder import cache_folder_of, remove_least_recently_used
-from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import leads_out
+from pipeline.storage.local.disk_errors import cannot_write
 from pipeline.storage.local_names import key_of
 
 FORMAT = 1

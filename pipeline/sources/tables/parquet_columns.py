@@ -20,6 +20,7 @@ from model.core.errors import MaepressError
 from pipeline.sources.members.container_file import ContainerFile, Unreadable
 from pipeline.sources.sidecars.meta import COLUMNS, Meta, is_json, object_of
 from pipeline.sources.tables.parquet_rows import MAX_GROUP, Columns, RowsFile, image_column, opened
+from pipeline.storage.parquet_footer import chunks_of
 
 MARK = "+columns"
 """Behind the etag of a file in that of a row whose other columns are read."""
@@ -82,9 +83,9 @@ def _read(of: RowsFile, columns: Columns, group: int) -> _Group:
     schema = parquet.schema_arrow
     image = columns.image or image_column(schema, columns)[0].removesuffix(".bytes")
     names = [name for name in schema.names if name not in (image, columns.key)]
-    facts = parquet.metadata.row_group(group)
-    chunks = [facts.column(at) for at in range(facts.num_columns)]
-    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names)
+    leaves = (parquet.metadata.schema.column(at).path for at in range(parquet.metadata.num_columns))
+    chunks = chunks_of(parquet.metadata)[group]
+    size = sum(chunk.size for leaf, chunk in zip(leaves, chunks, strict=True) if leaf.partition(".")[0] in names)
     if size > MAX_GROUP:
         return _Group(None, {}, "the columns of its row group are larger than 4 GiB")
     return _Group(parquet.read_row_group(group, columns=names), _classes(schema), None)

@@ -19,6 +19,7 @@ from pipeline.sources.members.container_file import ContainerFile, FileReader, U
 from pipeline.sources.members.member_index import Member
 from pipeline.storage.base import FetchFailed, StorageError, Store, too_large
 from pipeline.storage.error_text import one_line
+from pipeline.storage.parquet_footer import chunks_of
 
 MAX_GROUP = 4 << 30
 """Largest column of a row group that is read, in bytes."""
@@ -92,17 +93,17 @@ def members(file: ContainerFile, columns: Columns, prefix: str = "") -> Iterator
     Raises:
         StorageError: see `image_column`.
         pyarrow.ArrowException: when the file is damaged.
+        ValueError: likewise, see `pipeline.storage.parquet_footer`.
     """
     parquet = opened(file)
     leaf, path = image_column(parquet.schema_arrow, columns)
     described = parquet.metadata
     number = 0
     leaves = {described.schema.column(i).path: i for i in range(described.num_columns)}
-    for group in range(described.num_row_groups):
-        facts = described.row_group(group)
-        chunk = facts.column(leaves[leaf])
-        size = max(1, chunk.total_uncompressed_size // max(1, facts.num_rows))
-        problem = None if chunk.total_uncompressed_size <= MAX_GROUP else "its row group is larger than 4 GiB"
+    for group, chunks in enumerate(chunks_of(described)):
+        facts, whole = described.row_group(group), chunks[leaves[leaf]].size
+        size = max(1, whole // max(1, facts.num_rows))
+        problem = None if whole <= MAX_GROUP else "its row group is larger than 4 GiB"
         wanted = [columns.key] if columns.key else [path] if path else []
         texts: list[Any] = [None] * facts.num_rows
         if wanted:

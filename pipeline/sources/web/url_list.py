@@ -12,6 +12,7 @@ from pipeline.sources.tables.parquet_rows import MAX_GROUP, opened
 from pipeline.storage.base import Entry, Outage, StorageError, Store
 from pipeline.storage.error_text import one_line
 from pipeline.storage.listing.key_globs import KeyGlobs
+from pipeline.storage.parquet_footer import chunks_of
 
 csv: Any = pyarrow.csv  # its stubs lack the options of a reader
 ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -90,9 +91,8 @@ def _parquet(file: ContainerFile, key: str, column: str, where: str) -> Iterator
         raise StorageError(f"{where}: its column {name!r} holds {kind}, not text")
     described = parquet.metadata
     leaf = next(i for i in range(described.num_columns) if described.schema.column(i).path == name)
-    for group in range(described.num_row_groups):
-        if described.row_group(group).column(leaf).total_uncompressed_size > MAX_GROUP:
-            raise StorageError(f"{where}: a row group has more than 4 GiB of addresses: write smaller ones")
+    if any(chunks[leaf].size > MAX_GROUP for chunks in chunks_of(described)):
+        raise StorageError(f"{where}: a row group has more than 4 GiB of addresses: write smaller ones")
     for batch in parquet.iter_batches(_ROWS, columns=[name]):
         yield batch.column(0).to_pylist()
 

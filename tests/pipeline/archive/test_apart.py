@@ -18,7 +18,7 @@ from pipeline.archive.archive import Archive
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.storage.base import Entry, NotListed
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncSettings, sync
 from pipeline.train.run import TrainSettings, train

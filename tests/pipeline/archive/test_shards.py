@@ -12,7 +12,7 @@ from pipeline.archive.shards.merge_reader import merged, merged_tables
 from pipeline.archive.shards.row_hash import table_of
 from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.storage.base import StorageError
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.pipeline.making import original, originals
 
 

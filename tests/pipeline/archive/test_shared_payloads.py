@@ -19,7 +19,7 @@ from pipeline.archive.shards.shard_reader import salvaged_rows
 from pipeline.archive.shards.shared_payloads import key_of, name_of
 from pipeline.storage.base import Outage, Readable, StorageError
 from pipeline.storage.file_cache import FileCache
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.verify.run import verify
 from pipeline.verify.settings import VerifySettings
 from tests.pipeline.making import TWICE, archive_with_copies, rows_in

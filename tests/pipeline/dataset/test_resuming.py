@@ -11,7 +11,7 @@ from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.dataset import row_groups, torch_dataset
 from pipeline.dataset.torch_dataset import ArchiveImages
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.pipeline.making import add, original
 
 

@@ -12,7 +12,7 @@ from model.core.errors import MaepressError
 from pipeline.evaluate.measurement import OURS, MeasuredImage, MeasurementPlan, Skipped
 from pipeline.evaluate.measuring_processes import measured_in_processes
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.conftest import photo_like
 
 

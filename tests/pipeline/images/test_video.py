@@ -16,7 +16,7 @@ from pipeline.images.limits import VIDEOS, Limits
 from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.sources.video_store import VideoStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.conftest import photo_like
 
 pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")

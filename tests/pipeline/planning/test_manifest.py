@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.units import UNIT_ROWS, rework_unit, units_of_new_keys
 from pipeline.storage.base import Entry
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 
 
 def entry(key: str, etag: str = "1", size: int = 10) -> Entry:

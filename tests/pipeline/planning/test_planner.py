@@ -11,7 +11,7 @@ from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Entry, NotListed, StorageError
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from tests.pipeline.making import add, original
 
 

@@ -10,7 +10,7 @@ import pytest
 from model.core.errors import MaepressError
 from pipeline.storage.base import StorageError, Unwritable
 from pipeline.storage.file_cache import FileCache
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 
 
 class Counted(LocalStore):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.base import StorageError, Store
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import Fetched, FetchFailed, open_store
 
 OUTSIDE = ["../secret", "a/../../secret", "/etc/hostname", "/dev/zero", "..", "a/..", "x\0y"]

@@ -20,7 +20,7 @@ from pipeline.sources.open import open_source
 from pipeline.sources.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from pipeline.storage import modified
 from pipeline.storage.keys import problem_with
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import Fetched, FetchFailed, Occupied, StorageError, open_store, open_target, storage_options
 from pipeline.storage.s3.sessions import PROCESS_SESSIONS, S3Sessions
 from pipeline.storage.s3.store import S3Store

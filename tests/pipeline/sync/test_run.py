@@ -13,7 +13,7 @@ from pipeline.encode.run import EncodeSettings, encode
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.storage.base import Entry, NotListed
-from pipeline.storage.local_store import LocalStore
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.pipeline.making import add, original

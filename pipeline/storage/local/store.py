@@ -32,9 +32,9 @@ from pipeline.storage.base import (
     Unlistable,
     too_large,
 )
-from pipeline.storage.disk_errors import cannot_write
 from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.listing.ordered_walk import Page, walk
+from pipeline.storage.local.disk_errors import cannot_write
 from pipeline.storage.local_names import key_of, path_of
 
 TEMPORARY = ".maepress-"

@@ -1,0 +1,1 @@
+"""Folders of this machine as stores: their files and errors."""
