@@ -23,6 +23,7 @@ from rich.table import Table
 from jobs.framework.ray_session import ray_session
 from model import checkpoint
 from model.codec import Codec
+from model.core.errors import MaepressError
 from pipeline.evaluate.bd_rate import bd_rate
 from pipeline.evaluate.curves import SSIMULACRA2_RANGE, mean_curve, psnr_curve, ssimulacra2_curve
 from pipeline.evaluate.measurement import round_trip
@@ -44,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", help="folder of the adapted model; an earlier run there is resumed")
     parser.add_argument("--images", type=int, default=60, help="largest number of images of TEST, evenly spaced")
     options = parser.parse_args(argv)
+    try:
+        return _measure(options)
+    except MaepressError as e:
+        print(f"bench.adapting: {e}", file=sys.stderr)
+        return 2
+
+
+def _measure(options: argparse.Namespace) -> int:
     files = sorted(f for f in options.test.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
         print(f"no images in {options.test}", file=sys.stderr)

@@ -12,7 +12,7 @@ _STATUS = (
     ("0", "Done."),
     ("1", "Done, but something needs attention, which is listed."),
     ("2", "A mistake, explained in one line."),
-    ("75", "Another run is at work; a later run does the rest (sync)."),
+    ("75", "A scheduled job (sync, compact, replicate, restore) gave way to another run; a later one does the rest."),
     ("130, 143, 129", "Ended by SIGINT, SIGTERM or SIGHUP; the same command continues."),
 )
 _SETTINGS = (

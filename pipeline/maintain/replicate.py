@@ -28,7 +28,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from model.core.boundary import Fault, attempt
 from model.core.model_files import FILES
-from pipeline.archive.apart import require_destination_apart
+from pipeline.archive.apart import require_destination_apart, require_no_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.ledgers.erasures import FOLDER as ERASURES
 from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
@@ -190,6 +190,7 @@ def _replica(url: str, identity: str) -> Archive:
     try:
         table = open_table(copy.images)
     except TableNotFoundError:
+        require_no_archive(copy.root, "the replica")
         others = next((entry for entry in copy.root.entries() if not _is_begun(entry)), None)
         if others is not None:
             raise StorageError(

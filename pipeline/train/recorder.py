@@ -26,7 +26,10 @@ class Recorder:
         self._store = open_store(settings.out)
         folder = self._store.local_path()
         self._upload = folder is None
-        self._logs = Path(tempfile.mkdtemp()) if folder is None else folder / LOGS
+        if folder is None:
+            self._scratch = tempfile.TemporaryDirectory()  # removed with this object
+            folder = Path(self._scratch.name)
+        self._logs = folder / LOGS
         self._writer = SummaryWriter(str(self._logs))
         self._board = board
         goes_on = counters.step > 0 and self._store.exists(HISTORY)

@@ -218,6 +218,7 @@ def test_places_that_are_no_replica_of_this_archive_are_refused(local: Archive, 
         (str(source / "copy"), "not apart from the archive's source"),
         (str(source), "not apart from the archive's source"),
         (other.url, "is another archive"),
+        (f"{other.url}/models/copy", "the replica .* lies inside the archive"),
         (str(tmp_path / "full"), "holds other files .'letter.txt'"),
     ):
         with pytest.raises(StorageError, match=says):
