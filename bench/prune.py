@@ -1,9 +1,10 @@
-"""A model without its idle blocks: the same pictures and bytes with fewer multiply-adds.
+"""A model without its idle blocks and units: the same pictures and bytes with fewer multiply-adds.
 
     python -m bench.prune RECIPE IMAGES MODEL OUT
 
-Batches of training crops decide which blocks add nothing but a constant (`model.network.idle_blocks`). Notes and the
-heads for reduced pictures are those of the model; the fingerprint is a new one. OUT may be the model's own folder.
+Batches of training crops decide which blocks add nothing but a constant (`model.network.idle_blocks`), and which units
+of the others never open (`model.network.idle_units`). Notes and the heads for reduced pictures are those of the model;
+the fingerprint is a new one. OUT may be the model's own folder.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from model import checkpoint
 from model.core.errors import MaepressError
 from model.core.model_files import WEIGHTS, read_config
 from model.network.idle_blocks import without_idle_blocks
+from model.network.idle_units import mark_idle_units
 from pipeline.archive.model_store import local_model
 
 
@@ -39,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prune(options: argparse.Namespace) -> None:
     settings = {"recipe": str(options.recipe), "images": options.images, "batch": 24, "crop": 192, "seed": 0}
     model = checkpoint.load(options.model)
-    smaller, missing = without_idle_blocks(model.network, first_batches(settings))
+    batches = list(first_batches(settings))
+    smaller, missing = without_idle_blocks(model.network, batches)
+    for name, (idle, units) in mark_idle_units(smaller, batches).items():
+        print(f"{name:24} {idle:4} of {units} units idle")
     notes = read_config(Path(local_model(options.model)))["notes"]
     files = checkpoint.serialise(smaller, notes)
     if model.heads:

@@ -46,6 +46,7 @@ class EntropyModel:
     Attributes:
         sublattices: of each pass.
         tables: of the elementwise operations.
+        reads_wide: whether any layer reads the features of z for the means (`model.network.idle_units`).
     """
 
     @torch.no_grad()
@@ -60,10 +61,15 @@ class EntropyModel:
         )
         of_means = [c for c in means.later if isinstance(c, MeanContext)]
         of_scales = [c for c in scales.later if isinstance(c, ScaleContext)]
-        channels = means.first.out_features
-        self._mean_joins = [_split(_plain(c.join), c.join.in_features - channels) for c in of_means]
+        channels, width = means.first.out_features, means.first.in_features
+        readers = [means.first.weight, *(c.join.weight[:, :width] for c in of_means)]
+        self.reads_wide = any(bool(weight.any()) for weight in readers)
+        read = slice(None if self.reads_wide else 0)
+        first = _Linear(means.first.weight.detach()[:, read], means.first.bias.detach())
+        joins = [_split(_plain(c.join), width) for c in of_means]
+        self._mean_joins = [(_Linear(wide.weight[:, read], wide.bias), known) for wide, known in joins]
         self._mean_blocks = [c.block for c in of_means]
-        outs = [_plain(layer) for layer in (means.first, *(c.out for c in of_means))]
+        outs = [first, *(_plain(c.out) for c in of_means)]
         self._mean_outs = [list(zip(_groups(x.weight), _groups(x.bias), strict=True)) for x in outs]
         self._near_weights = [c.near.rounded() for c in of_scales]
         joins = [_split(_whole(c.join, _ONE), c.join.weight.shape[1] - channels) for c in of_scales]
@@ -85,7 +91,7 @@ class EntropyModel:
 
         Args:
             number: of the pass.
-            wide: features of z.
+            wide: features of z, `[B, h, w, W]`; without channels if they are not read.
             latent: latents of the passes before, zero elsewhere.
         """
         if not number:

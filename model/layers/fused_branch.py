@@ -13,10 +13,14 @@ from torch import Tensor, nn
 
 ROWS = 2048
 """Typical number of rows, for which the weights are laid out."""
+UNITS = 16
+"""Units are computed in multiples of this many, which fill the registers of every processor."""
 
 
 class PreparedBranch:
     """`project(relu(gate) * value)`, where `expand` computes gate and value, with copies of the weights in one dtype.
+
+    Units whose gate can never open (`model.network.idle_units`) are left out.
 
     Copying or pickling one gives None, because the weights of a copied network may change.
 
@@ -28,15 +32,16 @@ class PreparedBranch:
         """Copy the weights.
 
         Args:
-            expand: `C -> 2C`, on a CPU.
-            project: `C -> C`, on a CPU.
+            expand: `C -> 2U`, on a CPU.
+            project: `U -> C`, on a CPU.
             dtype: of the matrix products.
             final: it is used often enough to pay for changing the layout of the weights.
         """
         self.dtype = dtype
-        layers = (expand.weight, expand.bias), (project.weight, project.bias)
-        (wide, wide_bias), last = ((w.detach().to(dtype), b.detach().to(dtype)) for w, b in layers)
-        self._plain = (*zip(wide.chunk(2), wide_bias.chunk(2), strict=True), last)
+        units = computed_units(expand) if final else slice(None)
+        weights, biases = expand.weight.detach().to(dtype).chunk(2), expand.bias.detach().to(dtype).chunk(2)
+        last = project.weight.detach().to(dtype)[:, units], project.bias.detach().to(dtype)
+        self._plain = (*((w[units], b[units]) for w, b in zip(weights, biases, strict=True)), last)
         self._laid_out: list[tuple[Tensor, Tensor]] = []
         if final and _has_fused(dtype):
             reorder = torch.ops.mkldnn._reorder_linear_weight
@@ -59,6 +64,14 @@ class PreparedBranch:
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
+
+
+def computed_units(expand: nn.Linear) -> Tensor:
+    """Numbers of the units that are computed: those whose gate can open, and others up to a multiple of `UNITS`."""
+    gate, bias = expand.weight.detach().chunk(2)[0], expand.bias.detach().chunk(2)[0]
+    opens = gate.any(1) | (bias > 0)
+    count = min(len(opens), max(1, -(-int(opens.sum()) // UNITS)) * UNITS)
+    return torch.argsort(opens, descending=True, stable=True)[:count].sort().values
 
 
 def _has_fused(dtype: torch.dtype) -> bool:

@@ -37,20 +37,35 @@ LEAST_DEVIATION = 1e-3
 
 
 @dataclass
-class _Seen:
-    """Sums over positions of what a block's matrix product gets, and which of its gates opened.
+class Seen:
+    """Sums over positions of what a block's matrix product gets, and how far its gates open.
 
     Attributes:
         count: number of positions.
         total: sum of inputs, float64 `[C]`.
         square: sum of outer products of inputs, float64 `[C, C]`.
-        opened: for each unit, the positions at which its gate was open, `[C]`.
+        largest: largest value of each unit's gate before its rectifier, `[C]`.
     """
 
     count: int = 0
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
     square: Tensor = field(default_factory=lambda: torch.zeros(()))
-    opened: Tensor = field(default_factory=lambda: torch.zeros(()))
+    largest: Tensor = field(default_factory=lambda: torch.tensor(-torch.inf))
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the inputs, float64 `[C]`."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of the inputs, float64 `[C, C]`."""
+        return self.square / self.count - self.mean.outer(self.mean)
+
+    def add(self, rows: Tensor) -> None:
+        """Count inputs `[N, C]`, float64."""
+        self.count += len(rows)
+        self.total, self.square = self.total + rows.sum(0), self.square + rows.T @ rows
 
 
 def redraw_closed_units(
@@ -74,15 +89,10 @@ def redraw_closed_units(
     first, *others = networks
     batches, random = list(batches), torch.Generator().manual_seed(seed)
     redrawn = {"means.up2": _redraw_features([network.means for network in (first, *others)], first, batches, random)}
-    blocks = [_blocks(network) for network in (first, *others)]
-    with _watching(blocks[0]) as seen, torch.enable_grad():  # without gradients, blocks take a path without hooks
-        for image, quality in batches:
-            first(image, quality)
-    for name, at in seen.items():
+    blocks = [blocks_of(network) for network in (first, *others)]
+    for name, at in seen_by_blocks(first, batches).items():
         same = [found[name] for found in blocks]
-        closed = at.opened == 0
-        mean = at.total / at.count
-        covariance = at.square / at.count - mean.outer(mean)
+        closed, mean, covariance = at.largest <= 0, at.mean, at.covariance
         deviation = covariance.diagonal().clamp_min(0.0).sqrt().mean()
         gates, values = (_directions(covariance, int(closed.sum()), random) for _ in range(2))
         rows = torch.cat([gates * GATE, values * VALUE * deviation])
@@ -98,50 +108,67 @@ def _redraw_features(
     several: list[Means], first: Network, batches: Iterable[tuple[Tensor, Tensor]], random: torch.Generator
 ) -> tuple[int, int]:
     """Draw anew the features of z before the last block of the means if none of them ever opens."""
-    seen, open_somewhere, width = _Seen(), False, several[0].up2.in_features
-    for image, quality in batches:
-        y = first.analysis(image)
-        z = torch.round(first.hyper_analysis(y * first.gain(quality), y, quality))
-        inputs, features = several[0].before(z, quality)
-        open_somewhere = open_somewhere or bool((features > 0).any())
-        rows = inputs.flatten(0, 2).double()
-        seen.count += len(rows)
-        seen.total, seen.square = seen.total + rows.sum(0), seen.square + rows.T @ rows
-    if open_somewhere:
+    seen, width = seen_before_features(first, batches), several[0].up2.in_features
+    if bool((seen.largest > 0).any()):
         return 0, width
-    mean = seen.total / seen.count
-    weight = FEATURE * _directions(seen.square / seen.count - mean.outer(mean), 4 * width, random)
+    weight = FEATURE * _directions(seen.covariance, 4 * width, random)
     for means in several:
-        constant = means.block2(torch.zeros(1, 1, 1, width))[0, 0, 0]
-        joins = [context.join for context in means.later if isinstance(context, MeanContext)]
-        for layer in (means.first, *joins):
-            layer.bias.add_(layer.weight[:, :width] @ constant)
-            layer.weight[:, :width] = 0.0
+        fold_closed_features(means)
         means.up2.weight.copy_(weight)
-        means.up2.bias.copy_(-weight @ mean)
+        means.up2.bias.copy_(-weight @ seen.mean)
         means.rows.knots.zero_()
     return width, width
 
 
-def _blocks(network: nn.Module) -> dict[str, Block]:
+@torch.no_grad()
+def seen_before_features(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Seen:
+    """What the layer before the features of z for the means gets, with the features in place of gates."""
+    seen = Seen()
+    for image, quality in batches:
+        y = network.analysis(image)
+        z = torch.round(network.hyper_analysis(y * network.gain(quality), y, quality))
+        inputs, features = network.means.before(z, quality)
+        seen.add(inputs.flatten(0, 2).double())
+        seen.largest = torch.maximum(seen.largest, features.amax((0, 1, 2)))
+    return seen
+
+
+@torch.no_grad()
+def fold_closed_features(means: Means) -> None:
+    """Move what features that stay closed add to the means into biases; no layer reads the features after that."""
+    width = means.up2.in_features
+    constant = means.block2(torch.zeros(1, 1, 1, width))[0, 0, 0]
+    joins = [context.join for context in means.later if isinstance(context, MeanContext)]
+    for layer in (means.first, *joins):
+        layer.bias.add_(layer.weight[:, :width] @ constant)
+        layer.weight[:, :width] = 0.0
+
+
+def seen_by_blocks(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Seen]:
+    """What each block sees, by name, while the network runs on images and integer qualities."""
+    with _watching(blocks_of(network)) as seen, torch.enable_grad():  # without gradients, blocks take another path
+        for image, quality in batches:
+            network(image, quality)
+    return seen
+
+
+def blocks_of(network: nn.Module) -> dict[str, Block]:
+    """The blocks inside a module, by name."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Block)}
 
 
 @contextmanager
-def _watching(blocks: dict[str, Block]) -> Iterator[dict[str, _Seen]]:
+def _watching(blocks: dict[str, Block]) -> Iterator[dict[str, Seen]]:
     """What the blocks see while the network runs."""
-    seen = {name: _Seen() for name in blocks}
+    seen = {name: Seen() for name in blocks}
 
     def watch(name: str, block: Block) -> "torch.utils.hooks.RemovableHandle":
         @torch.no_grad()
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             sums = block.spatial(inputs[0].float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(0, 2)
             gate = block.expand(sums).chunk(2, -1)[0]
-            sums, at = sums.double(), seen[name]
-            at.count += len(sums)
-            at.total = at.total + sums.sum(0)
-            at.square = at.square + sums.T @ sums
-            at.opened = at.opened + (gate > 0).sum(0)
+            seen[name].add(sums.double())
+            seen[name].largest = torch.maximum(seen[name].largest, gate.amax(0))
 
         return block.register_forward_pre_hook(note)
 
