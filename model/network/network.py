@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from model.bitstream.coding_passes import PASSES, pass_map
 from model.bitstream.probability_tables import HYPER_MAX
 from model.core.config import HYPER_STRIDE, CodecConfig
+from model.core.errors import MaepressError
 from model.entropy.entropy_model import EntropyModel
 from model.entropy.hyperprior import HyperAnalysis, Means
 from model.entropy.priors import HyperPrior, LatentPrior
@@ -114,8 +115,13 @@ class Network(nn.Module):
             quality: integers `[B]`.
             noise: replaces the rounding of z in its rate; float `[B, H/64, W/64, Z]`, uniform in
                 -0.5..0.5. Sampled here if it is None.
+
+        Raises:
+            MaepressError: when latents are not finite: they have no bits.
         """
         y = self.analysis(image)
+        if not torch.isfinite(y).all():
+            raise MaepressError("training has diverged: try a lower --learning-rate or another --init, in a new folder")
         z = self.hyper_analysis(y * self.gain(quality), y, quality)
         if noise is None:
             noise = torch.empty_like(z).uniform_(-0.5, 0.5)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from model.core.errors import MaepressError
 from model.layers.blocks import set_compute_dtype
 from model.layers.precision import best_dtype, coarse_products, denormals_as_zero
 from model.network.loss import Distortion, Loss, hide_patches, rate_distortion
@@ -27,6 +28,8 @@ WARM_UP = 30
 """Steps over which the learning rate rises from 0, a little more than the span of the optimiser's averages."""
 LARGEST_GRADIENT = 1.0
 """Norm to which larger gradients are clipped, over all parameters."""
+MOST_LEFT_OUT = 50
+"""Batches in a row without a finite gradient after which training ends: it does not come back by itself."""
 
 
 def learning_rate(peak: float, decay_share: float, step: int, progress: float) -> float:
@@ -80,6 +83,7 @@ class Learner:
         self.counters = Counters()
         self._peak, self._decay_share, self._distortion, self._hide = peak, decay_share, distortion, hide
         self._seed, self._rank, self._world = seed, rank, world
+        self._left_out = 0
         self.forward: nn.Module | Callable[[Tensor, Tensor, Tensor], TrainingOutput] = network
 
     @denormals_as_zero()
@@ -93,6 +97,9 @@ class Learner:
 
         Returns:
             the losses per crop, and the learning rate of the step.
+
+        Raises:
+            MaepressError: when nothing has been learned from the last `MOST_LEFT_OUT` batches.
         """
         rate = learning_rate(self._peak, self._decay_share, self.counters.step, progress)
         for group in self.optimizer.param_groups:
@@ -114,6 +121,12 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):  # the same on every rank; one bad batch must not corrupt the weights
             self.optimizer.step()
+        self._left_out = 0 if torch.isfinite(norm) else self._left_out + 1
+        if self._left_out == MOST_LEFT_OUT:
+            raise MaepressError(
+                f"the last {MOST_LEFT_OUT} batches had no finite gradient; "
+                "try a lower --learning-rate or another --init, in a new folder"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.counters.step += 1
         self.counters.pixels += self._world * image.shape[0] * image.shape[1] * image.shape[2]

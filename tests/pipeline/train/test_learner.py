@@ -12,9 +12,10 @@ from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
 from model.core.config import QUALITIES
+from model.core.errors import MaepressError
 from model.network.network import Network
 from pipeline.train.crops import Crops
-from pipeline.train.learner import Learner
+from pipeline.train.learner import MOST_LEFT_OUT, Learner
 from pipeline.train.step_randomness import draw_step
 from tests.conftest import TINY, photo_like
 
@@ -52,6 +53,25 @@ def learn(rank: int, world: int, folder: str, seed: int = 0) -> None:
     if world > 1:
         dist.barrier()  # a rank that leaves early may end another in the middle of its last message
         dist.destroy_process_group()
+
+
+def test_a_training_that_cannot_learn_any_more_says_so_and_one_bad_batch_changes_nothing() -> None:
+    torch.manual_seed(0)
+    learner = Learner(Network(TINY), peak=2e-3, decay_share=0.6)
+    image, factor = torch.rand(1, 64, 64, 3), torch.nan
+    learner.network.analysis.stem.weight.register_hook(lambda gradient: gradient * factor)
+    before = [weight.detach().clone() for weight in learner.network.parameters()]
+    for _ in range(MOST_LEFT_OUT - 1):
+        learner.step(image, 0.0)
+    assert all(torch.equal(old, new) for old, new in zip(before, learner.network.parameters(), strict=True))
+    factor = 1.0
+    learner.step(image, 0.0)
+    factor = torch.nan
+    with pytest.raises(MaepressError, match=f"last {MOST_LEFT_OUT} batches had no finite gradient"):
+        for _ in range(MOST_LEFT_OUT):
+            learner.step(image, 0.0)
+    with pytest.raises(MaepressError, match="training has diverged"):
+        learner.step(torch.full_like(image, torch.nan), 0.0)
 
 
 @pytest.mark.slow
