@@ -1,4 +1,8 @@
-"""Growing a trunk: its newest state with deeper transforms, in a new folder, from which training goes on."""
+"""Growing a trunk: its newest state with deeper transforms, in a new folder.
+
+The units of new blocks are closed: `redraw` (`bench.trunk_redraw`) draws them by what their inputs are, and training
+goes on from there. Drawn blindly, half of their gates would be constant.
+"""
 
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from torch import Tensor
 from bench.trunk_copy import Copy
 from model import checkpoint
 from model.core.config import CodecConfig
+from model.network.closed_units import blocks_of, close
 from model.network.net2net import deepened
 from model.network.network import Network
 from pipeline.train.checkpoint import STATE
@@ -36,10 +41,14 @@ def grow(out: Path, new: Path, fine: int, coarse: int) -> None:
     tensors = load_file(copy.state / STATE)
     torch.manual_seed(copy.settings["seed"])
     weights, average = (deepened(_network(config, tensors, part), fine, coarse) for part in ("weight.", "average."))
+    old = blocks_of(_network(config, tensors, "weight."))
+    for name, block in blocks_of(weights).items():
+        if name not in old:
+            close(block)
     average.load_state_dict(weights.state_dict() | _under("average.", tensors))
     model = {f"{START}/{name}": data for name, data in checkpoint.serialise(average, {}).items()}
     line = copy.write(weights, average, model, init=str((new / START).absolute()))
-    print(f"{line} --init {new / START}")
+    print(f"{line} --init {new / START}, after a redraw, as the units of new blocks are closed")
 
 
 def _network(config: CodecConfig, tensors: dict[str, Tensor], prefix: str) -> Network:

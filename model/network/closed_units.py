@@ -157,6 +157,13 @@ def blocks_of(network: nn.Module) -> dict[str, Block]:
     return {name: module for name, module in network.named_modules() if isinstance(module, Block)}
 
 
+@torch.no_grad()
+def close(block: Block) -> None:
+    """Close all units of a block that has no effect yet, so that they are drawn anew."""
+    gates = block.project.in_features
+    block.expand.weight[:gates], block.expand.bias[:gates] = 0.0, -1.0
+
+
 @contextmanager
 def _watching(blocks: dict[str, Block]) -> Iterator[dict[str, Seen]]:
     """What the blocks see while the network runs."""

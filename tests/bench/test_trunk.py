@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -166,6 +167,8 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     added = {name.removeprefix("weight.") for name in grown.keys() - weights.keys() if name.startswith("weight.")}
     assert any(name.startswith("synthesis.coarse.1.") for name in added)
     assert all(torch.equal(grown[f"weight.{name}"], grown[f"average.{name}"]) for name in added)
+    assert trunk.main(["redraw", str(new), str(place / "drawn")]) == 0
+    assert re.search(r"synthesis\.fine\.2 +48 of 48 units drawn anew", capsys.readouterr().out)
 
     minutes = str(counters(new)["seconds"] / 60 + 0.02)
     go_on = [*command(place, "--ranks", "1", "--minutes", minutes), "--init", str(new / "start")]
