@@ -1,8 +1,8 @@
 """Units whose gates never open: found with training images, and marked so that coding leaves them out.
 
 A trained block may hold a few units that work and many that stay closed (`model.network.closed_units`).
-A gate of zeros is closed whatever the picture, so a prepared block does not compute such units
-(`model.layers.fused_branch`). Nor are features of z computed for the means where no layer reads them
+A gate without weights and with a bias that is not positive is closed whatever the picture, so a
+prepared block does not compute such units (`model.layers.fused_branch`). Nor are features of z computed for the means where no layer reads them
 (`model.entropy.entropy_model`). The network keeps its shape, and computes the same but for rounding,
 except for a picture that would have opened one of those gates.
 """
@@ -21,7 +21,7 @@ MARGIN = 1.0
 
 @torch.no_grad()
 def mark_idle_units(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, tuple[int, int]]:
-    """Set the gates of closed units to zeros, and fold features of z for the means if all of them are closed.
+    """Set the gates of closed units to their means, and fold features of z for the means if all of them are closed.
 
     Args:
         network: is changed in place.
@@ -39,7 +39,8 @@ def mark_idle_units(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) 
         gate = blocks[name].expand.weight[: len(at.largest)].double()
         deviation = torch.einsum("uc,cd,ud->u", gate, at.covariance, gate).clamp_min(0.0).sqrt()
         closed = (at.largest < -MARGIN * deviation).nonzero()[:, 0]
+        # Not to zero: a training that goes on would open all of them at once.
+        blocks[name].expand.bias[closed] += (gate @ at.mean)[closed].float()
         blocks[name].expand.weight[closed] = 0.0
-        blocks[name].expand.bias[closed] = 0.0
         marked[name] = len(closed), len(at.largest)
     return marked
