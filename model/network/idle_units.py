@@ -1,10 +1,11 @@
 """Units whose gates never open: found with training images, and marked so that coding leaves them out.
 
-A trained block may hold a few units that work and many that stay closed (`model.network.closed_units`).
-A gate without weights and with a bias that is not positive is closed whatever the picture, so a
-prepared block does not compute such units (`model.layers.fused_branch`). Nor are features of z computed for the means where no layer reads them
-(`model.entropy.entropy_model`). The network keeps its shape, and computes the same but for rounding,
-except for a picture that would have opened one of those gates.
+A trained block may hold a few units that work and many that stay closed
+(`model.network.closed_units`). A gate without weights and with a bias that is not positive is
+closed whatever the picture, so a prepared block does not compute such units
+(`model.layers.fused_branch`). Nor are features of z computed for the means where no layer reads
+them (`model.entropy.entropy_model`). The network keeps its shape, and computes the same but for
+rounding, except for a picture that would have opened one of those gates.
 """
 
 from collections.abc import Iterable
