@@ -5,9 +5,9 @@ one that throws no C++ exceptions. So the footer, which pyarrow has parsed and w
 structure of Apache Thrift in its compact protocol (parquet-format, `parquet.thrift` and thrift-compact-protocol).
 """
 
-import struct
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +20,13 @@ NULLS, MAXIMUM, MINIMUM = 3, 5, 6
 """Numbers of fields of its statistics."""
 MAGIC = b"PAR1"
 
-Fields = dict[int, Any]
-"""A structure: values by the numbers of its fields; binary ones as bytes, structures as `Fields`."""
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+"""Kinds of values."""
+_INTEGERS = re.compile(
+    b"(?:[%s][\x80-\xff]*[\x00-\x7f])*"
+    % re.escape(bytes(step << 4 | kind for step in range(1, 16) for kind in (_I16, _I32, _I64)))
+)
+"""Fields of a structure that are integers and follow one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,83 +46,152 @@ class ChunkFacts:
     maximum: bytes | None
 
 
-def chunks_of(metadata: pq.FileMetaData) -> list[list[ChunkFacts]]:
-    """The column chunks of each row group, in the order of the schema's leaves.
+def chunks_of(metadata: pq.FileMetaData, leaves: Collection[int]) -> list[dict[int, ChunkFacts]]:
+    """Some column chunks of each row group.
+
+    Args:
+        metadata: of a Parquet file.
+        leaves: numbers of the leaf columns in the schema; others are passed over, in a tenth of the time.
+
+    Returns:
+        for each row group, the facts by the number of the leaf.
 
     Raises:
         ValueError: when a row group has another number of columns than the schema, or a chunk says nothing of itself.
     """
     sink = pa.BufferOutputStream()
     metadata.write_metadata_file(sink)
-    fields, _ = _structure(sink.getvalue().to_pybytes(), len(MAGIC))
-    groups = [[_facts(chunk.get(CHUNK)) for chunk in group[COLUMNS]] for group in fields[ROW_GROUPS]]
-    if any(len(group) != metadata.num_columns for group in groups):
-        raise ValueError(f"a row group does not have the {metadata.num_columns} columns of the schema")
+    data = sink.getvalue().to_pybytes()
+    groups: list[dict[int, ChunkFacts]] = []
+
+    def take_columns(at: int) -> int:
+        starts, end = _items(data, at, lambda chunk: _after(data, chunk, _STRUCT))
+        if len(starts) != metadata.num_columns:
+            raise ValueError(f"a row group does not have the {metadata.num_columns} columns of the schema")
+        groups.append({leaf: _facts(data, starts[leaf]) for leaf in leaves})
+        return end
+
+    def take_groups(at: int) -> int:
+        return _items(data, at, lambda group: _walk(data, group, COLUMNS, take_columns))[1]
+
+    _walk(data, len(MAGIC), ROW_GROUPS, take_groups)
     return groups
 
 
-def _facts(chunk: Fields | None) -> ChunkFacts:
-    if chunk is None or chunk.get(SIZE, -1) < 0:
+def _facts(data: bytes, at: int) -> ChunkFacts:
+    chunk = _fields(data, at)
+    described = _fields(data, chunk[CHUNK]) if CHUNK in chunk else {}
+    size = _integer(data, described[SIZE]) if SIZE in described else -1
+    if size < 0:
         raise ValueError("a column chunk says nothing of its size")
-    said = chunk.get(STATISTICS, {})
-    return ChunkFacts(chunk[SIZE], said.get(NULLS), said.get(MINIMUM), said.get(MAXIMUM))
+    said = _fields(data, described[STATISTICS]) if STATISTICS in described else {}
+    nulls = _integer(data, said[NULLS]) if NULLS in said else None
+    minimum, maximum = (_binary(data, said[name]) if name in said else None for name in (MINIMUM, MAXIMUM))
+    return ChunkFacts(size, nulls, minimum, maximum)
 
 
-def _structure(data: bytes, at: int) -> tuple[Fields, int]:
-    """A structure, and the position after it."""
-    fields: Fields = {}
+def _fields(data: bytes, at: int) -> dict[int, int]:
+    """Where the value of each field of a structure begins, by the field's number."""
+    fields: dict[int, int] = {}
     number = 0
     while head := data[at]:
         at += 1
         if head >> 4:
             number += head >> 4
         else:
-            number, at = _integer(data, at)
-        kind = head & 15
-        fields[number], at = (kind == 1, at) if kind in (1, 2) else _value(data, at, kind)
-    return fields, at + 1
+            number, at = _integer(data, at), _after_varint(data, at)
+        fields[number] = at
+        at = _after(data, at, head & 15)
+    return fields
 
 
-def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
-    """A value of a kind that Parquet uses, and the position after it."""
-    if kind in (4, 5, 6):
-        return _integer(data, at)
-    if kind == 8:
-        length, at = _unsigned(data, at)
-        return data[at : at + length], at + length
-    if kind == 9:
-        return _list(data, at)
-    if kind == 12:
-        return _structure(data, at)
-    if kind in (1, 2, 3):
-        return data[at], at + 1
-    if kind == 7:
-        return struct.unpack_from("<d", data, at)[0], at + 8
-    raise ValueError(f"a footer with a value of kind {kind}")
+def _walk(data: bytes, at: int, wanted: int, take: Callable[[int], int]) -> int:
+    """The position after a structure; `take` gets the place of the wanted field, and returns the position after it."""
+    number = 0
+    while head := data[at]:
+        at += 1
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _integer(data, at), _after_varint(data, at)
+        at = take(at) if number == wanted else _after(data, at, head & 15)
+    return at + 1
 
 
-def _list(data: bytes, at: int) -> tuple[list[Any], int]:
-    head, at = data[at], at + 1
-    count = head >> 4
-    if count == 15:
-        count, at = _unsigned(data, at)
-    values = []
+def _items(data: bytes, at: int, take: Callable[[int], int]) -> tuple[list[int], int]:
+    """Where each structure of a list begins, and the position after the list; `take` is as for `_walk`."""
+    count, _, at = _list(data, at)
+    starts = []
     for _ in range(count):
-        value, at = _value(data, at, head & 15)
-        values.append(value)
-    return values, at
+        starts.append(at)
+        at = take(at)
+    return starts, at
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
+def _after(data: bytes, at: int, kind: int) -> int:
+    """The position after a value. It takes most of the time, so integers in a row are one step."""
+    if kind == _STRUCT:
+        while head := data[at := _INTEGERS.match(data, at).end()]:  # type: ignore[union-attr]
+            at = at + 1 if head >= 16 else _after_varint(data, at + 1)
+            at = _after(data, at, head & 15)
+        return at + 1
+    if kind == _BINARY:
+        length = data[at]
+        return at + 1 + length if length < 128 else _after_varint(data, at) + _unsigned(data, at)
+    if kind in (_LIST, _SET):
+        count, kind, at = _list(data, at)
+        if kind in (_TRUE, _FALSE):
+            return at + count
+        if _I16 <= kind <= _I64:
+            return _after_varints(data, at, count)
+        for _ in range(count):
+            at = _after(data, at, kind)
+        return at
+    if _I16 <= kind <= _I64:
+        return _after_varint(data, at)
+    sizes = {_TRUE: 0, _FALSE: 0, _BYTE: 1, _DOUBLE: 8}
+    if kind not in sizes:
+        raise ValueError(f"a footer with a value of kind {kind}")
+    return at + sizes[kind]
+
+
+def _list(data: bytes, at: int) -> tuple[int, int, int]:
+    """Number and kind of a list's values, and where the first begins."""
+    count, kind = data[at] >> 4, data[at] & 15
+    if count < 15:
+        return count, kind, at + 1
+    return _unsigned(data, at + 1), kind, _after_varint(data, at + 1)
+
+
+def _binary(data: bytes, at: int) -> bytes:
+    begin = _after_varint(data, at)
+    return data[begin : begin + _unsigned(data, at)]
+
+
+def _integer(data: bytes, at: int) -> int:
     """A signed integer: small ones of either sign are short."""
-    value, at = _unsigned(data, at)
-    return value >> 1 ^ -(value & 1), at
+    value = _unsigned(data, at)
+    return value >> 1 ^ -(value & 1)
 
 
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
+def _unsigned(data: bytes, at: int) -> int:
     """Seven bits in each byte, the lowest first."""
     value = shift = 0
     while (byte := data[at]) > 127:
         value |= (byte & 127) << shift
         shift, at = shift + 7, at + 1
-    return value | byte << shift, at + 1
+    return value | byte << shift
+
+
+def _after_varints(data: bytes, at: int, count: int) -> int:
+    for _ in range(count):
+        while data[at] > 127:
+            at += 1
+        at += 1
+    return at
+
+
+def _after_varint(data: bytes, at: int) -> int:
+    while data[at] > 127:
+        at += 1
+    return at + 1

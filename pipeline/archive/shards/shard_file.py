@@ -11,7 +11,6 @@ in its row for everybody who reads payloads, except for those who ask for rows a
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -30,6 +29,8 @@ pc: Any = pyarrow.compute  # its stubs refuse most mixes of columns and plain va
 _FIELDS: "dict[str, pa.Field[Any]]" = {
     field.name: field for schema in (REJECTIONS, RELEASES, IMAGES) for field in schema
 }
+_USUAL = ("key", "status", "width", POINTER)
+"""Columns whose statistics decide what is read."""
 MOST_SORTED_BYTES = 2 << 30
 """Largest file whose rows are sorted in memory."""
 
@@ -61,6 +62,8 @@ class ShardFile:
             self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=checked)
             self._names = list(self._parquet.schema_arrow.names)
             self.metadata: pq.FileMetaData = self._parquet.metadata
+        self._described: set[int] = set()
+        self._chunks: list[dict[int, ChunkFacts]] = []
 
     def unchecked(self) -> "ShardFile":
         """The same file, in which pages whose checksum is wrong are read all the same.
@@ -163,12 +166,12 @@ class ShardFile:
             return _text(facts.minimum, kind), _text(facts.maximum, kind)
 
     def _facts(self, index: int, name: str) -> ChunkFacts:
-        return self._chunks[index][self.column_index(name)]
-
-    @cached_property
-    def _chunks(self) -> list[list[ChunkFacts]]:
-        with self._reading():
-            return chunks_of(self.metadata)
+        leaf = self.column_index(name)
+        if leaf not in self._described:  # once for all columns that are usually asked for
+            self._described = {leaf, *(self._names.index(name) for name in _USUAL if name in self._names)}
+            with self._reading():
+                self._chunks = chunks_of(self.metadata, self._described)
+        return self._chunks[index][leaf]
 
     def _there(self, columns: Sequence[str]) -> list[str]:
         """Those of the columns that the file has; the others are of ADDED."""

@@ -84,8 +84,8 @@ def _read(of: RowsFile, columns: Columns, group: int) -> _Group:
     image = columns.image or image_column(schema, columns)[0].removesuffix(".bytes")
     names = [name for name in schema.names if name not in (image, columns.key)]
     leaves = (parquet.metadata.schema.column(at).path for at in range(parquet.metadata.num_columns))
-    chunks = chunks_of(parquet.metadata)[group]
-    size = sum(chunk.size for leaf, chunk in zip(leaves, chunks, strict=True) if leaf.partition(".")[0] in names)
+    read = [at for at, leaf in enumerate(leaves) if leaf.partition(".")[0] in names]
+    size = sum(chunk.size for chunk in chunks_of(parquet.metadata, read)[group].values())
     if size > MAX_GROUP:
         return _Group(None, {}, "the columns of its row group are larger than 4 GiB")
     return _Group(parquet.read_row_group(group, columns=names), _classes(schema), None)

@@ -100,7 +100,7 @@ def members(file: ContainerFile, columns: Columns, prefix: str = "") -> Iterator
     described = parquet.metadata
     number = 0
     leaves = {described.schema.column(i).path: i for i in range(described.num_columns)}
-    for group, chunks in enumerate(chunks_of(described)):
+    for group, chunks in enumerate(chunks_of(described, [leaves[leaf]])):
         facts, whole = described.row_group(group), chunks[leaves[leaf]].size
         size = max(1, whole // max(1, facts.num_rows))
         problem = None if whole <= MAX_GROUP else "its row group is larger than 4 GiB"

@@ -91,7 +91,7 @@ def _parquet(file: ContainerFile, key: str, column: str, where: str) -> Iterator
         raise StorageError(f"{where}: its column {name!r} holds {kind}, not text")
     described = parquet.metadata
     leaf = next(i for i in range(described.num_columns) if described.schema.column(i).path == name)
-    if any(chunks[leaf].size > MAX_GROUP for chunks in chunks_of(described)):
+    if any(chunks[leaf].size > MAX_GROUP for chunks in chunks_of(described, [leaf])):
         raise StorageError(f"{where}: a row group has more than 4 GiB of addresses: write smaller ones")
     for batch in parquet.iter_batches(_ROWS, columns=[name]):
         yield batch.column(0).to_pylist()
