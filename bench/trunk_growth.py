@@ -41,9 +41,8 @@ def grow(out: Path, new: Path, fine: int, coarse: int) -> None:
     tensors = load_file(copy.state / STATE)
     torch.manual_seed(copy.settings["seed"])
     weights, average = (deepened(_network(config, tensors, part), fine, coarse) for part in ("weight.", "average."))
-    old = blocks_of(_network(config, tensors, "weight."))
     for name, block in blocks_of(weights).items():
-        if name not in old:
+        if f"weight.{name}.expand.weight" not in tensors:
             close(block)
     average.load_state_dict(weights.state_dict() | _under("average.", tensors))
     model = {f"{START}/{name}": data for name, data in checkpoint.serialise(average, {}).items()}

@@ -97,7 +97,7 @@ def quantise(network: Network, y: Tensor, z: Tensor, qualities: BatchQualities, 
             coordinates.
     """
     model = entropy_model(network)
-    wide, narrow = _wide_features(network, z, qualities, window), narrow_features(network, z, qualities, window)
+    wide, narrow = _wide_features(model, network, z, qualities, window), narrow_features(network, z, qualities, window)
     y, coded = y.contiguous(), CodedWindow.nothing(y)
     for number, sublattices in enumerate(model.sublattices):
         of_means = model.mean_features(number, wide, coded.latent)
@@ -158,7 +158,7 @@ def latents(
             coordinates.
     """
     model = entropy_model(network)
-    wide = _wide_features(network, z, qualities, window)
+    wide = _wide_features(model, network, z, qualities, window)
     latent = torch.zeros(symbols.shape, device=symbols.device)
     for number, sublattices in enumerate(model.sublattices):
         features = model.mean_features(number, wide, latent)
@@ -168,9 +168,11 @@ def latents(
     return latent
 
 
-def _wide_features(network: Network, z: Tensor, qualities: BatchQualities, window: Window) -> Tensor:
-    """Features of z for the means of a window, `[B, h, w, W]`; without channels if no layer reads them."""
-    if entropy_model(network).reads_wide:
+def _wide_features(
+    model: EntropyModel, network: Network, z: Tensor, qualities: BatchQualities, window: Window
+) -> Tensor:
+    """Features of z for the means of a window, `[B, h, w, W]`; without channels if no layer of the model reads them."""
+    if model.reads_wide:
         return _features(network.means, z, qualities, window)
     return torch.empty(len(z), *window.size, 0, device=z.device)
 

@@ -121,7 +121,9 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):  # the same on every rank; one bad batch must not corrupt the weights
             self.optimizer.step()
-        self._left_out = 0 if torch.isfinite(norm) else self._left_out + 1
+            self._left_out = 0
+        else:
+            self._left_out += 1
         if self._left_out == MOST_LEFT_OUT:
             raise MaepressError(
                 f"the last {MOST_LEFT_OUT} batches had no finite gradient; "

@@ -62,7 +62,6 @@ class ShardFile:
             self._parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=checked)
             self._names = list(self._parquet.schema_arrow.names)
             self.metadata: pq.FileMetaData = self._parquet.metadata
-        self._described: set[int] = set()
         self._chunks: list[dict[int, ChunkFacts]] = []
 
     def unchecked(self) -> "ShardFile":
@@ -167,10 +166,10 @@ class ShardFile:
 
     def _facts(self, index: int, name: str) -> ChunkFacts:
         leaf = self.column_index(name)
-        if leaf not in self._described:  # once for all columns that are usually asked for
-            self._described = {leaf, *(self._names.index(name) for name in _USUAL if name in self._names)}
+        if not self._chunks or leaf not in self._chunks[0]:  # once for all columns that are usually asked for
+            usual = {self._names.index(name) for name in _USUAL if name in self._names}
             with self._reading():
-                self._chunks = chunks_of(self.metadata, self._described)
+                self._chunks = chunks_of(self.metadata, usual | {leaf})
         return self._chunks[index][leaf]
 
     def _there(self, columns: Sequence[str]) -> list[str]:
