@@ -90,7 +90,7 @@ def require_new_or_own(root: Store) -> None:
     other = None
     with contextlib.suppress(StorageError):  # a folder that cannot be read, such as a disk's lost+found
         other = next((entry.key for entry in root.entries() if not entry.key.startswith(begun)), None)
-    if other is not None:
+    if other is not None and not _is_archive(root):  # nor has another job made one in the meantime
         raise StorageError(f"{root.url} is no archive, and holds other files ({other[:80]!r}): give an empty place")
 
 

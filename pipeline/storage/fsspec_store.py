@@ -6,7 +6,6 @@ They are listed with `ls`, several folders at a time; memory holds the names of 
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
@@ -36,6 +35,7 @@ from pipeline.storage.joined_ranges import joined
 from pipeline.storage.keys import check_inside, leads_out
 from pipeline.storage.listing.ordered_walk import Page
 from pipeline.storage.listing.prefetch import list_in_order
+from pipeline.storage.listing.temporary_names import temporary_name
 from pipeline.storage.local.store import LocalStore
 from pipeline.storage.modified import TIMES, of_details
 
@@ -214,7 +214,7 @@ class FsspecStore(Store):
 
     def check_writable(self) -> None:
         """See Store."""
-        probe = f".maepress-{secrets.token_hex(8)}"
+        probe = temporary_name()
         try:
             self.put(probe, b"")
         except StorageError:

@@ -7,7 +7,6 @@ processor time (decision 0108).
 import contextlib
 import functools
 import io
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
 
@@ -34,6 +33,7 @@ from pipeline.storage.base import (
 from pipeline.storage.keys import check_inside
 from pipeline.storage.listing.ordered_walk import Page
 from pipeline.storage.listing.prefetch import list_in_order
+from pipeline.storage.listing.temporary_names import temporary_name
 from pipeline.storage.modified import as_metadata, of_object
 
 P = ParamSpec("P")
@@ -181,7 +181,7 @@ class AzureStore(Store):
         """See Store."""
         store = connection(self._place, CHECK_ATTEMPTS)
         self._first_page(store)
-        probe = f"{self._prefix}.maepress-{secrets.token_hex(8)}"
+        probe = self._prefix + temporary_name()
         try:
             obstore.put(store, probe, b"", use_multipart=False)
             obstore.delete(store, probe)

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.listing.ordered_walk import Page, check_order, walk
+from pipeline.storage.listing.temporary_names import is_temporary
 
 REQUESTS = 16
 """Requests in flight at once."""
@@ -130,7 +131,7 @@ class _Stream:
 def list_in_order(
     pages: Callable[[str], Iterable[Page]], url: str, unlisted: NotListed | None = None
 ) -> Iterator[Entry]:
-    """Every entry of a store in byte order of its key.
+    """Every entry of a store in byte order of its key, but for temporary files of maepress' own.
 
     Args:
         pages: lists one folder (see `pipeline.storage.listing.ordered_walk.walk`); called in threads.
@@ -142,4 +143,6 @@ def list_in_order(
         Exception: any error of `pages`.
     """
     with FolderPrefetch(pages) as ahead:
-        yield from check_order(walk(ahead, expect=ahead.expect, unlisted=unlisted), url)
+        for entry in check_order(walk(ahead, expect=ahead.expect, unlisted=unlisted), url):
+            if not is_temporary(entry.key):
+                yield entry

@@ -9,8 +9,6 @@ followed, as they lead to anything that the reader may read, or a vacuum delete.
 import contextlib
 import errno
 import os
-import re
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,12 +32,9 @@ from pipeline.storage.base import (
 )
 from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.listing.ordered_walk import Page, walk
+from pipeline.storage.listing.temporary_names import is_temporary, temporary_name
 from pipeline.storage.local.disk_errors import cannot_write
 from pipeline.storage.local_names import key_of, path_of
-
-TEMPORARY = ".maepress-"
-"""Prefix of the names of unfinished files, before 16 hexadecimal digits. Listings leave out these and no others."""
-_UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{16}")
 
 _READERS = 8
 _VERDICTS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO})
@@ -148,7 +143,7 @@ class LocalStore(Store):
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+            temporary = path.parent / temporary_name()
             file = temporary.open("xb")
         except OSError as e:
             raise cannot_write(f"{self.url}/{key}", e) from None
@@ -202,7 +197,7 @@ class LocalStore(Store):
     def unfinished(self) -> Iterator[Unfinished]:
         """See Store: files that still have their temporary name."""
         for folder, _, names in os.walk(self.root):
-            for path in (Path(folder) / name for name in names if _UNFINISHED.fullmatch(name)):
+            for path in (Path(folder) / name for name in names if is_temporary(name)):
                 with contextlib.suppress(FileNotFoundError):  # finished just now
                     facts = path.lstat()
                     if stat.S_ISREG(facts.st_mode):
@@ -270,7 +265,7 @@ class LocalStore(Store):
                     if stat.S_ISDIR(facts.st_mode):
                         if not (item.is_symlink() and self._leads_up(prefix, facts)):
                             folders.append(key + "/")
-                    elif stat.S_ISREG(facts.st_mode) and not _UNFINISHED.fullmatch(item.name):
+                    elif stat.S_ISREG(facts.st_mode) and not is_temporary(item.name):
                         files.append(Entry(key, facts.st_size, _etag(facts)))
         except OSError as e:
             # Skipping the folder would make its images look removed.

@@ -7,7 +7,6 @@ s3fs, which shares the client.
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
@@ -30,6 +29,7 @@ from pipeline.storage.base import (
 from pipeline.storage.keys import check_inside
 from pipeline.storage.listing.ordered_walk import Page
 from pipeline.storage.listing.prefetch import list_in_order
+from pipeline.storage.listing.temporary_names import temporary_name
 from pipeline.storage.modified import as_metadata, of_object
 from pipeline.storage.retry import ATTEMPTS, with_retries
 from pipeline.storage.s3.errors import (
@@ -200,7 +200,7 @@ class S3Store(Store):
 
     def refuses_stale_deletes(self) -> bool:
         """See Store: tried on a probe below the root."""
-        probe: dict[str, Any] = {"Bucket": self.bucket, "Key": f"{self.prefix}.maepress-{secrets.token_hex(8)}"}
+        probe: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + temporary_name()}
         self._call("put_object", **probe, Body=b"")
         try:
             self._call("delete_object", **probe, IfMatch='"00000000000000000000000000000000"')
@@ -259,7 +259,7 @@ class S3Store(Store):
 
     def check_writable(self) -> None:
         """See Store."""
-        probe = f"{self.prefix}.maepress-{secrets.token_hex(8)}"
+        probe = self.prefix + temporary_name()
         self._call("list_objects_v2", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         self._call("put_object", attempts=CHECK_ATTEMPTS, Bucket=self.bucket, Key=probe, Body=b"")
         self._call("delete_object", Bucket=self.bucket, Key=probe)

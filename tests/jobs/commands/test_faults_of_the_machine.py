@@ -15,7 +15,7 @@ from jobs.cli import main
 from jobs.framework.job import MISTAKE, guard
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import cache_folder
-from pipeline.storage.local.store import TEMPORARY
+from pipeline.storage.listing.temporary_names import TEMPORARY
 from tests.pipeline.making import image_file
 
 

@@ -18,6 +18,7 @@ from pipeline.archive.archive import Archive
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.storage.base import Entry, NotListed
+from pipeline.storage.listing.temporary_names import temporary_name
 from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import StorageError, open_store
 from pipeline.sync.run import SyncSettings, sync
@@ -147,6 +148,22 @@ def test_a_new_archive_goes_where_nothing_else_is(place: str, tmp_path: Path) ->
     require_new_or_own(archive.root)
     with pytest.raises(StorageError, match=r"the archive .* lies inside the archive"):
         require_new_or_own(archive.root.child("images"))
+
+
+def test_a_new_archive_may_be_made_by_two_jobs_at_once(place: str, tmp_path: Path) -> None:
+    probed = open_store(f"{place}/probed")
+    probed.put(temporary_name(), b"")  # the other job is just finding out whether it may write there
+    require_new_or_own(probed)
+
+    class MadeMeanwhile(LocalStore):
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
+            Archive.create(self.url).root.put("plans/1.parquet", b"of the other job")
+            yield from super().entries(unlisted)
+
+    root = MadeMeanwhile(str(tmp_path / "made"))
+    (tmp_path / "made").mkdir()
+    require_new_or_own(root)
+    assert (tmp_path / "made/images/_delta_log").is_dir()
 
 
 def test_a_new_archive_goes_onto_a_disk_whose_lost_and_found_cannot_be_read(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pipeline.archive.shards.shard_writer import Shard, write_shard
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
 from pipeline.runs.heartbeat import Heartbeat, list_runs
-from pipeline.storage.local.store import TEMPORARY
+from pipeline.storage.listing.temporary_names import TEMPORARY
 from tests.pipeline.maintain.helpers import age, keys_of, replace
 from tests.pipeline.making import add, original, originals
 

@@ -39,10 +39,24 @@ def test_every_store_lists_in_byte_order_what_was_put(place: str) -> None:
     assert [entry.size for entry in listed] == [len(key.encode()) for key in TRICKY]
 
 
-def test_a_local_listing_leaves_out_unfinished_files_and_nothing_else(tmp_path: Path) -> None:
+KEPT = [".maepress-0123456789abcdef/a.jpg", ".maepress-0123456789abcdef0", ".maepress-notes", "a.jpg"]
+TEMPORARIES = [".maepress-fedcba9876543210", "b/.maepress-fedcba9876543210"]
+
+
+def test_every_listing_leaves_out_temporary_files_and_nothing_else(place: str) -> None:
+    store = open_target(place)
+    assert store.is_empty()
+    for key in TEMPORARIES:
+        store.put(key, b"x")
+    assert store.is_empty()
+    for key in KEPT:
+        store.put(key, b"x")
+    assert [entry.key for entry in store.entries()] == KEPT
+
+
+def test_unfinished_files_of_a_folder_are_found_and_not_listed(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
-    kept = [".maepress-0123456789abcdef/a.jpg", ".maepress-0123456789abcdef0", ".maepress-notes", "a.jpg"]
-    unfinished = [".maepress-fedcba9876543210", "b/.maepress-fedcba9876543210"]
+    kept, unfinished = KEPT, TEMPORARIES
     for key in (*kept, *unfinished):
         store.put(key, b"x")
     with store.open_output("new.jpg") as file:
