@@ -2,7 +2,7 @@
 
     python -m bench.trunk run RECIPE IMAGES OUT [--ranks 2]           # runs until stopped; again: resumes
     python -m bench.trunk branch OUT NEW --minutes 45 [--distortion mse]
-    python -m bench.trunk grow OUT NEW [--fine 1] [--coarse 1]        # the newest state with deeper transforms
+    python -m bench.trunk grow OUT NEW [--fine 1] [--channels 192]    # the newest state with larger transforms
     python -m bench.trunk redraw OUT NEW                              # the newest state without units that stay closed
     python -m bench.trunk export OUT FILE.safetensors                 # raw weights, without optimiser moments
     python -m bench.trunk profile RECIPE IMAGES [--state OUT]         # time per step (bench.trunk_profile)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.verb == "branch":
             run(options.new, branch(options), options.ranks)
         elif options.verb == "grow":
-            grow(options.out, options.new, options.fine, options.coarse)
+            grow(options.out, options.new, options.fine, options.coarse, options.channels)
         elif options.verb == "redraw":
             redraw(options.out, options.new)
         elif options.verb == "profile":
@@ -92,11 +92,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     verb.add_argument("--crop", type=int, help="side of a crop, if it differs from the trunk's")
     verb.add_argument("--batch", type=int, help="crops per step, if it differs from the trunk's")
     verb.add_argument("--ranks", type=int, default=1)
-    verb = verbs.add_parser("grow", help="copy the newest state with deeper transforms; `run --init NEW/start` goes on")
+    verb = verbs.add_parser("grow", help="copy the newest state with larger transforms; `run --init NEW/start` goes on")
     verb.add_argument("out", type=Path, help="the trunk, which does not change")
     verb.add_argument("new", type=Path, help="folder for the larger trunk")
-    verb.add_argument("--fine", type=int, default=1, help="blocks to add at 1/8 of the resolution, in both transforms")
-    verb.add_argument("--coarse", type=int, default=1, help="likewise, at 1/16")
+    verb.add_argument("--fine", type=int, default=0, help="blocks to add at 1/8 of the resolution, in both transforms")
+    verb.add_argument("--coarse", type=int, default=0, help="likewise, at 1/16")
+    verb.add_argument("--channels", type=int, help="channels at 1/8 of the resolution, if more than now")
     verb = verbs.add_parser("redraw", help="copy the newest state, with units that stay closed drawn anew")
     verb.add_argument("out", type=Path, help="the trunk, which does not change")
     verb.add_argument("new", type=Path, help="folder for the trunk that goes on")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bench.trunk_files import HISTORY, SETTINGS, newest, replace
 from model.core.errors import MaepressError
 from model.network.network import Network
-from pipeline.train.checkpoint import STATE
+from pipeline.train.checkpoint import MOMENTS, STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ class Copy:
         return cls(trunk, new, state, dict(json.loads((trunk / SETTINGS).read_text())))
 
     def write(self, weights: Network, average: Network, more: Mapping[str, bytes] | None = None, **changed: str) -> str:
-        """Write the folder, whole or not at all. Counters, moments and history are those of the trunk.
+        """Write the folder, whole or not at all. Counters and history are those of the trunk.
+
+        So are the moments, but for those of weights whose shape changed: these begin anew.
 
         Args:
             weights: in place of the trunk's weights.
@@ -65,6 +67,9 @@ class Copy:
         tensors = {
             f"{part}.{name}": value for part, net in networks.items() for name, value in net.state_dict().items()
         }
+        before = load_file(self.state / STATE)
+        reshaped = {name for name, value in before.items() if value.shape != tensors[name].shape}
+        _forget_moments(partial / self.state.name, {name.removeprefix("weight.") for name in reshaped})
         save_file(tensors, partial / self.state.name / STATE)
         for name, data in (more or {}).items():
             replace(partial / name, data)
@@ -73,3 +78,10 @@ class Copy:
         replace(partial / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
         partial.rename(self.new)
         return f"{self.state.name} -> {self.new}: go on with run {settings['recipe']} {settings['images']} {self.new}"
+
+
+def _forget_moments(state: Path, names: set[str]) -> None:
+    """Leave out the moments of some weights in all ranks' files of a state."""
+    for file in sorted(state.glob(MOMENTS.format("*"))) if names else ():
+        moments = load_file(file)
+        save_file({name: value for name, value in moments.items() if name.partition(".")[2] not in names}, file)

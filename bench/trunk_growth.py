@@ -1,6 +1,6 @@
-"""Growing a trunk: its newest state with deeper transforms, in a new folder.
+"""Growing a trunk: its newest state with deeper or wider transforms, in a new folder.
 
-The units of new blocks are closed: `redraw` (`bench.trunk_redraw`) draws them by what their inputs are, and training
+New units are closed: `redraw` (`bench.trunk_redraw`) draws them by what their inputs are, and training
 goes on from there. Drawn blindly, half of their gates would be constant.
 """
 
@@ -14,7 +14,7 @@ from bench.trunk_copy import Copy
 from model import checkpoint
 from model.core.config import CodecConfig
 from model.network.closed_units import blocks_of, close
-from model.network.net2net import deepened
+from model.network.net2net import deepened, widened
 from model.network.network import Network
 from pipeline.train.checkpoint import STATE
 
@@ -22,39 +22,42 @@ START = "start"
 """Folder of the model that a grown trunk starts from: the average, grown. It tells `run` the new shape."""
 
 
-def grow(out: Path, new: Path, fine: int, coarse: int) -> None:
-    """Copy the newest state of a trunk with new blocks; counters, history and the moments of kept layers stay.
+def grow(out: Path, new: Path, fine: int = 0, coarse: int = 0, channels: int | None = None) -> None:
+    """Copy the newest state of a trunk with more blocks or channels; counters, history and most moments stay.
 
-    New blocks change nothing at first; they are the same in the weights and in their average.
+    What is new changes nothing at first; it is the same in the weights and in their average. The
+    moments of layers whose shape changes begin anew.
 
     Args:
         out: the trunk, which does not change.
         new: folder of the new trunk; must not exist.
         fine: number of blocks to add, as for `model.network.net2net.deepened`.
         coarse: likewise.
+        channels: at 1/8 of the resolution, as for `model.network.net2net.widened`; None for those of the trunk.
 
     Raises:
-        MaepressError: when there is no state, or the new folder exists.
+        MaepressError: when there is no state, the new folder exists, or there cannot be so many channels.
     """
     copy = Copy.of(out, new)
     config = checkpoint.load(copy.settings["init"]).network.config
     tensors = load_file(copy.state / STATE)
-    torch.manual_seed(copy.settings["seed"])
-    weights, average = (deepened(_network(config, tensors, part), fine, coarse) for part in ("weight.", "average."))
-    for name, block in blocks_of(weights).items():
-        if f"weight.{name}.expand.weight" not in tensors:
-            close(block)
-    average.load_state_dict(weights.state_dict() | _under("average.", tensors))
+
+    def grown(part: str) -> Network:
+        network = _network(config, tensors, part)
+        torch.manual_seed(copy.settings["seed"])  # for both parts the same
+        larger = widened(deepened(network, fine, coarse), channels or config.patch_channels)
+        for name, block in blocks_of(larger).items():
+            if f"{part}{name}.expand.weight" not in tensors:
+                close(block)
+        return larger
+
+    weights, average = grown("weight."), grown("average.")
     model = {f"{START}/{name}": data for name, data in checkpoint.serialise(average, {}).items()}
     line = copy.write(weights, average, model, init=str((new / START).absolute()))
-    print(f"{line} --init {new / START}, after a redraw, as the units of new blocks are closed")
+    print(f"{line} --init {new / START}, after a redraw, as new units are closed")
 
 
 def _network(config: CodecConfig, tensors: dict[str, Tensor], prefix: str) -> Network:
     network = Network(config)
-    network.load_state_dict(_under(prefix, tensors))
+    network.load_state_dict({name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)})
     return network
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

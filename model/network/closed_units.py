@@ -34,6 +34,8 @@ lowest frequency, 1 as much to faint noise as to it."""
 
 LEAST_DEVIATION = 1e-3
 """Inputs that vary less count as if they varied by this much: nothing is to be learned from them."""
+CONSTANT = 1e-12
+"""Variance up to which an input is constant, such as a channel that nothing writes to yet: no direction reads it."""
 
 
 @dataclass
@@ -189,9 +191,11 @@ def _watching(blocks: dict[str, Block]) -> Iterator[dict[str, Seen]]:
 
 def _directions(covariance: Tensor, count: int, random: torch.Generator) -> Tensor:
     """Random rows `[count, C]`: times inputs of this covariance they deviate by 1, or by less where it is tiny."""
-    deviation = covariance.diagonal().clamp_min(LEAST_DEVIATION**2).sqrt()
+    variance = covariance.diagonal()
+    deviation = variance.clamp_min(LEAST_DEVIATION**2).sqrt()
     rows = torch.randn(count, len(deviation), generator=random, dtype=torch.float64) / deviation**FLATTENING
-    rows /= rows.norm(dim=1, keepdim=True)
+    rows *= variance > CONSTANT
+    rows /= rows.norm(dim=1, keepdim=True).clamp_min(1e-9)
     return rows / torch.einsum("nc,cd,nd->n", rows, covariance, rows).clamp_min(LEAST_DEVIATION**2).sqrt()[:, None]
 
 

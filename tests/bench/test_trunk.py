@@ -156,7 +156,7 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
     out, new = place / "out", place / "new"
     before, steps = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, counters(out)["step"]
-    assert trunk.main(["grow", str(out), str(new), "--fine", "2"]) == 0
+    assert trunk.main(["grow", str(out), str(new), "--fine", "2", "--coarse", "1"]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     old, larger = trunk_files.newest(out), trunk_files.newest(new)
     assert old is not None and larger is not None
@@ -178,6 +178,26 @@ def test_a_grown_trunk_goes_on_with_its_counters_and_moments(place: Path, capsys
     assert checkpoint.load(new / "start").network.config.analysis_blocks == (3, 2)
     assert trunk.main(["grow", str(out), str(new)]) == 2
     assert "new exists: give a new folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_wider_trunk_goes_on_with_the_moments_of_layers_that_stay(place: Path) -> None:
+    assert trunk.main(command(place, "--ranks", "1", "--minutes", "0.02")) == 0
+    out, new = place / "out", place / "new"
+    channels = checkpoint.load(place / "tiny").network.config.patch_channels + 8
+    assert trunk.main(["grow", str(out), str(new), "--channels", str(channels)]) == 0
+    old, larger = trunk_files.newest(out), trunk_files.newest(new)
+    assert old is not None and larger is not None
+    before, after = (load_file(folder / "moments-0.safetensors") for folder in (old, larger))
+    forgotten = {name.partition(".")[2] for name in before.keys() - after.keys()}
+    assert {"analysis.down.weight", "synthesis.fine.0.expand.weight"} <= forgotten
+    assert not {"hyper_analysis.down1.weight", "analysis.down.bias"} & forgotten
+    assert trunk.main(["redraw", str(new), str(place / "drawn")]) == 0
+    go_on = [*command(place, "--ranks", "1", "--minutes", str(counters(new)["seconds"] / 60 + 0.02))]
+    go_on[go_on.index(str(out))] = str(place / "drawn")
+    assert trunk.main([*go_on, "--init", str(new / "start")]) == 0
+    assert counters(place / "drawn")["step"] > counters(out)["step"]
+    assert trunk.main(["grow", str(out), str(place / "narrow"), "--channels", "8"]) == 2
 
 
 @pytest.mark.slow
