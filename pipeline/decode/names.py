@@ -13,12 +13,10 @@ at the names themselves, and holds those that collide, at most `MOST`.
 
 import fnmatch
 import hashlib
-import tempfile
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from pipeline.archive.shards.merge_reader import merged
 from pipeline.decode.portable import marked, portable
 from pipeline.storage.base import StorageError, Store
 from pipeline.storage.keys import problem_with
+from pipeline.storage.listing.temporary_names import ACCENTED, temporary_name
 
 MOST = 100_000
 """Largest number of keys that may be refused or renamed because they collide."""
@@ -96,11 +95,12 @@ def comparison_of(dest: Store) -> Comparison:
     folder = dest.local_path()
     if folder is None:
         return Comparison()
+    path = folder / (temporary_name() + ACCENTED)
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".maepress-", suffix="-Na\u00efve") as file:
-            path = Path(file.name)
-            case = path.with_name(path.name.swapcase()).exists()
-            spelling = path.with_name(unicodedata.normalize("NFD", path.name)).exists()
+        path.touch(exist_ok=False)
+        case = path.with_name(path.name.swapcase()).exists()
+        spelling = path.with_name(unicodedata.normalize("NFD", path.name)).exists()
+        path.unlink()
     except OSError:
         return Comparison(folders=True)
     return Comparison(True, case, spelling)

@@ -1,4 +1,4 @@
-"""Names of maepress' own temporary files: unfinished ones, and probes of whether a place can be written.
+"""Names of maepress' own temporary files: unfinished ones, and probes of what a place can do.
 
 Listings leave them out: to a job that runs beside the one that made them, and to every later job if
 that one was killed, they are no objects of the place.
@@ -6,10 +6,15 @@ that one was killed, they are no objects of the place.
 
 import re
 import secrets
+import unicodedata
 
 TEMPORARY = ".maepress-"
 """Beginning of the names, before 16 hexadecimal digits; other names that begin so are ordinary."""
-_NAME = re.compile(f"(?:.*/)?{re.escape(TEMPORARY)}[0-9a-f]{{16}}", re.DOTALL)
+ACCENTED = "-Na\u00efve"
+"""May follow the digits: a capital and an accent, by which a probe finds how a file system compares names."""
+_NAME = re.compile(
+    f"(?:.*/)?{re.escape(TEMPORARY)}[0-9a-f]{{16}}(?:{ACCENTED}|{unicodedata.normalize('NFD', ACCENTED)})?", re.DOTALL
+)
 
 
 def temporary_name() -> str:

@@ -40,7 +40,7 @@ def test_every_store_lists_in_byte_order_what_was_put(place: str) -> None:
 
 
 KEPT = [".maepress-0123456789abcdef/a.jpg", ".maepress-0123456789abcdef0", ".maepress-notes", "a.jpg"]
-TEMPORARIES = [".maepress-fedcba9876543210", "b/.maepress-fedcba9876543210"]
+TEMPORARIES = [".maepress-fedcba9876543210", ".maepress-fedcba9876543210-Na\u00efve", "b/.maepress-fedcba9876543210"]
 
 
 def test_every_listing_leaves_out_temporary_files_and_nothing_else(place: str) -> None:
@@ -62,7 +62,7 @@ def test_unfinished_files_of_a_folder_are_found_and_not_listed(tmp_path: Path) -
     with store.open_output("new.jpg") as file:
         file.write(b"x")
         assert [entry.key for entry in store.entries()] == kept
-        assert len(list(store.unfinished())) == 3
+        assert len(list(store.unfinished())) == len(unfinished) + 1
     assert sorted(found.name for found in store.unfinished()) == unfinished
 
 
