@@ -94,7 +94,7 @@ def test_what_is_not_in_the_archive_is_one_line_and_exit_status_1_and_status_lis
     photos: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["encode", str(photos), str(tmp_path / "archive"), "--model", str(tiny_model_folder), "--quiet"]
-    words += ["--unreadable", "reject", "--exclude", "2023/", "--exclude", "1.png,3.png"]
+    words += ["--executor", "local", "--unreadable", "reject", "--exclude", "2023/", "--exclude", "1.png,3.png"]
     for expected in ("1 rejected: text file (1)", "1 rejected before (--retry-rejected"):
         assert main(words) == 1
         said = capsys.readouterr().err
@@ -154,9 +154,9 @@ def test_a_damaged_payload_is_named_and_the_rest_goes_on(
     damage(damaged, KEYS[2])
     capsys.readouterr()
 
-    assert main(["verify", str(damaged), "--quiet"]) == 1
+    assert main(["verify", str(damaged), "--quiet", "--executor", "local"]) == 1
     assert KEYS[2] in capsys.readouterr().out
-    assert main(["decode", str(damaged), str(restored), "--quiet"]) == 1
+    assert main(["decode", str(damaged), str(restored), "--quiet", "--executor", "local"]) == 1
     assert KEYS[2] in capsys.readouterr().out
     assert sorted(str(p.relative_to(restored)) for p in restored.rglob("*.*")) == sorted(
         {*KEYS, UNREADABLE} - {KEYS[2]}

@@ -227,14 +227,13 @@ def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(others) == 100  # 99 more, and a line that says where the rest is
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_status_shows_the_runs_of_an_archive(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos, archive = tmp_path / "photos", tmp_path / "archive"
     photos.mkdir()
     Image.fromarray(photo_like(80, 96)).save(photos / "a.png")
-    words = ["encode", str(photos), str(archive), "--model", str(tiny_model_folder)]
+    words = ["encode", str(photos), str(archive), "--model", str(tiny_model_folder), "--executor", "local"]
     assert main(words) == 0
     err = capsys.readouterr().err
     assert re.search(r"INFO run=\d{8}T\d{6}-\w+ stage=commit shards=1 rows=1 ", err)

@@ -16,7 +16,7 @@ from pipeline.dataset.torch_dataset import ArchiveImages, Sample
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-@pytest.mark.parametrize("content", ["image", "prefix"])
+@pytest.mark.parametrize("content", [pytest.param("image", marks=pytest.mark.slow), "prefix"])
 def test_every_row_is_the_sample_of_the_torch_data_set(small_archive: Archive, content: Any) -> None:
     name = "image" if content == "image" else "latents"
     rows = read_archive(small_archive, content=content, columns=["status", "width"], actors="1:1").take_all()
