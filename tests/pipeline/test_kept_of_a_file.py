@@ -19,8 +19,6 @@ from tests.pipeline.containers.test_tiff import ASCII, DOUBLE, SHORT, facts, tif
 from tests.pipeline.making import compressed
 from tests.pipeline.sources import photo
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
 DENSITY = [(0xE0, b"JFIF\0\1\2\1\1\x2c\1\x2c\0\0"), (0xED, b"Photoshop 3.0\x008BIM"), (0xFE, b"scanned")]
 FILM = b"a film behind the photograph" * 9
 TEXT = [(b"cICP", bytes([12, 13, 0, 1])), (b"tEXt", b"Author\0Ada")]
@@ -42,14 +40,18 @@ def sources() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def folder(local_ray: None, tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Path:
     """A folder with `source` and `archive`."""
     made = tmp_path_factory.mktemp("kept-of-a-file")
     (made / "source").mkdir()
     for key, data in sources().items():
         (made / "source" / key).write_bytes(data)
     settings = EncodeSettings(
-        source=str(made / "source"), archive=str(made / "archive"), model=str(tiny_model_folder), quality=20
+        source=str(made / "source"),
+        archive=str(made / "archive"),
+        model=str(tiny_model_folder),
+        quality=20,
+        executor="local",
     )
     assert encode(settings, quiet=True).rejected == 0
     return made
@@ -60,7 +62,7 @@ def test_everything_beside_the_pixels_comes_back(folder: Path, tmp_path: Path) -
     archive = str(folder / "archive")
     found = {row["key"]: row for batch in Archive.open(archive).scan(IMAGES.names) for row in batch.to_pylist()}
     assert {key: row["kept"] for key, row in found.items()} == dict.fromkeys(sources()) | {"raw.dng": "camera raw"}
-    decode(DecodeSettings(archive=archive, dest=str(tmp_path)), quiet=True)
+    decode(DecodeSettings(archive=archive, dest=str(tmp_path), executor="local"), quiet=True)
     back = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert back.keys() == sources().keys()
     assert files.segments(back["scan.jpg"]) == DENSITY and back["scan.jpg"].endswith(b"\xff\xd9" + FILM)
@@ -71,7 +73,8 @@ def test_everything_beside_the_pixels_comes_back(folder: Path, tmp_path: Path) -
 
 
 def test_verify_compares_everything_beside_the_pixels_with_the_source(folder: Path) -> None:
-    settings = VerifySettings(archive=str(folder / "archive"), source=str(folder / "source"), sample="all")
+    archive, source = str(folder / "archive"), str(folder / "source")
+    settings = VerifySettings(archive=archive, source=source, sample="all", executor="local")
     result = verify(settings, quiet=True)
     assert (result.failed, result.compared) == (0, 4)
 
