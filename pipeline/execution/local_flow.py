@@ -19,7 +19,9 @@ from pipeline.execution.shard_work import ShardWork, tables_of
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 ROWS_PER_CALL = 8
-"""Items per call of a worker: enough to decode pictures of equal size together."""
+"""Items per call of a worker, at most: enough to decode pictures of equal size together."""
+CALLS = 2
+"""Calls that each thread gets at least, if there are so many items, so that none waits long for the last."""
 
 
 def run(paths: Sequence[str], work: ShardWork) -> Generator[Any, None, None]:
@@ -57,7 +59,8 @@ def in_order(inputs: Iterable[Input], work: Callable[[Input], Output], threads: 
 
 
 def _slices(paths: Sequence[str], work: ShardWork) -> Iterator[pa.Table]:
+    size = max(1, min(ROWS_PER_CALL, work.rows // (CALLS * cores())))
     for path in paths:
         for table in tables_of(work.read(pa.table({"shard": [path]}))):
-            for start in range(0, table.num_rows, ROWS_PER_CALL):
-                yield table.slice(start, ROWS_PER_CALL)
+            for start in range(0, table.num_rows, size):
+                yield table.slice(start, size)
