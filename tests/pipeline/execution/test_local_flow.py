@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
+from pipeline.execution import local_flow
 from pipeline.execution.local_flow import in_order, run
 from pipeline.execution.packing import unpack
 from pipeline.execution.shard_work import ShardWork, item_rows
@@ -77,3 +78,20 @@ def test_shards_are_read_processed_and_finished() -> None:
     assert found == [2 * f"{shard}{i}" + "!" for shard in "ab" for i in range(20)]
     assert 1 <= _Doubler.made <= threading.active_count() + 64
     assert list(run([], ShardWork(read, _Doubler, (2,), None, 0, 0.0))) == []
+
+
+class _Counter:
+    """The number of items of each call, as one item."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return item_rows(table.num_rows)
+
+
+@pytest.mark.parametrize(("rows", "calls"), [(1, [1]), (10, [2] * 5), (100, [8] * 12 + [4])])
+def test_few_items_are_spread_over_the_threads(rows: int, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_flow, "cores", lambda: 2)
+    work = ShardWork(lambda _: item_rows(*range(rows)), _Counter, (), None, rows, 0.0)
+    assert list(run(["a"], work)) == calls
