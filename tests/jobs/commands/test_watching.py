@@ -228,24 +228,24 @@ def test_a_log_line_names_run_stage_and_key(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_status_shows_the_runs_of_an_archive(
-    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_model_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     photos, archive = tmp_path / "photos", tmp_path / "archive"
     photos.mkdir()
     Image.fromarray(photo_like(80, 96)).save(photos / "a.png")
     words = ["encode", str(photos), str(archive), "--model", str(tiny_model_folder), "--executor", "local"]
     assert main(words) == 0
-    err = capsys.readouterr().err
+    err = capfd.readouterr().err
     assert re.search(r"INFO run=\d{8}T\d{6}-\w+ stage=commit shards=1 rows=1 ", err)
     assert main([*words, "--quiet"]) == 0
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
     assert main(["status", str(archive), "--runs", "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)["runs"]
+    runs = json.loads(capfd.readouterr().out)["runs"]
     assert [run["outcome"] for run in runs] == ["done", "done"]
     assert [run["result"]["latents"] for run in runs] == [0, 1]
     assert runs[0]["settings"]["source"] == str(photos)
     assert main(["status", str(archive), "--runs"]) == 0
-    text = capsys.readouterr().out
+    text = capfd.readouterr().out
     assert "runs" in text
     assert runs[1]["run"] in text
