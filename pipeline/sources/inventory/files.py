@@ -23,6 +23,7 @@ from pipeline.sources.tables.parquet_rows import MAX_GROUP
 from pipeline.storage.base import Outage, StorageError, Store
 from pipeline.storage.cache_folder import cache_folder_of
 from pipeline.storage.error_text import one_line
+from pipeline.storage.listing.temporary_names import PATTERN
 from pipeline.storage.local.disk_errors import cannot_write
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
@@ -142,11 +143,12 @@ def _entries(rows: pa.Table, bucket: str, prefix: str, where: str) -> pa.Table:
     rows = rows.filter(pc.starts_with(rows["key"], prefix))
     sizes = rows["size"].cast(pa.int64())
     marker = pc.and_(pc.ends_with(rows["key"], "/"), pc.equal(sizes, 0))  # of an empty folder, as consoles make them
+    temporary = pc.match_substring_regex(rows["key"], f"(?s)^{PATTERN}$")  # as every listing of a bucket leaves them out
     if sizes.null_count or pc.any(pc.less(sizes, 0)).as_py():
         raise StorageError(f"{where} lists an object without a size")
     keys = pc.utf8_slice_codeunits(rows["key"], len(prefix))
     etags = pc.utf8_trim(pc.fill_null(rows["e_tag"].cast(pa.string()), ""), '"')
-    return pa.table([keys, sizes, etags], schema=ENTRIES).filter(pc.invert(marker))
+    return pa.table([keys, sizes, etags], schema=ENTRIES).filter(pc.invert(pc.or_(marker, temporary)))
 
 
 def _is(flags: Any, word: str) -> Any:

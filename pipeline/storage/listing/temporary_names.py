@@ -12,9 +12,9 @@ TEMPORARY = ".maepress-"
 """Beginning of the names, before 16 hexadecimal digits; other names that begin so are ordinary."""
 ACCENTED = "-Na\u00efve"
 """May follow the digits: a capital and an accent, by which a probe finds how a file system compares names."""
-_NAME = re.compile(
-    f"(?:.*/)?{re.escape(TEMPORARY)}[0-9a-f]{{16}}(?:{ACCENTED}|{unicodedata.normalize('NFD', ACCENTED)})?", re.DOTALL
-)
+PATTERN = f"(?:.*/)?{re.escape(TEMPORARY)}[0-9a-f]{{16}}(?:{ACCENTED}|{unicodedata.normalize('NFD', ACCENTED)})?"
+"""Regular expression of whole keys that end with such a name; its dot stands for every character."""
+_NAME = re.compile(PATTERN, re.DOTALL)
 
 
 def temporary_name() -> str:

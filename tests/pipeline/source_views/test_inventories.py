@@ -130,6 +130,7 @@ def test_an_inventory_gives_the_listing_of_the_bucket_itself(bucket: str, form: 
         row(name, f"{prefix}/gone.jpg", None, "", marker=True),
         row(name, f"{prefix}/folder/", 0, "d41d8cd98f00b204e9800998ecf8427e"),
         row(name, f"{prefix}-other/x.jpg", 5, "e"),
+        row(name, f"{prefix}/dir/.maepress-0123456789abcdef", 0, "d41d8cd98f00b204e9800998ecf8427e"),
     ]
     write_inventory(lists, [mine[2:] + other, mine[:2][::-1]], form)
     source = open_source(f"{inner.url}#inventory={lists.url}")
