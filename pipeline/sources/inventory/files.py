@@ -143,7 +143,7 @@ def _entries(rows: pa.Table, bucket: str, prefix: str, where: str) -> pa.Table:
     rows = rows.filter(pc.starts_with(rows["key"], prefix))
     sizes = rows["size"].cast(pa.int64())
     marker = pc.and_(pc.ends_with(rows["key"], "/"), pc.equal(sizes, 0))  # of an empty folder, as consoles make them
-    temporary = pc.match_substring_regex(rows["key"], f"(?s)^{PATTERN}$")  # as every listing of a bucket leaves them out
+    temporary = pc.match_substring_regex(rows["key"], f"(?s)^{PATTERN}$")  # listings leave these out, too
     if sizes.null_count or pc.any(pc.less(sizes, 0)).as_py():
         raise StorageError(f"{where} lists an object without a size")
     keys = pc.utf8_slice_codeunits(rows["key"], len(prefix))
