@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.storage.base import Entry, NotListed, StorageError, Unlistable
+from pipeline.storage.listing.temporary_names import is_temporary
 
 AHEAD = 16
 """Folders per level that a walk announces before it lists them."""
@@ -42,7 +43,7 @@ def walk(
     expect: Callable[[str], None] | None = None,
     unlisted: NotListed | None = None,
 ) -> Iterator[Entry]:
-    """Every entry below a prefix in byte order.
+    """Every entry below a prefix in byte order, but for temporary files of maepress' own.
 
     Args:
         pages: lists one folder, given its prefix ("" or ending with "/"). Its pages must follow
@@ -75,7 +76,7 @@ def walk(
             if found is None:
                 upcoming.reached(key)
                 yield from walk(pages, key, expect, unlisted)
-            else:
+            elif not is_temporary(key):
                 yield found
 
 

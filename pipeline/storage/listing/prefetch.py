@@ -21,7 +21,6 @@ from types import TracebackType
 
 from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.listing.ordered_walk import Page, check_order, walk
-from pipeline.storage.listing.temporary_names import is_temporary
 
 REQUESTS = 16
 """Requests in flight at once."""
@@ -131,7 +130,7 @@ class _Stream:
 def list_in_order(
     pages: Callable[[str], Iterable[Page]], url: str, unlisted: NotListed | None = None
 ) -> Iterator[Entry]:
-    """Every entry of a store in byte order of its key, but for temporary files of maepress' own.
+    """Every entry of a store in byte order of its key, as `walk` gives them.
 
     Args:
         pages: lists one folder (see `pipeline.storage.listing.ordered_walk.walk`); called in threads.
@@ -143,6 +142,4 @@ def list_in_order(
         Exception: any error of `pages`.
     """
     with FolderPrefetch(pages) as ahead:
-        for entry in check_order(walk(ahead, expect=ahead.expect, unlisted=unlisted), url):
-            if not is_temporary(entry.key):
-                yield entry
+        yield from check_order(walk(ahead, expect=ahead.expect, unlisted=unlisted), url)

@@ -265,7 +265,7 @@ class LocalStore(Store):
                     if stat.S_ISDIR(facts.st_mode):
                         if not (item.is_symlink() and self._leads_up(prefix, facts)):
                             folders.append(key + "/")
-                    elif stat.S_ISREG(facts.st_mode) and not is_temporary(item.name):
+                    elif stat.S_ISREG(facts.st_mode):
                         files.append(Entry(key, facts.st_size, _etag(facts)))
         except OSError as e:
             # Skipping the folder would make its images look removed.
