@@ -1,7 +1,7 @@
 """Log lines for machines: each names run and stage, and the key where it is about one object.
 
-    2026-11-24 02:31:07 WARNING run=20261124T023000-1f2e3d4c stage=read key="2024/a b.jpg" not an image
-    2026-11-24 02:31:09 INFO run=20261124T023000-1f2e3d4c stage=commit shards=4 rows=812 seconds=0.31
+    2026-11-24 02:31:07 WARNING run=20261124T023000-123-1f2e3d4c stage=read key="2024/a b.jpg" not an image
+    2026-11-24 02:31:09 INFO run=20261124T023000-123-1f2e3d4c stage=commit shards=4 rows=812 seconds=0.31
 
 Handlers on `logging.getLogger("maepress")` receive them; the jobs print them on standard error
 where that is not a terminal. With `--log-format json` each line on standard error is an object,

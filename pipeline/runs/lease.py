@@ -8,8 +8,8 @@ write one empty version whose commit records the holder and the end of the lease
 absent" of the next version decides between two runs that want it at once, on every store that can
 hold an archive.
 
-    version 7   {"holder": "20260105T020000-5ac0ffee", "job": "sync", "host": "node-3", "process": "71 9310",
-                 "until": 1767580000.0}
+    version 7   {"holder": "20260105T020000-123-5ac0ffee", "job": "sync", "host": "node-3",
+                 "process": "71 9310", "until": 1767580000.0}
     version 8   the same with a later end: renewed
     version 9   {"until": 0}: released
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 
 def new_run() -> str:
-    """A unique name; names sort by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    """A unique name, as 20260105T020000-123-5ac0ffee; names sort by time, to the millisecond."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(4)}"
 
 
 def started_at(run: str) -> float | None:

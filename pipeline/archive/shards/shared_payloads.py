@@ -1,6 +1,6 @@
 """Payloads that rows share: objects beside the shards, named by their SHA-256 and by the run that wrote them.
 
-    images/_contents/3f/3f0a...9c-20261129T021500-5ac0ffee     the bytes of a payload
+    images/_contents/3f/3f0a...9c-20261129T021500-123-5ac0ffee     the bytes of a payload
     images/part-....parquet                                    rows with an empty `payload`, and that name in `same_as`
 
 No row depends on another one. An object is written before the rows that name it, and never changed;

@@ -236,7 +236,7 @@ def test_status_shows_the_runs_of_an_archive(
     words = ["encode", str(photos), str(archive), "--model", str(tiny_model_folder), "--executor", "local"]
     assert main(words) == 0
     err = capfd.readouterr().err
-    assert re.search(r"INFO run=\d{8}T\d{6}-\w+ stage=commit shards=1 rows=1 ", err)
+    assert re.search(r"INFO run=\d{8}T\d{6}-\d{3}-\w+ stage=commit shards=1 rows=1 ", err)
     assert main([*words, "--quiet"]) == 0
     assert capfd.readouterr().err == ""
 
