@@ -3,7 +3,8 @@
     python -m bench.pipeline --images 2000 --until write
 
 The dataflow runs with its first stage alone, then with one more, and so on: fetch, +read, +encode, +code, +write; later
-stages are left out of Ray's plan, too. The last row is a whole encode job, with listing, plan and commits.
+stages are left out of Ray's plan, too. The last rows are whole encode jobs, with listing, plan and commits: on Ray, and
+in this process (`--executor local`).
 
 The bound: the same stage functions in a loop, in one single-threaded process per core, one piece at a time, over images
 from all of the listing, give the seconds of each part per megapixel; the cores cannot do more than cores / sum of the
@@ -126,6 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _row(table, part if part == PARTS[0] else f"+{part}", parts[part], bound, spent, size)
             if options.until == PARTS[-1]:
                 _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
+        if options.until == PARTS[-1]:
+            here, few_here = (
+                one.model_copy(update={"executor": "local", "archive": f"{one.archive}-here"}) for one in (settings, few)
+            )
+            _row(table, "encode in this process", 0.0, bound, _encode(here) - _encode(few_here), size)
     Console(width=120).print(table)
     return 0
 
