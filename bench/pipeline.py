@@ -128,10 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.until == PARTS[-1]:
                 _row(table, "encode: +plan, +commits", 0.0, bound, _encode(settings) - _encode(few), size)
         if options.until == PARTS[-1]:
-            here, few_here = (
-                one.model_copy(update={"executor": "local", "archive": f"{one.archive}-here"}) for one in (settings, few)
-            )
-            _row(table, "encode in this process", 0.0, bound, _encode(here) - _encode(few_here), size)
+            spent = _encode(_in_this_process(settings)) - _encode(_in_this_process(few))
+            _row(table, "encode in this process", 0.0, bound, spent, size)
     Console(width=120).print(table)
     return 0
 
@@ -260,6 +258,10 @@ def _encode(settings: EncodeSettings) -> Spent:
     begin = Spent.now()
     encode(settings, quiet=True)
     return Spent.now() - begin
+
+
+def _in_this_process(settings: EncodeSettings) -> EncodeSettings:
+    return settings.model_copy(update={"executor": "local", "archive": f"{settings.archive}-here"})
 
 
 def _table(size: Size) -> Table:
