@@ -18,10 +18,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
 
 
 class ManualClock(Clock):
-    """A clock that stands still until a test advances it, which wakes those who wait for that time."""
+    """A clock that stands still until a test advances it, which wakes those who wait for that time.
+
+    Attributes:
+        waiting: number of threads that wait now. Their time counts from when they began to: who advances the clock
+            before a thread waits lets it wait for a time that may never come.
+    """
 
     def __init__(self) -> None:
-        self._now = 1_000_000.0
+        self._now, self._lock, self.waiting = 1_000_000.0, threading.Lock(), 0
 
     def time(self) -> float:
         return self._now
@@ -30,11 +35,17 @@ class ManualClock(Clock):
         return self._now
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        until = self._now + seconds
-        while not event.wait(POLL_SECONDS):
-            if self._now >= until:
-                return False
-        return True
+        with self._lock:
+            until, self.waiting = self._now + seconds, self.waiting + 1
+        try:
+            while not event.wait(POLL_SECONDS):
+                if self._now >= until:
+                    return False
+            return True
+        finally:
+            with self._lock:
+                self.waiting -= 1
 
     def advance(self, seconds: float) -> None:
-        self._now += seconds
+        with self._lock:
+            self._now += seconds
