@@ -17,6 +17,8 @@ from tests.interrupting import LEFT_SECONDS, Ended, interrupted, line
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # A grandchild whose parent ends first, in a session of its own, which ignores polite signals: a worker of Ray's.
+# The work says that it is ready from where the signal should meet it: a signal that came a step before that would test
+# something else.
 JOB = """
 import signal, subprocess, sys, time
 from jobs.framework import signals
@@ -31,7 +33,6 @@ def say(text):
 def job():
     subprocess.Popen([sys.executable, "-c", START], start_new_session=True)
     time.sleep(0.3)
-    say("ready")
 WORK
 sys.exit(interruptible(job, last=True))
 """
@@ -48,28 +49,30 @@ def run(work: str, number: int, folder: Path, *, again: float | None = None, gra
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_job_in_one_line_and_leaves_no_process(number: int, tmp_path: Path) -> None:
-    ended = run("time.sleep(60)", number, tmp_path)
+    ended = run("say('ready')\ntime.sleep(60)", number, tmp_path)
     assert (ended.status, ended.said) == (128 + number, line(number))
     assert ended.seconds < GRACE_SECONDS, "nothing had to be waited for"
 
 
 CLEANING = """
 try:
+    say("ready")
     time.sleep(60)
 finally:
     say("cleaning")
     time.sleep(60)
 """
 SWALLOWING = """
+say("ready")
 while True:
     try:
         time.sleep(60)
     except KeyboardInterrupt:
         pass
 """
-TAKEN = "signal.signal(signal.SIGTERM, lambda number, frame: None)\ntime.sleep(60)"
-REPORTED_OTHERWISE = "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(1)"
-POSTPONED = "with postponed():\n    time.sleep(0.6)\n    say('whole')\ntime.sleep(60)"
+TAKEN = "signal.signal(signal.SIGTERM, lambda number, frame: None)\nsay('ready')\ntime.sleep(60)"
+REPORTED_OTHERWISE = "try:\n    say('ready')\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(1)"
+POSTPONED = "with postponed():\n    say('ready')\n    time.sleep(0.6)\n    say('whole')\ntime.sleep(60)"
 IN_A_FINALISER = """
 class Held:
     def __del__(self):
@@ -125,11 +128,12 @@ def test_on_a_terminal_the_line_does_not_stand_behind_unfinished_progress() -> N
     except OSError:  # all who wrote have ended
         os.close(ours)
     shown = said.decode().replace("\r", "").replace("\x1b[?25h", "")
-    assert shown == "ready\n5 %\n" + line(signal.SIGTERM)
+    assert shown == "5 %\n" + line(signal.SIGTERM)
 
 
 def test_a_signal_that_comes_twice_at_once_counts_once(tmp_path: Path) -> None:
-    ended = run("try:\n    time.sleep(60)\nfinally:\n    time.sleep(0.8)\n    say('clean')", 15, tmp_path, again=0.05)
+    work = "try:\n    say('ready')\n    time.sleep(60)\nfinally:\n    time.sleep(0.8)\n    say('clean')"
+    ended = run(work, 15, tmp_path, again=0.05)
     assert (ended.status, ended.said) == (143, "clean\n" + line(signal.SIGTERM))
 
 
