@@ -83,6 +83,7 @@ def _rank(rank: int, world: int, folder: str) -> None:
     save_moments(Path(folder), rank, layer, optimizer)
     if rank == 0:
         save_state(Path(folder), layer, copy.deepcopy(layer), Counters(step=25))
+    dist.barrier()  # a rank that leaves early may end another in the middle of its last message
     dist.destroy_process_group()
 
 
