@@ -25,7 +25,8 @@ from model.core.errors import MaepressError
 from model.core.extras import remedy
 
 READY_SECONDS = 60.0
-_BUCKET = "maepress"
+_ATTEMPTS = 3
+_BUCKET, _LOG = "maepress", "server.log"
 _NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
 OWNER_SECRET = "maepress-owner-secret"
 _OWNER = ("maepress", OWNER_SECRET)
@@ -113,9 +114,35 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
     ]
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": identities}))
+    server, process = _started(folder, config, ports)
+    try:
+        yield server
+    finally:
+        _end(process)
+
+
+def _started(folder: Path, config: Path, ports: tuple[int, ...]) -> tuple[S3Server, subprocess.Popen[bytes]]:
+    """A server that is ready, and its process.
+
+    A port that was free may be taken by another process before the server takes it: it ends, and others are tried.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        server, process = _begun(folder, config, ports or _free_ports(4))
+        try:
+            _wait_until_ready(server, process, folder / _LOG)
+            return server, process
+        except BaseException as e:
+            has_ended = process.poll() is not None
+            _end(process)
+            if ports or attempt == _ATTEMPTS or not (has_ended and isinstance(e, RuntimeError)):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _begun(folder: Path, config: Path, ports: tuple[int, ...]) -> tuple[S3Server, subprocess.Popen[bytes]]:
+    """A server that is about to start, and its process."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
-    ports = ports or _free_ports(4)
     master, volume, filer, s3 = ports
     options = {
         "ip": "127.0.0.1",
@@ -135,20 +162,18 @@ def s3_server(folder: Path, ports: tuple[int, ...] = ()) -> Iterator[S3Server]:
         "s3.config": config,
     }
     command = [_binary(), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())]
-    log = folder / "server.log"
-    with log.open("wb") as output:
+    with (folder / _LOG).open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
+    return S3Server(f"http://127.0.0.1:{s3}", folder, ports, process.pid), process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        server = S3Server(f"http://127.0.0.1:{s3}", folder, ports, process.pid)
-        _wait_until_ready(server, process, log)
-        yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(3)  # its own shutdown may take half a minute; the kernel has all data already
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(3)  # its own shutdown may take half a minute; the kernel has all data already
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _binary() -> str:
