@@ -69,6 +69,24 @@ def read(source: bytes) -> Contents:
     return Contents(width, height, components, Skeleton("jpeg", tuple(parts), (), behind), columns)
 
 
+def check_bare(source: bytes) -> None:
+    """Check that a JPEG inside another file holds pixels and nothing else.
+
+    Raises:
+        Unexpected: for metadata, a thumbnail, and bytes behind the end.
+    """
+    file = _parse(source)
+    jfif, adobe = (0xE0, b"JFIF\0", len(_JFIF)), (0xEE, _ADOBE, _ADOBE_TRANSFORM + 1)
+    for segment in file.segments:
+        if not any(
+            segment.marker == marker and segment.data.startswith(name) and len(segment.data) == length
+            for marker, name, length in (jfif, adobe)
+        ):
+            raise Unexpected("container: metadata in the JPEG that holds the pixels")
+    if source[file.end :].strip(b"\0"):
+        raise Unexpected("container: bytes behind the JPEG that holds the pixels")
+
+
 def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
     """A JPEG with another's skeleton.
 

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
+from pipeline.containers.jpeg import jpeg
 from pipeline.containers.tiff import tags as tags
 from pipeline.containers.tiff.structure import Entry, TiffFile, pack_directory
 
@@ -28,6 +29,8 @@ _PALETTE = 3
 _COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
 """Samples per pixel of grey (0: white is zero), RGB, and YCbCr inside JPEG, which is decoded to RGB."""
 _LONG, _MOST = 4, (1 << 32) - 1
+_OLD_JPEG, _JPEG = (6,), (7,)
+"""Compressions."""
 _WRITTEN = frozenset(tags.TYPE_BYTES) - {tags.POINTER}
 _FEW_BYTES = 64
 """Bytes that nothing refers to, up to which they are taken for what an editor left behind."""
@@ -51,6 +54,7 @@ def read(source: bytes, exif: bytes) -> Contents:
         raise Unexpected("container: no size")
     bands = _bands(file, page)
     mark_pixels(file, page)
+    _check_jpegs(file, page)
     values = no_columns()
     parts = [Part(ORDER, (b"II" if file.order == "<" else b"MM",)), *carried_parts(file, page, values)]
     check_accounted(file)
@@ -186,6 +190,8 @@ def _bands(file: TiffFile, page: dict[int, Entry]) -> int:
         if any(c % 257 and c % 256 for c in colours):
             raise Unexpected("more than 8 bits a channel")
         return 3
+    if tags.COLOUR_MAP in page:
+        raise Unexpected("container: a colour map beside colours")
     if bits != {8}:
         raise Unexpected("fewer than 8 bits a channel")
     if set(file.numbers(page.get(tags.SAMPLE_FORMAT))) - {1}:
@@ -203,13 +209,43 @@ def mark_pixels(file: TiffFile, page: dict[int, Entry]) -> None:
     """Mark the bytes of the pixels as accounted for.
 
     Raises:
-        Unexpected: when their places and lengths do not match.
+        Unexpected: when their places and lengths do not match, and for a JPEG that is not the pixels.
     """
-    for at_tag, size_tag in ((tags.STRIP_OFFSETS, tags.STRIP_BYTES), (tags.TILE_OFFSETS, tags.TILE_BYTES), (513, 514)):
+    compression = file.numbers(page.get(tags.COMPRESSION))[:1]
+    old, tables = tags.OLD_JPEG & set(page), tags.JPEG_TABLES in page
+    if (old and compression != _OLD_JPEG) or (tables and compression != _JPEG):
+        raise Unexpected("container: a JPEG beside the pixels")
+    file.ranges += _pieces(file, page)
+
+
+def _pieces(file: TiffFile, page: dict[int, Entry]) -> list[tuple[int, int]]:
+    """Where each piece of the pixels starts and ends."""
+    found = list[tuple[int, int]]()
+    for at_tag, size_tag in (
+        (tags.STRIP_OFFSETS, tags.STRIP_BYTES),
+        (tags.TILE_OFFSETS, tags.TILE_BYTES),
+        (tags.JPEG_AT, tags.JPEG_BYTES),
+    ):
         places, sizes = file.numbers(page.get(at_tag)), file.numbers(page.get(size_tag))
         if len(places) != len(sizes):
             raise Unexpected("container: strips or tiles without lengths")
-        file.ranges += [(at, at + size) for at, size in zip(places, sizes, strict=True)]
+        found += [(at, at + size) for at, size in zip(places, sizes, strict=True)]
+    return found
+
+
+def _check_jpegs(file: TiffFile, page: dict[int, Entry]) -> None:
+    """Check that the JPEGs which hold the pixels hold nothing else.
+
+    Raises:
+        Unexpected: for metadata in one of them, or bytes behind it.
+    """
+    compression = file.numbers(page.get(tags.COMPRESSION))[:1]
+    if compression not in (_OLD_JPEG, _JPEG):
+        return
+    for start, end in _pieces(file, page):
+        piece = file.source[start:end]
+        if compression == _JPEG or piece.startswith(b"\xff\xd8"):  # strips of the old kind are parts of one JPEG
+            jpeg.check_bare(piece)
 
 
 def check_accounted(file: TiffFile) -> None:

@@ -209,6 +209,56 @@ def test_what_cannot_be_carried_keeps_the_file(source: bytes, why: str) -> None:
     assert why in why_kept(source)
 
 
+def preview_beside_strips() -> bytes:
+    """An uncompressed page and a small JPEG of it, as scanners and some cameras write it."""
+    preview = encoded(RGB.resize((20, 12)), "JPEG")
+    length = (514, LONG, struct.pack("<I", len(preview)))
+    place = tiff((513, LONG, bytes(4)), length, leave=preview).index(preview)
+    return tiff((513, LONG, struct.pack("<I", place)), length, leave=preview)
+
+
+def jpeg_in_a_strip(strip: bytes, compression: int = 7) -> bytes:
+    """A TIFF whose one strip is this JPEG."""
+    tags = [(256, 40), (257, 24), (258, 8, 8, 8), (259, compression), (262, 6), (277, 3), (278, 24), (530, 2, 2)]
+    page: list[Tag] = [(tag, SHORT, short("<", *values)) for tag, *values in tags]
+    page += [(273, LONG, struct.pack("<I", 8)), (279, LONG, struct.pack("<I", len(strip)))]
+    if compression == 6:
+        page += [(513, LONG, struct.pack("<I", 8)), (514, LONG, struct.pack("<I", len(strip)))]
+    at = 8 + len(strip) + len(strip) % 2
+    return struct.pack("<2sHI", b"II", 42, at) + strip + bytes(len(strip) % 2) + directory("<", page, at)
+
+
+JPEG = encoded(RGB, "JPEG", quality=90, subsampling="4:2:0")
+SEGMENT = b"\xff\xe1\0\x10Exif\0\0II*\0\x08\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (preview_beside_strips(), "a JPEG beside the pixels"),
+        (tiff((347, UNDEFINED, b"tables of a JPEG, which this file is not")), "a JPEG beside the pixels"),
+        (tiff((320, SHORT, short("<", *range(768)))), "a colour map beside colours"),
+        (tiff((320, SHORT, short("<", *range(768))), pixels=photo_like(24, 40, 1), photometric=1), "a colour map"),
+        (jpeg_in_a_strip(JPEG[:20] + SEGMENT + JPEG[20:]), "metadata in the JPEG"),
+        (jpeg_in_a_strip(JPEG[:20] + SEGMENT + JPEG[20:], compression=6), "metadata in the JPEG"),
+        (jpeg_in_a_strip(JPEG[:20] + b"\xff\xfe\0\5abc" + JPEG[20:]), "metadata in the JPEG"),
+        (jpeg_in_a_strip(JPEG + b"words behind the end"), "bytes behind the JPEG"),
+    ],
+    ids=["preview", "tables", "map of rgb", "map of grey", "exif", "exif in old jpeg", "comment", "behind"],
+)
+def test_what_stands_among_tags_or_pieces_of_the_pixels_keeps_the_file(source: bytes, why: str) -> None:
+    assert why in why_kept(source)
+
+
+def test_a_jpeg_of_pixels_alone_comes_back() -> None:
+    source = jpeg_in_a_strip(JPEG + bytes(3))
+    assert np.array_equal(rgba(restored(source)), rgba(source))
+
+
+def test_dithering_comes_back() -> None:
+    assert facts(restored(tiff((263, SHORT, short("<", 2)), (264, SHORT, short("<", 4)))))[263][1] == "2"
+
+
 def test_premultiplied_alpha_keeps_the_file() -> None:
     assert why_kept(tiff(pixels=photo_like(24, 40, 4), extra=[1]))
 
