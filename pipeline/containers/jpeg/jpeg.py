@@ -6,8 +6,10 @@ sampling of colour are one part, as a restored JPEG is written with them: the pi
 are sums of their multiples, so that with others it would be larger or lose more.
 """
 
+import itertools
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
@@ -25,6 +27,10 @@ _ADOBE_TRANSFORM = 11
 _IMAGE = re.compile(rb"\xff\xd8\xff")
 _MOST_IMAGES = 64
 """Images behind the end whose places are looked for: cameras write one or two."""
+_MOST_BLOCKS, _MOST_NOTES = 4, 2
+"""EXIF blocks, and entries of maker notes in each byte order, that are looked at: there is one, rarely two."""
+_HEADERS_IN_NOTES = range(0, 17, 2)
+"""Where a maker note may have the header from which its places count: Olympus at 0, Nikon at 10."""
 _LONGEST = 65533
 """Bytes of content in one segment."""
 _JFIF = b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
@@ -220,19 +226,34 @@ def _parts(file: _File, components: int, behind: int) -> tuple[Columns, list[Par
 
 
 def _points_behind(file: _File, source: bytes) -> bool:
-    """Whether EXIF gives the place of a JPEG behind the end, as the maker notes of some cameras do for a preview.
+    """Whether EXIF gives the place of something behind the end, as maker notes of some cameras do for a preview.
 
     Such a place would be wrong once the first image has another length. Maker notes are not parsed:
-    it is enough to find the place's four bytes in the block.
+    it is enough to find the place's four bytes in the block. It counts from the start of the file,
+    of the TIFF header or of the maker note, or from the header inside that. A whole maker note may
+    stand behind the end, too.
     """
     blocks = [s for s in file.segments if s.marker == 0xE1 and s.data.startswith(_EXIF)]
+    data = b"".join(block.data[len(_EXIF) :] for block in blocks)
+    notes = list(_maker_notes(data))
+    if any(start + length > len(data) for start, length in notes):
+        return True
     images = [file.end, *(match.start() for match in _IMAGE.finditer(source, file.end))][:_MOST_IMAGES]
-    for block in blocks:
-        for place in images:
-            for base in (0, block.at + len(_EXIF)):
-                if any(struct.pack(order, place - base) in block.data for order in ("<I", ">I")):
-                    return True
-    return False
+    headers = [block.at + len(_EXIF) for block in blocks if _is_tiff(block.data[len(_EXIF) :])][:_MOST_BLOCKS]
+    bases = {0, *headers}
+    bases |= {at + start + inside for at in headers[:1] for start, _ in notes for inside in _HEADERS_IN_NOTES}
+    places = {place - base for place in images for base in bases if place >= base}
+    return any(struct.pack(order, place) in data for place in places for order in ("<I", ">I"))
+
+
+def _maker_notes(exif: bytes) -> Iterator[tuple[int, int]]:
+    """Places in an EXIF block and lengths of what may be maker notes, found by their entry in a directory."""
+    for order, entry in (("<", b"\x7c\x92\x07\0"), (">", b"\x92\x7c\0\x07")):
+        for match in itertools.islice(re.finditer(re.escape(entry), exif), _MOST_NOTES):
+            if match.end() + 8 <= len(exif):
+                length, start = struct.unpack_from(order + "II", exif, match.end())
+                if length > 4:
+                    yield start, length
 
 
 def _is_tiff(data: bytes) -> bool:

@@ -156,6 +156,39 @@ def test_a_preview_that_a_maker_note_points_at_keeps_the_file(order: str, base: 
     assert restored(jpeg([(0xE1, note + struct.pack(order, 77))], bytes(8) + preview)).endswith(preview)
 
 
+def exif_with_note(order: str, note: bytes, start: int | None = None) -> bytes:
+    """An EXIF segment's content with a maker note, which starts at 44 unless the entry says otherwise."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    page = struct.pack(order + "HHHIII", 1, 34665, 4, 1, 26, 0)
+    below = struct.pack(order + "HHHIII", 1, 37500, 7, len(note), 44 if start is None else start, 0)
+    return b"Exif\0\0" + head + page + below + note
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("header", [b"OLYMPUS\0II\3\0", b"Nikon\0\2\x10\0\0"], ids=["own start", "own header"])
+def test_a_preview_whose_place_counts_from_the_maker_note_keeps_the_file(order: str, header: bytes) -> None:
+    preview = encoded(GREY, "JPEG")
+    inside = 10 if header.startswith(b"Nikon") else 0
+
+    def source(place: int, behind: bytes) -> bytes:
+        return jpeg([(0xE1, exif_with_note(order, header + struct.pack(order + "I", place)))], behind)
+
+    blank = source(0, b"")
+    place = len(blank) + 8 - blank.index(header) - inside
+    assert "points behind the end" in why_kept(source(place, bytes(8) + preview))
+    assert restored(source(77, bytes(8) + preview)).endswith(preview)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_maker_note_behind_the_end_keeps_the_file(order: str) -> None:
+    """As cameras of Leica write it; its place is none of an image's."""
+    blank = jpeg([(0xE1, exif_with_note(order, b""))])
+    segment = bytearray(exif_with_note(order, b"", len(blank) + 20))
+    segment[6 + 26 + 6 : 6 + 26 + 10] = struct.pack(order + "I", 40)  # the note's length
+    source = jpeg([(0xE1, bytes(segment))], bytes(32) + b"LEICA\0\0\0".ljust(40, b"x"))
+    assert "points behind the end" in why_kept(source)
+
+
 def test_metadata_between_scans_keeps_the_file() -> None:
     source = encoded(GREY.resize((64, 64)), "JPEG", progressive=True)
     scan = source.index(b"\xff\xda", source.index(b"\xff\xda") + 2)
