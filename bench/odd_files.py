@@ -37,7 +37,7 @@ EXIFTOOL = shutil.which("exiftool")
 STORAGE = (
     *("SourceFile", "System:", "ExifTool:", "Composite:", "File:FileType", "File:MIME", "File:Image"),
     *("File:EncodingProcess", "File:YCbCrSubSampling"),
-    *("PNG:Image", "PNG:Compression", "PNG:Filter", "PNG:Interlace", "PNG:BitDepth", "PNG:ColorType", "PNG:Palette"),
+    *("PNG:Image", "PNG:Compression", "PNG:Filter", "PNG:Interlace", "PNG:BitDepth", "PNG:ColorType"),
     *("PNG:Transparency", "PNG:AppleDataOffsets"),
     *("IFD0:StripOffsets", "IFD0:StripByteCounts", "IFD0:RowsPerStrip", "IFD0:Compression", "IFD0:Predictor"),
     *("IFD0:PlanarConfiguration", "IFD0:FillOrder", "IFD0:Tile", "IFD0:SampleFormat", "IFD0:JPEGTables"),
@@ -49,7 +49,10 @@ STORAGE = (
 PLACES = ("MPImage1:MPImageLength", "MPImage2:MPImageStart", "IFD1:ThumbnailOffset")
 """Facts that have to change with the first image's length, or count from the start of the file."""
 
-PALETTE = ("PNG:BackgroundColor", "IFD0:BitsPerSample", "IFD0:ColorMap", "IFD0:PhotometricInterpretation")
+PALETTE = (
+    *("PNG:Palette", "PNG:BackgroundColor"),
+    *("IFD0:BitsPerSample", "IFD0:ColorMap", "IFD0:PhotometricInterpretation"),
+)
 """Facts that change when a palette is replaced by its colours, with `IFD0:SamplesPerPixel`."""
 
 

@@ -1,7 +1,8 @@
 """PNG: every chunk but those of the pixels, and what is behind IEND.
 
-About storage: IHDR, PLTE, IDAT, IEND; tRNS, which the picture's alpha plane replaces; iDOT, which
-gives places in IDAT. An unknown chunk that the specification calls safe to copy is carried; one
+About storage: IHDR, IDAT, IEND; the palette of a picture whose pixels are its indices (in others it
+suggests colours, and is carried); tRNS, which the picture's alpha plane replaces; iDOT, which gives
+places in IDAT. An unknown chunk that the specification calls safe to copy is carried; one
 that depends on the pixels in a way we do not know is not.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_STORAGE = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iDOT"})
+_STORAGE = frozenset({b"IHDR", b"IDAT", b"IEND", b"tRNS", b"iDOT"})
 _UNSAFE_BUT_CARRIED = frozenset(
     {b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"sPLT", b"tIME", b"oFFs"}
     | {b"pCAL", b"sCAL", b"sTER", b"caBX", b"eXIf", b"pHYs"}
@@ -20,6 +21,8 @@ _UNSAFE_BUT_CARRIED = frozenset(
 """Chunks that are not marked as safe to copy, but still hold when a picture of the same size and bands
 is compressed again."""
 _BANDS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_INDICES, _MAY_SUGGEST = 3, (2, 6)
+"""Types of colour: indices into a palette, and those beside which a palette is a suggestion."""
 XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 _MAX_PROFILE = 64 << 20
 EXIF_PREFIX = b"Exif\0\0"
@@ -147,13 +150,15 @@ class _Builder:
 
     def parts(self, chunks: list[tuple[bytes, bytes]]) -> Iterator[Part]:
         for kind, data in chunks:
-            if kind not in _STORAGE:
+            if kind not in _STORAGE and not (kind == b"PLTE" and self._colour == _INDICES):
                 yield self._part(kind, data)
 
     def _part(self, kind: bytes, data: bytes) -> Part:
         match kind:
             case b"acTL" | b"fcTL" | b"fdAT":
                 raise Unexpected("several frames or pages")
+            case b"PLTE" if self._colour in _MAY_SUGGEST:
+                return Part(kind, (data,))
             case b"iCCP" if not self.icc:
                 name, self.icc = _profile(data)
                 return profile_part(len(self.icc), name)
@@ -194,7 +199,7 @@ class _Builder:
 
     def _background(self, data: bytes) -> bytes:
         """An index into the palette becomes its colour."""
-        if self._colour != 3:
+        if self._colour != _INDICES:
             return data
         colour = self._palette[3 * data[0] : 3 * data[0] + 3] if len(data) == 1 else b""
         if len(colour) != 3:

@@ -59,6 +59,14 @@ def test_chunks_come_back_in_order_and_on_their_side_of_the_pixels(before: list[
     assert np.array_equal(rgba(back), rgba(source))
 
 
+def test_a_palette_that_only_suggests_colours_comes_back() -> None:
+    before = [(b"PLTE", bytes(range(48))), (b"bKGD", struct.pack(">3H", 1, 2, 3))]
+    assert chunks(restored(png(before))) == before
+    alpha = b"".join(b"\0" + bytes([1, 2, 3, 4] * 40) for _ in range(24))
+    assert chunks(restored(png(before, pixels=alpha, colour=6))) == before
+    assert "unknown chunk" in why_kept(png(before[:1], pixels=bytes(24 * 41), colour=0)), "grey has none"
+
+
 def test_an_icc_profile_comes_back_with_its_name() -> None:
     source = png([(b"iCCP", b"Display P3\0\0" + zlib.compress(b"p" * 600, 1))])
     assert chunks(restored(source)) == [(b"iCCP", b"Display P3\0" + b"p" * 600)]
