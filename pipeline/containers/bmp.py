@@ -47,6 +47,10 @@ def read(source: bytes, bands: int) -> Contents:
     if header in (_V4, _V5):
         icc, end, part = _colours(source, header)
         parts += [part] if part else []
+    colours = _colours_bytes(source, header, bits)
+    start = 14 + header + colours + (12 if header == _INFO and compression == 3 else 0)
+    if source[start:pixels].strip(b"\0"):
+        raise Unexpected("container: bytes before the pixels")
     stored = -(-width * bits // 32) * 4 * abs(height) if compression in (0, 3) else stored
     if pixels + stored > len(source):
         raise Unexpected("container: cut short")
@@ -55,6 +59,16 @@ def read(source: bytes, bands: int) -> Contents:
     if bits == 32 and bands == 3 and _fourth_band(source[pixels : pixels + stored]):
         raise Unexpected("extra bands")
     return Contents(width, abs(height), bands, Skeleton("png", tuple(parts)), Columns(icc))
+
+
+def _colours_bytes(source: bytes, header: int, bits: int) -> int:
+    """Bytes of the palette; none of one that only suggests colours, as it does beside RGB."""
+    if bits > 8:
+        return 0
+    if header == _CORE:
+        return 3 << bits
+    used: int = struct.unpack_from("<I", source, 14 + 32)[0]
+    return 4 * used if 0 < used <= 1 << bits else 4 << bits
 
 
 def _fourth_band(pixels: bytes) -> bool:

@@ -59,6 +59,15 @@ def test_a_bmp_with_more_than_its_pixels_is_kept() -> None:
     assert why_kept(bmp(fourth=77)) == "extra bands"
     assert same_pixels(bmp(fourth=255)) and same_pixels(bmp(fourth=0))
     assert same_pixels(encoded(RGB.quantize(30), "BMP")).keys() == {b"pHYs"}
+    assert "before the pixels" in why_kept(with_gap(bmp(), b"words in between"))
+    assert "before the pixels" in why_kept(with_gap(encoded(RGB.quantize(30), "BMP"), b"words in between"))
+    assert same_pixels(with_gap(bmp(), bytes(4096 - 138)))
+
+
+def with_gap(source: bytes, gap: bytes) -> bytes:
+    """A BMP with bytes between its header and its pixels."""
+    (at,) = struct.unpack_from("<I", source, 10)
+    return source[:10] + struct.pack("<I", at + len(gap)) + source[14:at] + gap + source[at:]
 
 
 @pytest.mark.parametrize("bits", [1, 16])
