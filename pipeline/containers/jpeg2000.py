@@ -16,6 +16,8 @@ _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF_UUID = b"JpgTiffExif->JP2"
 _SRGB, _GREY, _YCC = 16, 17, 18
 _LATIN = 1
+_END, _TILE, _PIXELS, _COMMENT = b"\xff\xd9", b"\xff\x90", b"\xff\x93", b"\xff\x64"
+"""Markers."""
 
 
 def read(source: bytes) -> Contents:
@@ -87,7 +89,7 @@ def _density(box: Box) -> Part:
 
 def _contents(stream: bytes, parts: list[Part], columns: Columns, channels: bytes | None) -> Contents:
     """Size, bands and comments of a codestream's main header."""
-    if not stream.startswith(_CODESTREAM) or len(stream) < 48 or not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+    if not stream.startswith(_CODESTREAM) or len(stream) < 48 or not stream.rstrip(b"\0").endswith(_END):
         raise Unexpected("container: no codestream, or one that is cut short")
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
     (components,) = struct.unpack_from(">H", stream, 40)
@@ -98,15 +100,44 @@ def _contents(stream: bytes, parts: list[Part], columns: Columns, channels: byte
     if channels != _channels(colours, components) and (channels is not None or colours != components):
         raise Unexpected("extra bands")
     at = 4 + struct.unpack_from(">H", stream, 4)[0]
-    while stream[at : at + 2] != b"\xff\x90":
+    while stream[at : at + 2] != _TILE:
         if len(stream) < at + 4 or stream[at] != 0xFF:
             raise Unexpected("container: cut short")
         (length,) = struct.unpack_from(">H", stream, at + 2)
         data = stream[at + 4 : at + 2 + length]
-        if stream[at + 1] == 0x64:  # COM
+        if stream[at : at + 2] == _COMMENT:
             if data[:2] != bytes([0, _LATIN]) or b"\0" in data[2:].rstrip(b"\0"):
                 raise Unexpected("container: a comment that is no text")
             parts.append(text_part("Comment", data[2:].rstrip(b"\0").decode("latin-1")))
         at += 2 + length
+    _check_tiles(stream, at)
     size = (right - left, bottom - top)
     return Contents(*size, components, Skeleton("png", tuple(parts)), columns)
+
+
+def _check_tiles(stream: bytes, at: int) -> None:
+    """Check that the parts of the tiles hold pixels alone, and that the image ends behind the last of them.
+
+    Args:
+        stream: the codestream.
+        at: where the first part starts.
+
+    Raises:
+        Unexpected: for a comment in a part, and for bytes behind the end.
+    """
+    while stream[at : at + 2] == _TILE:
+        (length,) = struct.unpack_from(">I", stream, at + 6)
+        inside = at + 12
+        while (marker := stream[inside : inside + 2]) != _PIXELS:
+            if marker == _COMMENT or marker[:1] != b"\xff":
+                raise Unexpected("container: a comment in a tile")
+            inside += 2 + struct.unpack_from(">H", stream, inside + 2)[0]
+        if not length:  # up to the end, which nothing else gives
+            if stream.find(_END, inside) != len(stream.rstrip(b"\0")) - len(_END):
+                raise Unexpected("container: bytes behind the end")
+            return
+        if at + length < inside:
+            raise Unexpected("container: damaged")
+        at += length
+    if not stream.startswith(_END, at) or stream[at + len(_END) :].strip(b"\0"):
+        raise Unexpected("container: bytes behind the end")

@@ -221,14 +221,25 @@ def test_a_codestream_alone_comes_back() -> None:
     same_pixels(encoded(GREY, "JPEG2000", no_jp2=True))
 
 
+def jpeg_2000_with_a_tile_comment() -> bytes:
+    stream = encoded(RGB, "JPEG2000", no_jp2=True)
+    at = stream.index(b"\xff\x90")
+    length = struct.unpack_from(">I", stream, at + 6)[0]
+    comment = b"\xff\x64\0\x0a\0\1a tile"
+    part = stream[at : at + 6] + struct.pack(">I", length + len(comment)) + stream[at + 10 : at + 12]
+    return stream[:at] + part + comment + stream[at + 12 :]
+
+
 @pytest.mark.parametrize(
     ("source", "why"),
     [
         (with_boxes(top=box(b"xml ", b"<x/>")), "unknown box"),
         (with_boxes(top=box(b"uuid", bytes(30))), "unknown box"),
         (encoded(RGB, "JPEG2000") + b"tail", ""),
+        (encoded(RGB, "JPEG2000", no_jp2=True) + encoded(RGB, "JPEG"), "behind the end"),
+        (jpeg_2000_with_a_tile_comment(), "a comment in a tile"),
     ],
-    ids=["xml", "uuid", "behind"],
+    ids=["xml", "uuid", "behind", "an image behind", "comment of a tile"],
 )
 def test_a_jpeg_2000_with_more_than_that_is_kept(source: bytes, why: str) -> None:
     assert why in why_kept(source)
