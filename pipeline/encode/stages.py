@@ -46,6 +46,7 @@ from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.monitoring.encode_counter import EncodeCounts
 from pipeline.storage.base import Entry, Fetched, FetchFailed, StorageError, Store, too_large
+from pipeline.storage.modified import in_a_row
 
 if TYPE_CHECKING:  # it imports torch, which only encoders need
     from model.codec import Codec
@@ -340,7 +341,7 @@ def _row(item: Analysed, by: _Choice) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "source_sha256": hashlib.sha256(item.source).hexdigest(),
-        "source_modified_ns": item.modified_ns,
+        "source_modified_ns": in_a_row(item.modified_ns),
         "phash": item.phash,
         "meta": item.meta,
         "encoded_at": datetime.now(UTC),

@@ -11,7 +11,13 @@ from typing import Any
 
 _ENTRY = "mtime"
 _SECONDS = re.compile(r"(-?)(\d{1,9}|[1-8]\d{9})(?:\.(\d{1,9})\d*)?")
+_NUMBERS = 1 << 63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def in_a_row(modified_ns: int | None) -> int | None:
+    """A time as rows hold it, in 64 bits; None for one before 1677 or after 2262, such as a wrong clock gives."""
+    return modified_ns if modified_ns is not None and -_NUMBERS <= modified_ns < _NUMBERS else None
 
 
 def as_metadata(modified_ns: int | None) -> dict[str, str]:
