@@ -116,6 +116,25 @@ def test_a_chunk_that_cannot_be_carried_keeps_the_file(before: list[Chunk], why:
     assert why in why_kept(png(before))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], [(b"tRNS", bytes(6))]),
+        ([(b"tRNS", bytes(6))] * 2, []),
+        ([(b"tRNS", bytes(6)), (b"PLTE", bytes(9))], []),
+    ],
+    ids=["behind the pixels", "twice", "before the palette"],
+)
+def test_transparency_that_readers_do_not_agree_on_keeps_the_file(before: list[Chunk], after: list[Chunk]) -> None:
+    """libpng ignores it, Pillow does not: what comes back would have an alpha that was not seen before."""
+    assert "unknown order" in why_kept(png(before, after))
+
+
+def test_transparency_of_more_colours_than_the_palette_has_keeps_the_file() -> None:
+    before, pixels = [(b"PLTE", bytes(9)), (b"tRNS", bytes(4))], bytes(24 * 41)
+    assert "more colours" in why_kept(png(before, pixels=pixels, colour=3))
+
+
 def test_a_chunk_with_a_wrong_checksum_is_not_carried() -> None:
     source = png([(b"tEXt", b"Author\0Ada")])
     with pytest.raises(Unexpected, match="damaged"):
