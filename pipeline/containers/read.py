@@ -7,7 +7,9 @@ from pipeline.containers.png import png
 from pipeline.containers.tiff import tiff
 
 
-def read_contents(form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b"", bands: int = 0) -> Contents:
+def read_contents(
+    form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b"", bands: int = 0, places: bool = True
+) -> Contents:
     """A file without its pixels.
 
     Args:
@@ -16,26 +18,28 @@ def read_contents(form: str, source: bytes, *, exif: bytes = b"", xmp: bytes = b
         exif: the decoder's EXIF block, for formats whose metadata it finds (AVIF, HEIC, TIFF).
         xmp: the decoder's XMP packet (AVIF, HEIC).
         bands: that the decoder gives (BMP, GIF).
+        places: look for places in the file that are given where they cannot be put right; False for
+            a file of one pixel, where small numbers are taken for places.
 
     Raises:
         Unexpected: when it holds something that is not carried: the file is kept.
     """
     try:
-        return _contents(form, source, exif, xmp, bands)
+        return _contents(form, source, exif, xmp, bands, places)
     except (Unexpected, MemoryError):
         raise
     except Exception:  # a damaged header makes a parser read beyond it, or compute nonsense
         raise Unexpected("container: damaged") from None
 
 
-def _contents(form: str, source: bytes, exif: bytes, xmp: bytes, bands: int) -> Contents:
+def _contents(form: str, source: bytes, exif: bytes, xmp: bytes, bands: int, places: bool) -> Contents:
     match form:
         case "jpeg":
-            return jpeg.read(source)
+            return jpeg.read(source, places)
         case "png":
-            return png.read(source)
+            return png.read(source, places)
         case "webp":
-            return webp.read(source)
+            return webp.read(source, places)
         case "tiff":
             return tiff.read(source, exif)
         case "avif":

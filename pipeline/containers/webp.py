@@ -5,6 +5,7 @@ About storage: VP8, VP8L, ALPH, and VP8X, whose flags follow from the other chun
 
 import struct
 
+from pipeline.containers.behind import check_behind
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
 
 _PIXELS = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
@@ -15,13 +16,19 @@ _ALPHA, _ANIMATION = 0x10, 0x02
 _ALPHA_IN_PIXELS = 0x10
 
 
-def read(source: bytes) -> Contents:
+def read(source: bytes, places: bool = True) -> Contents:
     """A WebP without its pixels.
+
+    Args:
+        source: the file.
+        places: look for places in the file that are given where they cannot be put right.
 
     Raises:
         Unexpected: when it holds something that is not carried.
     """
     chunks, end = _chunks(source)
+    if places:
+        check_behind(source, end)
     kinds = [kind for kind, _ in chunks]
     pixels = [i for i, kind in enumerate(kinds) if kind in _PIXELS]
     if not pixels or kinds[pixels[0] : pixels[-1] + 1] not in ([b"VP8 "], [b"VP8L"], [b"ALPH", b"VP8 "]):

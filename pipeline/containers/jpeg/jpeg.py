@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.containers.behind import check_behind
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
 from pipeline.containers.jpeg.multi_picture import MPF, absolute, relative
 from pipeline.containers.jpeg.quantisation import QUANTISATION, described, tables_in
@@ -53,8 +54,12 @@ class _File:
     tables: dict[int, bytes]
 
 
-def read(source: bytes) -> Contents:
+def read(source: bytes, places: bool = True) -> Contents:
     """A JPEG without its pixels.
+
+    Args:
+        source: the file.
+        places: look for places in the file that are given where they cannot be put right.
 
     Raises:
         Unexpected: when it holds something that is not carried.
@@ -70,8 +75,10 @@ def read(source: bytes) -> Contents:
     if components in (1, 3) and all(len(one) == 3 for one in frame):
         stored = described(frame, file.tables, adobe[_ADOBE_TRANSFORM : _ADOBE_TRANSFORM + 1])
         parts.append(Part(QUANTISATION, (stored,)))
-    if behind and _points_behind(file, source):
-        raise Unexpected("container: EXIF that points behind the end of the image")
+    if places and behind:
+        check_behind(source, file.end)
+        if _points_behind(file, source):
+            raise Unexpected("container: EXIF that points behind the end of the image")
     return Contents(width, height, components, Skeleton("jpeg", tuple(parts), (), behind), columns)
 
 

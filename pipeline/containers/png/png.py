@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from pipeline.containers.behind import check_behind
 from pipeline.containers.contents import Column, Columns, Contents, Copy, Part, Skeleton, Unexpected
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -28,8 +29,12 @@ _MAX_PROFILE = 64 << 20
 EXIF_PREFIX = b"Exif\0\0"
 
 
-def read(source: bytes) -> Contents:
+def read(source: bytes, places: bool = True) -> Contents:
     """A PNG without its pixels.
+
+    Args:
+        source: the file.
+        places: look for places in the file that are given where they cannot be put right.
 
     Raises:
         Unexpected: when it holds something that is not carried.
@@ -50,6 +55,8 @@ def read(source: bytes) -> Contents:
     if set(kinds[first : last + 1]) != {b"IDAT"}:
         raise Unexpected("container: chunks in an unknown order")
     _check_order(kinds, first, len(dict(chunks).get(b"tRNS", b"")), len(dict(chunks).get(b"PLTE", b"")) // 3, colour)
+    if places:
+        check_behind(source, end)
     builder = _Builder(colour, bands, dict(chunks).get(b"PLTE", b""))
     before = tuple(builder.parts(chunks[:first]))
     after = tuple(builder.parts(chunks[last + 1 :]))
