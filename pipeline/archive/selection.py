@@ -22,12 +22,15 @@ class Selection:
         payload_bytes: of these rows.
         taken: keys that are another matching key plus a suffix: `a.jpg` may not become `a.jpg.png`
             if that is a key.
+        folders: the same of folders: where files lie in folders, it may not if `a.jpg.png/b` is a
+            key, either.
     """
 
     shards: tuple[Shard, ...]
     objects: int
     payload_bytes: int
     taken: frozenset[str]
+    folders: frozenset[str]
 
 
 def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
@@ -44,6 +47,7 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
     unreadable: set[str] = set()
     objects = size = 0
     taken: set[str] = set()
+    folders: set[str] = set()
     pending: deque[str] = deque()  # earlier keys that are prefixes of the current one
     rows = merged(archive.images, shards, ("key", "payload_bytes"), unreadable=unreadable)
     for (key, payload_bytes), path in rows:
@@ -54,7 +58,11 @@ def select(archive: Archive, keys: str, suffixes: Sequence[str]) -> Selection:
         size += payload_bytes
         while pending and not key.startswith(pending[-1]):
             pending.pop()
-        if any(key == earlier + suffix for earlier in pending for suffix in suffixes):
-            taken.add(key)
+        for name in (earlier + suffix for earlier in pending for suffix in suffixes):
+            if key == name:
+                taken.add(name)
+            elif key.startswith(f"{name}/"):
+                folders.add(name)
         pending.append(key)
-    return Selection(tuple(s for s in shards if s.path in used | unreadable), objects, size, frozenset(taken))
+    chosen = tuple(s for s in shards if s.path in used | unreadable)
+    return Selection(chosen, objects, size, frozenset(taken), frozenset(folders))

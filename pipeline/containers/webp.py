@@ -14,6 +14,8 @@ _COLUMNS = {b"ICCP": Column.ICC, b"EXIF": Column.EXIF, b"XMP ": Column.XMP}
 _FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
 _ALPHA, _ANIMATION = 0x10, 0x02
 _ALPHA_IN_PIXELS = 0x10
+_SIDE_BITS = 14
+"""Bits of a side in a VP8 frame; the two above them tell how much larger to show it."""
 
 
 def read(source: bytes, places: bool = True) -> Contents:
@@ -118,8 +120,10 @@ def _size(chunks: list[tuple[bytes, bytes]], pixels: list[int]) -> tuple[int, in
         bits = int.from_bytes(data[1:5], "little")
         width, height, alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     elif kind == b"VP8 " and len(data) >= 10 and data[3:6] == b"\x9d\x01\x2a":
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 6))
-        alpha = False
+        sides = struct.unpack_from("<HH", data, 6)
+        if any(side >> _SIDE_BITS for side in sides):
+            raise Unexpected("container: a size to be shown at that is not the picture's")
+        (width, height), alpha = sides, False
     else:
         raise Unexpected("container: pixels of an unknown kind")
     extended = [data for kind, data in chunks if kind == _EXTENDED]

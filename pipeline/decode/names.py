@@ -16,7 +16,7 @@ import hashlib
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,12 +59,16 @@ class Names:
 
     Attributes:
         taken: names that a key with a suffix may not get, because they are keys.
+        folders: likewise, if `local`, because they are folders of keys.
+        local: whether the destination is a folder.
         refused: keys that are not written, with the reason.
         marked: keys whose names get a hash, because they would collide.
         portable: whether names are changed so that every common file system can hold them.
     """
 
     taken: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    local: bool = False
     refused: dict[str, str] = field(default_factory=dict)
     marked: frozenset[str] = frozenset()
     portable: bool = False
@@ -81,13 +85,21 @@ class Names:
         """
         if key in self.refused:
             raise StorageError(self.refused[key])
-        clash = name != key and name in self.taken
-        if not self.portable:
-            if clash:
-                raise StorageError(f"its new name {name!r} is another image's key: --portable-names gives it another")
-            return name
-        made = portable(name)
-        return marked(made, key) if clash or key in self.marked else made
+        clash = "" if name == key else self._what_has(name)
+        if self.portable:
+            made = portable(name)
+            return marked(made, key) if clash or key in self.marked else made
+        if not clash and self.local and problem_with(key) is None and (why := problem_with(name)):
+            clash = f"no file's here, as {why}"
+        if clash:
+            raise StorageError(f"its new name {name!r} is {clash}: --portable-names gives it another")
+        return name
+
+    def _what_has(self, name: str) -> str:
+        """What has a name already; empty if nothing."""
+        if name in self.taken:
+            return "another image's key"
+        return "the folder of another image" if self.local and name in self.folders else ""
 
 
 def comparison_of(dest: Store) -> Comparison:
@@ -120,11 +132,11 @@ def plan_names(archive: Archive, selection: Selection, keys: str, compared: Comp
     Raises:
         StorageError: when more than `MOST` keys collide.
     """
-    taken = selection.taken
     if portable_names:
         compared = Comparison(True, True, True)
+    names = Names(selection.taken, selection.folders, compared.folders, portable=portable_names)
     if not (compared.folders or compared.case or compared.spelling):
-        return Names(taken)
+        return names
 
     def listed() -> Iterator[tuple[str, str]]:
         rows = merged(archive.images, selection.shards, ("key",), unreadable=set())
@@ -136,11 +148,9 @@ def plan_names(archive: Archive, selection: Selection, keys: str, compared: Comp
 
     doubtful = _equal_hashes(listed(), compared.of)
     if not len(doubtful):
-        return Names(taken, portable=portable_names)
+        return names
     refused = _collisions(listed(), compared.of, doubtful)
-    if portable_names:
-        return Names(taken, {}, frozenset(refused), True)
-    return Names(taken, refused)
+    return replace(names, marked=frozenset(refused)) if portable_names else replace(names, refused=refused)
 
 
 def _equal_hashes(names: Iterator[tuple[str, str]], of: Callable[[str], str]) -> frozenset[int]:

@@ -144,8 +144,10 @@ def problem_with_fidelity(row: Row, picture: Picture, source: bytes) -> str | No
     if hashlib.sha256(source).hexdigest() != row["source_sha256"]:
         return "its source's bytes are not those that were compressed, although the etag is the same"
     reading = shared(READING).read(source, max_pixels=row["width"] * row["height"])
-    if not isinstance(reading, Reading) or reading.picture is None:
+    if not isinstance(reading, Reading):
         return "its source can no longer be read"
+    if reading.picture is None:
+        return f"its source holds what only a kept file does ({reading.keep}): an earlier version compressed it"
     if reading.picture.pixels.shape != picture.pixels.shape:
         return f"its source has the shape {reading.picture.pixels.shape}, the decoded image {picture.pixels.shape}"
     different = [name for name in METADATA if getattr(picture, name) != getattr(reading.picture, name)]

@@ -1,5 +1,6 @@
 """From a folder into an archive and back: what files hold beside their pixels, through the real jobs."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,12 @@ def test_a_row_whose_skeleton_is_not_its_sources_is_a_problem(tiny_codec: Codec)
     assert problem_with(row, [tiny_codec.fingerprint]) is None
     for damaged in (row["skeleton"][:-1], b"\x09" + row["skeleton"][1:]):
         assert "skeleton is damaged" in str(problem_with(row | {"skeleton": damaged}, [tiny_codec.fingerprint]))
+
+
+def test_a_row_whose_source_would_be_kept_today_is_a_problem_that_says_why(tiny_codec: Codec) -> None:
+    row = table_of([compressed(tiny_codec, "w.webp", sources()["w.webp"], quality=20)]).to_pylist()[0]
+    (picture,) = tiny_codec.decompress([row["payload"]])
+    source = sources()["raw.dng"]
+    row |= {"source_sha256": hashlib.sha256(source).hexdigest()}
+    said = "its source holds what only a kept file does (camera raw): an earlier version compressed it"
+    assert problem_with_fidelity(row, picture, source) == said

@@ -68,3 +68,12 @@ def test_a_canvas_of_another_size_is_not_carried() -> None:
     wrong = riff([(b"VP8X", bytes(4) + (79).to_bytes(3, "little") + CANVAS[3:]), PIXELS])
     with pytest.raises(Unexpected, match="smaller than its canvas"):
         read(wrong)
+
+
+@pytest.mark.parametrize("side", [7, 9])
+def test_a_size_to_be_shown_at_is_not_carried(side: int) -> None:
+    kind, data = riff_chunks(encoded(RGB, "WEBP", quality=90))[-1]
+    larger = data[:side] + bytes([data[side] | 0x40]) + data[side + 1 :]  # the two bits above a side in a VP8 frame
+    read(riff([(kind, data)]))
+    with pytest.raises(Unexpected, match="size to be shown at"):
+        read(riff([(kind, larger)]))

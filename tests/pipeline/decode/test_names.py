@@ -11,6 +11,7 @@ from pipeline.decode import run
 from pipeline.decode.names import Comparison, Names, comparison_of, plan_names
 from pipeline.decode.portable import marked, portable
 from pipeline.decode.run import DecodeSettings, decode
+from pipeline.storage.base import StorageError
 from pipeline.storage.keys import problem_with
 from pipeline.storage.open import open_store
 from tests.pipeline.making import add, original
@@ -18,7 +19,20 @@ from tests.pipeline.making import add, original
 NFC, NFD = "caf\u00e9.png", "cafe\u0301.png"
 KEYS = (
     *("a", "a/b", "a-x", "dir/A.png", "dir/a.png", "Dir/a.png", NFC, NFD, "clip.gif", "clip.gif.png"),
-    *("a//b", "a/", "/abs", "..", "x/../y", ".", "nul\0", "", "x" * 300 + ".png", "y/" + "\u00e9" * 200 + ".jpeg"),
+    *(
+        "tile.gif",
+        "tile.gif.png/0.jpg",
+        "a//b",
+        "a/",
+        "/abs",
+        "..",
+        "x/../y",
+        ".",
+        "nul\0",
+        "",
+        "x" * 300 + ".png",
+        "y/" + "\u00e9" * 200 + ".jpeg",
+    ),
     *("CON", "con.txt", "aux/x", "COM1.png", "trailing.", "trailing ", 'q"<>|?*:\\.png', "100%25", "100%"),
 )
 
@@ -100,6 +114,24 @@ def test_a_new_name_that_is_a_key_gets_another_one(archive: Archive) -> None:
     assert names.of("clip.gif", "clip.gif.png") not in ("clip.gif.png", "clip.gif")
     assert names.of("clip.gif", "clip.gif.png").endswith(".png")
     assert names.of("clip.gif.png", "clip.gif.png") == "clip.gif.png"
+
+
+def test_a_new_name_that_is_a_folder_gets_another_one(archive: Archive) -> None:
+    assert plan(archive, Comparison()).of("tile.gif", "tile.gif.png") == "tile.gif.png", "a bucket holds both"
+    with pytest.raises(StorageError, match=r"is the folder of another image: --portable-names"):
+        plan(archive, Comparison(folders=True)).of("tile.gif", "tile.gif.png")
+    made = plan(archive, Comparison(folders=True), portable_names=True).of("tile.gif", "tile.gif.png")
+    assert made.startswith("tile.gif~") and made.endswith(".png")
+
+
+def test_a_new_name_that_is_too_long_says_so_of_the_new_name(archive: Archive) -> None:
+    long = "x" * 251 + ".bmp"
+    with pytest.raises(
+        StorageError, match=r"its new name 'x+\.bmp\.png' is no file's here.*255 bytes: --portable-names"
+    ):
+        plan(archive, Comparison(folders=True)).of(long, f"{long}.png")
+    assert plan(archive, Comparison()).of(long, f"{long}.png") == f"{long}.png", "a bucket holds it"
+    assert len(plan(archive, Comparison(folders=True), portable_names=True).of(long, f"{long}.png")) == 255
 
 
 def test_how_a_destination_compares_is_tried_out_and_leaves_nothing(tmp_path: Path, bucket: str) -> None:

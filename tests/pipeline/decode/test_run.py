@@ -165,8 +165,10 @@ def test_a_selection_counts_what_matches_and_looks_only_where_it_may_be(small: A
 def test_a_new_name_that_is_a_key_is_found_wherever_it_is(small: Archive) -> None:
     add(small, [original(key) for key in ("a.jpg", "a.jpg-b", "a.jpg.pn", "a.jpg/x", "b/c.webp")], run="second")
     add(small, [original("a.jpg.png"), original("b/c.webp.mae")], run="third")
-    taken = select(small, "*", (*SUFFIXES.values(), ".mae")).taken
-    assert taken == {"a.jpg", "a.jpg.png", "b/c.webp", "b/c.webp.mae"}
+    add(small, [original("a.jpg.mae/0"), original("a.jpg.mae0/0")], run="fourth")
+    chosen = select(small, "*", (*SUFFIXES.values(), ".mae"))
+    assert chosen.taken == {"a.jpg", "a.jpg.png", "b/c.webp", "b/c.webp.mae"}
+    assert chosen.folders == {"a.jpg", "a.jpg.mae"}, "a and a.jpg are keys"
 
 
 def test_what_every_match_of_a_glob_begins_with() -> None:
