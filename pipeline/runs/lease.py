@@ -103,6 +103,7 @@ class Lease:
         self._seconds = seconds
         self._clock = clock or Clock()
         self._good_until = 0.0  # on this machine's monotonic clock
+        self._taken = False
         self._renewing = threading.Lock()
         # A failed renewal is ignored: `check` raises the error before the run's next commit.
         self._renewals = PeriodicThread(
@@ -168,6 +169,11 @@ class Lease:
             asked = self._clock.monotonic()
             held = holder_of(table)
             others = held.run not in ("", self._me.run) and table.version() != ignored
+            if others and self._taken:  # also if it has ended since: what this run read before may hold no more
+                raise LeaseHeld(
+                    f"{held.job} {held.run} on {held.host} took the lease of {self._url} over, as this run was "
+                    "silent for too long: run this job again"
+                )
             if others and held.until > self._clock.time() and not held.is_gone():
                 raise LeaseHeld(
                     f"{held.job} {held.run} on {held.host} is at work on {self._url}: let it end; if it is dead, "
@@ -179,7 +185,7 @@ class Lease:
             record = sealed(entry, FilesDigest(), table, self._store)
             properties = CommitProperties(custom_metadata=record, max_commit_retries=0)
             table.create_write_transaction([], "append", _SCHEMA, commit_properties=properties)
-            self._good_until = asked + seconds
+            self._good_until, self._taken = asked + seconds, True
 
         with self._renewing:
             commit_with_retry(

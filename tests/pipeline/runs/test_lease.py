@@ -72,6 +72,19 @@ def test_a_dead_runs_lease_ends_by_itself_and_the_dead_one_notices_when_it_wakes
         dead.check()
 
 
+def test_a_run_that_woke_after_another_had_come_and_gone_does_not_go_on(root: Store) -> None:
+    clock = ManualClock()
+    slow = Lease(root, "slow", "sync", clock=clock)
+    slow._write(SECONDS)
+    clock.advance(SECONDS + 1)
+    slow.check()  # nobody came: it is taken again
+    clock.advance(SECONDS + 1)
+    with Lease(root, "heir", "release", clock=clock):
+        pass
+    with pytest.raises(LeaseHeld, match=r"release heir on .* took the lease of .* over.*run this job again"):
+        slow.check()
+
+
 def test_a_lease_is_renewed_as_long_as_its_run_works(root: Store) -> None:
     clock = ManualClock()
 
