@@ -5,8 +5,8 @@ restore can be undone by another one. The two tables go back together: each comm
 table records the version of the rejections table that it found, and the rejections return to that
 version.
 
-A version is refused that lacks an image whose original was released, or holds another one under its key: a later
-vacuum would remove the only copy.
+A version is refused that lacks an image whose original was released, or holds another row of it, also one of the same
+source: the row that the release checked is the only copy, and a later vacuum would remove it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ from pipeline.archive.log.commit_seal import FilesDigest, sealed
 from pipeline.archive.log.commits import REJECTIONS_VERSION
 from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.log.optimistic_commit import commit_with_retry
-from pipeline.archive.schema import IMAGES
+from pipeline.archive.schema import IMAGES, ROW_SHA256
 from pipeline.archive.shards.merge_reader import SHARD, merged_tables
 from pipeline.archive.shards.payload_references import named_by
 from pipeline.archive.shards.sorted_tables import side_by_side, texts
@@ -33,7 +33,7 @@ from pipeline.storage.base import StorageError, Store
 
 __all__ = ["RestoreResult", "RestoreSettings", "restore"]
 
-_SOURCE_COLUMNS = pa.schema([IMAGES.field("key"), IMAGES.field("source_sha256")])
+_ROW_COLUMNS = pa.schema([IMAGES.field("key"), IMAGES.field(ROW_SHA256)])
 _CHECK_THREADS = 16
 _ATTEMPTS = 5
 
@@ -99,23 +99,23 @@ def _require_released(archive: Archive, version: int) -> None:
     """
     if archive.releases.table() is None:
         return
-    old, new = (_sources(archive, at) for at in (version, None))
-    nothing = pa.schema([*_SOURCE_COLUMNS, pa.field(SHARD, pa.int32())]).empty_table()
+    old, new = (_rows(archive, at) for at in (version, None))
+    nothing = pa.schema([*_ROW_COLUMNS, pa.field(SHARD, pa.int32())]).empty_table()
     lacking: list[str] = []
     for there, here, released in side_by_side(old, new, archive.releases.released(), nothing=nothing):
         if released.num_rows:
-            held = dict(zip(there["key"].to_pylist(), there["source_sha256"].to_pylist(), strict=True))
-            now = dict(zip(here["key"].to_pylist(), here["source_sha256"].to_pylist(), strict=True))
+            held = dict(zip(there["key"].to_pylist(), there[ROW_SHA256].to_pylist(), strict=True))
+            now = dict(zip(here["key"].to_pylist(), here[ROW_SHA256].to_pylist(), strict=True))
             lacking += [key for key in texts(released["key"]) if key in now and held.get(key) != now[key]]
     if lacking:
         raise StorageError(
-            f"version {version} of {archive.url} lacks {len(lacking):,} images whose originals were released, among "
-            f"them {lacking[0]!r}: their only copies are in later versions"
+            f"version {version} of {archive.url} lacks {len(lacking):,} images whose originals were released, or has "
+            f"other rows of them, among them {lacking[0]!r}: their only copies are in later versions"
         )
 
 
-def _sources(archive: Archive, version: int | None) -> Iterator[pa.Table]:
-    return merged_tables(archive.images, archive.shards(version), _SOURCE_COLUMNS.names)
+def _rows(archive: Archive, version: int | None) -> Iterator[pa.Table]:
+    return merged_tables(archive.images, archive.shards(version), _ROW_COLUMNS.names)
 
 
 def _rejections_at(archive: Archive, version: int) -> int:

@@ -14,10 +14,12 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, RELEASES
+from pipeline.archive.shards.row_hash import table_of
 from pipeline.archive.shards.shard_reader import read_columns
 from pipeline.archive.shards.shard_writer import write_shard
+from pipeline.maintain.compact import compact
 from pipeline.maintain.restore import RestoreSettings, restore
-from pipeline.maintain.settings import StatusSettings
+from pipeline.maintain.settings import CompactSettings, StatusSettings
 from pipeline.maintain.status import status
 from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.release.result import ReleaseResult
@@ -145,6 +147,19 @@ def test_an_older_version_without_a_released_image_is_not_restored(folders: tupl
     run(source, archive, delete=True, keys="c")
     with pytest.raises(StorageError, match=r"version 1 of .* lacks 1 images whose originals were released.*'c'"):
         restore(RestoreSettings(archive=archive.url, version=1))
+    restore(RestoreSettings(archive=archive.url, version=2))
+
+
+def test_an_older_version_with_another_row_of_a_released_image_is_not_restored(folders: tuple[str, Archive]) -> None:
+    source, archive = folders
+    (old,) = archive.shards()
+    again = write_shard(archive.images, [table_of(held(source, FILES))])  # as with a higher target
+    archive.committer("second").commit([Receipt(0, again, remove=old.path, rows=4)])
+    run(source, archive, delete=True, keys="a/1")
+    with pytest.raises(StorageError, match=r"version 1 of .* lacks 1 images .*, or has other rows of them.*'a/1'"):
+        restore(RestoreSettings(archive=archive.url, version=1))
+    add(archive, [original("c")], run="third")
+    compact(CompactSettings(archive=archive.url))
     restore(RestoreSettings(archive=archive.url, version=2))
 
 
