@@ -7,8 +7,8 @@ of a batch is committed to the ledger before the first request, and the outcome 
 killed between the two leaves entries that may be true, and rows whose original may be gone count as released. The same
 command continues: what is gone is recognised, and what is still there is checked again.
 
-While originals are deleted, the archive's lease is held, and no encode of the same source runs: nothing replaces a row
-between its check and the deletion of its original.
+While originals are deleted, the archive's lease is held, and no encode runs, whatever its source: nothing replaces a
+row between its check and the deletion of its original.
 """
 
 import time
@@ -32,7 +32,7 @@ from pipeline.release.checks import ANOTHER
 from pipeline.release.result import ReleaseResult, Totals, Verdict
 from pipeline.release.settings import ReleaseSettings
 from pipeline.release.verdicts import Choice, choice_of, verdicts
-from pipeline.runs.alone import require_alone, source_name
+from pipeline.runs.alone import RELEASING, require_alone, source_name
 from pipeline.runs.checks import checked
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
@@ -53,7 +53,7 @@ _THREADS = 16
 _RENAME = "give it another key, or see `maepress release --withdraw`"
 """What helps an object under a key that was released before: no encode takes it."""
 _REAPPEARED = f"the object is another than the original that was released: {_RENAME}"
-JOB = "release"
+JOB = RELEASING
 
 
 def release(settings: ReleaseSettings, *, quiet: bool = False) -> ReleaseResult:

@@ -4,6 +4,9 @@ The commit protects data without this: the slower run would fail at its first co
 of work that is lost. Sources with different keys may be encoded into one archive side by side, so a
 run gives way only to a run with the same source, which its heartbeat names.
 
+A release deletes originals because of rows, and any encode may replace a row, as another source may have
+the same key. So release and encode give way to each other whatever their sources.
+
 A run that was killed leaves its heartbeat. On its own machine it is recognised at once, as its
 process is gone; elsewhere after `SILENT_SECONDS`.
 """
@@ -22,6 +25,8 @@ SILENT_SECONDS = 2.5 * EVERY_SECONDS
 
 ERASING = "forget"
 """The job that gives no other run room, whatever its source."""
+RELEASING = "release"
+"""The job that no encode may work beside, whatever its source."""
 
 
 def source_name(source: Store) -> str:
@@ -30,7 +35,7 @@ def source_name(source: Store) -> str:
 
 
 def require_alone(root: Store, source: Store, run: str | None = None) -> None:
-    """Give way to another run that encodes or releases the same source, and to an erasure.
+    """Give way to another run that encodes the same source, to a release and to an erasure; a release to every run.
 
     A run that has its heartbeat already gives way only to those that began before it, so that of
     two runs that begin at the same time one stays.
@@ -47,13 +52,16 @@ def require_alone(root: Store, source: Store, run: str | None = None) -> None:
     runs = {found.run: found for found in list_runs(root)}
     mine = runs.get(run or "")
     name, now = source_name(source), time.time()
+    releases = mine is not None and mine.job == RELEASING
     for other in runs.values():
-        if other is mine or not (other.source == name or other.job == ERASING) or not is_at_work(other, now):
+        concerned = releases or other.source == name or other.job in (ERASING, RELEASING)
+        if other is mine or not concerned or not is_at_work(other, now):
             continue
         if mine is None or (other.started, other.run) < (mine.started, mine.run):
             until = datetime.fromtimestamp(other.seen + SILENT_SECONDS, UTC)
-            work = "is erasing images from" if other.job == ERASING else f"is encoding {source.url} into"
-            work = f"is releasing objects of {source.url} from" if other.job == "release" else work
+            its = source.url if other.source == name else "another source"
+            work = "is erasing images from" if other.job == ERASING else f"is encoding {its} into"
+            work = f"is releasing objects of {its} from" if other.job == RELEASING else work
             raise LeaseHeld(
                 f"{other.job} {other.run} on {other.host} {work} {root.url}: let it end; "
                 f"if it is dead, this job can begin at {until:%Y-%m-%d %H:%M:%S} UTC"

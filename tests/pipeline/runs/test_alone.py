@@ -48,6 +48,17 @@ def test_of_two_that_have_begun_the_earlier_one_stays(root: Store) -> None:
             require_alone(root, source, "a")
 
 
+def test_an_encode_of_any_source_and_a_release_give_way_to_each_other(root: Store) -> None:
+    ours, other = open_store("s3://bucket/photos"), open_store("s3://bucket/others")
+    said = r"release first on \S+ is releasing objects of another source from"
+    with Heartbeat(root, "first", "release", source_name(ours)), pytest.raises(LeaseHeld, match=said):
+        require_alone(root, other)
+    with Heartbeat(root, "first", "encode", source_name(other)), Heartbeat(root, "b", "release", source_name(ours)):
+        with pytest.raises(LeaseHeld, match=r"encode first on \S+ is encoding another source into"):
+            require_alone(root, ours, "b")
+        require_alone(root, other, "first")
+
+
 def test_nobody_gives_way_to_a_dead_run(root: Store) -> None:
     source = open_store("s3://bucket/photos")
     script = "from pipeline.runs.heartbeat import this_process; print(this_process())"
