@@ -44,7 +44,8 @@ class PlanOptions:
         globs: which objects of the source are taken. Rows of others stay as they are.
         stale_objects: largest number of stale rows to compress again, None for no limit.
         retire_share: retire the rows whose source is gone unless they are more than this share
-            (0..1) of the archive's rows; None never retires.
+            (0..1) of the archive's rows, not counting those whose originals were released and are
+            not there; None never retires.
     """
 
     unit_bytes: int
@@ -196,7 +197,7 @@ class _Planner:
             return False
         if gone and self._counts.total() == gone + self._counts[KeyState.RELEASED]:
             raise StorageError(f"{self._source.url} is empty: no row is retired because of an empty listing")
-        return gone <= limit * self._rows
+        return gone <= limit * (self._rows - self._counts[KeyState.RELEASED])
 
     def write_rework(self, shards: Iterable[ShardRework]) -> range:
         """Write one unit for each shard that changes. Returns the manifest's parts with them."""

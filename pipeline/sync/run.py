@@ -53,7 +53,7 @@ class SyncResult:
         if not self.plan.withheld or not self.retire_share:
             return None
         return (
-            f"{self.plan.gone:,} of {self.plan.rows:,} rows are gone from the source, more than "
+            f"{self.plan.gone:,} of {self.plan.rows - self.plan.released:,} rows are gone from the source, more than "
             f"{self.retire_share:.0%}: none was retired; if the source is right, run again with --retire-share 1"
         )
 

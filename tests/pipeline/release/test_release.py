@@ -141,6 +141,15 @@ def test_a_source_that_is_all_released_is_no_broken_one(folders: tuple[str, Arch
         plan(source, archive)
 
 
+def test_a_source_of_which_little_is_left_is_no_less_protected_against_loss(folders: tuple[str, Archive]) -> None:
+    source, archive = folders
+    run(source, archive, delete=True, keys="[ab]/[123]")
+    add(archive, held(source, {"c": b"new"}), run="second")
+    open_store(source).delete("c")
+    half = make_plan(open_store(source), archive, None, PlanOptions(1 << 20, retire_share=0.4))
+    assert (half.rows, half.released, half.gone, half.retire) == (5, 3, 1, 0), "one of the two that are left"
+
+
 def test_an_older_version_without_a_released_image_is_not_restored(folders: tuple[str, Archive]) -> None:
     source, archive = folders
     add(archive, held(source, {"c": b"later"}), run="second")
