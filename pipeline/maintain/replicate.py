@@ -126,6 +126,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
     """
     archive = Archive.open(settings.archive)
     _require_apart(archive, settings)
+    receipts = _receipts(archive.root)  # before the logs: an erasure that ends later is followed by the next run
     tables = [name for name in _TABLES if name != RELEASES_FOLDER or archive.releases.table() is not None]
     primary = {name: Log(_table_store(archive, name), open_table(_table_store(archive, name))) for name in tables}
     for name, log in primary.items():
@@ -153,7 +154,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         for name in tables:
             _commit(copy, name, primary[name].files, identity, run)
         sums.files += follow(archive.root, copy.root)
-        erased = _new_erasures(archive.root, copy.root)
+        erased = {name: data for name, data in receipts.items() if not _holds(copy.root, name, data)}
         removed = prune(archive, copy) if settings.prune or erased else 0
         for name, receipt in erased.items():  # only now: a run that dies before this prunes again
             copy.root.put(name, receipt)
@@ -242,12 +243,16 @@ def _copy_others(source: Store, dest: Store, sums: _Copied) -> Iterator[str]:
             sums.bytes += len(got)
 
 
-def _new_erasures(source: Store, dest: Store) -> dict[str, bytes]:
-    """The receipts of erasures that the replica has not followed, by key."""
+def _receipts(source: Store) -> dict[str, bytes]:
+    """The receipts of erasures, by key."""
     folder = source.child(ERASURES)
     names = [f"{ERASURES}/{entry.key}" for entry in folder.entries()] if folder.root_exists() else []
-    receipts = {name: source.get(name) for name in names}
-    return {name: data for name, data in receipts.items() if not (dest.exists(name) and dest.get(name) == data)}
+    return {name: source.get(name) for name in names}
+
+
+def _holds(dest: Store, name: str, data: bytes) -> bool:
+    """Whether the replica has followed the erasure of a receipt."""
+    return dest.exists(name) and dest.get(name) == data
 
 
 def _sound(source: Store, key: str) -> bytes:

@@ -123,6 +123,26 @@ def test_what_was_erased_from_the_archive_is_erased_from_the_copy_by_pruning(loc
     assert sound(url) and [row["key"] for row in contents(url)] == ["z"]
 
 
+def test_an_erasure_in_the_middle_of_a_replication_is_followed_by_the_next_one(
+    local: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = b"the bytes of a person " * 20
+    add(local, [original("person-7.jpg", secret), original("z")], "one")
+    url = str(tmp_path / "copy")
+    commit = module._commit
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr(module, "_commit", commit)
+        forget(ForgetSettings(archive=local.url, keys="person-*"))  # after the shards were copied
+        commit(*arguments)
+
+    monkeypatch.setattr(module, "_commit", late)
+    assert copy(local, url).ok and copy(local, url).removed > 0
+    left = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert not [path for path in left if secret in path.read_bytes() or b"person-7" in path.read_bytes()]
+    assert sound(url) and [row["key"] for row in contents(url)] == ["z"] and copy(local, url).removed == 0
+
+
 def test_what_was_forgotten_leaves_the_copy_with_the_next_replication(local: Archive, tmp_path: Path) -> None:
     secret = b"the bytes of a person " * 20
     add(local, [original("person-7.jpg", secret), original("z")], "one", [rejection("person-8.jpg")])
