@@ -143,7 +143,7 @@ def _erase(
         check()
         files += cut_history(store) + remove_unneeded(store)
     models = tuple(adapted_models(archive))  # before the records lose what they say
-    records = clean_records(archive, keys) + remove_checks(archive)
+    records = clean_records(archive, keys, barred) + remove_checks(archive)
     files += remove_leftovers(archive, run)
     remarks = (VERSIONED,) if archive.root.keeps_versions() else ()
     return replace(

@@ -8,6 +8,7 @@ from typing import Any
 from model.core.boundary import Fault, attempt
 from model.core.model_files import CONFIG
 from pipeline.archive.archive import Archive
+from pipeline.archive.ledgers.erasures import BarredKeys
 from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
 from pipeline.runs.checks import FOLDER as CHECKS
 from pipeline.runs.checks import read_checks
@@ -22,8 +23,15 @@ _WORK_FOLDERS = ("adapting", ORIGIN)
 _MOST_BYTES = 16 << 20
 
 
-def clean_records(archive: Archive, keys: frozenset[str]) -> int:
-    """Remove keys from the records of runs, and the texts of errors, which may quote them. Returns their number."""
+def clean_records(archive: Archive, keys: frozenset[str], barred: BarredKeys) -> int:
+    """Remove keys from the records of runs, and the texts of errors, which may quote them. Returns their number.
+
+    Args:
+        archive: of the records.
+        keys: that are erased now; texts that hold one of them go.
+        barred: all erased keys. Of an erasure that was interrupted, nothing but their hashes is left: texts that are
+            one of them go.
+    """
     folder = archive.root.child(FOLDER)
     if not folder.root_exists():
         return 0
@@ -35,7 +43,7 @@ def clean_records(archive: Archive, keys: frozenset[str]) -> int:
             folder.delete(got.key)
             changed += 1
             continue
-        cleaned = _cleaned(facts, lambda text: any(key in text for key in keys))
+        cleaned = _cleaned(facts, lambda text: text in barred or any(key in text for key in keys))
         if cleaned.get("error"):
             cleaned["error"] = ERASED
         if cleaned != facts:
