@@ -40,7 +40,7 @@ from pipeline.runs.name import new_run
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Fetched, StorageError, Store
 from pipeline.storage.open import open_store
-from pipeline.storage.places import require_outside
+from pipeline.storage.places import require_outside, store_at
 from pipeline.verify.archive_checks import archive_problems, images_log
 
 __all__ = ["ReleaseResult", "ReleaseSettings", "release"]
@@ -116,6 +116,8 @@ def checked_places(settings: ReleaseSettings) -> tuple[Archive, Store]:
     if settings.second_copy is not None:
         copy = open_store(settings.second_copy)
         require_outside(copy, "the second copy", archive.root, "the archive", "and would be lost with it")
+        place = store_at(settings.source)
+        require_outside(copy, "the second copy", place, "the source", "whose files are deleted")
     source = open_source(settings.source, may_be_empty=True)
     if (problem := source.problem_with_deleting()) is not None:
         raise StorageError(f"nothing of {source.url} can be released: {problem}")

@@ -262,6 +262,9 @@ def test_a_second_copy_must_be_another_one(folders: tuple[str, Archive], tmp_pat
     with pytest.raises(StorageError, match="an empty path or URL names nothing"):  # a variable that is not set
         run(source, archive, second_copy="", delete=True)
     assert len(keys_of(source)) == 4
+    inside = shutil.copytree(archive.url, f"{source}/backup")  # its shards may have been encoded, and pass
+    with pytest.raises(StorageError, match=r"lies inside the source .*, whose files are deleted: give another"):
+        run(source, archive, second_copy=inside, delete=True)
 
 
 def test_a_second_copy_with_other_shards_is_read_row_by_row(folders: tuple[str, Archive], tmp_path: Path) -> None:
