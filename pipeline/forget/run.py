@@ -34,7 +34,7 @@ from pipeline.storage.base import Store
 
 __all__ = ["ForgetResult", "ForgetSettings", "forget"]
 
-VERSIONED = "the archive's bucket keeps old versions of what was deleted: remove its noncurrent versions"
+VERSIONED = "the archive's bucket keeps, or kept, old versions of what was deleted: remove its noncurrent versions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _erase(
     models = tuple(adapted_models(archive))  # before the records lose what they say
     records = clean_records(archive, keys, barred) + remove_checks(archive)
     files += remove_leftovers(archive, run)
-    remarks = (VERSIONED,) if archive.root.keeps_versions() else ()
+    remarks = (VERSIONED,) if archive.root.may_hold_versions() else ()
     return replace(
         receipt,
         state=DONE,

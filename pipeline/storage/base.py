@@ -318,6 +318,13 @@ class Store(ABC):
         """Whether a deleted object stays as an old version (a versioned bucket), as far as that can be known."""
         return False
 
+    def may_hold_versions(self) -> bool:
+        """Whether old versions of what was deleted may be there, as far as that can be known.
+
+        Also where new ones are kept no more.
+        """
+        return self.keeps_versions()
+
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether the object exists."""

@@ -213,11 +213,19 @@ class S3Store(Store):
 
     def keeps_versions(self) -> bool:
         """See Store. Who may not ask is told no."""
+        return self._versioning() == "Enabled"
+
+    def may_hold_versions(self) -> bool:
+        """See Store. Suspended versioning keeps the versions of before, also of what is deleted later."""
+        return self._versioning() in ("Enabled", "Suspended")
+
+    def _versioning(self) -> str | None:
         try:
             answer: dict[str, Any] = self._call("get_bucket_versioning", Bucket=self.bucket)
         except StorageError:
-            return False
-        return answer.get("Status") == "Enabled"
+            return None
+        status: str | None = answer.get("Status")
+        return status
 
     def exists(self, key: str) -> bool:
         """See Store."""

@@ -132,9 +132,13 @@ def test_an_object_is_deleted_only_while_it_has_its_etag(place: str) -> None:
 
 def test_a_versioned_bucket_is_known_by_its_settings(s3: S3Server) -> None:
     url = s3.make_bucket("versions")
-    assert not open_store(url).keeps_versions()
+    below, folder = open_store(f"{url}/below"), open_store("/tmp")
+    assert not below.keeps_versions() and not below.may_hold_versions()
     s3.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
-    assert open_store(f"{url}/below").keeps_versions() and not open_store("/tmp").keeps_versions()
+    assert below.keeps_versions() and below.may_hold_versions()
+    assert not folder.keeps_versions() and not folder.may_hold_versions()
+    s3.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Suspended"})
+    assert not below.keeps_versions() and below.may_hold_versions()  # those that it has stay
 
 
 def test_a_new_object_never_replaces_another_and_an_equal_one_is_fine(place: str) -> None:
