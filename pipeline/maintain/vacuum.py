@@ -8,7 +8,7 @@
 - Plans of runs that died.
 - Payloads that rows share and that no shard names, neither one that stays nor one that is not
   committed yet (`pipeline.archive.shards.shared_payloads`), unless a live run wrote them, or one that began
-  within the retention.
+  within the retention; none while a replication copies some here.
 - Unfinished files of dead writers: temporary files on a local disk, multipart uploads in a bucket.
 
 Models are never removed: they are small, and no row can be decoded without its model.
@@ -35,6 +35,8 @@ from pipeline.storage.error_text import one_line
 
 __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
 
+_REPLICATION = "replicate"
+"""The job that copies payloads of other runs (`pipeline.maintain.replicate`)."""
 _REMOVING_THREADS = 16
 
 
@@ -154,6 +156,10 @@ def _remove_payloads(
     there = {key: size for key, size in shared_payloads(archive.images).items() if not spared(run_in(name_in(key)))}
     if not there:
         return 0, 0, None
+    # They come before the shards that name them, under the names that runs of the primary gave them.
+    copying = [run.run for run in list_runs(archive.root) if run.job == _REPLICATION and run.is_alive(time.time())]
+    if copying:
+        return 0, 0, f"replicate {copying[0]} may be copying some"
     try:
         needed = named_by(archive.images, (path for path in files_of_table(archive.images) if path not in gone))
     except StorageError as e:  # a file that cannot be read may name any of them

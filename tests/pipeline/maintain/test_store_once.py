@@ -14,6 +14,7 @@ from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.archive.shards.shared_payloads import key_of, name_of
 from pipeline.forget.run import forget
 from pipeline.forget.settings import ForgetSettings
+from pipeline.maintain import replicate as replicate_module
 from pipeline.maintain.compact import CompactSettings, compact
 from pipeline.maintain.replicate import ReplicateResult, ReplicateSettings, replicate
 from pipeline.maintain.restore import RestoreSettings, restore
@@ -210,6 +211,23 @@ def test_a_replica_has_the_payloads_and_only_new_ones_are_copied(archive: Archiv
         drop(archive, key)
     clean(archive)
     assert copied(archive, prune=True).ok and sound(copy) and len(shared_payloads(copy.images)) == 1
+
+
+def test_a_vacuum_of_the_replica_spares_payloads_whose_shards_are_being_copied(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "copy")
+    copy_shards = replicate_module._copy_shards
+    found: list[VacuumResult] = []
+
+    def late(*arguments: Any) -> Any:
+        found.append(vacuum(VacuumSettings(archive=url, hours=1)))
+        return copy_shards(*arguments)
+
+    monkeypatch.setattr(replicate_module, "_copy_shards", late)
+    assert replicate(ReplicateSettings(archive=archive.url, dest=url)).ok
+    assert found[0].payloads == 0 and "replicate" in str(found[0].payloads_left)
+    assert sound(Archive.open(url)) and shared_payloads(Archive.open(url).images)
 
 
 def test_what_the_archive_lacks_is_named_and_leaves_the_replica_as_it_was(archive: Archive) -> None:
