@@ -141,6 +141,11 @@ def _sound_files(archive: Archive) -> list[LoggedFile]:
             f"the last check of {archive.url} found damage ({found.what}: {found.problem}): repair it, and check again "
             "with `maepress verify`, before anything is released"
         )
+    if known.damaged:  # in shards that its list of problems was too short for
+        raise StorageError(
+            f"the last check of {archive.url} found damage in {known.damaged:,} shards: repair it, and check again "
+            "with `maepress verify`, before anything is released"
+        )
     return files
 
 

@@ -3,6 +3,7 @@
 import functools
 import io
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.release.result import ReleaseResult
 from pipeline.release.run import release
 from pipeline.release.settings import ReleaseSettings, parse_age
+from pipeline.runs.checks import LISTED, Damage, write_check
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.storage.base import StorageError
@@ -218,6 +220,18 @@ def test_an_archive_with_known_damage_releases_nothing(folders: tuple[str, Archi
     with pytest.raises(StorageError, match=r"is damaged .*: nothing is released before"):
         run(source, archive, delete=True)
     assert len(keys_of(source)) == 4
+
+
+def test_known_damage_counts_that_its_record_was_too_short_to_list(folders: tuple[str, Archive]) -> None:
+    source, archive = folders
+    add(archive, held(source, {"c": b"new"}), run="second")
+    old, later = archive.shards()
+    found = [Damage(f"a/{i}", "broken", old.path) for i in range(LISTED)] + [Damage("c", "broken", later.path)]
+    write_check(archive.root, "1/1", datetime.now(UTC), [old.path, later.path], found, len(found))
+    again = write_shard(archive.images, [table_of(held(source, FILES))])
+    archive.committer("third").commit([Receipt(0, again, remove=old.path, rows=4)])  # what was listed is mended
+    with pytest.raises(StorageError, match="found damage in 1 shards: repair it"):
+        run(source, archive, delete=True)
 
 
 def test_a_damaged_row_does_not_pass_and_its_neighbours_do(folders: tuple[str, Archive]) -> None:
