@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from deltalake.exceptions import DeltaError
 
 from pipeline.archive.archive import Archive
-from pipeline.archive.log.delta_table import open_table
+from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.shards.payload_references import files_of_table, named_by, shared_payloads
 from pipeline.archive.shards.shared_payloads import FOLDER, name_in, run_in
 from pipeline.maintain.settings import VacuumSettings
@@ -38,6 +38,8 @@ __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
 _REPLICATION = "replicate"
 """The job that copies payloads of other runs (`pipeline.maintain.replicate`)."""
 _REMOVING_THREADS = 16
+_AT_ONCE = 256
+"""Files that are removed between two looks at what the present version needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,17 @@ def _remove_files(store: Store, age: float, dry_run: bool) -> dict[str, int]:
         raise StorageError(f"{store.url} cannot be cleaned up: {one_line(e)}") from e
     unneeded = {path for path in unneeded if not path.startswith(f"{FOLDER}/")}  # payloads are in no log
     found = {entry.key: entry.size for entry in store.entries() if entry.key in unneeded} if unneeded else {}
-    if not dry_run:
-        with ThreadPoolExecutor(_REMOVING_THREADS) as pool:
-            list(pool.map(store.delete, found))
-    return found
+    if dry_run:
+        return found
+    gone: dict[str, int] = {}
+    with ThreadPoolExecutor(_REMOVING_THREADS) as pool:
+        listed = list(found)
+        for start in range(0, len(listed), _AT_ONCE):
+            paths = listed[start : start + _AT_ONCE]
+            needed = {shard.path for shard in files_of(open_table(store))}  # a restore may need some again
+            gone |= {path: found[path] for path in paths if path not in needed}
+            list(pool.map(store.delete, (path for path in paths if path not in needed)))
+    return gone
 
 
 def _remove_payloads(

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.cli import main
 from pipeline.archive.archive import Archive
+from pipeline.archive.log import commits
 from pipeline.archive.log.commits import CommitConflict
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.shards.shard_writer import Shard, write_shard
@@ -19,6 +21,7 @@ from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.vacuum import VacuumResult, VacuumSettings, vacuum
 from pipeline.runs.heartbeat import Heartbeat, list_runs
 from pipeline.storage.listing.temporary_names import TEMPORARY
+from pipeline.storage.local.store import LocalStore
 from tests.pipeline.maintain.helpers import age, keys_of, replace
 from tests.pipeline.making import add, original, originals
 
@@ -43,6 +46,24 @@ def test_a_vacuum_removes_old_orphans_and_replaced_shards_and_nothing_that_is_ne
     assert left == {base.path, lately.path, new.path}  # `base` still serves version 1
     restore(RestoreSettings(archive=local.url, version=1))
     assert keys_of(local) == ["a", "b"]
+
+
+def test_a_version_that_is_restored_while_a_vacuum_lists_files_keeps_them(
+    local: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = add(local, [original("a"), original("b")]).add
+    assert base is not None
+    monkeypatch.setattr(commits, "time", SimpleNamespace(time_ns=lambda: time.time_ns() - 3 * DAY * 10**9))
+    replace(local, base, drop=("a",))
+    listing = LocalStore.entries
+
+    def entries(store: LocalStore, *arguments: Any) -> Any:
+        monkeypatch.setattr(LocalStore, "entries", listing)
+        restore(RestoreSettings(archive=local.url, version=1))
+        return listing(store, *arguments)
+
+    monkeypatch.setattr(LocalStore, "entries", entries)
+    assert vacuum(VacuumSettings(archive=local.url, hours=24)).shards == 0 and keys_of(local) == ["a", "b"]
 
 
 def test_a_vacuum_spares_what_a_running_job_has_not_committed_however_long_that_takes(local: Archive) -> None:
