@@ -47,6 +47,7 @@ from pipeline.archive.shards.shard_facts import FILE_SHA256
 from pipeline.maintain.payload_copies import copy_payloads
 from pipeline.maintain.pruning import prune
 from pipeline.maintain.settings import ReplicateSettings
+from pipeline.runs.alone import RELEASING
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
 from pipeline.runs.name import new_run
@@ -140,6 +141,7 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
     run = new_run()
     with Lease(copy.root, run, JOB) as lease, Heartbeat(copy.root, run, JOB):
         _require_own_commits(copy, identity)
+        _require_no_own_releases(archive, copy)
         sums = _Copied()
         problems = [*_copy_others(archive.root, copy.root, sums)]
         problems += sums.take(*copy_payloads(archive.images, copy.images, primary["images"].files))
@@ -223,6 +225,23 @@ def _require_own_commits(copy: Archive, identity: str) -> None:
                 f"{copy.url} was changed by {job or entry.get('operation')} in its version {entry['version']}, and is "
                 f"no plain replica any more: go back with maepress restore, or give another place ({_mark(identity)})"
             )
+
+
+def _require_no_own_releases(archive: Archive, copy: Archive) -> None:
+    """Check that no originals were deleted because of the replica alone: it follows the ledger of the archive.
+
+    Raises:
+        StorageError: naming one of them.
+    """
+    table = copy.releases.table()
+    jobs = [] if table is None else [entry.get("job") for entry in table.history(_COMMITS_READ)]
+    if RELEASING not in jobs[: jobs.index(JOB) if JOB in jobs else None]:
+        return
+    if own := copy.releases.released_keys() - archive.releases.released_keys():
+        raise StorageError(
+            f"originals of {len(own):,} images were released because of {copy.url}, among them {min(own)!r}, and "
+            f"{archive.url} does not know: let the replica be the archive from now on, or give another place"
+        )
 
 
 def _copy_others(source: Store, dest: Store, sums: _Copied) -> Iterator[str]:

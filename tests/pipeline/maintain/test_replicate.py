@@ -12,7 +12,7 @@ from pipeline.archive.ledgers.origin import digests
 from pipeline.archive.ledgers.releases import ReleaseEntry
 from pipeline.archive.log.commit_seal import FilesDigest
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import IMAGES, RELEASED
+from pipeline.archive.schema import CHECKED, IMAGES, RELEASED
 from pipeline.encode.settings import EncodeSettings
 from pipeline.forget.run import forget
 from pipeline.forget.settings import ForgetSettings
@@ -121,6 +121,20 @@ def test_what_was_erased_from_the_archive_is_erased_from_the_copy_by_pruning(loc
         data = path.read_bytes()
         assert secret not in data and b"person-7" not in data, path
     assert sound(url) and [row["key"] for row in contents(url)] == ["z"]
+
+
+def test_a_copy_because_of_which_originals_were_deleted_does_not_forget_them(local: Archive, tmp_path: Path) -> None:
+    add(local, [original("a"), original("b")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    ledger = Archive.open(url).releases
+    ledger.record([ReleaseEntry("a", CHECKED, "e", 1, "0" * 64, "")], "a dry run", 1)
+    assert copy(local, url).ok
+    ledger.record([ReleaseEntry("a", RELEASED, "e", 1, "0" * 64, "")], "r", 1)
+    replace(local, local.shards()[0], drop=("a",), run="a sync that finds a gone")
+    with pytest.raises(StorageError, match=r"originals of 1 images were released because of \S+copy, among them 'a'"):
+        copy(local, url)
+    assert ledger.released_keys() == {"a"} and len(contents(url)) == 2
 
 
 def test_an_erasure_in_the_middle_of_a_replication_is_followed_by_the_next_one(
