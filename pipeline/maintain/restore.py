@@ -33,7 +33,7 @@ from pipeline.storage.base import StorageError, Store
 
 __all__ = ["RestoreResult", "RestoreSettings", "restore"]
 
-_ROW_COLUMNS = pa.schema([IMAGES.field("key"), IMAGES.field(ROW_SHA256)])
+_ROW_COLUMNS = pa.schema([IMAGES.field(name) for name in ("key", "source_sha256", ROW_SHA256)])
 _CHECK_THREADS = 16
 _ATTEMPTS = 5
 
@@ -104,14 +104,19 @@ def _require_released(archive: Archive, version: int) -> None:
     lacking: list[str] = []
     for there, here, released in side_by_side(old, new, archive.releases.released(), nothing=nothing):
         if released.num_rows:
-            held = dict(zip(there["key"].to_pylist(), there[ROW_SHA256].to_pylist(), strict=True))
-            now = dict(zip(here["key"].to_pylist(), here[ROW_SHA256].to_pylist(), strict=True))
+            held, now = _by_key(there), _by_key(here)
             lacking += [key for key in texts(released["key"]) if key in now and held.get(key) != now[key]]
     if lacking:
         raise StorageError(
             f"version {version} of {archive.url} lacks {len(lacking):,} images whose originals were released, or has "
             f"other rows of them, among them {lacking[0]!r}: their only copies are in later versions"
         )
+
+
+def _by_key(rows: pa.Table) -> dict[str, tuple[str, str | None]]:
+    """The SHA-256 of the source and of the row, which old rows do not have, for each key."""
+    keys, sources, sums = (rows[name].to_pylist() for name in _ROW_COLUMNS.names)
+    return dict(zip(keys, zip(sources, sums, strict=True), strict=True))
 
 
 def _rows(archive: Archive, version: int | None) -> Iterator[pa.Table]:
