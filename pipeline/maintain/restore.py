@@ -115,8 +115,8 @@ def _require_released(archive: Archive, version: int) -> None:
 
 def _by_key(rows: pa.Table) -> dict[str, tuple[str, str | None]]:
     """The SHA-256 of the source and of the row, which old rows do not have, for each key."""
-    keys, sources, sums = (rows[name].to_pylist() for name in _ROW_COLUMNS.names)
-    return dict(zip(keys, zip(sources, sums, strict=True), strict=True))
+    sums = zip(rows["source_sha256"].to_pylist(), rows[ROW_SHA256].to_pylist(), strict=True)
+    return dict(zip(texts(rows["key"]), sums, strict=True))
 
 
 def _rows(archive: Archive, version: int | None) -> Iterator[pa.Table]:
