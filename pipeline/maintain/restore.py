@@ -113,7 +113,7 @@ def _require_released(archive: Archive, version: int) -> None:
         )
 
 
-def _by_key(rows: pa.Table) -> dict[str, tuple[str, str | None]]:
+def _by_key(rows: pa.Table) -> dict[str, tuple[str | None, str | None]]:
     """The SHA-256 of the source and of the row, which old rows do not have, for each key."""
     sums = zip(rows["source_sha256"].to_pylist(), rows[ROW_SHA256].to_pylist(), strict=True)
     return dict(zip(texts(rows["key"]), sums, strict=True))
