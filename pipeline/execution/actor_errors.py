@@ -20,7 +20,6 @@ def raise_in_first_call(kind: type[Actor]) -> type[Actor]:
 
     @functools.wraps(construct)
     def __init__(self: Any, *arguments: Any, **options: Any) -> None:
-        self._constructor_error = None
         try:
             construct(self, *arguments, **options)
         except MaepressError as e:
@@ -32,6 +31,7 @@ def raise_in_first_call(kind: type[Actor]) -> type[Actor]:
             raise self._constructor_error
         return call(self, table)
 
+    kind._constructor_error = None  # type: ignore[attr-defined]  # also of a subclass with a constructor of its own
     kind.__init__ = __init__  # type: ignore[misc]
     kind.__call__ = __call__  # type: ignore[method-assign]
     return kind
