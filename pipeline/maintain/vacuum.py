@@ -27,6 +27,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.shards.payload_references import files_of_table, named_by, shared_payloads
 from pipeline.archive.shards.shared_payloads import FOLDER, name_in, run_in
+from pipeline.maintain.replicate import JOB as REPLICATING
 from pipeline.maintain.settings import VacuumSettings
 from pipeline.runs.heartbeat import RunFolder, list_runs
 from pipeline.runs.name import started_at
@@ -35,8 +36,6 @@ from pipeline.storage.error_text import one_line
 
 __all__ = ["VacuumResult", "VacuumSettings", "vacuum"]
 
-_REPLICATION = "replicate"
-"""The job that copies payloads of other runs (`pipeline.maintain.replicate`)."""
 _REMOVING_THREADS = 16
 _AT_ONCE = 256
 """Files that are removed between two looks at what the present version needs."""
@@ -166,7 +165,7 @@ def _remove_payloads(
     if not there:
         return 0, 0, None
     # They come before the shards that name them, under the names that runs of the primary gave them.
-    copying = [run.run for run in list_runs(archive.root) if run.job == _REPLICATION and run.is_alive(time.time())]
+    copying = [run.run for run in list_runs(archive.root) if run.job == REPLICATING and run.is_alive(time.time())]
     if copying:
         return 0, 0, f"replicate {copying[0]} may be copying some"
     try:

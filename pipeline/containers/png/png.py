@@ -54,35 +54,33 @@ def read(source: bytes, places: bool = True) -> Contents:
     first, last = kinds.index(b"IDAT"), len(kinds) - 1 - kinds[::-1].index(b"IDAT")
     if set(kinds[first : last + 1]) != {b"IDAT"}:
         raise Unexpected("container: chunks in an unknown order")
-    _check_order(kinds, first, len(dict(chunks).get(b"tRNS", b"")), len(dict(chunks).get(b"PLTE", b"")) // 3, colour)
+    palette = dict(chunks).get(b"PLTE", b"")
+    _check_order(kinds[:first], kinds[first:])
+    if colour == _INDICES and len(dict(chunks).get(b"tRNS", b"")) > len(palette) // 3:
+        raise Unexpected("container: transparency of more colours than there are")
     if places:
         check_behind(source, end)
-    builder = _Builder(colour, bands, dict(chunks).get(b"PLTE", b""))
+    builder = _Builder(colour, bands, palette)
     before = tuple(builder.parts(chunks[:first]))
     after = tuple(builder.parts(chunks[last + 1 :]))
     skeleton = Skeleton("png", before, after, source[end:])
     return Contents(width, height, bands, skeleton, Columns(builder.icc, builder.exif, builder.xmp))
 
 
-def _check_order(kinds: list[bytes], first: int, transparent: int, colours: int, colour: int) -> None:
+def _check_order(before: list[bytes], after: list[bytes]) -> None:
     """Check that all readers see the same palette and transparency.
 
     Args:
-        kinds: of all chunks.
-        first: the place of the pixels among them.
-        transparent: bytes of tRNS.
-        colours: of the palette.
-        colour: the type of colour.
+        before: kinds of the chunks before the pixels.
+        after: of the pixels and of what is behind them.
 
     Raises:
         Unexpected: where the specification is not followed: some readers ignore such a chunk, others do not.
     """
-    places = [i for i, kind in enumerate(kinds) if kind in (b"IHDR", b"PLTE", b"tRNS")]
-    found = [kinds[i] for i in places]
-    if found != [kind for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in found] or places[-1] > first:
+    order = (b"IHDR", b"PLTE", b"tRNS")
+    found = [kind for kind in before if kind in order]
+    if found != [kind for kind in order if kind in found] or set(order) & set(after):
         raise Unexpected("container: chunks in an unknown order")
-    if colour == _INDICES and transparent > colours:
-        raise Unexpected("container: transparency of more colours than there are")
 
 
 def write(encoded: bytes, skeleton: Skeleton, columns: Columns) -> bytes:
