@@ -13,7 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"maepress: {problem}", file=sys.stderr)
         return 2
     from jobs.framework.signals import interruptible
+    from jobs.framework.spared_imports import spare
 
+    spare()
     return interruptible(lambda: _run(argv), last=True)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from jobs.framework.children import end_children
 from jobs.framework.signals import interrupted, postponed, reinstall
+from jobs.framework.spared_imports import spare_no_more
 from jobs.framework.stderr_filter import without_unwanted_lines
 from model.core.errors import MaepressError
 from pipeline.execution.executors import ray_is_connected
@@ -47,6 +48,7 @@ def ray_session(notify: Callable[[str], None] | None = None) -> Iterator[None]:
     def start() -> None:
         if notify is not None:
             notify("starting Ray ...")
+        spare_no_more()  # Ray Data has frames of pandas
         with _signals_stay_ours():
             _connect(address)
         quiet_data()

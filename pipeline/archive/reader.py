@@ -8,13 +8,14 @@ from typing import Any
 
 from model.bitstream.container import METADATA, Colour, Tag, read, read_header, write
 from model.codec import Codec
-from model.core.boundary import Fault, attempt, attempt_all, reason_of
-from model.core.errors import DamagedPayload, MaepressError, MissingPackage
+from model.core.boundary import Fault, attempt, attempt_all
+from model.core.errors import DamagedPayload, MissingPackage
 from model.core.picture import Picture
 from pipeline.archive import standard_payload
 from pipeline.archive.archive import Archive
 from pipeline.archive.kept_source import kept_source
 from pipeline.archive.model_store import is_fingerprint
+from pipeline.archive.models import Models
 from pipeline.archive.schema import KEPT_ANYHOW, READER_COLUMNS, STANDARD
 from pipeline.images.formats.codec_names import STANDARD_NAMES
 from pipeline.images.limits import READING, decodable_pixels
@@ -31,17 +32,16 @@ Row = dict[str, Any]
 class RowDecoder:
     """Decodes the compressed rows of one archive.
 
-    Latents are decoded with the models that made them, of which each is loaded once, and files of
-    standard codecs in this process's sandbox.
+    Latents are decoded with the models that made them, and files of standard codecs in this
+    process's sandbox.
 
     Attributes:
         device: "cpu" or "cuda".
     """
 
-    def __init__(self, archive: Archive, device: str = "cpu") -> None:
+    def __init__(self, models: Models, device: str = "cpu") -> None:
         self.device = device
-        self._archive = archive
-        self._codecs: dict[str, Codec | StorageError] = {}
+        self._models = models
 
     def pictures(self, rows: Sequence[Row], scale: float = 1) -> Iterator[tuple[Row, Picture | str]]:
         """Each row with its picture, or with the reason why it does not decode.
@@ -71,30 +71,8 @@ class RowDecoder:
         return [with_metadata(picture, row) for row, picture in zip(rows, pictures, strict=True)]
 
     def codec(self, fingerprint: str) -> Codec:
-        """The codec of one of the archive's models.
-
-        Raises:
-            StorageError: when the archive lacks the model or its files are damaged; each time, as a
-                model is read once.
-        """
-        if fingerprint not in self._codecs:
-            self._codecs[fingerprint] = self._load(fingerprint)
-        found = self._codecs[fingerprint]
-        if isinstance(found, StorageError):
-            raise StorageError(found.message)
-        return found
-
-    def _load(self, fingerprint: str) -> Codec | StorageError:
-        try:
-            folder = self._archive.get_model(fingerprint)
-            codec = Codec.load(folder, device=self.device)
-        except Unwritable:  # our own cache
-            raise
-        except Exception as e:  # a model comes with the archive, perhaps from others
-            return StorageError(str(e) if isinstance(e, MaepressError) else f"the model cannot be read: {reason_of(e)}")
-        if codec.fingerprint != fingerprint:
-            return StorageError(f"the model in {folder} is {codec.fingerprint}, not {fingerprint}: restore its files")
-        return codec
+        """The codec of one of the archive's models; raises what `Models.codec` does."""
+        return self._models.codec(fingerprint, self.device)
 
 
 def with_metadata(picture: Picture, row: Row) -> Picture:
@@ -223,4 +201,4 @@ def read_image(archive: Archive, key: str) -> Picture | bytes:
 @lru_cache(maxsize=4)
 def process_decoder(url: str, device: str = "cpu") -> RowDecoder:
     """This process's decoder for an archive: its models stay loaded between calls and tasks."""
-    return RowDecoder(Archive(url), device)
+    return RowDecoder(Models(Archive(url)), device)

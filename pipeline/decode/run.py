@@ -38,6 +38,7 @@ from model.core.errors import DamagedPayload
 from model.core.picture import Picture
 from pipeline.archive.apart import require_destination_apart, require_no_archive
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.reader import Row, RowDecoder, mae_file
 from pipeline.archive.schema import COMPRESSED, KEPT_ANYHOW, LATENT, READER_COLUMNS, codec_of
 from pipeline.archive.selection import Selection, select
@@ -179,7 +180,7 @@ def _outcomes(
     work = ShardWork(
         functools.partial(_read, archive=archive, keys=settings.keys),
         _Decoder,
-        (archive, settings.format),
+        (Models(archive), settings.format),
         functools.partial(_write, dest=dest, settings=settings, names=names, layout=layout),
         selection.objects,
         SOURCE_PER_PAYLOAD * selection.payload_bytes,
@@ -220,9 +221,9 @@ class _Decoder:
     failure.
     """
 
-    def __init__(self, archive: Archive, wanted: str, threads: int) -> None:
+    def __init__(self, models: Models, wanted: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._decoder = RowDecoder(archive, own_device())
+        self._decoder = RowDecoder(models, own_device())
         self._wanted = wanted
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:

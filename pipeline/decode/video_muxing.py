@@ -18,6 +18,7 @@ from PIL import Image
 from model.core.boundary import reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, READER_COLUMNS
 from pipeline.archive.selection import Selection
@@ -75,7 +76,7 @@ def write_videos(
         keys: the glob.
         overwrite: replace files that differ.
     """
-    decoder, seen = RowDecoder(archive), set[str]()
+    decoder, seen = RowDecoder(Models(archive)), set[str]()
     unreadable: list[VideoResult] = []
     for key, rows in groupby(_frames(archive, selection, keys, unreadable), lambda found: found[0]):
         if key in seen:

@@ -18,6 +18,7 @@ from model.core.picture import Picture
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import KeyChoice
 from pipeline.archive.log.log_check import LoggedFile
+from pipeline.archive.models import Models
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, IMAGES
 from pipeline.archive.shards.shard_reader import rows_of
@@ -80,7 +81,7 @@ def verdicts(
     work = ShardWork(
         functools.partial(_check, archive=archive, choice=choice),
         _Comparer,
-        (archive, source),
+        (Models(archive), source),
         None,
         sum(file.shard.rows for file in chosen),
         SOURCE_PER_PAYLOAD * sum(file.shard.size for file in chosen),
@@ -130,9 +131,9 @@ def _problem(check: Any) -> str | None:
 class _Comparer:
     """An actor with the archive's models: turns rows into verdicts, and passes verdicts on."""
 
-    def __init__(self, archive: Archive, source: Store, threads: int) -> None:
+    def __init__(self, models: Models, source: Store, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._decoder = RowDecoder(archive, own_device())
+        self._decoder = RowDecoder(models, own_device())
         self._source = source
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:

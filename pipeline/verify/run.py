@@ -34,6 +34,7 @@ from model.core.errors import MissingPackage
 from pipeline.archive.apart import require_source_apart
 from pipeline.archive.archive import Archive
 from pipeline.archive.log.log_check import LoggedFile
+from pipeline.archive.models import Models
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, IMAGES, JXL, LATENT, PIXELS, STANDARD
 from pipeline.archive.shards.merge_reader import SHARD
@@ -166,7 +167,7 @@ def _findings(
     work = ShardWork(
         functools.partial(_check, archive=archive, models=frozenset(archive.models()), sample=facts.sample),
         _SampleDecoder,
-        (archive, source),
+        (archive, Models(archive), source),
         None,
         to_decode,
         # A payload that is only checked takes a small part of the time of one that is decoded.
@@ -216,9 +217,9 @@ def _is_the_one(got: Fetched, row: Row) -> bool:
 class _SampleDecoder:
     """An actor with the archive's models: turns rows into findings, and passes findings on."""
 
-    def __init__(self, archive: Archive, source: Store | None, threads: int) -> None:
+    def __init__(self, archive: Archive, models: Models, source: Store | None, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._decoder = RowDecoder(archive, own_device())
+        self._decoder = RowDecoder(models, own_device())
         self._source = source
         released = attempt(archive.releases.released_keys) if source is not None else frozenset[str]()
         self._released = frozenset[str]() if isinstance(released, Fault) else released  # its damage is named already

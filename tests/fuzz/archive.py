@@ -30,6 +30,7 @@ from model.codec import Codec
 from model.core.errors import MaepressError
 from model.core.target import Target
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.schema import LATENT
 from pipeline.decode import run as decode_run
 from pipeline.decode.names import Names
@@ -215,7 +216,7 @@ def _verify(archive: Archive, report: Report) -> None:
     report.failures += [f"verify: {problem}" for problem in problems]
     logged = pa.table({"shard": [file.to_json() for file in files]})
     checked = _items(verify_run._check(logged, archive, frozenset(archive.models()), None))
-    decoder = verify_run._SampleDecoder(archive, None, 1)
+    decoder = verify_run._SampleDecoder(archive, Models(archive), None, 1)
     while some := list(itertools.islice(checked, PIECE)):
         for finding in _items(decoder(item_rows(*some))):
             if finding.problem:
@@ -226,7 +227,7 @@ def _decode(archive: Archive, folder: Path, report: Report) -> None:
     dest = open_store(str(folder / "decoded"))
     dest.check_writable()
     settings = DecodeSettings(archive=archive.url, dest=dest.url)
-    decoder = decode_run._Decoder(archive, "same", 1)
+    decoder = decode_run._Decoder(Models(archive), "same", 1)
     for table in decode_run._read(_shards(archive), archive, "*"):
         decoded = item_rows(*_items(decoder(table)))
         for outcome in _items(iter([decode_run._write(decoded, dest, settings, Names(frozenset()))])):

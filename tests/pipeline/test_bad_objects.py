@@ -22,6 +22,7 @@ from model.core.boundary import REASON_CHARS, Fault, attempt, attempt_all
 from model.core.errors import DamagedPayload, MaepressError, MissingPackage
 from model.core.target import Target
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder
 from pipeline.archive.receipt import Rejection
 from pipeline.archive.schema import FAILED, IMAGES, OUTAGE
@@ -283,7 +284,7 @@ def test_decoding(
 ) -> None:
     _break_payload(monkeypatch, rows, "decompress", error)
     table = item_rows(*rows)
-    outcomes = _items(decode_run._Decoder(archive, "same", 1)(table))
+    outcomes = _items(decode_run._Decoder(Models(archive), "same", 1)(table))
     failed = [item for item in outcomes if isinstance(item, Outcome)]
     assert len(outcomes) == 3 and [outcome.key for outcome in failed] == [BAD]
     _assert_line(failed[0].reason)
@@ -294,7 +295,7 @@ def test_writing_a_file(
     archive: Archive, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     dest = open_store(str(tmp_path / "dest"))
-    pictures = decode_run._Decoder(archive, "same", 1)(item_rows(*rows))
+    pictures = decode_run._Decoder(Models(archive), "same", 1)(item_rows(*rows))
     decoded = item_rows(*_items(pictures))
     monkeypatch.setattr(dest, "put_new", _fails(dest.put_new, lambda key, *_: key == BAD, error))
     outcomes = _items(decode_run._write(decoded, dest, SAME, Names()))
@@ -337,7 +338,7 @@ def test_decoding_the_sample(
     else:
         check = _fails(getattr(verify_run, broken), lambda row, *_: row["key"] == BAD, error)
         monkeypatch.setattr(verify_run, broken, check)
-    findings = _items(verify_run._SampleDecoder(archive, source, 1)(item_rows(*rows)))
+    findings = _items(verify_run._SampleDecoder(archive, Models(archive), source, 1)(item_rows(*rows)))
     problems = {finding.key: finding.problem for finding in findings}
     assert {key: problem is None for key, problem in problems.items()} == {"a.png": True, BAD: False, "c.png": True}
     _assert_line(problems[BAD])
@@ -349,7 +350,7 @@ def test_decoding_the_sample(
 )
 def test_rows_of_nonsense(archive: Archive, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     rows[1] |= facts
-    found = {row["key"]: picture for row, picture in RowDecoder(archive).pictures(rows)}
+    found = {row["key"]: picture for row, picture in RowDecoder(Models(archive)).pictures(rows)}
     assert [isinstance(found[key], str) for key in KEYS] == [False, True, False]
     _assert_line(found[BAD])
     assert verify_run._problem(row_checks.problem_with, rows[1], frozenset(archive.models()))
@@ -557,7 +558,7 @@ def test_a_transcode_for_which_memory_is_lacking_is_none_and_the_next_source_is_
 def test_originals_and_nothing_else_are_unharmed_by_their_neighbours(archive: Archive, tmp_path: Path) -> None:
     dest = open_store(str(tmp_path / "dest"))
     sound, odd = original("sound", meta=None), original("odd") | {"status": "no such status"}
-    outcomes = _items(decode_run._Decoder(archive, "same", 1)(item_rows(sound, odd)))
+    outcomes = _items(decode_run._Decoder(Models(archive), "same", 1)(item_rows(sound, odd)))
     written = _items(decode_run._write(item_rows(*outcomes), dest, SAME, Names()))
     assert {outcome.key: bool(outcome.reason) for outcome in written} == {"sound": False, "odd": True}
     assert isinstance(dest.fetch(["sound"])[0], Fetched)

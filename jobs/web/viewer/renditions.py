@@ -29,6 +29,7 @@ from model.core.boundary import Fault, attempt, reason_of
 from model.core.errors import DamagedPayload, MaepressError
 from model.core.picture import Picture
 from pipeline.archive.kept_source import kept_source
+from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder, mae_file
 from pipeline.archive.schema import COMPRESSED, JXL, LATENT
 from pipeline.images.image_writer import SUFFIXES, format_for, to_image, write_picture
@@ -102,7 +103,7 @@ class Studio:
             cache_bytes: memory for files.
         """
         self._catalogue, self._source = catalogue, source
-        self._decoder, self._opening = RowDecoder(catalogue.archive), threading.Lock()
+        self._decoder = RowDecoder(Models(catalogue.archive))
         self._pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
         self._readers, self._transcoders = _SandboxPerThread(_READING), _SandboxPerThread(TRANSCODING)
         self._cache = Cache(cache_bytes)
@@ -187,9 +188,6 @@ class Studio:
         return _drawn(self._read(data), wanted, tag)
 
     def _decoded(self, row: Row, width: int | None) -> Picture:
-        if row["status"] == LATENT:
-            with self._opening:  # two threads must not load one model twice
-                self._decoder.codec(row["model"])
         ((_, picture),) = self._decoder.pictures([row], _scale_for(row, width))
         if isinstance(picture, str):
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")

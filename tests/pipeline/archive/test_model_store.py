@@ -14,6 +14,7 @@ from model.core.model_files import CONFIG, FILES
 from model.network.network import Network
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import cache_folder, cached_model, local_model, publish_model
+from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder
 from pipeline.storage.open import StorageError, open_store
 from tests.conftest import TINY
@@ -86,7 +87,7 @@ def test_a_name_that_is_no_fingerprint_never_becomes_a_path(
         with pytest.raises(StorageError, match="names no model"):
             use(name)
     row = compressed(tiny_codec, "a.png", image_file("PNG")) | {"model": name}
-    ((_, fault),) = RowDecoder(archive).pictures([row])
+    ((_, fault),) = RowDecoder(Models(archive)).pictures([row])
     assert isinstance(fault, str) and "names no model" in fault
     assert sorted(tmp_path.rglob("*")) == before
     assert archive.models() == ["0" * 16]

@@ -16,6 +16,7 @@ from model.codec import Codec
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder, read_image, row_fault
 from pipeline.storage.open import StorageError
 from tests.counting_proxy import Counted, counting_proxy
@@ -78,7 +79,7 @@ def test_a_row_decodes_only_as_what_its_payload_says(
         "impossible size: 0 x 50": {"width": 0},
         "not a maepress payload": {"payload": b"GIF89a"},
     }
-    found = dict(enumerate(RowDecoder(archive).pictures([row | change for change in said.values()])))
+    found = dict(enumerate(RowDecoder(Models(archive)).pictures([row | change for change in said.values()])))
     assert len(found) == len(said)
     for text, (_, fault) in zip(said, found.values(), strict=True):
         assert isinstance(fault, str) and text in fault

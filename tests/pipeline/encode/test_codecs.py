@@ -20,6 +20,7 @@ from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
 from pipeline.archive import standard_payload
 from pipeline.archive.archive import Archive
+from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder
 from pipeline.archive.schema import COMPRESSED, LATENT, MISSED, STANDARD
 from pipeline.dataset.torch_dataset import ArchiveImages
@@ -94,7 +95,7 @@ def held(row: Row) -> int:
 
 def picture_of(row: Row, archive: Archive) -> Picture:
     """What a row decodes to."""
-    ((_, picture),) = RowDecoder(archive).pictures([row])
+    ((_, picture),) = RowDecoder(Models(archive)).pictures([row])
     assert isinstance(picture, Picture), picture
     return picture
 
@@ -273,7 +274,7 @@ def test_a_row_that_others_made_up_is_one_line_and_decodes_nothing(
     _, archive = avif
     row = archive.row("photo.png")
     assert row is not None and row["status"] == STANDARD
-    ((_, found),) = RowDecoder(archive).pictures([row | change])
+    ((_, found),) = RowDecoder(Models(archive)).pictures([row | change])
     assert isinstance(found, str) and problem in found
 
 
