@@ -42,8 +42,9 @@ def dct_rows(count: int) -> tuple[Tensor, list[Frequency]]:
     )
     colour = F.normalize(torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]]))
     frequencies = sorted(itertools.product(range(3), n, n), key=lambda f: _fading(*f))[:count]
-    rows = [torch.einsum("y,x,c->yxc", basis[v], basis[h], colour[p]).reshape(-1) for p, v, h in frequencies]
-    return torch.stack(rows), frequencies
+    planes, vertical, horizontal = torch.tensor(frequencies).T
+    rows = torch.einsum("ny,nx,nc->nyxc", basis[vertical], basis[horizontal], colour[planes])
+    return rows.reshape(count, -1), frequencies
 
 
 def hadamard_rows(frequencies: list[Frequency], count: int) -> Tensor:
@@ -60,6 +61,6 @@ def hadamard_rows(frequencies: list[Frequency], count: int) -> Tensor:
         )
     )
     rows = torch.zeros(count, 4, len(frequencies))
-    for row, (i, s) in enumerate(order[:count]):
-        rows[row, :, i] = torch.tensor(signs[s]) / 2
+    columns, kinds = zip(*order[:count], strict=True)
+    rows[range(count), :, columns] = torch.tensor([signs[kind] for kind in kinds]) / 2
     return rows.reshape(count, -1)
