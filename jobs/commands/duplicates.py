@@ -49,7 +49,7 @@ def _show_groups(title: str, groups: "tuple[Group, ...]", output: Output) -> Non
         for copy in group.copies[:NAMED]:
             rows.append((str(number), f"{copy.width}x{copy.height}", size(copy.source_bytes), copy.key))
         if group.images > NAMED:
-            rows.append((str(number), "", "", f"and {min(group.images, len(group.copies)) - NAMED:,} more"))
+            rows.append((str(number), "", "", f"and {group.images - NAMED:,} more"))
     if rows:
         output.table(f"\n{title}", rows, ("group", "size", "source", "key"))
 

@@ -31,6 +31,7 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
     from jobs.web.report.page import render
     from pipeline.archive.apart import require_no_archive
     from pipeline.evaluate.run import evaluate
+    from pipeline.monitoring.formatting import counted
     from pipeline.storage.open import open_store, open_target
 
     require_no_archive(open_store(settings.out), "the output folder")
@@ -45,7 +46,7 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
     out.put("floors.csv", found.floors_csv().encode())
     out.put("report.html", render(found).encode())  # last: the files that it names exist by then
     output.result({name: value for name, value in result.items() if name != "by_image"})
-    output.table(f"model {found.title} on {len(found.measured)} images", _rows(found), _columns(found))
+    output.table(f"model {found.title} on {counted(len(found.measured), 'image')}", _rows(found), _columns(found))
     for line in _remarks(found):
         output.line(f"\n{line}")
     output.line(f"\n{out.url}/report.html, with report.json, points.csv and floors.csv beside it")
@@ -54,6 +55,7 @@ def _run(settings: "EvaluateSettings", output: Output) -> int:
 
 def _remarks(found: "Evaluation") -> Iterator[str]:
     from pipeline.evaluate.measurement import OFF_GRID
+    from pipeline.monitoring.formatting import counted
 
     if found.learned_from:
         yield (
@@ -62,7 +64,7 @@ def _remarks(found: "Evaluation") -> Iterator[str]:
         )
     if found.off_grid:
         yield (
-            f"{found.off_grid:,} images in lossy formats were measured without their first {OFF_GRID} rows and "
+            f"{counted(found.off_grid, 'image')} in lossy formats measured without the first {OFF_GRID} rows and "
             "columns:\non its own grid, a codec repeats its own rounding, which says nothing about it"
         )
 

@@ -22,6 +22,14 @@ UNLIMITED = 200
 """Characters per line where standard output is no terminal."""
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to `jobs.framework.job.guard`; rich would end the job with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error again."""
+        raise BrokenPipeError
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where a job's result goes.
@@ -51,7 +59,7 @@ class Output:
             return
         # Lines are wrapped on a terminal only.
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-        console = Console(file=sys.stdout, highlight=False, width=width)
+        console = _Console(file=sys.stdout, highlight=False, width=width)
         if title:
             console.print(Text(_lines(title), style="bold"), overflow="fold")
         if rows or columns:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from jobs.framework.flags import core_type
 from model.core.errors import MaepressError
 
 PREFIX = "MAEPRESS_"
@@ -45,7 +46,10 @@ def resolve(
     origins: dict[str, str] = {}
     if config is not None:
         for name, value in read_config(config, settings).items():
-            values[name], origins[name] = value, f"{name}: {value} in {config}"
+            origins[name] = f"{name}: {value} in {config}"
+            if isinstance(value, bool) and core_type(settings.model_fields[name]) in (int, float):
+                value = str(value)  # YAML's `yes`, which pydantic would take for 1
+            values[name] = value
     for name in settings.model_fields:
         variable = PREFIX + name.upper()
         if environ.get(variable):
@@ -129,6 +133,8 @@ def _reason(error: ErrorDetails) -> str:
             return "must be a finite number"
         case "bool_parsing" | "bool_type":
             return "must be true or false"
+        case "string_type":
+            return "must be text" + (": put it in quotes" if isinstance(error["input"], int | float) else "")
         case "literal_error":
             return f"must be {context['expected']}".replace("'", "")
         case "value_error":

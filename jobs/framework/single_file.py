@@ -37,11 +37,14 @@ def write_file(url: str, data: bytes, *, overwrite: bool) -> None:
 
 
 def require_two_files(read: str, written: str) -> None:
-    """Refuse to write a file over the one that is read.
+    """Refuse to write a file over the one that is read, and a folder in place of a file.
 
     Raises:
-        StorageError: one line, when both are the same file, however they are spelled.
+        StorageError: one line, when both are the same file, however they are spelled, or one of them is a folder by
+            its name.
     """
+    for url in (read, written):
+        _split(url)
     if is_within(store_at(written), store_at(read)):
         raise StorageError(f"{written} is the file that is read: give another name")
 
@@ -49,4 +52,6 @@ def require_two_files(read: str, written: str) -> None:
 def _split(url: str) -> tuple[Store, str]:
     """The store of the folder that a file is in, and the file's name."""
     folder, slash, name = url.rpartition("/")
+    if url and name in ("", ".", ".."):
+        raise StorageError(f"{url} is a folder: give the path of a file")
     return open_store(folder or ("/" if slash else ".")), name

@@ -19,11 +19,10 @@ Result = TypeVar("Result")
 REASON_CHARS = 200
 """Longest reason in characters."""
 
-_MACHINE_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EROFS, errno.EIO}
-)
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+_MACHINE_ERRORS = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, *_DISK_ERRORS})
 """Errors of the operating system that say nothing about the object: full disk, no memory, too many
-open files, read-only or failing disk."""
+open files, read-only or failing disk, a limit on the size of files."""
 
 _MACHINE_CLASSES = frozenset({"OutOfMemoryError", "AcceleratorError"})
 """Errors of torch, by name, as this module does not import it."""

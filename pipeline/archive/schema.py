@@ -27,7 +27,7 @@ For other values see `pipeline.images.reading.Reading.keep`.
 """
 AFTER_ANALYSIS = (MISSED, LARGER, UNLIKE)
 """These three."""
-FAILED = "cannot be compressed"
+UNCODED = "cannot be compressed"
 """Value of `kept` for images on which the codec failed."""
 OUTAGE = "outage"
 """Stage of a rejection caused by the store or the machine, not by the object: the next run tries the

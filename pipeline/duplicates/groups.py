@@ -20,7 +20,7 @@ class Sums:
         groups: groups of two images or more.
         images: images in them.
         source_bytes: bytes of the sources of all images but the one of each group that has most.
-        payload_bytes: bytes of all payloads but the largest of each group.
+        payload_bytes: bytes of all payloads but the largest of each group; one that rows share counts once.
     """
 
     groups: int = 0

@@ -29,7 +29,7 @@ class Group:
     Attributes:
         images: number of them.
         source_bytes: bytes of all sources but the largest.
-        payload_bytes: bytes of all payloads but the largest.
+        payload_bytes: bytes of all payloads but the largest; one that rows share counts once.
         spread: bits in which the perceptual hash of one of those named differs at most from the first one's; 0 for
             exact copies.
         copies: the images, largest first; at most `LISTED_IMAGES`.

@@ -33,7 +33,7 @@ from model.core.errors import MissingPackage
 from model.core.picture import Picture
 from model.core.target import Target
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import FAILED, IMAGES, JXL, LARGER, OUTAGE
+from pipeline.archive.schema import IMAGES, JXL, LARGER, OUTAGE, UNCODED
 from pipeline.archive.shards.row_hash import table_of
 from pipeline.encode.codec_settings import described, needs_model, needs_score
 from pipeline.encode.coded_picture import choose
@@ -233,7 +233,7 @@ def analyse(
         if isinstance(made, Fault) and made.machine:
             results.append(Rejection(item.key, item.etag, OUTAGE, made.reason))
         elif isinstance(made, Fault) and not (standard and target.quality is None):
-            results.append(Analysed(*facts, keep=FAILED, **more))
+            results.append(Analysed(*facts, keep=UNCODED, **more))
         else:
             more |= {name: getattr(picture, name) for name in METADATA}
             own = None if isinstance(made, Fault) else made
@@ -292,7 +292,7 @@ def compress(
         if isinstance(item, Analysed):
             row = attempt(functools.partial(_row, item, choice), passes=FATAL)
             if isinstance(row, Fault) and not row.machine and _has_pixels(item):
-                plain = replace(item, latents=None, picture=None, keep=FAILED)
+                plain = replace(item, latents=None, picture=None, keep=UNCODED)
                 row = attempt(functools.partial(_row, plain, choice), passes=FATAL)
             if isinstance(row, Fault):
                 rejections.append(rejection_for(item.key, item.etag, "encode", row))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from model.bitstream import alpha_codec
 from model.bitstream.container import METADATA
 from model.codec import Codec
 from model.core.boundary import Fault, attempt
@@ -49,8 +50,8 @@ class EncodedObject:
         pixels: width times height; 0 if it was rejected or not decoded.
         seconds: core-seconds of reading, analysing and entropy coding.
         psnr: PSNR in dB of a compressed image.
-        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor); None if it
-            was not compared.
+        others: bytes as each of `COMPARED` at that PSNR (or SSIMULACRA2, if that is the floor), alpha and metadata
+            included; None if it was not compared.
         read: bytes of the source, where a listing does not know them; None elsewhere.
     """
 
@@ -198,7 +199,8 @@ def encode_object(
     if others and row["status"] in COMPRESSED and picture is not None:
         equal = (row["psnr"], psnr) if target.min_ssimulacra2 is None else (row["ssimulacra2"], ssimulacra2)
         found = [bytes_at(other, picture.pixels, *equal) for other in others]
-        sizes = tuple(min(most, size + metadata) if size else most for size in found)
+        alpha = 0 if picture.alpha is None else len(alpha_codec.write(picture.alpha))  # without loss, as beside ours
+        sizes = tuple(min(most, size + alpha + metadata) if size else most for size in found)
     elif others:
         sizes = (most,) * len(others)  # a kept source would be kept beside them, too
     pixels = row["width"] * row["height"] if picture is not None else 0

@@ -25,7 +25,7 @@ class Delta:
     Attributes:
         of_mean: BD-rate of the mean curves, by PSNR.
         by_image: mean of the images' BD-rates, by PSNR; None if their curves are unknown or share no range.
-        ms_ssim: BD-rate of the mean curves, by MS-SSIM in decibels; None if it was not measured.
+        ms_ssim: BD-rate of the mean curves of the images that have an MS-SSIM, by it in decibels; None if none has.
         ssimulacra2: BD-rate of the mean curves, by SSIMULACRA2 within `SSIMULACRA2_RANGE`; None if it was not measured.
         from_db: lowest PSNR in dB that both mean curves cover.
         to_db: highest PSNR in dB that both mean curves cover.
@@ -49,6 +49,15 @@ def similarity_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
     if any(p.ms_ssim is None for p in points):
         return []
     return [(p.bpp, decibels(p.ms_ssim or 0.0)) for p in points]
+
+
+def mean_similarity_curve(images: Sequence[Sequence[Point]]) -> list[tuple[float, float]]:
+    """Mean points (rate, MS-SSIM in decibels) of those images that have an MS-SSIM; empty if none has.
+
+    Small images have none, and take more bits per pixel than others: their rates stay out of it, too.
+    """
+    known = [image for image in images if similarity_curve(image)]
+    return similarity_curve(mean_curve(known)) if known else []
 
 
 def ssimulacra2_curve(points: Sequence[Point]) -> list[tuple[float, float]]:
@@ -86,6 +95,7 @@ def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> 
     """
     own = mean_curve(points[ours])
     means = {name: mean_curve(images) for name, images in points.items() if name != ours} | dict(others)
+    alike = mean_similarity_curve(points[ours])
     found = {}
     for name, mean in means.items():
         rate = delta(psnr_curve(mean), psnr_curve(own))
@@ -93,7 +103,8 @@ def deltas(ours: str, points: Points, others: Mapping[str, Sequence[Point]]) -> 
             continue
         low, high = common_range(psnr_curve(mean), psnr_curve(own))
         by_image = _by_image(points.get(name, ()), points[ours])
-        similarity = _where_known(similarity_curve(mean), similarity_curve(own))
+        theirs = mean_similarity_curve(points[name]) if name in points else similarity_curve(mean)
+        similarity = _where_known(theirs, alike)
         score = _where_known(ssimulacra2_curve(mean), ssimulacra2_curve(own), SSIMULACRA2_RANGE)
         found[name] = Delta(rate, by_image, similarity, score, low, high)
     return found

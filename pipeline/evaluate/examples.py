@@ -53,6 +53,11 @@ class View:
     point: Point
     jpeg_point: Point
 
+    @property
+    def jpeg_fits(self) -> bool:
+        """Whether the JPEG is no larger than the payload."""
+        return self.jpeg_point.bpp <= self.point.bpp
+
 
 def choose(images: Sequence[MeasuredImage], quality: int, count: int) -> list[Choice]:
     """Choose the best and the worst images at a quality, at most `count` of each, none twice; best first.

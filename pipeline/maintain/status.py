@@ -18,6 +18,7 @@ from pipeline.archive.ledgers.erasures import DONE
 from pipeline.archive.log.commit_seal import time_of
 from pipeline.archive.log.delta_table import arrow_table, files_of, open_table, queryable
 from pipeline.archive.receipt import general
+from pipeline.archive.schema import AFTER_ANALYSIS
 from pipeline.archive.shards.merge_reader import merged
 from pipeline.archive.shards.payload_references import shared_payloads
 from pipeline.images.formats.codec_names import MAE
@@ -29,14 +30,14 @@ from pipeline.storage.error_text import one_line
 
 __all__ = ["ArchiveStatus", "RecentCommit", "StatusSettings", "status"]
 
-_TOTALS = """
+_TOTALS = f"""
 SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'latent') AS latents,
        count(*) FILTER (WHERE status = 'standard') AS standard,
        count(*) FILTER (WHERE status = 'jxl') AS transcoded,
        count(*) FILTER (WHERE status = 'pixels') AS kept_pixels,
        coalesce(sum(source_bytes), 0) AS source_bytes, coalesce(sum(payload_bytes), 0) AS payload_bytes,
        coalesce(sum(CAST(width AS BIGINT) * height) FILTER (
-           WHERE status IN ('latent', 'standard') OR kept IN ('misses its target', 'not smaller')
+           WHERE status IN ('latent', 'standard') OR kept IN {AFTER_ANALYSIS}
        ), 0) AS pixels
 FROM images"""
 

@@ -32,8 +32,9 @@ def counted(count: int, what: str) -> str:
 def size(count: float) -> str:
     """A byte count with a decimal unit: "999 B", "1.2 GB"; terabytes are the largest."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        digits = 0 if unit == "B" else 1
+        if round(count, digits) < 1000:  # as it is shown: no "1000.0 kB"
+            return f"{count:.{digits}f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
 

@@ -8,9 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from model.core.errors import MaepressError
 from pipeline.train.soap import PARTS, Soap
 
 STATE, COUNTERS, MOMENTS = "state.safetensors", "counters.json", "moments-{}.safetensors"
+
+
+class Unresumable(MaepressError):
+    """What an earlier run left in its folder is damaged, or of another network: the same command would fail again."""
 
 
 @dataclass(slots=True)

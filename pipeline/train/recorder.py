@@ -9,10 +9,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from model import checkpoint
+from model.core.boundary import Fault, attempt
 from model.network.loss import Loss
 from model.network.network import Network
 from pipeline.storage.open import open_store
-from pipeline.train.checkpoint import Counters
+from pipeline.train.checkpoint import Counters, Unresumable
 from pipeline.train.settings import TrainSettings
 
 HISTORY, LOGS = "validation.jsonl", "logs"
@@ -33,9 +34,17 @@ class Recorder:
         self._writer = SummaryWriter(str(self._logs))
         self._board = board
         goes_on = counters.step > 0 and self._store.exists(HISTORY)
-        lines = self._store.get(HISTORY).decode().splitlines() if goes_on else []
+        lines = self._store.get(HISTORY).decode(errors="replace").splitlines() if goes_on else []
         # A run that died may have got further than the checkpoint from which this one resumes.
-        self._lines = [line for line in lines if json.loads(line)["step"] <= counters.step]
+        self._lines = [line for number, line in enumerate(lines, 1) if self._step_in(line, number) <= counters.step]
+
+    def _step_in(self, line: str, number: int) -> int:
+        """The step of a line of the history."""
+        step = attempt(lambda: int(json.loads(line)["step"]))
+        if isinstance(step, Fault):
+            place = f"{self._settings.out}/{HISTORY}"
+            raise Unresumable(f"{place} is damaged in line {number}: remove that line, and the same command goes on")
+        return step
 
     def stepped(self, loss: Loss, rate: float, counters: Counters) -> None:
         """Log a training step."""
@@ -54,7 +63,9 @@ class Recorder:
         row = {"step": counters.step, "minutes": round(counters.seconds / 60, 2)} | {
             k: round(v, 4) for k, v in metrics.items()
         }
-        self._lines.append(json.dumps(row))
+        # A run that is complete already ends with a validation of the step with which it began.
+        before = [line for number, line in enumerate(self._lines, 1) if self._step_in(line, number) != counters.step]
+        self._lines = [*before, json.dumps(row)]
         better = metrics["loss"] < counters.best
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, counters.step)

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from model.core.errors import MaepressError
-from model.core.model_files import CONFIG, FILES, SHIPPED
+from model.core.model_files import FILES, SHIPPED
 from pipeline.archive.apart import require_no_archive
 from pipeline.archive.model_name import name_from
-from pipeline.archive.model_store import require_model
+from pipeline.archive.model_store import model_config, require_model
 from pipeline.dataset.reservoir import reservoir_sample
 from pipeline.dataset.split import split
 from pipeline.execution.local_resources import require_cores, require_gpus
@@ -33,6 +33,7 @@ from pipeline.storage.base import Entry
 from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import Store, open_store, open_target
 from pipeline.storage.outputs import Outputs
+from pipeline.train.checkpoint import Unresumable
 from pipeline.train.crops import SUFFIXES
 from pipeline.train.distortion import NEW, with_distortion
 from pipeline.train.notes import notes_of
@@ -48,6 +49,7 @@ RUN = "run"
 OUTPUTS = Outputs("train", (*FILES, HISTORY), (RUN, LOGS), typical=(HISTORY, b'{"step": '))
 NO_FOLDER = (*SHIPPED, *NEW)
 """Values of `init` that name no model folder."""
+_UNREADABLE_RUN = "CheckpointManagerInitializationError"
 MS_SSIM_SIDE = 192
 """Smallest crop, a multiple of 64, that MS-SSIM's five scales fit into."""
 
@@ -121,11 +123,17 @@ def train(settings: TrainSettings, notify: Callable[[str], None] = logger.info) 
         try:
             trainer.fit()
         except TrainingFailedError as e:
-            raise MaepressError(
-                f"training failed ({cause(e)}): the same command resumes from the last checkpoint"
+            raise _failure(e) from e
+        except RayActorError as e:
+            # Ray's controller died when it began: the list of checkpoints is damaged, or one that it names is gone.
+            if _UNREADABLE_RUN not in str(e):
+                raise
+            why = " ".join(str(e).rpartition(f"{_UNREADABLE_RUN}:")[2].split())
+            raise Unresumable(
+                f"the checkpoints below {settings.out}/{RUN} cannot be read ({why}): give --no-resume to begin anew"
             ) from e
     rows = [json.loads(line) for line in out.get(HISTORY).decode().splitlines()]
-    made = json.loads(out.get(CONFIG))
+    made = model_config(settings.out)
     name, last = name_from(made), rows[-1]
     return TrainResult(settings.out, name, made["fingerprint"], int(last["step"]), last["minutes"], rows)
 
@@ -158,7 +166,7 @@ def checked_output(settings: TrainSettings) -> Store:
         MaepressError: for contradictory settings, an `init` that is no model, and an `out` that lies
             in the images, cannot be written, or holds something else than an earlier training.
     """
-    _require_sound(settings)
+    require_sound(settings)
     if settings.gpus_per_worker:
         require_gpus(settings.gpus_per_worker, "--gpus-per-worker", users=settings.workers)
     else:
@@ -170,7 +178,12 @@ def checked_output(settings: TrainSettings) -> Store:
     return out
 
 
-def _require_sound(settings: TrainSettings) -> None:
+def require_sound(settings: TrainSettings) -> None:
+    """Check that settings fit each other and the model that they start from.
+
+    Raises:
+        MaepressError: one line, when they do not, or `init` is no model.
+    """
     if settings.min_scale > settings.max_scale:
         raise MaepressError(f"--min-scale {settings.min_scale} is above --max-scale {settings.max_scale}: swap them")
     if settings.batch % settings.workers:
@@ -202,23 +215,36 @@ def forget(out: str) -> None:
         remove(f"{out}/{name}")
 
 
+def _failure(error: TrainingFailedError) -> MaepressError:
+    """What a run that failed for good is answered with."""
+    hopeless = next((e for e in _causes(error) if isinstance(e, Unresumable)), None)
+    return hopeless or MaepressError(
+        f"training failed ({cause(error)}): the same command resumes from the last checkpoint"
+    )
+
+
 def cause(error: TrainingFailedError) -> str:
     """The error that ended a run, in one line.
 
     When one rank fails, others may report that they lost it, so a `MaepressError` of any rank comes
     before the error of the lowest rank.
     """
-    failures: list[BaseException] = [error]
-    if isinstance(error, WorkerGroupError) and error.worker_failures:
-        failures = [error.worker_failures[rank] for rank in sorted(error.worker_failures)]
-    elif isinstance(error, ControllerError):
-        failures = [error.controller_failure]
-    causes = [e.cause if isinstance(e, RayTaskError) else e for e in failures]
+    causes = _causes(error)
     for cause in causes:
         if isinstance(cause, MaepressError):
             return str(cause)
     first = next(iter(str(causes[0]).strip().splitlines()), "")
     return f"{type(causes[0]).__name__}: {first}" if first else type(causes[0]).__name__
+
+
+def _causes(error: TrainingFailedError) -> list[BaseException]:
+    """The errors that ended a run, those of its ranks in their order."""
+    failures: list[BaseException] = [error]
+    if isinstance(error, WorkerGroupError) and error.worker_failures:
+        failures = [error.worker_failures[rank] for rank in sorted(error.worker_failures)]
+    elif isinstance(error, ControllerError):
+        failures = [error.controller_failure]
+    return [e.cause if isinstance(e, RayTaskError) else e for e in failures]
 
 
 def image_entries(settings: TrainSettings) -> list[Entry]:

@@ -58,6 +58,6 @@ class TrainSettings(SourceView, SourceChoice):
     validate_minutes: float = Field(4.0, gt=0, description="minutes between validations and checkpoints")
     max_images: int = Field(100_000, ge=2, description="images to learn from at most; of more, a random sample")
     max_failures: int = Field(3, ge=0, description="how often to restart after a worker died")
-    seed: int = Field(0, ge=0, description="seed of crops and qualities")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="seed of crops and qualities")
     resume: bool = Field(True, description="resume an earlier run with the same `out`")
     overwrite: bool = Field(False, description="write to `out` although it holds something else under the same names")

@@ -14,13 +14,16 @@ from ray.train.torch import get_device
 from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
+from model.core.boundary import Fault, attempt
 from model.core.config import CodecConfig
 from model.core.cores import cores
+from model.core.errors import MaepressError
 from model.network.net2net import deepened
 from model.network.network import Network, randomly_initialised
 from pipeline.archive.model_store import local_model
 from pipeline.images.limits import READABLE_BYTES
 from pipeline.sources.open import source_at
+from pipeline.train.checkpoint import Unresumable
 from pipeline.train.crops import Crops
 from pipeline.train.crops_ahead import CropsAhead
 from pipeline.train.learner import Learner
@@ -83,7 +86,7 @@ class Rank:
             # Each rank makes its own copy: `as_directory` shares one, which another rank may still be writing.
             with tempfile.TemporaryDirectory() as folder:
                 previous.to_directory(folder)
-                self.learner.load(Path(folder))
+                self._resume(Path(folder))
         self.counters = self.learner.counters
         if self.world > 1:
             self.learner.forward = DistributedDataParallel(self.learner.network)
@@ -103,6 +106,16 @@ class Rank:
             config["held_out"], fetch, self.rank, self.world, self.device, sum(scales) / 2, settings.distortion
         )
         self.recorder = Recorder(settings, self.counters, config["board"], config["notes"]) if self.rank == 0 else None
+
+    def _resume(self, folder: Path) -> None:
+        fault = attempt(lambda: self.learner.load(folder))
+        if isinstance(fault, Fault):
+            if fault.machine:
+                raise MaepressError(fault.reason)
+            raise Unresumable(
+                f"the checkpoint below {self.settings.out}/run is damaged or of another network ({fault.reason}): "
+                "give --no-resume to begin anew, or another --out"
+            )
 
     def run(self) -> None:
         """Train, with a validation and a checkpoint at the start, every few minutes and at the end."""

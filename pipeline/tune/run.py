@@ -29,7 +29,6 @@ from model.core.boundary import reason_of
 from model.core.errors import MaepressError
 from model.core.extras import remedy
 from pipeline.archive.apart import require_no_archive
-from pipeline.archive.model_store import require_model
 from pipeline.dataset.split import split
 from pipeline.execution.device import own_device
 from pipeline.execution.local_resources import require_gpus
@@ -42,7 +41,7 @@ from pipeline.train.crops import Crops
 from pipeline.train.distortion import with_distortion
 from pipeline.train.learner import Learner
 from pipeline.train.ray_storage import ray_storage
-from pipeline.train.run import NO_FOLDER, TrainSettings, for_workers, image_entries
+from pipeline.train.run import TrainSettings, for_workers, image_entries, require_sound
 from pipeline.train.validation import Validation
 from pipeline.train.worker import start_network
 from pipeline.tune.settings import TuneSettings, bounds, choices
@@ -126,12 +125,12 @@ def checked_output(settings: TuneSettings) -> Store:
     """The store of the results, if a tuning may begin: takes seconds, and needs no Ray.
 
     Raises:
-        MaepressError: for an `init` that is no model, and an `out` that lies in the images, cannot be
-            written, or holds something else than an earlier tuning.
+        MaepressError: for contradictory settings, an `init` that is no model, and an `out` that lies in the
+            images, cannot be written, or holds something else than an earlier tuning.
     """
     require_gpus(settings.gpus_per_trial, "--gpus-per-trial")
-    if settings.init not in NO_FOLDER:
-        require_model(settings.init)
+    narrowest = {"crop": min(choices(settings.crop)), "width": next(iter(choices(settings.width)), None)}
+    require_sound(_common(settings).model_copy(update=narrowest))
     out = open_store(settings.out)
     require_no_archive(out, "the output folder")
     OUTPUTS.require_free(settings.images, out, overwrite=settings.overwrite)

@@ -89,5 +89,5 @@ class TuneSettings(SourceView, SourceChoice):
     log: Literal["tensorboard", "wandb"] = Field(
         "tensorboard", description="logger of the curves, beside the table; wandb needs that package and an account"
     )
-    seed: int = Field(0, ge=0, description="seed of the settings to try, of crops and qualities")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="seed of the settings to try, of crops and qualities")
     overwrite: bool = Field(False, description="write to `out` although it holds something else under the same names")

@@ -25,7 +25,7 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder
 from pipeline.archive.receipt import Rejection
-from pipeline.archive.schema import FAILED, IMAGES, OUTAGE
+from pipeline.archive.schema import IMAGES, OUTAGE
 from pipeline.dataset.samples import Samples
 from pipeline.decode import run as decode_run
 from pipeline.decode.names import Names
@@ -193,7 +193,7 @@ def test_analysing(
     is_bad: Callable[..., bool] = lambda pictures, *_, **__: any(picture is bad for picture in pictures)  # noqa: E731
     monkeypatch.setattr(tiny_codec, "analyse", _fails(tiny_codec.analyse, is_bad, error))
     done = stages.analyse(loaded, tiny_codec, Target(quality=40))
-    assert [item.keep for item in done if isinstance(item, stages.Analysed)] == [None, FAILED, None]
+    assert [item.keep for item in done if isinstance(item, stages.Analysed)] == [None, "cannot be compressed", None]
 
 
 def _analysed(source: Store, entries: list[Entry], codec: Codec) -> list[stages.Analysed | Rejection]:
@@ -218,7 +218,7 @@ def test_compressing(
     bad = items[1].latents  # type: ignore[union-attr]
     monkeypatch.setattr(tiny_codec.coder, "encode", _fails(tiny_codec.coder.encode, lambda x, **_: x is bad, error))
     piece = _compress(items, tiny_codec)
-    assert piece.rows["kept"].to_pylist() == [None, FAILED, None] and not piece.rejections
+    assert piece.rows["kept"].to_pylist() == [None, "cannot be compressed", None] and not piece.rejections
     assert piece.rows["payload"][1].as_py() == source.get(BAD)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from jobs.web.report.plot import Line, svg
 from jobs.web.shared import GAP, MINUS, percent, templates, text_of
 from jobs.web.shared import HERE as WEB
-from pipeline.evaluate.curves import delta, psnr_curve, similarity_curve, ssimulacra2_curve
+from pipeline.evaluate.curves import delta, mean_similarity_curve, psnr_curve, similarity_curve, ssimulacra2_curve
 from pipeline.evaluate.examples import View
 from pipeline.evaluate.measurement import OFF_GRID, OURS, MeasuredImage
 from pipeline.evaluate.points import Pixels, Point
@@ -91,14 +91,15 @@ def _marks(found: Evaluation) -> dict[str, str]:
 def _plots(found: Evaluation) -> Iterator[Markup]:
     marks = _marks(found)
     published = found.published.curves if found.published else {}
-    curves = [(name, points, True) for name, points in found.curves.items()]
-    curves += [(name, points, False) for name, points in published.items()]
-    for label, unit, curve in (
-        (_EYES, "points of SSIMULACRA2", _positive_scores),
-        ("PSNR, dB", "dB", psnr_curve),
-        (f"MS-SSIM, {MINUS}10 log₁₀(1 {MINUS} x) dB", "dB of MS-SSIM", similarity_curve),
+    alike = {name: mean_similarity_curve([image.points[name] for image in found.measured]) for name in found.curves}
+    for label, unit, curve, measured in (
+        (_EYES, "points of SSIMULACRA2", _positive_scores, None),
+        ("PSNR, dB", "dB", psnr_curve, None),
+        (f"MS-SSIM, {MINUS}10 log₁₀(1 {MINUS} x) dB", "dB of MS-SSIM", similarity_curve, alike),
     ):
-        drawn = [Line(name, marks[name], curve(points), measured) for name, points, measured in curves]
+        known = measured or {name: curve(points) for name, points in found.curves.items()}
+        drawn = [Line(name, marks[name], points) for name, points in known.items()]
+        drawn += [Line(name, marks[name], curve(points), measured=False) for name, points in published.items()]
         drawn = [line for line in drawn if line.points]
         if drawn and drawn[0].name == OURS:
             yield svg(drawn, label, unit)

@@ -4,6 +4,7 @@ It reads requests from standard input, writes answers to standard output, and en
 It imports neither torch nor Ray, so that it starts in a third of a second and occupies some 50 MB.
 """
 
+import errno
 import io
 import os
 import resource
@@ -131,7 +132,8 @@ TASKS: dict[str, Callable[[Any, bytes, SharedBuffer], Reply]] = {
 def answer(head: Any, source: bytes, planes: SharedBuffer) -> Reply:
     """A task's reply; every exception becomes a reply, too.
 
-    `missing` tells that this installation lacks a package, `error` that this source has failed.
+    `missing` tells that this installation lacks a package, `limited` that files may not be as large as a decoded
+    image, in a memfd too, and `error` that this source has failed.
     """
     try:
         return TASKS[head["task"]](head, source, planes)
@@ -140,6 +142,8 @@ def answer(head: Any, source: bytes, planes: SharedBuffer) -> Reply:
     except MemoryError:
         return {"error": "it needs more memory than one image may take"}, ()
     except Exception as e:
+        if isinstance(e, OSError) and e.errno == errno.EFBIG:
+            return {"limited": True}, ()
         return {"error": reason_of(e)}, ()
 
 

@@ -3,6 +3,7 @@
 `pipeline.images.sandbox.sandbox` defines the requests; `pipeline.images.sandbox.child` runs in the child.
 """
 
+import errno
 import fcntl
 import math
 import os
@@ -89,6 +90,7 @@ class SandboxProcess:
 
         Raises:
             Stopped: when the child gives no answer; Died, when it ended by itself.
+            OSError: when files may not be as large as a decoded image, which says nothing about any image.
         """
         try:
             child = self._ready()
@@ -110,6 +112,8 @@ class SandboxProcess:
         except BaseException:  # interrupted between request and answer: the next request must not get this answer
             self.kill()
             raise
+        if "limited" in answer:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if "error" in answer:  # perhaps for lack of memory that a source before it has left occupied
             self.kill()
             raise Died(answer["error"])

@@ -104,6 +104,15 @@ def test_a_floor_that_the_model_does_not_reach_is_answered_with_the_nearest(
     assert not (tmp_path / "out.mae").exists()
 
 
+@pytest.mark.parametrize("name", ["folder/", ".", ".."])
+def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_read(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = f"{tmp_path}/{name}"
+    assert line(capsys, "compress", photo, out) == f"{out} is a folder: give the path of a file"
+    assert line(capsys, "compress", out, tmp_path / "out.mae") == f"{out} is a folder: give the path of a file"
+
+
 def test_two_targets_at_once_are_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ("--quality", 40, "--max-bpp", 1)
     said = line(capsys, "compress", photo, tmp_path / "out.mae", *how)

@@ -209,6 +209,19 @@ def test_the_border_moves_and_the_picture_on_the_left_can_be_a_jpeg(report: Path
         assert not opened_page.overflows and opened_page.errors == []
 
 
+def test_one_tiny_image_is_counted_as_one_and_no_jpeg_is_said_to_be_as_small(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo_like(4, 4)).save(tmp_path / "photos" / "tiny.png")
+    where = (str(tmp_path / "photos"), "--out", str(tmp_path / "report"))
+    assert main(["evaluate", *where, "--model", str(tiny_model_folder), "--qualities", "4", "--workers", "1"]) == 0
+    assert " on 1 image\n" in capsys.readouterr().out
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert "1 images" not in html
+    assert "the smallest JPEG takes" in html and "JPEG of that size" not in html
+
+
 def test_a_plot_draws_what_lies_in_its_range_and_survives_a_single_point() -> None:
     one = svg([Line("a<b", "c0", [(1.0, 30.0), (99.0, 50.0)])], "PSNR", "dB")
     assert one.count("<circle") == 1 and "a&lt;b" in one and "nan" not in one

@@ -81,9 +81,10 @@ def test_a_bug_of_the_program_is_not_reported_as_a_users_mistake() -> None:
         guard(lambda: fail(ZeroDivisionError()))
 
 
-def test_a_closed_pipe_is_not_an_error() -> None:
+@pytest.mark.parametrize("call", ["line('x' * 9000)", "table('x', [('x' * 100, 1)] * 99)"])
+def test_a_closed_pipe_is_not_an_error(call: str) -> None:
     script = "from jobs.framework.output import Output; from jobs.framework.job import guard; import sys\n"
-    script += "sys.exit(guard(lambda: [Output().line('x' * 9000) for _ in range(99)] and 0))"
+    script += f"sys.exit(guard(lambda: [Output().{call} for _ in range(99)] and 0))"
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -c "$0" | head -c 1; exit ${{PIPESTATUS[0]}}', script],
         capture_output=True,

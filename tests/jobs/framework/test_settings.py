@@ -173,6 +173,27 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, line: str) -> None:
     assert mistake("photos", config=path).startswith(f"--config {path}: {line}")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("quality: yes", "quality: True in {path}: must be a whole number"),
+        ("level: false", "level: False in {path}: must be a whole number"),
+        ("share: on", "share: True in {path}: must be a number"),
+        ("max-minutes: yes", "max_minutes: True in {path}: must be a number"),
+        ("actors: 1:2", "actors: 62 in {path}: must be text: put it in quotes"),
+        ("actors: [a]", "actors: ['a'] in {path}: must be text"),
+    ],
+)
+def test_a_value_of_another_type_in_a_file_is_answered_with_the_one_it_needs(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert mistake("photos", config=path) == line.format(path=path)
+    path.write_text("resume: no")
+    assert settings("photos", config=path).resume is False
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert (
         mistake("photos", config=tmp_path / "absent.yaml")

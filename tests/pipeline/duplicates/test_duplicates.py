@@ -7,12 +7,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.cli import main
+from jobs.commands.duplicates import NAMED
 from jobs.web.viewer.app import make_app
 from pipeline.archive.archive import Archive
 from pipeline.duplicates.groups import Sums
+from pipeline.duplicates.result import LISTED_IMAGES
 from pipeline.duplicates.run import duplicates
 from pipeline.duplicates.settings import DuplicatesSettings
-from tests.pipeline.making import add, original
+from tests.pipeline.making import TWICE, add, original, stored_once
 
 HASH = 0x0F0F_1234_5678_9ABC
 
@@ -56,6 +58,27 @@ def test_copies_that_are_all_the_same_bytes_are_no_near_duplicates(tmp_path: Pat
     assert found(archive) == ([], [])
     add(archive, [original(key, b"same", phash=HASH) for key in "ab"])
     assert found(archive) == ([["a", "b"]], [])
+
+
+def test_a_payload_that_copies_share_is_saved_already(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original("a", TWICE), original("b", TWICE)])
+    assert duplicates(DuplicatesSettings(archive=archive.url)).exact == Sums(1, 2, len(TWICE), len(TWICE))
+    stored_once(archive)
+    assert duplicates(DuplicatesSettings(archive=archive.url)).exact == Sums(1, 2, len(TWICE), 0)
+    add(archive, [original("c", TWICE)])  # not stored once yet
+    result = duplicates(DuplicatesSettings(archive=archive.url))
+    assert result.exact == Sums(1, 3, 2 * len(TWICE), len(TWICE))
+    assert [(group.images, group.payload_bytes) for group in result.exact_groups] == [(3, len(TWICE))]
+
+
+def test_the_command_counts_the_images_of_a_group_that_it_does_not_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(f"{number:03}", b"same") for number in range(LISTED_IMAGES + 10)])
+    assert main(["duplicates", archive.url]) == 0
+    assert f"and {LISTED_IMAGES + 10 - NAMED} more" in capsys.readouterr().out
 
 
 def test_the_command_prints_keys_and_json(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:

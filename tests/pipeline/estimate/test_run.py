@@ -175,3 +175,20 @@ def test_other_codecs_are_compared_by_the_metric_of_the_floor(tmp_path: Path, ti
     found = tuple(bytes_at(codec, pixels, latents.ssimulacra2, ssimulacra2) or 0 for codec in COMPARED)
     assert encoded.others == tuple(size + beside for size in found)
     assert encoded.others != tuple(bytes_at(codec, pixels, latents.psnr) for codec in COMPARED)
+
+
+def test_other_codecs_have_to_store_alpha_too(tmp_path: Path, tiny_codec: Codec) -> None:
+    rng = random.Random(0)
+    opaque, picture = tmp_path / "opaque.png", Image.fromarray(photo_like(96, 128))
+    picture.save(opaque)
+    picture.putalpha(Image.frombytes("L", picture.size, rng.randbytes(96 * 128)))
+    picture.save(tmp_path / "veiled.png")
+    source, sandbox = open_source(tmp_path), shared(Limits.for_images(60.0, MAX_PIXELS, 1 << 29))
+    without, having = (
+        encode_object(entry, source, sandbox, tiny_codec, Target(quality=40), COMPARED) for entry in source.entries()
+    )
+    assert without.others is not None and having.others is not None
+    alpha = having.stored - without.stored
+    assert alpha > 96 * 128
+    for size, larger in zip(without.others, having.others, strict=True):
+        assert larger - size == pytest.approx(alpha, rel=0.01)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import ImageFile
 
 from model.metrics.psnr import psnr
 from model.metrics.ssimulacra2 import ssimulacra2
@@ -60,6 +61,14 @@ def test_where_halved_colour_cannot_reach_a_floor_whole_colour_is_tried() -> Non
     halved = max(psnr(stripes, JPEG.decode(JPEG.encode(stripes, q))) for q in (90, 100))
     assert halved < 25
     assert Ladder(JPEG, stripes).smallest(36.0) is not None
+
+
+def test_noise_has_a_jpeg_at_every_quality(capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    room = ImageFile.MAXBLOCK
+    for quality in (67, 94, 100):
+        assert JPEG.encode_full is not None and JPEG.encode_full(noise, quality)
+    assert room == ImageFile.MAXBLOCK and capfd.readouterr().err == ""
 
 
 def test_distances_are_those_of_libjxls_qualities() -> None:

@@ -52,7 +52,9 @@ def test_the_jpeg_beside_is_no_larger_than_the_payload_where_one_can_be() -> Non
     pixels = photo_like(96, 128)
     view = show(Choice(image("a", 1.0), "best", None), pixels, 40, lambda x, q: (Point(q, 2.0, 36.0, None), x.copy()))
     assert view.whole
-    assert 0.5 < view.jpeg_point.bpp <= 2.0
+    assert 0.5 < view.jpeg_point.bpp <= 2.0 and view.jpeg_fits
+    tiny = show(Choice(image("a", 1.0), "best", None), pixels, 40, lambda x, q: (Point(q, 0.01, 36.0, None), x.copy()))
+    assert tiny.jpeg_point.bpp > 0.01 and not tiny.jpeg_fits
     assert len(JPEG.encode(pixels, int(view.jpeg_point.quality) + 1)) * 8 > 2.0 * 96 * 128
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluate.curves import deltas, mean_curve
+from pipeline.evaluate.curves import deltas, mean_curve, mean_similarity_curve
 from pipeline.evaluate.points import Point
 from pipeline.evaluate.published import digest, kodak, published_for
 
@@ -25,6 +25,17 @@ def test_published_curves_rise(name: str) -> None:
     points = kodak().curves[name]
     assert len(points) >= 4
     assert all(a.bpp < b.bpp and a.psnr < b.psnr for a, b in pairwise(points))
+
+
+def test_rates_of_images_without_an_ms_ssim_stay_out_of_its_curve() -> None:
+    def line(rate: float, ms_ssim: float | None) -> list[Point]:
+        return [Point(i, rate * 2**i, 30.0 + 3 * i, ms_ssim and ms_ssim + i / 100) for i in range(4)]
+
+    small = line(40.0, None)
+    points = {"ours": [line(0.5, 0.9), small], "other": [line(1.0, 0.9), small]}
+    assert deltas("ours", points, {})["other"].ms_ssim == pytest.approx(-50)
+    assert [rate for rate, _ in mean_similarity_curve(points["ours"])] == [0.5, 1, 2, 4]
+    assert mean_similarity_curve([small]) == []
 
 
 def test_a_codec_without_a_common_range_has_no_bd_rate() -> None:

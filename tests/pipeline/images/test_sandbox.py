@@ -1,7 +1,9 @@
 """The sandbox: the same answers as without it, and limits on time, crashes and memory."""
 
+import errno
 import io
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -18,11 +20,15 @@ import pytest
 from PIL import Image
 
 from model.core.errors import DamagedPayload
+from pipeline.archive.receipt import Rejection
+from pipeline.archive.schema import OUTAGE
+from pipeline.encode.stages import load
 from pipeline.images.decode_rgb import decode_rgb
 from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.limits import READING, Limits
 from pipeline.images.reading import Reading, Rejected
 from pipeline.images.sandbox.sandbox import Sandbox, shared
+from pipeline.sources.open import open_source
 from tests.pipeline.hostile import photo_png, scan_bomb
 from tests.pipeline.making import image_file
 from tests.pipeline.sources import mixed
@@ -292,3 +298,20 @@ def test_its_processor_time_counts_the_childs_work_and_not_that_of_others(sandbo
     assert 0.02 < worked - waited < child.user + child.system + 5
     sandbox.close()  # an ended child's time stays, in whole microseconds for user and system
     assert sandbox.processor_seconds() > worked - 1e-5
+
+
+def test_a_limit_on_file_sizes_is_the_machines_fault_and_no_images(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(GOOD)
+    source, limits = open_source(str(tmp_path)), Limits(seconds=60, memory=2 << 30)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limited = Sandbox(limits)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+        with pytest.raises(OSError) as error:
+            limited.read(GOOD, max_pixels=MAX_PIXELS)
+        (rejection,) = load(list(source.entries()), source, limited, MAX_PIXELS, 1 << 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        limited.close()
+    assert error.value.errno == errno.EFBIG
+    assert isinstance(rejection, Rejection) and rejection.stage == OUTAGE, "the next run tries it again"

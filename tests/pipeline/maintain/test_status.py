@@ -12,7 +12,7 @@ from jobs.commands.status import in_words
 from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt, Rejection
-from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.archive.schema import IMAGES, LARGER, LATENT, MISSED, UNLIKE
 from pipeline.maintain.status import StatusSettings, any_between, status
 from pipeline.storage.open import StorageError
 from tests.pipeline.making import add, compressed, image_file, original
@@ -21,6 +21,12 @@ from tests.pipeline.making import add, compressed, image_file, original
 def strict(value: object) -> object:
     """Through standard JSON, which has no Infinity and NaN."""
     return json.loads(json.dumps(value, allow_nan=False))
+
+
+def test_pixels_are_those_of_all_images_that_were_decoded(place: str) -> None:
+    archive = Archive.create(place)
+    add(archive, [original(why, width=10, height=7, kept=why) for why in (MISSED, LARGER, UNLIKE, "animation")])
+    assert status(StatusSettings(archive=place)).pixels == 3 * 10 * 7
 
 
 def test_an_archives_contents_are_counted(place: str, tiny_codec: Codec) -> None:

@@ -4,8 +4,17 @@ import pytest
 
 from pipeline.monitoring.formatting import duration, size
 
+BYTES = [
+    (999, "999 B"),
+    (999.6, "1.0 kB"),
+    (1500, "1.5 kB"),
+    (999_960, "1.0 MB"),
+    (999_940, "999.9 kB"),
+    (2e15, "2000.0 TB"),
+]
 
-@pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (1500, "1.5 kB"), (2e15, "2000.0 TB")])
+
+@pytest.mark.parametrize(("count", "text"), BYTES)
 def test_bytes_are_shown_with_a_unit(count: float, text: str) -> None:
     assert size(count) == text
 

@@ -1,16 +1,19 @@
 """Tuning: trials have the requested settings, the worse ones end early, and train accepts the best settings."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from model.core.errors import MaepressError
+from model.core.model_files import DISTORTION
 from pipeline.train.run import TrainSettings, train
-from pipeline.tune.run import BEST, LOGS, TABLE, TuneSettings, tune_training
+from pipeline.tune.run import BEST, LOGS, TABLE, TuneSettings, checked_output, tune_training
 from tests.pipeline.sources import encoded, photo, put_all
 
 
@@ -25,8 +28,24 @@ def test_what_every_trial_would_refuse_is_refused_before_the_first() -> None:
     for name, value in wrong.items():
         with pytest.raises(ValidationError, match=name):
             TuneSettings.model_validate({"images": "i", "out": "o", name: value})
-    with pytest.raises(ValidationError, match="seed"):
-        TrainSettings(images="i", out="o", seed=-5)
+    for seed in (-5, 1 << 64):
+        with pytest.raises(ValidationError, match="seed"):
+            TrainSettings(images="i", out="o", seed=seed)
+
+
+def test_what_training_would_refuse_is_refused_before_the_first_trial(tmp_path: Path, tiny_model_folder: Path) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "similar")
+    config = tmp_path / "similar" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"notes": {DISTORTION: "ms-ssim"}}))
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"init": str(tiny_model_folder), "width": "64,96"}, "--width needs --init scratch"),
+        ({"init": "scratch", "min_scale": 0.9, "max_scale": 0.5}, "--min-scale 0.9 is above --max-scale 0.5"),
+        ({"init": str(tmp_path / "similar"), "crop": "192,128"}, "give --crop 192"),
+        ({"init": str(tmp_path / "none")}, "is no model"),
+    ]
+    for settings, line in refused:
+        with pytest.raises(MaepressError, match=line):
+            checked_output(TuneSettings(images=str(tmp_path / "i"), out=str(tmp_path / "o"), **settings))
 
 
 @pytest.mark.slow
