@@ -210,6 +210,31 @@ def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> Non
         list(ArchiveImages(small_archive, content="prefix", statuses=[JXL]))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rank": 1}, "rank 1 of 1 is no part"),
+        ({"rank": 4, "world": 4}, "rank 4 of 4 is no part"),
+        ({"rank": -1, "world": 4}, "rank -1 of 4 is no part"),
+        ({"rank": 0, "world": 0}, "rank 0 of 0 is no part"),
+        ({"world": 4}, "give rank beside world"),
+        ({"equal": True, "rank": 0, "world": 100}, "less than one for each of 100 ranks"),
+        ({"seed": -1}, "seed -1 is negative"),
+        ({"version": -1}, "no version -1"),
+    ],
+)
+def test_a_part_that_would_be_read_as_nothing_or_twice_is_refused(
+    small_archive: Archive, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MaepressError, match=said):
+        ArchiveImages(small_archive, **options)
+
+
+def test_a_negative_epoch_is_refused_when_it_is_set(small_archive: Archive) -> None:
+    with pytest.raises(MaepressError, match="epoch -1 is negative"):
+        ArchiveImages(small_archive).set_epoch(-1)
+
+
 def test_a_batch_of_a_fixed_size_is_what_torch_makes_of_transformed_samples(small_archive: Archive) -> None:
     def crop(sample: Sample) -> dict[str, Any]:
         return {"image": torch.from_numpy(sample["image"][:48, :48].copy()), "label": "abcjo".index(sample["key"][0])}
