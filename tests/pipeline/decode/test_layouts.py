@@ -102,6 +102,26 @@ def test_an_image_folder_has_a_folder_per_label(archive: Archive, tmp_path: Path
     assert files["cat/c.png"] == KEPT
 
 
+@pytest.mark.parametrize("sidecars", [False, True])
+def test_lists_of_metadata_that_were_in_the_source_hide_no_image_and_double_none(
+    tmp_path: Path, sidecars: bool
+) -> None:
+    """Readers of an ImageFolder give what each list that they find names, and no other image."""
+    datasets = pytest.importorskip("datasets")
+    archive = Archive.create(str(tmp_path / "archive"))
+    lists = {"cat/metadata.jsonl": b'{"file_name": "a.png", "text": "x"}\n', "dog/metadata.csv": b"file_name\nc.png\n"}
+    facts = {key: {"width": 0, "height": 0, "kept": "text file"} for key in lists}
+    sources = {"cat/a.png": KEPT, "cat/b.png": KEPT, "dog/c.png": KEPT} | lists
+    add(archive, [original(key, data) | facts.get(key, {}) for key, data in sources.items()])
+    assert exported(archive, tmp_path / "out", "imagefolder", sidecars=sidecars).ok
+    assert {"cat/metadata%2Ejsonl", "dog/metadata%2Ecsv"} <= set(files_of(tmp_path / "out"))
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    labels = found["label"][:] if sidecars else [found.features["label"].names[n] for n in found["label"][:]]
+    assert sorted(labels) == ["cat", "cat", "dog"]
+
+
 def test_a_key_without_a_folder_is_named_and_gets_no_file(tmp_path: Path) -> None:
     archive = Archive.create(str(tmp_path / "archive"))
     add(archive, [original("plain.png", KEPT), original("a/b.png", KEPT)])
@@ -142,5 +162,5 @@ def test_names_are_one_per_key_and_lead_nowhere_else() -> None:
     for key in keys:
         name = sample_name(key)
         assert not {"", ".", ".."} & set(name.split("/")) and "." not in name.rsplit("/", 1)[-1]
-    names = ["x/c/a", "c/a", "/c/a", "c/%2Fa", "y/x/c/a", "y%2Fx/c/a"]
+    names = ["x/c/a", "c/a", "/c/a", "c/%2Fa", "y/x/c/a", "y%2Fx/c/a", "c/metadata.csv", "c/metadata%2Ecsv"]
     assert len({name_in_class_folder(name) for name in names}) == len(names)
