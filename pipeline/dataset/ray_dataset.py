@@ -66,19 +66,23 @@ def read_archive(
             of rows that were taken, of the same version of the archive. None: all rows, in any order.
 
     Raises:
-        MaepressError: as `ArchiveImages` does.
+        MaepressError: as `ArchiveImages` does, or for actors that are no range.
     """
+    try:
+        fewest_and_most = parse_range(actors)
+    except ValueError as e:
+        raise MaepressError(f"actors {e}") from None
     plan = ArchiveImages(archive, content=content, keys=keys, statuses=statuses, columns=columns, shuffle=False)
     groups = plan.groups
     size = -(-len(groups) // MOST_BLOCKS)
     parts = [[Span(group, 0, group.rows) for group in groups[i : i + size]] for i in range(0, len(groups), size)]
     left_out = skip or 0
-    if left_out >= plan.rows:
+    if not 0 <= left_out < plan.rows:
         raise MaepressError(
             f"{left_out:,} rows are to be left out, and {plan.archive.url} has {plan.rows:,} that match"
         )
     parts = _parts_after(parts, left_out)
-    workers = ray_flow.worker_resources(parse_range(actors), gpus_per_actor)
+    workers = ray_flow.worker_resources(fewest_and_most, gpus_per_actor)
     context = ray_flow.context()
     context.execution_options.preserve_order = skip is not None
     with DataContext.current(context):

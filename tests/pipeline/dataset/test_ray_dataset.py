@@ -51,6 +51,10 @@ def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -
 def test_nothing_to_read_is_said_before_ray_starts_anything(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="nothing to learn from"):
         read_archive(small_archive, keys="nothing")
+    with pytest.raises(MaepressError, match="-1 rows are to be left out"):
+        read_archive(small_archive, skip=-1)
+    with pytest.raises(MaepressError, match="'many' is not MIN:MAX"):
+        read_archive(small_archive, actors="many")
 
 
 def test_an_actor_without_a_gpu_decodes_on_the_cpu_though_torch_sees_one(
