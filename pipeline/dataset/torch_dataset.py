@@ -46,7 +46,7 @@ class ArchiveImages(IterableDataset[Any]):
     """Images or latents of an archive at the version of its creation; later commits do not change it.
 
     DDP ranks and loader workers get disjoint parts of equal length (to within one image), which cover everything. Each
-    worker needs memory for the index (a few hundred bytes per row group), the shuffle buffer and a few decoded images.
+    worker needs memory for the index (a few hundred bytes per row group), the shuffle buffer and 16 decoded images.
 
     Attributes:
         archive: the archive.

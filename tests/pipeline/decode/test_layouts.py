@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,9 +14,11 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
 from pipeline.decode.export import ExportResult, export
-from pipeline.decode.layouts import name_in_class_folder, sample_name
+from pipeline.decode.layouts import Packed, name_in_class_folder, sample_name
+from pipeline.decode.result import Outcome
 from pipeline.decode.settings import ExportSettings
-from pipeline.storage.open import StorageError
+from pipeline.decode.shard_sinks import ParquetSink
+from pipeline.storage.open import StorageError, open_store
 from tests.pipeline.making import add, compressed, image_file, original
 
 KEPT = image_file("PNG", mode="L", seed=9)
@@ -91,6 +94,23 @@ def test_datasets_opens_the_tables_as_images(archive: Archive, tmp_path: Path, m
     for row in found:
         assert isinstance(row["image"], Image.Image) and row["label"] in ("cat", "dog")
         assert (np.asarray(row["image"]) == pixels_of(archive, row["key"])).all()
+
+
+def test_the_sizes_of_a_tables_images_are_summed_once(tmp_path: Path) -> None:
+    """A shard of small images has hundreds of thousands: adding all up for each of them took minutes."""
+
+    class Measured(bytes):
+        times = 0
+
+        def __len__(self) -> int:
+            Measured.times += 1
+            return super().__len__()
+
+    outcome = Outcome("a/b.png", "original", 9, name="a/b.png", form="png")
+    images = [Packed(outcome, Measured(9), 4, 3, "0" * 64, None)] * 500
+    data, _ = ParquetSink(open_store(str(tmp_path)), 1, overwrite=False).content(images)
+    assert Measured.times <= 2 * len(images)
+    assert pq.read_table(io.BytesIO(data)).num_rows == len(images)
 
 
 def test_an_image_folder_has_a_folder_per_label(archive: Archive, tmp_path: Path) -> None:
