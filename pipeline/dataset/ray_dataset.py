@@ -59,7 +59,8 @@ def read_archive(
         keys: only keys that match this glob.
         statuses: only rows with one of these statuses; None: all that have the content.
         columns: additional columns of the archive.
-        transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays.
+        transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays. A
+            name that it leaves out for some images is None there.
         actors: lowest and highest number of decoding actors, as MIN:MAX; empty: one per GPU or core.
         gpus_per_actor: GPUs per decoding actor; None: 1 if the cluster has GPUs, else 0.
         skip: leave out so many rows, and give the others in the archive's order: a pass is resumed by giving the number
@@ -142,7 +143,9 @@ class _Decoder:
 
 
 def _columns_of(samples: list[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    return {name: _column([sample[name] for sample in samples]) for name in samples[0]}
+    """A column for each name that any of the samples has, None where one lacks it, as Ray does between blocks."""
+    names = dict.fromkeys(name for sample in samples for name in sample)
+    return {name: _column([sample.get(name) for sample in samples]) for name in names}
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

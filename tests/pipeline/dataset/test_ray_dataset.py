@@ -38,6 +38,20 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
     assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
 
 
+def test_a_name_that_only_some_samples_have_is_a_column_with_gaps(small_archive: Archive) -> None:
+    """Names that the first of some samples lacked were lost in silence, and others ended the pass."""
+
+    def labelled(sample: Sample) -> dict[str, Any]:
+        number = int(sample["key"][2:4])
+        return {"key": sample["key"]} | ({"label": number} if number % 2 else {"name": "even"})
+
+    rows = read_archive(small_archive, content="sketch", transform=labelled, actors="1:1").take_all()
+    assert len(rows) == 30
+    for row in rows:
+        number = int(row["key"][2:4])
+        assert (row["label"], row["name"]) == ((number, None) if number % 2 else (None, "even"))
+
+
 @pytest.mark.slow
 def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -> None:
     expected = [s["key"] for s in ArchiveImages(small_archive, content="sketch", shuffle=False)]
