@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -14,7 +15,7 @@ from model.core.boundary import Fault
 from model.core.errors import DamagedPayload, MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.dataset.row_groups import Wanted, row_groups
 from pipeline.dataset.samples import Samples
 from pipeline.dataset.torch_dataset import ArchiveImages, Sample
@@ -197,6 +198,27 @@ def test_a_damaged_page_ends_an_epoch_at_its_own_row_alone(
     with pytest.raises(DamagedPayload, match=r"'bb.bb' in .* its row is damaged"):
         list(read)
     assert list(ArchiveImages(archive, shuffle=False, transform=key_of, keys="[ac]*")) == ["aa", "cc"]
+
+
+@pytest.mark.parametrize("column", ["status", "width"])
+def test_no_flipped_bit_in_what_rows_are_chosen_by_makes_an_epoch_shorter_in_silence(
+    column: str, tmp_path: Path
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    picture = image_file("PNG", size=(64, 30))
+    add(archive, [original(key, picture, width=64, height=30) for key in "abc"])
+    path = Path(archive.images.absolute_url) / archive.shards()[0].path
+    sound, facts = path.read_bytes(), pq.ParquetFile(path).metadata
+    (chunk,) = [facts.row_group(0).column(n) for n in range(facts.num_columns) if facts.schema.column(n).name == column]
+    begin, noticed = chunk.dictionary_page_offset or chunk.data_page_offset, 0
+    for at in range(begin, begin + chunk.total_compressed_size):
+        for bit in (0, 6):  # 64 becomes 0, as the width of what is no image
+            path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :])
+            try:
+                assert list(ArchiveImages(archive, statuses=[ORIGINAL], transform=key_of, shuffle=False)) == [*"abc"]
+            except MaepressError:
+                noticed += 1
+    assert noticed
 
 
 def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> None:
