@@ -140,8 +140,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         return value.tobytes() if isinstance(value, Image.Exif) else value.encode() if isinstance(value, str) else value
 
     wanted = {name: options[name] for name in TARGETS if options.get(name) is not None}
-    picture = Picture(colour, alpha, metadata("icc_profile"), metadata("exif"), metadata("xmp"))
     try:
+        picture = Picture(colour, alpha, metadata("icc_profile"), metadata("exif"), metadata("xmp"))
         target = Target(**(wanted or {"quality": DEFAULT_QUALITY}))
         (payload,) = _codec().compress([picture], target, effort=options.get("effort") or 0)
     except MaepressError as e:

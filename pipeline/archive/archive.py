@@ -107,12 +107,7 @@ class Archive:
         """
         archive = cls(url)
         archive.root.check_readable()
-        try:
-            check_columns(open_table(archive.images), IMAGES, archive.images.url)
-        except TableNotFoundError:
-            raise ArchiveMissing(
-                f"there is no archive at {archive.url}: `maepress encode SOURCE {archive.url}` makes one"
-            ) from None
+        check_columns(archive.table(), IMAGES, archive.images.url)
         return archive
 
     @classmethod
@@ -134,8 +129,18 @@ class Archive:
         return archive
 
     def table(self, version: int | None = None) -> DeltaTable:
-        """The images table, now or at an older version: for queries, history and `restore`."""
-        return open_table(self.images, version)
+        """The images table, now or at an older version: for queries, history and `restore`.
+
+        Raises:
+            ArchiveMissing: when there is none.
+            StorageError: when it cannot be read, or has no such version.
+        """
+        try:
+            return open_table(self.images, version)
+        except TableNotFoundError:
+            raise ArchiveMissing(
+                f"there is no archive at {self.url}: `maepress encode SOURCE {self.url}` makes one"
+            ) from None
 
     def version(self) -> int:
         """The current version of the images table; every commit adds 1."""

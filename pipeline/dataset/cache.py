@@ -20,9 +20,11 @@ import pyarrow as pa
 from torch.utils.data import Dataset
 
 from model.core.boundary import Fault
+from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
-from pipeline.dataset.samples import Grid, Samples
+from pipeline.dataset.samples import GRIDS, Grid, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Content
+from pipeline.storage.local.disk_errors import cannot_write
 
 logger = logging.getLogger(__name__)
 FILE = "grids.arrow"
@@ -47,10 +49,18 @@ class LatentCache(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Map the cache that `of` or `write` made in a folder."""
+        """Map the cache that `of` or `write` made in a folder.
+
+        Raises:
+            MaepressError: when the folder has no cache, or a damaged one.
+        """
         self._folder = Path(folder)
         path = self._folder / FILE
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        try:
+            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except (OSError, ValueError) as e:  # pyarrow's errors are these
+            why = "damaged" if path.is_file() else "not there"
+            raise MaepressError(f"the cache {path} is {why}: make it with LatentCache.of") from e
         self.keys = [str(key) for key in self._table["key"].to_pylist()]
         self.nbytes = path.stat().st_size
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table["key"].chunks)])
@@ -71,6 +81,8 @@ class LatentCache(Dataset[dict[str, Any]]):
     ) -> "LatentCache":
         """Open the cache of an archive's latents, and make it first unless the folder has it for this archive version.
 
+        A damaged cache is made anew.
+
         Args:
             folder: local folder, made if missing.
             archive: the archive, or its URL.
@@ -80,8 +92,10 @@ class LatentCache(Dataset[dict[str, Any]]):
             done: called with the number of images so far, while the cache is made.
 
         Raises:
-            MaepressError: as `ArchiveImages` does.
+            MaepressError: as `ArchiveImages` does, for another content, or when the folder cannot be written.
         """
+        if content not in GRIDS:
+            raise MaepressError(f"a cache holds {', '.join(GRIDS)}, and no {content}")
         images = ArchiveImages(archive, content=content, keys=keys, columns=columns, shuffle=False)
         about = {
             "table": images.archive.table().metadata().id,
@@ -145,11 +159,17 @@ def write(
         grids: key, additional columns (JSON values) and grid of each image.
         about: description of the source, stored in the file.
         done: called with the number of images so far.
+
+    Raises:
+        StorageError: when the folder cannot be made or written.
     """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     schema = pa.schema(_COLUMNS, metadata={_ABOUT: json.dumps(about).encode()})
-    handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
+    except OSError as e:
+        raise cannot_write(f"the cache {target}", e, "give a folder of this machine that can be written") from e
     os.close(handle)
     try:
         with pa.OSFile(name, "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -173,9 +193,14 @@ def write(
 
 
 def _about(path: Path) -> object:
-    """The description of a cache's source; None if there is no cache."""
+    """The description of a cache's source; None if there is no cache, or a damaged one."""
     if not path.is_file():
         return None
-    with pa.memory_map(str(path)) as file:
-        metadata = pa.ipc.open_file(file).schema.metadata or {}
-    return json.loads(metadata.get(_ABOUT, b"null"))
+    try:
+        with pa.memory_map(str(path)) as file:
+            found = pa.ipc.open_file(file)
+            metadata = found.schema.metadata or {}
+            found.read_all()  # maps its parts, and copies none
+        return json.loads(metadata.get(_ABOUT, b"null"))
+    except (OSError, ValueError):
+        return None

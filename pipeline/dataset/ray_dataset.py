@@ -59,26 +59,31 @@ def read_archive(
         keys: only keys that match this glob.
         statuses: only rows with one of these statuses; None: all that have the content.
         columns: additional columns of the archive.
-        transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays.
+        transform: function of a sample, run in the decoding actor; returns names with numbers, strings or arrays. A
+            name that it leaves out for some images is None there.
         actors: lowest and highest number of decoding actors, as MIN:MAX; empty: one per GPU or core.
         gpus_per_actor: GPUs per decoding actor; None: 1 if the cluster has GPUs, else 0.
         skip: leave out so many rows, and give the others in the archive's order: a pass is resumed by giving the number
             of rows that were taken, of the same version of the archive. None: all rows, in any order.
 
     Raises:
-        MaepressError: as `ArchiveImages` does.
+        MaepressError: as `ArchiveImages` does, or for actors that are no range.
     """
+    try:
+        fewest_and_most = parse_range(actors)
+    except ValueError as e:
+        raise MaepressError(f"actors {e}") from None
     plan = ArchiveImages(archive, content=content, keys=keys, statuses=statuses, columns=columns, shuffle=False)
     groups = plan.groups
     size = -(-len(groups) // MOST_BLOCKS)
     parts = [[Span(group, 0, group.rows) for group in groups[i : i + size]] for i in range(0, len(groups), size)]
     left_out = skip or 0
-    if left_out >= plan.rows:
+    if not 0 <= left_out < plan.rows:
         raise MaepressError(
             f"{left_out:,} rows are to be left out, and {plan.archive.url} has {plan.rows:,} that match"
         )
     parts = _parts_after(parts, left_out)
-    workers = ray_flow.worker_resources(parse_range(actors), gpus_per_actor)
+    workers = ray_flow.worker_resources(fewest_and_most, gpus_per_actor)
     context = ray_flow.context()
     context.execution_options.preserve_order = skip is not None
     with DataContext.current(context):
@@ -138,7 +143,9 @@ class _Decoder:
 
 
 def _columns_of(samples: list[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    return {name: _column([sample[name] for sample in samples]) for name in samples[0]}
+    """A column for each name that any of the samples has, None where one lacks it, as Ray does between blocks."""
+    names = dict.fromkeys(name for sample in samples for name in sample)
+    return {name: _column([sample.get(name) for sample in samples]) for name in names}
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -30,6 +30,8 @@ _AT_ONCE = 8
 class Wanted:
     """Filter of a data set's rows. Files that are no image, whose width is 0, never pass.
 
+    Rows of a status that there is not pass, as damage makes them: they are named where they are decoded, and not lost.
+
     Attributes:
         keys: a glob for `fnmatch.fnmatchcase`, where `*` crosses "/".
         statuses: values of the column `status`.
@@ -48,7 +50,9 @@ class Wanted:
         if self.every_image():
             return [width != 0 for width in widths]
         return [
-            width != 0 and status in self.statuses and fnmatch.fnmatchcase(str(key), self.keys)
+            width != 0
+            and (status in self.statuses or status not in STATUSES)
+            and fnmatch.fnmatchcase(str(key), self.keys)
             for key, status, width in zip(keys, statuses, widths, strict=True)
         ]
 

@@ -102,7 +102,7 @@ class Samples:
             DamagedPayload: as `arrays` does.
             StorageError: as `arrays` does.
         """
-        return self._sound(rows, self._each(rows, _GRIDS[self._content], (StorageError,)))
+        return self._sound(rows, self._each(rows, GRIDS[self._content], (StorageError,)))
 
     def pixels_or_faults(self, rows: Sequence[Row]) -> list[NDArray[np.uint8] | Fault]:
         """Pixels of each row, with the reason in the place of each that does not decode; raises nothing for a row."""
@@ -110,7 +110,7 @@ class Samples:
 
     def grids_or_faults(self, rows: Sequence[Row]) -> list[Grid | Fault]:
         """The same, with the reason in the place of each row that does not decode; raises nothing for a row."""
-        return self._each(rows, _GRIDS[self._content], ())
+        return self._each(rows, GRIDS[self._content], ())
 
     def _each(self, rows: Sequence[Row], make: _Make, passes: tuple[type[Exception], ...]) -> list[Any]:
         """The array of each row, or its fault."""
@@ -200,8 +200,9 @@ def _latents(codec: Codec, payloads: list[bytes]) -> list[Grid]:
     return grids
 
 
-_GRIDS: dict[str, Callable[[Codec, list[bytes]], list[Grid]]] = {
+GRIDS: dict[str, Callable[[Codec, list[bytes]], list[Grid]]] = {
     "sketch": _sketches,
     "prefix": _prefixes,
     "latents": _latents,
 }
+"""The contents that are grids, and how they are made."""

@@ -46,7 +46,7 @@ class ArchiveImages(IterableDataset[Any]):
     """Images or latents of an archive at the version of its creation; later commits do not change it.
 
     DDP ranks and loader workers get disjoint parts of equal length (to within one image), which cover everything. Each
-    worker needs memory for the index (a few hundred bytes per row group), the shuffle buffer and a few decoded images.
+    worker needs memory for the index (a few hundred bytes per row group), the shuffle buffer and 16 decoded images.
 
     Attributes:
         archive: the archive.
@@ -103,7 +103,8 @@ class ArchiveImages(IterableDataset[Any]):
             cache_bytes: limit of the cache. What was used least recently goes first.
 
         Raises:
-            MaepressError: for an unknown column or scale, or if nothing matches.
+            MaepressError: for an unknown column or scale, a rank that is not below `world`, a negative seed, or if
+                nothing matches, or less than one image for each rank where all are to have as many.
             Unwritable: when the cache's folder cannot be written.
             StorageError: when there is no archive, or a shard cannot be read.
         """
@@ -116,9 +117,9 @@ class ArchiveImages(IterableDataset[Any]):
         able = STATUSES if content == "image" else (LATENT,)
         self.wanted = Wanted(keys, able if statuses is None else tuple(statuses))
         self._transform, self._shuffle, self._seed, self._buffer = transform, shuffle, seed, buffer_bytes
-        own_rank, own_world = _distributed()
-        self._rank = own_rank if rank is None else rank
-        self._world = own_world if world is None else world
+        if seed < 0:
+            raise MaepressError(f"seed {seed} is negative: give 0 or more")
+        self._rank, self._world = _part(rank, world)
         self._equal = equal
         table = self.archive.table(version)
         self.version: int = table.version()
@@ -133,13 +134,24 @@ class ArchiveImages(IterableDataset[Any]):
                 f"{self.archive.url} has no row of status {' or '.join(self.wanted.statuses)} "
                 f"whose key matches {keys!r}: there is nothing to learn from"
             )
+        if equal and self.rows < self._world:
+            raise MaepressError(
+                f"{self.archive.url} has {self.rows:,} images that match, less than one for each of {self._world:,} "
+                "ranks: use fewer ranks, or leave equal out"
+            )
         # In shared memory, so that persistent workers see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._begun, self._position = 0, 0
         self._loaded: State | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, which seeds the next shuffle; call it with the same number on all ranks."""
+        """Set the epoch, which seeds the next shuffle; call it with the same number on all ranks.
+
+        Raises:
+            MaepressError: when it is negative.
+        """
+        if epoch < 0:
+            raise MaepressError(f"epoch {epoch} is negative: give 0 or more")
         self._epoch.fill_(epoch)
 
     def state_dict(self) -> State:
@@ -160,6 +172,8 @@ class ArchiveImages(IterableDataset[Any]):
         """
         try:
             epoch, position, facts = int(state["epoch"]), int(state["position"]), dict(state["of"])
+            if min(epoch, position) < 0:
+                raise ValueError
         except (TypeError, ValueError, LookupError):
             raise MaepressError("this is no state of a data set of images: give one that state_dict made") from None
         own = self._facts()
@@ -290,11 +304,21 @@ def _check_columns(columns: Sequence[str]) -> None:
         raise MaepressError(f"an archive has no column {unknown[0]!r}: it has {', '.join(IMAGES.names)}")
 
 
-def _distributed() -> tuple[int, int]:
-    """Rank and number of ranks of torch.distributed; 0 and 1 if it is not initialised."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+def _part(rank: int | None, world: int | None) -> tuple[int, int]:
+    """Rank and number of ranks; those that are not given are torch.distributed's, 0 and 1 if it is not initialised.
+
+    Raises:
+        MaepressError: when this is no part of a whole, which would be read as nothing, or when every process would
+            read the same part.
+    """
+    known = dist.is_available() and dist.is_initialized()
+    own_rank, own_world = (dist.get_rank(), dist.get_world_size()) if known else (0, 1)
+    if rank is None and world is not None and world != own_world:
+        raise MaepressError(f"there are {world} ranks, and none is given: give rank beside world")
+    rank, world = own_rank if rank is None else rank, own_world if world is None else world
+    if not 0 <= rank < world:
+        raise MaepressError(f"rank {rank} of {world} is no part: give world, and a rank from 0 to world - 1")
+    return rank, world
 
 
 def sample_of(row: Row, array: Any, content: Content, columns: Sequence[str]) -> Sample:

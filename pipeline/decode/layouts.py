@@ -24,6 +24,8 @@ from pipeline.sources.sidecars.meta import label_in
 Layout = Literal["files", "imagefolder", "webdataset", "parquet"]
 PACKED = ("webdataset", "parquet")
 """Layouts in which many images share one file."""
+_LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Files that readers of an ImageFolder take for the list of its images: others are then not read, or read twice."""
 _SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,8})$")
 
 
@@ -69,7 +71,7 @@ def label_of(key: str) -> str:
 
 
 def name_in_class_folder(name: str) -> str:
-    """`2024/cat/a.jpg` as `cat/2024%2Fa.jpg`.
+    """`2024/cat/a.jpg` as `cat/2024%2Fa.jpg`, and `cat/metadata.csv` as `cat/metadata%2Ecsv`.
 
     Raises:
         MaepressError: for a name without a folder.
@@ -78,7 +80,8 @@ def name_in_class_folder(name: str) -> str:
     above, slash, label = folders.rpartition("/")
     if not label:
         raise MaepressError("its key has no folder that could be its label")
-    return f"{label}/{_encoded(above + slash, '%/')}{_encoded(last, '%')}"
+    name = _encoded(above + slash, "%/") + _encoded(last, "%")
+    return f"{label}/{_encoded(name, '.') if name in _LISTS else name}"
 
 
 def sample_name(key: str) -> str:

@@ -200,11 +200,13 @@ class ParquetSink(ShardSink):
         schema = _SCHEMA_WITH_META if self.sidecars else _SCHEMA
         with pq.ParquetWriter(out, schema, compression={n: "zstd" for n in schema.names if n != "image"}) as writer:
             held: list[Packed] = []
+            size = 0
             for image in images:
                 held.append(image)
-                if sum(len(one.data) for one in held) >= _GROUP_BYTES:
+                size += len(image.data)
+                if size >= _GROUP_BYTES:
                     writer.write_table(_table(held, schema))
-                    held = []
+                    held, size = [], 0
             if held:
                 writer.write_table(_table(held, schema))
         return out.getvalue().to_pybytes(), [""] * len(images)

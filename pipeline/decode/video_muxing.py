@@ -18,6 +18,7 @@ from PIL import Image
 from model.core.boundary import reason_of
 from model.core.picture import Picture
 from pipeline.archive.archive import Archive
+from pipeline.archive.kept_source import kept_source
 from pipeline.archive.models import Models
 from pipeline.archive.reader import Row, RowDecoder
 from pipeline.archive.schema import COMPRESSED, READER_COLUMNS
@@ -164,7 +165,7 @@ class _DecodedFrames:
 
 def _picture(row: Row, decoder: RowDecoder) -> Image.Image:
     if row["status"] not in COMPRESSED:
-        kept = decode_rgb(row["payload"])
+        kept = decode_rgb(kept_source(row["status"], row["payload"]))
         if kept is None:
             raise StorageError(f"{row['key']}: its bytes are no image that can be read")
         return kept

@@ -31,8 +31,8 @@ from pipeline.containers.contents import Contents, Unexpected
 from pipeline.containers.read import read_contents
 from pipeline.containers.skeleton_bytes import pack
 from pipeline.images.formats import heif, jxl_file
-from pipeline.images.formats.bit_depth import is_deep
-from pipeline.images.formats.tiff_exif import as_stored, has_tiff_pixels, orientation_of, tiff_exif
+from pipeline.images.formats.bit_depth import holds_12_bits, is_deep
+from pipeline.images.formats.tiff_exif import as_stored, has_tiff_pixels, orientation_of, stored_size, tiff_exif
 from pipeline.images.limits import MAX_PIXELS
 from pipeline.images.perceptual_hash import perceptual_hash
 from pipeline.images.reading import Reading, Rejected
@@ -107,7 +107,9 @@ def read_rgb(
     """Decode one source as 8-bit RGB, for learning, without alpha and metadata.
 
     Files that `read` keeps for their mode, bit depth or number of frames are converted, too (the
-    first frame).
+    first frame). Of 12 and 16 bits the upper 8 are taken. Numbers of 32 bits and floats have no
+    white of their own: the smallest of the image becomes 0, the largest 255. Orientation is not
+    applied.
 
     Args:
         source: the whole file.
@@ -128,12 +130,30 @@ def read_rgb(
             if width * height > max_pixels:
                 return Rejected("read", "too many pixels")
             Image.MAX_IMAGE_PIXELS = max_pixels
-            part = image if window is None else image.crop(window.box(width, height))
+            turned = orientation_of(image) if image.format == "TIFF" else 1  # before loading, which turns the picture
+            whole = as_stored(_in_eight_bits(image), turned)
+            part = whole if window is None else whole.crop(window.box(*whole.size))
             return np.asarray(part.convert("RGB"))
     except MemoryError:
         raise
     except Exception as e:  # as in `read`
         return Rejected("read", _reason(e))
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """An image of one deeper channel as 8-bit grey, others as they are: Pillow would cut each sample off at 255."""
+    if image.mode.startswith("I;16"):
+        unused = 4 if holds_12_bits(image) else 8
+        return Image.fromarray((np.asarray(image) >> unused).astype(np.uint8))
+    if image.mode not in ("I", "F"):
+        return image
+    levels = np.asarray(image, np.float64)
+    known = levels[np.isfinite(levels)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, which Pillow holds in 32
+        low, high = 0.0, 65535.0
+    levels = np.nan_to_num(levels, nan=low, posinf=high, neginf=low)
+    return Image.fromarray(np.rint((levels - low) * (255 / ((high - low) or 1.0))).astype(np.uint8))
 
 
 def possible_size(size: Sequence[object]) -> tuple[int, int]:
@@ -168,7 +188,7 @@ def pillow_settings() -> Iterator[None]:
 def _read(source: bytes, max_pixels: int) -> Reading:
     with _opened(source) as image:
         name = (image.format or "unknown").lower()
-        width, height = possible_size(image.size)
+        width, height = possible_size(stored_size(image))
         keep = _why_not_coded(image, source, max_pixels)
         if keep is not None:
             return Reading(name, width, height, keep=keep)

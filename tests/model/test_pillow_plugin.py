@@ -118,6 +118,8 @@ def test_draft_decodes_at_the_smallest_scale_that_is_large_enough(
 def test_unsupported_images_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="CMYK"):
         _image("CMYK").save(tmp_path / "x.mae")
+    with pytest.raises(ValueError, match="not 5x0"):
+        Image.new("RGB", (5, 0)).save(tmp_path / "x.mae")
     with pytest.raises(ValueError, match="quality 99"):
         _image("RGB").save(tmp_path / "x.mae", quality=99)
     _image("RGB").save(tmp_path / "y.mae")

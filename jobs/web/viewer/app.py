@@ -40,7 +40,7 @@ from jobs.web.viewer.catalogue import MOST_FOLDERS, Catalogue, Row
 from jobs.web.viewer.headers import Guard
 from jobs.web.viewer.links import crumbs, link
 from jobs.web.viewer.negotiation import wanted
-from jobs.web.viewer.renditions import LARGEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
+from jobs.web.viewer.renditions import LARGEST, SMALLEST, NotFound, NotShown, Rendition, Studio, Wanted, tag_of
 from jobs.web.viewer.signing import SignedOnly
 from jobs.web.viewer.watching import MEDIA_TYPE, Requests, ViewerMetrics
 from model.core.errors import MaepressError
@@ -164,9 +164,10 @@ class _Viewer:
         if row is None:
             return await self._unknown(key)
         before, after = await self._ask(self._catalogue.neighbours, key)
+        natural = min(LARGE, row["width"])
         return self._page(
-            "view.html.j2", row=row, width=min(LARGE, row["width"]), shows=_shows(row),
-            whole=min(LARGEST, max(row["width"], row["height"])), latent=row["status"] == LATENT,
+            "view.html.j2", row=row, natural=natural, width=max(SMALLEST, natural), shows=_shows(row),
+            whole=max(SMALLEST, min(LARGEST, max(row["width"], row["height"]))), latent=row["status"] == LATENT,
             compressed=row["status"] in COMPRESSED,
             has_source=self._has_source, crumbs=crumbs(row["key"])[:-1], before=before, after=after,
         )  # fmt: skip

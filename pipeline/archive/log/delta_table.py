@@ -33,6 +33,8 @@ def open_table(store: Store, version: int | None = None) -> DeltaTable:
 
 
 def _open(store: Store, version: int | None) -> DeltaTable:
+    if version is not None and version < 0:
+        raise StorageError(f"the table {store.url} has no version {version}: the first is 0")
     url = store.absolute_url
     options = storage_options(url)
     store.check_plain(f"_delta_log/{name}" for name in store.names_in("_delta_log"))

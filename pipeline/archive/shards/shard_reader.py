@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from model.core.boundary import Fault, attempt
-from pipeline.archive.schema import IMAGES, LATENT
+from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards.row_hash import changed_rows
 from pipeline.archive.shards.shard_file import ShardFile, open_shard
 from pipeline.archive.shards.shard_writer import Shard
@@ -98,7 +98,8 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
     """Columns of a row group of images, of which a damaged row has nothing but key, status and width.
 
     A page whose checksum is wrong is read all the same, and row hashes tell the damaged rows, as in `salvaged_rows`.
-    A damaged row whose key cannot be read is named by its place.
+    A damaged row whose key cannot be read is named by its place. One that has a height is an image, whatever its width
+    says; one whose values cannot be read has no status that there is.
 
     Args:
         shard: an open shard.
@@ -119,8 +120,10 @@ def salvaged_group(shard: ShardFile, index: int, columns: Sequence[str]) -> pa.T
     for number, bad in enumerate(damaged):
         row = attempt(lambda number=number: whole.slice(number, 1).to_pylist()[0])  # type: ignore[misc]
         if bad or isinstance(row, Fault):
-            known = {} if isinstance(row, Fault) else {name: row[name] for name in ("key", "status", "width")}
-            row = {"key": f"row {number} of group {index} of {shard.url}", "status": LATENT, "width": 1} | known
+            known = {"key": f"row {number} of group {index} of {shard.url}", "status": "", "width": 1}
+            if not isinstance(row, Fault):
+                known = {"key": row["key"], "status": row["status"], "width": row["width"] or row["height"]}
+            row = known
         rows.append({name: row.get(name) for name in columns})
     return pa.Table.from_pylist(rows, pa.schema([IMAGES.field(name) for name in columns]))
 

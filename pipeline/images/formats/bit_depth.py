@@ -39,6 +39,11 @@ def is_deep(image: Image.Image, source: bytes) -> bool:
     return any(_DEEP_RAW_MODE.match(_raw_mode(tile.args)) for tile in getattr(image, "tile", []))
 
 
+def holds_12_bits(image: Image.Image) -> bool:
+    """Whether an image of Pillow's mode "I;16", not yet loaded, has samples from 0 to 4095, as some TIFFs do."""
+    return any(_raw_mode(tile.args) == "I;12" for tile in getattr(image, "tile", []))
+
+
 def _raw_mode(args: object) -> str:
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""

@@ -2,7 +2,7 @@
 
 import io
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 305, 306, 315, 33432)
 """Tags that describe the photograph: description, make, model, orientation, software, date, artist,
@@ -11,6 +11,7 @@ copyright. The others describe the layout of the file."""
 _EXIF_DIRECTORIES = (0x8769, 0x8825)
 """The EXIF and GPS directories of a TIFF file."""
 
+_ORIENTATION = ExifTags.Base.Orientation
 _BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,8 +39,15 @@ def tiff_exif(image: Image.Image) -> bytes:
 
 def orientation_of(image: Image.Image) -> int:
     """The orientation by which Pillow will turn a TIFF when it loads it: of its tag, or else of its XMP."""
-    found = image.getexif().get(ExifTags.Base.Orientation)
+    found = image.getexif().get(_ORIENTATION)
     return found if isinstance(found, int) and found in _BACK else 1
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image as they are in the file: of a TIFF, Pillow gives the upright picture's."""
+    width, height = image.size
+    sideways = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_ORIENTATION) in (5, 6, 7, 8)
+    return (height, width) if sideways else (width, height)
 
 
 def as_stored(image: Image.Image, orientation: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """The viewer's server under hostile clients and over archives that others made."""
 
+import html
 import http.client
 import io
 import logging
@@ -197,6 +198,22 @@ def answers_home(port: int) -> bool:
         return answer(port)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (15, 3), (16, 16), (40, 7)])
+def test_the_page_of_a_narrow_picture_asks_for_what_is_given(
+    size: tuple[int, int], tmp_path: Path, tiny_model_folder: Path, tiny_codec: Codec
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    archive.put_model(tiny_codec.fingerprint, tiny_model_folder)
+    add(archive, [compressed(tiny_codec, "a.png", image_file("PNG", size=size))])
+    with serving(make_app(archive.url, workers=1), None) as port:
+        page = html.unescape(answer(port, "/view/a.png")[2].decode())
+        asked = re.findall(r'(?:src|data-whole)="(/image/[^"]+)"', page)
+        assert len(asked) == 2
+        for address in asked:
+            status, _, body = answer(port, address)
+            assert status == 200 and Image.open(io.BytesIO(body)).size == size, (address, body)
 
 
 def test_pictures_that_others_made_are_shown_or_refused_and_no_500(

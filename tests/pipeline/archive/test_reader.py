@@ -15,7 +15,7 @@ from model.bitstream import container
 from model.codec import Codec
 from model.core.errors import DamagedPayload
 from model.core.picture import Picture
-from pipeline.archive.archive import Archive
+from pipeline.archive.archive import Archive, ArchiveMissing
 from pipeline.archive.models import Models
 from pipeline.archive.reader import RowDecoder, read_image, row_fault
 from pipeline.storage.open import StorageError
@@ -29,6 +29,16 @@ def counted(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     with counting_proxy(s3.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         yield proxy
+
+
+@pytest.mark.parametrize("place", ["absent", "empty"])
+def test_an_archive_that_was_not_opened_and_is_not_there_is_one_line(place: str, tmp_path: Path) -> None:
+    """`Archive(url)`, as the examples of the documentation make it, contacts nothing."""
+    (tmp_path / "empty").mkdir()
+    archive = Archive(str(tmp_path / place))
+    for read in (lambda: read_image(archive, "a.jpg"), archive.version, lambda: list(archive.rows_by_key())):
+        with pytest.raises(ArchiveMissing, match=r"^there is no archive at [^\n]* makes one$"):
+            read()
 
 
 def test_an_image_comes_back_as_a_picture_or_as_its_own_bytes(

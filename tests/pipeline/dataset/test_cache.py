@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.core.errors import DamagedPayload
+from model.core.errors import DamagedPayload, MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.dataset.cache import FILE, LatentCache, write
 from pipeline.dataset.samples import Grid
@@ -56,6 +56,31 @@ def test_what_fails_half_way_leaves_the_older_cache(tmp_path: Path) -> None:
         write(tmp_path, failing(), {})
     assert LatentCache(tmp_path).keys == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_damaged_cache_is_made_anew_and_one_that_is_not_there_is_named(
+    small_archive: Archive, tmp_path: Path
+) -> None:
+    with pytest.raises(MaepressError, match=r"grids.arrow is not there: make it with LatentCache.of"):
+        LatentCache(tmp_path)
+    LatentCache.of(tmp_path, small_archive, content="sketch")
+    whole = (tmp_path / FILE).read_bytes()
+    for damaged in (b"", b"junk" * 100, whole[: len(whole) // 2], whole[-len(whole) // 2 :]):
+        (tmp_path / FILE).write_bytes(damaged)
+        with pytest.raises(MaepressError, match=r"grids.arrow is damaged"):
+            LatentCache(tmp_path)
+        assert len(LatentCache.of(tmp_path, small_archive, content="sketch")) == 30
+
+
+def test_a_folder_that_cannot_be_written_and_another_content_are_one_line(
+    small_archive: Archive, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", "/proc/maepress"):
+        with pytest.raises(MaepressError, match=r"cannot be written: .* .give a folder"):
+            LatentCache.of(folder, small_archive, content="sketch")
+    with pytest.raises(MaepressError, match="holds sketch, prefix, latents, and no image"):
+        LatentCache.of(tmp_path, small_archive, content="image")
 
 
 def test_a_cache_travels_to_a_worker_by_its_folder(tmp_path: Path) -> None:

@@ -38,6 +38,20 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
     assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
 
 
+def test_a_name_that_only_some_samples_have_is_a_column_with_gaps(small_archive: Archive) -> None:
+    """Names that the first of some samples lacked were lost in silence, and others ended the pass."""
+
+    def labelled(sample: Sample) -> dict[str, Any]:
+        number = int(sample["key"][2:4])
+        return {"key": sample["key"]} | ({"label": number} if number % 2 else {"name": "even"})
+
+    rows = read_archive(small_archive, content="sketch", transform=labelled, actors="1:1").take_all()
+    assert len(rows) == 30
+    for row in rows:
+        number = int(row["key"][2:4])
+        assert (row["label"], row["name"]) == ((number, None) if number % 2 else (None, "even"))
+
+
 @pytest.mark.slow
 def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -> None:
     expected = [s["key"] for s in ArchiveImages(small_archive, content="sketch", shuffle=False)]
@@ -51,6 +65,10 @@ def test_a_pass_goes_on_after_the_rows_that_were_taken(small_archive: Archive) -
 def test_nothing_to_read_is_said_before_ray_starts_anything(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="nothing to learn from"):
         read_archive(small_archive, keys="nothing")
+    with pytest.raises(MaepressError, match="-1 rows are to be left out"):
+        read_archive(small_archive, skip=-1)
+    with pytest.raises(MaepressError, match="'many' is not MIN:MAX"):
+        read_archive(small_archive, actors="many")
 
 
 def test_an_actor_without_a_gpu_decodes_on_the_cpu_though_torch_sees_one(

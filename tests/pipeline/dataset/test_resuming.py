@@ -105,7 +105,8 @@ def test_a_state_of_another_data_set_is_refused_in_one_line(small_archive: Archi
     for options in ({"seed": 6}, {"rank": 0, "world": 2}, {"keys": "a/*"}, {"equal": True}):
         with pytest.raises(MaepressError, match="make it with the same arguments"):
             of(small_archive, **options).load_state_dict(state)
-    for wrong in ({}, {"epoch": 1}, {"epoch": "x", "position": 0, "of": {}}, None):
+    negative = ({**state, "position": -1}, {**state, "epoch": -1})
+    for wrong in ({}, {"epoch": 1}, {"epoch": "x", "position": 0, "of": {}}, None, *negative):
         with pytest.raises(MaepressError, match="no state"):
             of(small_archive).load_state_dict(wrong)  # type: ignore[arg-type]
     another = state | {"of": state["of"] | {"part": 1, "parts": 2}, "position": 1}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -14,7 +15,7 @@ from model.core.boundary import Fault
 from model.core.errors import DamagedPayload, MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
-from pipeline.archive.schema import JXL, LATENT
+from pipeline.archive.schema import JXL, LATENT, ORIGINAL
 from pipeline.dataset.row_groups import Wanted, row_groups
 from pipeline.dataset.samples import Samples
 from pipeline.dataset.torch_dataset import ArchiveImages, Sample
@@ -199,6 +200,27 @@ def test_a_damaged_page_ends_an_epoch_at_its_own_row_alone(
     assert list(ArchiveImages(archive, shuffle=False, transform=key_of, keys="[ac]*")) == ["aa", "cc"]
 
 
+@pytest.mark.parametrize("column", ["status", "width"])
+def test_no_flipped_bit_in_what_rows_are_chosen_by_makes_an_epoch_shorter_in_silence(
+    column: str, tmp_path: Path
+) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    picture = image_file("PNG", size=(64, 30))
+    add(archive, [original(key, picture, width=64, height=30) for key in "abc"])
+    path = Path(archive.images.absolute_url) / archive.shards()[0].path
+    sound, facts = path.read_bytes(), pq.ParquetFile(path).metadata
+    (chunk,) = [facts.row_group(0).column(n) for n in range(facts.num_columns) if facts.schema.column(n).name == column]
+    begin, noticed = chunk.dictionary_page_offset or chunk.data_page_offset, 0
+    for at in range(begin, begin + chunk.total_compressed_size):
+        for bit in (0, 6):  # 64 becomes 0, as the width of what is no image
+            path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :])
+            try:
+                assert list(ArchiveImages(archive, statuses=[ORIGINAL], transform=key_of, shuffle=False)) == [*"abc"]
+            except MaepressError:
+                noticed += 1
+    assert noticed
+
+
 def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> None:
     with pytest.raises(MaepressError, match="no row of status latent whose key matches 'nothing'"):
         ArchiveImages(small_archive, content="prefix", keys="nothing")
@@ -208,6 +230,31 @@ def test_what_cannot_be_given_is_said_in_one_line(small_archive: Archive) -> Non
         ArchiveImages(small_archive, columns=["label"])
     with pytest.raises(StorageError, match=r"'j/kept.jpg' in .* has no latents"):
         list(ArchiveImages(small_archive, content="prefix", statuses=[JXL]))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rank": 1}, "rank 1 of 1 is no part"),
+        ({"rank": 4, "world": 4}, "rank 4 of 4 is no part"),
+        ({"rank": -1, "world": 4}, "rank -1 of 4 is no part"),
+        ({"rank": 0, "world": 0}, "rank 0 of 0 is no part"),
+        ({"world": 4}, "give rank beside world"),
+        ({"equal": True, "rank": 0, "world": 100}, "less than one for each of 100 ranks"),
+        ({"seed": -1}, "seed -1 is negative"),
+        ({"version": -1}, "no version -1"),
+    ],
+)
+def test_a_part_that_would_be_read_as_nothing_or_twice_is_refused(
+    small_archive: Archive, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MaepressError, match=said):
+        ArchiveImages(small_archive, **options)
+
+
+def test_a_negative_epoch_is_refused_when_it_is_set(small_archive: Archive) -> None:
+    with pytest.raises(MaepressError, match="epoch -1 is negative"):
+        ArchiveImages(small_archive).set_epoch(-1)
 
 
 def test_a_batch_of_a_fixed_size_is_what_torch_makes_of_transformed_samples(small_archive: Archive) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,9 +14,11 @@ from model.codec import Codec
 from pipeline.archive.archive import Archive
 from pipeline.archive.reader import read_image
 from pipeline.decode.export import ExportResult, export
-from pipeline.decode.layouts import name_in_class_folder, sample_name
+from pipeline.decode.layouts import Packed, name_in_class_folder, sample_name
+from pipeline.decode.result import Outcome
 from pipeline.decode.settings import ExportSettings
-from pipeline.storage.open import StorageError
+from pipeline.decode.shard_sinks import ParquetSink
+from pipeline.storage.open import StorageError, open_store
 from tests.pipeline.making import add, compressed, image_file, original
 
 KEPT = image_file("PNG", mode="L", seed=9)
@@ -93,6 +96,23 @@ def test_datasets_opens_the_tables_as_images(archive: Archive, tmp_path: Path, m
         assert (np.asarray(row["image"]) == pixels_of(archive, row["key"])).all()
 
 
+def test_the_sizes_of_a_tables_images_are_summed_once(tmp_path: Path) -> None:
+    """A shard of small images has hundreds of thousands: adding all up for each of them took minutes."""
+
+    class Measured(bytes):
+        times = 0
+
+        def __len__(self) -> int:
+            Measured.times += 1
+            return super().__len__()
+
+    outcome = Outcome("a/b.png", "original", 9, name="a/b.png", form="png")
+    images = [Packed(outcome, Measured(9), 4, 3, "0" * 64, None)] * 500
+    data, _ = ParquetSink(open_store(str(tmp_path)), 1, overwrite=False).content(images)
+    assert Measured.times <= 2 * len(images)
+    assert pq.read_table(io.BytesIO(data)).num_rows == len(images)
+
+
 def test_an_image_folder_has_a_folder_per_label(archive: Archive, tmp_path: Path) -> None:
     result = exported(archive, tmp_path, "imagefolder", keys="*.png")
     assert result.ok
@@ -100,6 +120,26 @@ def test_an_image_folder_has_a_folder_per_label(archive: Archive, tmp_path: Path
     cats = ["cat/2024%2Fa.v1.png", "cat/2024%2Fa.v2.png", "cat/b.png", "cat/c.png"]
     assert sorted(files) == [*cats, "dog/2024%2Fa.v1.png", "losses.jsonl"]
     assert files["cat/c.png"] == KEPT
+
+
+@pytest.mark.parametrize("sidecars", [False, True])
+def test_lists_of_metadata_that_were_in_the_source_hide_no_image_and_double_none(
+    tmp_path: Path, sidecars: bool
+) -> None:
+    """Readers of an ImageFolder give what each list that they find names, and no other image."""
+    datasets = pytest.importorskip("datasets")
+    archive = Archive.create(str(tmp_path / "archive"))
+    lists = {"cat/metadata.jsonl": b'{"file_name": "a.png", "text": "x"}\n', "dog/metadata.csv": b"file_name\nc.png\n"}
+    facts = {key: {"width": 0, "height": 0, "kept": "text file"} for key in lists}
+    sources = {"cat/a.png": KEPT, "cat/b.png": KEPT, "dog/c.png": KEPT} | lists
+    add(archive, [original(key, data) | facts.get(key, {}) for key, data in sources.items()])
+    assert exported(archive, tmp_path / "out", "imagefolder", sidecars=sidecars).ok
+    assert {"cat/metadata%2Ejsonl", "dog/metadata%2Ecsv"} <= set(files_of(tmp_path / "out"))
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    labels = found["label"][:] if sidecars else [found.features["label"].names[n] for n in found["label"][:]]
+    assert sorted(labels) == ["cat", "cat", "dog"]
 
 
 def test_a_key_without_a_folder_is_named_and_gets_no_file(tmp_path: Path) -> None:
@@ -142,5 +182,5 @@ def test_names_are_one_per_key_and_lead_nowhere_else() -> None:
     for key in keys:
         name = sample_name(key)
         assert not {"", ".", ".."} & set(name.split("/")) and "." not in name.rsplit("/", 1)[-1]
-    names = ["x/c/a", "c/a", "/c/a", "c/%2Fa", "y/x/c/a", "y%2Fx/c/a"]
+    names = ["x/c/a", "c/a", "/c/a", "c/%2Fa", "y/x/c/a", "y%2Fx/c/a", "c/metadata.csv", "c/metadata%2Ecsv"]
     assert len({name_in_class_folder(name) for name in names}) == len(names)

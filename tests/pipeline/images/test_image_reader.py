@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.images.image_reader import read, read_rgb
 from pipeline.images.reading import Reading, Rejected
+from pipeline.images.window import Window
 from tests.conftest import photo_like
 
 
@@ -127,6 +129,22 @@ def test_a_tiff_comes_out_as_it_is_stored_with_its_facts_and_its_orientation(ori
     assert dict(back) == {271: "a camera", 274: orientation}
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["coded", "CMYK", "16 bits"])
+def test_size_and_rgb_of_a_tiff_are_as_it_is_stored_also_where_it_is_kept(kind: str, orientation: int) -> None:
+    """Pillow turns a TIFF as it loads it, and gives the upright picture's size before."""
+    deep = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 256)
+    image = {"coded": RGB, "CMYK": RGB.convert("CMYK"), "16 bits": deep}[kind]
+    source = encoded(image, "TIFF", tiffinfo={274: orientation})
+    reading = read(source)
+    assert isinstance(reading, Reading) and (reading.width, reading.height) == (60, 40)
+    expected = np.asarray((GREY if kind == "16 bits" else image).convert("RGB"))
+    np.testing.assert_array_equal(read_rgb(source), expected)
+    window = Window(most_pixels=32 * 20, least_side=20, x=1.0, y=1.0)
+    left, top, right, bottom = window.box(60, 40)
+    np.testing.assert_array_equal(read_rgb(source, window=window), expected[top:bottom, left:right])
+
+
 def test_icc_profile_and_xmp_are_carried() -> None:
     picture = picture_of(encoded(RGB, "JPEG", icc_profile=b"p" * 200, xmp=b"<x/>")).picture
     assert picture is not None
@@ -205,6 +223,48 @@ def test_as_rgb_a_file_has_the_pixels_that_pillow_converts_it_to(mode: str) -> N
     pixels = read_rgb(source)
     assert not isinstance(pixels, Rejected)
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(source)).convert("RGB")))
+
+
+def netpbm_of_16_bits(grey: NDArray[np.uint8]) -> bytes:
+    return b"P5 %d %d 65535\n" % grey.shape[::-1] + (grey.astype(">u2") * 257).tobytes()
+
+
+def tiff_of_12_bits(grey: NDArray[np.uint8]) -> bytes:
+    pairs = (grey.astype(np.uint32) * 16 + 9).reshape(-1, 2)
+    data = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    height, width = grey.shape
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "12 bits", "big-endian", "32 bits", "float"])
+def test_as_rgb_a_deeper_grey_file_looks_as_its_8_bit_one_does(kind: str) -> None:
+    """Pillow's own conversion cuts samples off at 255: a picture of 16 bits was white, one from 0 to 1 black."""
+    grey = np.arange(40 * 64, dtype=np.int64).reshape(40, 64).astype(np.uint8)  # from 0 to 255
+    deep = Image.fromarray(grey.astype(np.uint16) * 256 + 200)
+    source = {
+        "PNG": lambda: encoded(deep, "PNG"),
+        "TIFF": lambda: encoded(deep, "TIFF"),
+        "PPM": lambda: netpbm_of_16_bits(grey),
+        "12 bits": lambda: tiff_of_12_bits(grey),
+        "big-endian": lambda: encoded(deep.convert("I").convert("I;16B"), "TIFF"),
+        "32 bits": lambda: encoded(Image.fromarray(grey.astype(np.int32) * 1000 - 5000), "TIFF"),
+        "float": lambda: encoded(Image.fromarray(grey.astype(np.float32) / 255), "TIFF"),
+    }[kind]()
+    np.testing.assert_array_equal(read_rgb(source), grey[:, :, None].repeat(3, 2))
+    window = Window(most_pixels=32 * 20, least_side=20, x=1.0, y=1.0)
+    left, top, right, bottom = window.box(64, 40)
+    np.testing.assert_array_equal(read_rgb(source, window=window), grey[top:bottom, left:right, None].repeat(3, 2))
+
+
+def test_as_rgb_a_float_file_without_a_range_is_one_grey_and_what_is_no_number_is_in_it() -> None:
+    for levels in (np.full((4, 5), np.nan, np.float32), np.full((4, 5), 3e38, np.float32)):
+        pixels = read_rgb(encoded(Image.fromarray(levels), "TIFF"))
+        assert not isinstance(pixels, Rejected) and np.ptp(pixels) == 0
+    wide = np.array([[-3e38, np.nan, np.inf, 3e38]], np.float32)
+    pixels = read_rgb(encoded(Image.fromarray(wide), "TIFF"))
+    assert not isinstance(pixels, Rejected) and pixels[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
 def test_other_formats_too_many_pixels_and_damage_give_no_rgb() -> None:

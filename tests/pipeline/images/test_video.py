@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from model.core.errors import MaepressError
+from pipeline.archive.archive import Archive
+from pipeline.archive.kept_source import packed
+from pipeline.archive.schema import ZSTD
 from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.images import video
@@ -18,6 +21,7 @@ from pipeline.sources.video_store import VideoStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.local.store import LocalStore
 from tests.conftest import photo_like
+from tests.pipeline.making import add, original
 
 pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")
 
@@ -160,3 +164,20 @@ def test_a_video_goes_into_an_archive_frame_by_frame_and_comes_back_as_one(
     for time, data in frames:
         difference = np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(shown[time])
         assert np.abs(difference).mean() < 16
+
+
+def test_frames_that_are_kept_are_joined_however_they_are_packed(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    rows = []
+    for second in range(4):
+        plain = io.BytesIO()
+        Image.new("RGB", (128, 96), (60 * second, 0, 9)).save(plain, "PPM")
+        key, source = f"beach.mov/{second:05}.000s.ppm", plain.getvalue()
+        frame = packed(source)
+        assert frame is not None
+        rows.append(original(key, source) | {"status": ZSTD, "payload": frame, "payload_bytes": len(frame)})
+    add(archive, rows)
+    done = decode(DecodeSettings(archive=archive.url, dest=str(tmp_path / "back"), format="mp4"), quiet=True)
+    assert (done.written, done.failed) == (1, 0)
+    back = (tmp_path / "back" / "beach.mov.mp4").read_bytes()
+    assert len(video.read_clip(io.BytesIO(back), 1).times) == 4
