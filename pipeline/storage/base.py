@@ -310,6 +310,13 @@ class Store(ABC):
         """Why objects of this store cannot be deleted one by one, as a sentence; None when they can."""
         return None
 
+    def undeletable(self) -> Callable[[str], str | None]:
+        """A function that says why the object of a key has to stay, None where it may go; lists the whole store.
+
+        So it is with a file that has other keys, too: they would lose it.
+        """
+        return lambda key: None
+
     def refuses_stale_deletes(self) -> bool:
         """Whether the store itself compares the etag of `delete_unchanged`; may write and remove a probe."""
         return False
