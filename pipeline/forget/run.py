@@ -20,7 +20,16 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.key_choice import KeyChoice
-from pipeline.archive.ledgers.erasures import BEGUN, DONE, BarredKeys, ErasureReceipt, barred_by, key_hash, new_salt
+from pipeline.archive.ledgers.erasures import (
+    BEGUN,
+    DONE,
+    BarredKeys,
+    ErasureReceipt,
+    barred_by,
+    key_hash,
+    new_salt,
+    remarks_on,
+)
 from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.schema import REJECTIONS, RELEASES
 from pipeline.forget.settings import ForgetSettings
@@ -33,8 +42,6 @@ from pipeline.runs.name import new_run
 from pipeline.storage.base import Store
 
 __all__ = ["ForgetResult", "ForgetSettings", "forget"]
-
-VERSIONED = "the archive's bucket keeps, or kept, old versions of what was deleted: remove its noncurrent versions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,6 @@ def _erase(
     models = tuple(adapted_models(archive))  # before the records lose what they say
     records = clean_records(archive, keys, barred) + remove_checks(archive)
     files += remove_leftovers(archive, run)
-    remarks = (VERSIONED,) if archive.root.may_hold_versions() else ()
     return replace(
         receipt,
         state=DONE,
@@ -157,7 +163,7 @@ def _erase(
         files=files,
         records=records,
         models=models,
-        remarks=remarks,
+        remarks=remarks_on(archive.root),
     )
 
 

@@ -39,6 +39,18 @@ def prune(primary: Archive, replica: Archive) -> int:
     return removed + _remove(replica.root, set(listing))
 
 
+def discard_unfinished(replica: Archive) -> int:
+    """Remove what killed jobs left half-written in a replica, which may hold erased rows. Returns the number.
+
+    Raises:
+        StorageError: when it may not be listed.
+    """
+    found = [one for one in replica.root.unfinished() if not one.key.startswith(("plans/", "leases/"))]
+    for one in found:
+        replica.root.discard(one)
+    return len(found)
+
+
 def _forget_versions(store: Store) -> int:
     """Leave nothing of a table's log but its latest version."""
     table = open_table(store)

@@ -325,12 +325,13 @@ class Store(ABC):
         """Whether a deleted object stays as an old version (a versioned bucket), as far as that can be known."""
         return False
 
-    def may_hold_versions(self) -> bool:
-        """Whether old versions of what was deleted may be there, as far as that can be known.
+    def may_hold_versions(self) -> bool | None:
+        """Whether old versions of what was deleted may be there, also where new ones are kept no more.
 
-        Also where new ones are kept no more.
+        Returns:
+            None where the store cannot be asked, or does not answer.
         """
-        return self.keeps_versions()
+        return None
 
     @abstractmethod
     def exists(self, key: str) -> bool:

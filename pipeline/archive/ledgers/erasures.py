@@ -160,6 +160,19 @@ class Erasures:
         return barred_by(self.receipts())
 
 
+def remarks_on(root: Store) -> tuple[str, ...]:
+    """What an erasure of an archive, or of a copy of one, could not do at its place, one line each."""
+    held = root.may_hold_versions()
+    if held is False:
+        return ()
+    if held is None:
+        return (
+            f"whether {root.url} keeps what was deleted (old versions, soft delete) cannot be asked: look there, and "
+            "remove it",
+        )
+    return (f"{root.url} keeps, or kept, old versions of what was deleted: remove its noncurrent versions",)
+
+
 def barred_by(receipts: Sequence[ErasureReceipt]) -> BarredKeys:
     """The keys that some receipts bar."""
     hashes: dict[bytes, set[str]] = {}

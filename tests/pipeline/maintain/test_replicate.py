@@ -24,6 +24,8 @@ from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.runs.record import RunRecord
 from pipeline.storage.base import StorageError
 from pipeline.storage.copying import copy_object
+from pipeline.storage.listing.temporary_names import temporary_name
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import open_store
 from pipeline.verify.run import VerifySettings, verify
 from tests.pipeline.maintain.helpers import replace
@@ -155,6 +157,34 @@ def test_an_erasure_in_the_middle_of_a_replication_is_followed_by_the_next_one(
     left = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
     assert not [path for path in left if secret in path.read_bytes() or b"person-7" in path.read_bytes()]
     assert sound(url) and [row["key"] for row in contents(url)] == ["z"] and copy(local, url).removed == 0
+
+
+@pytest.mark.parametrize(("held", "says"), [(None, "cannot be asked"), (True, "keeps, or kept, old versions")])
+def test_erasure_and_copy_say_what_their_places_may_keep(
+    local: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool | None, says: str
+) -> None:
+    add(local, [original("person-7.jpg"), original("z")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    monkeypatch.setattr(LocalStore, "may_hold_versions", lambda store: held)
+    done = forget(ForgetSettings(archive=local.url, keys="person-*"))
+    assert not done.ok and done.receipt is not None and says in done.receipt.remarks[0]
+    followed = copy(local, url)
+    assert not followed.ok and says in followed.remarks[0] and "copy" in followed.remarks[0]
+    assert copy(local, url).ok  # of nights without an erasure there is nothing to say
+
+
+def test_what_a_killed_replication_left_unfinished_goes_with_an_erasure(local: Archive, tmp_path: Path) -> None:
+    add(local, [original("person-7.jpg"), original("z")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    for name in ("images", "rejections"):
+        (tmp_path / "copy" / name / temporary_name()).write_bytes(b"person-7.jpg, half of it")
+    copy(local, url)
+    assert len(list(open_store(url).unfinished())) == 2  # for a vacuum, as usual
+    forget(ForgetSettings(archive=local.url, keys="person-*"))
+    copy(local, url)
+    assert not list(open_store(url).unfinished())
 
 
 def test_what_was_forgotten_leaves_the_copy_with_the_next_replication(local: Archive, tmp_path: Path) -> None:
