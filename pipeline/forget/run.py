@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
 from deltalake.exceptions import TableNotFoundError
 
 from model.core.errors import MaepressError
@@ -31,7 +32,7 @@ from pipeline.archive.ledgers.erasures import (
     remarks_on,
 )
 from pipeline.archive.log.delta_table import open_table
-from pipeline.archive.schema import REJECTIONS, RELEASES
+from pipeline.archive.schema import LOG, REJECTIONS, RELEASES
 from pipeline.forget.settings import ForgetSettings
 from pipeline.forget.tables import cut_history, keys_in, remove_images, remove_rows, remove_unneeded
 from pipeline.forget.traces import adapted_models, clean_records, remove_checks, remove_leftovers
@@ -39,7 +40,7 @@ from pipeline.runs.alone import ERASING
 from pipeline.runs.heartbeat import ALIVE_SECONDS, Heartbeat, is_running_here, list_runs
 from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.runs.name import new_run
-from pipeline.storage.base import Store
+from pipeline.storage.base import StorageError, Store
 
 __all__ = ["ForgetResult", "ForgetSettings", "forget"]
 
@@ -53,17 +54,19 @@ class ForgetResult:
         finished: erasures that were interrupted and are done now.
         receipt: what was done; of a dry run None.
         seconds: from start to end.
+        absent: those of `keys` that the archive has nowhere and that no earlier erasure barred: perhaps mistyped.
     """
 
     keys: int
     finished: int
     receipt: ErasureReceipt | None
     seconds: float
+    absent: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left that the erasure could not do."""
-        return self.receipt is None or not self.receipt.remarks
+        """Whether nothing is left that the erasure could not do, and each key was there."""
+        return not self.absent and (self.receipt is None or not self.receipt.remarks)
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON values."""
@@ -80,14 +83,15 @@ def forget(settings: ForgetSettings) -> ForgetResult:
     started = time.monotonic()
     archive = Archive.open(settings.archive)
     if settings.dry_run:
-        keys = _chosen(archive, settings.keys)
-        return ForgetResult(len(keys), 0, None, time.monotonic() - started)
+        keys, absent = _chosen(archive, settings.keys, archive.erasures.barred())
+        return ForgetResult(len(keys), 0, None, time.monotonic() - started, absent)
     run = new_run()
     with Lease(archive.root, run, ERASING) as lease, Heartbeat(archive.root, run, ERASING):
         require_nobody(archive.root, run)
+        others = _other_tables(archive)
         receipts = archive.erasures.receipts()
         pending = [receipt for receipt in receipts if receipt.state != DONE]
-        keys = _chosen(archive, settings.keys)
+        keys, absent = _chosen(archive, settings.keys, barred_by(receipts))
         if not keys and not pending:
             raise MaepressError(f"no key in {archive.url} matches: nothing was erased")
         salt = receipts[0].salt if receipts else new_salt()
@@ -95,23 +99,27 @@ def forget(settings: ForgetSettings) -> ForgetResult:
         receipt = ErasureReceipt(run, BEGUN, _now(), salt, hashes)
         if keys:
             archive.erasures.write(receipt)
-        receipt = _erase(archive, replace(receipt), barred_by([*receipts, receipt]), keys, lease.check)
+        receipt = _erase(archive, others, replace(receipt), barred_by([*receipts, receipt]), lease.check)
         if keys:
             archive.erasures.write(receipt)
         for other in pending:
             archive.erasures.write(replace(other, state=DONE, ended=_now(), models=receipt.models))
-    return ForgetResult(len(keys), len(pending), receipt, time.monotonic() - started)
+    return ForgetResult(len(keys), len(pending), receipt, time.monotonic() - started, absent)
 
 
-def _chosen(archive: Archive, text: str | None) -> frozenset[str]:
-    """The keys to erase: those in any file of any table, and those that are named in full."""
+def _chosen(archive: Archive, text: str | None, barred: BarredKeys) -> tuple[frozenset[str], int]:
+    """The keys to erase: those in any file of any table, and those that are named in full.
+
+    Also the number of the latter that are in no file and were not barred before.
+    """
     if text is None:
-        return frozenset()
+        return frozenset(), 0
     choice = KeyChoice.of(text)
     tables = (archive.images, archive.rejections, archive.releases.store)
     found = {key for store in tables for keys in keys_in(store) for key in keys if key in choice}
     named = {choice.glob} if choice.glob and not set("*?[") & set(choice.glob) else set()
-    return frozenset(found | choice.known | named)
+    named |= choice.known
+    return frozenset(found | named), sum(key not in barred for key in named - found)
 
 
 def require_nobody(root: Store, run: str) -> None:
@@ -137,20 +145,22 @@ def require_nobody(root: Store, run: str) -> None:
 
 
 def _erase(
-    archive: Archive, receipt: ErasureReceipt, barred: BarredKeys, keys: frozenset[str], check: Callable[[], None]
+    archive: Archive,
+    others: dict[str, tuple[Store, pa.Schema]],
+    receipt: ErasureReceipt,
+    barred: BarredKeys,
+    check: Callable[[], None],
 ) -> ErasureReceipt:
-    """All steps after the keys are barred."""
+    """All steps after the keys are barred; for `others` see `_other_tables`."""
     run = receipt.run
     images, shards = remove_images(archive.images, archive.committer(run, ERASING), barred, check)
-    others = {"rejections": (archive.rejections, REJECTIONS), "releases": (archive.releases.store, RELEASES)}
-    others = {name: pair for name, pair in others.items() if _exists(pair[0])}
     counts = {name: remove_rows(store, schema, 2, barred, run, check) for name, (store, schema) in others.items()}
     files = 0
     for store in (archive.images, *(store for store, _ in others.values())):
         check()
         files += cut_history(store) + remove_unneeded(store)
     models = tuple(adapted_models(archive))  # before the records lose what they say
-    records = clean_records(archive, keys, barred) + remove_checks(archive)
+    records = clean_records(archive, barred) + remove_checks(archive)
     files += remove_leftovers(archive, run)
     return replace(
         receipt,
@@ -167,10 +177,22 @@ def _erase(
     )
 
 
+def _other_tables(archive: Archive) -> dict[str, tuple[Store, pa.Schema]]:
+    """The archive's tables beside that of images, as far as it has them, with their schemas.
+
+    Raises:
+        StorageError: when one has files and no log: nobody can write it anew without the keys.
+    """
+    tables = {"rejections": (archive.rejections, REJECTIONS), "releases": (archive.releases.store, RELEASES)}
+    return {name: pair for name, pair in tables.items() if _exists(pair[0])}
+
+
 def _exists(store: Store) -> bool:
     try:
         open_table(store)
     except TableNotFoundError:
+        if store.root_exists() and any(not entry.key.startswith(LOG) for entry in store.entries()):
+            raise StorageError(f"{store.url} has lost its log: restore its folder _delta_log, then erase") from None
         return False
     return True
 

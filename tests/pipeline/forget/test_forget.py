@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,17 @@ from pipeline.archive.shards.shard_writer import write_shard
 from pipeline.encode.settings import EncodeSettings
 from pipeline.forget.run import ForgetResult, forget
 from pipeline.forget.settings import ForgetSettings
+from pipeline.forget.traces import ERASED
 from pipeline.maintain.restore import RestoreSettings, restore
 from pipeline.maintain.settings import StatusSettings
 from pipeline.maintain.status import status
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.units import Piece
+from pipeline.runs.checks import Damage, write_check
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import LeaseHeld
-from pipeline.runs.record import RunRecord, problem_with_record
+from pipeline.runs.record import RunRecord, latest_records, problem_with_record
 from pipeline.storage.base import Entry, StorageError
 from pipeline.storage.open import open_store, open_target
 from pipeline.verify.run import verify
@@ -37,6 +40,19 @@ from tests.pipeline.making import add, original, originals
 PERSON = ("mueller/1.jpg", "mueller/2.jpg")
 TRACES = (b"THE FACE ITSELF", b"GPS of the home", b"mueller")
 """Bytes of the payload, of the EXIF block, and of the keys."""
+
+
+RESULT = {
+    "run": "20260102T000000-beef",
+    "model": "0123456789abcdef",
+    "codecs": {"mae": 3},
+    "latents": 3,
+    "reappeared_keys": ["mueller/1.jpg", "n"],
+    "rejections": {"mueller/3.jpg is broken": 2, "broken": 1},
+    "unlisted_folders": {"mueller/": "forbidden"},
+    "missing": "3 rejected: mueller/3.jpg is broken (2), broken (1)",
+}
+"""Of a run, as its record has it."""
 
 
 def filled(url: str) -> Archive:
@@ -57,8 +73,9 @@ def filled(url: str) -> Archive:
     settings = EncodeSettings(source="/photos", archive=archive.url, model="base")
     with pytest.raises(ValueError), RunRecord(archive.root, "20260101T000000-beef", "encode", settings):
         raise ValueError("mueller/2.jpg cannot be read")
-    with RunRecord(archive.root, "20260102T000000-beef", "encode", settings) as record:
-        record.done({"reappeared_keys": ["mueller/1.jpg", "n"]})
+    globs = settings.model_copy(update={"include": ("mueller/*",), "exclude": ("mueller/2.jpg",)})
+    with RunRecord(archive.root, "20260102T000000-beef", "encode", globs) as record:
+        record.done(RESULT)
     return archive
 
 
@@ -125,6 +142,68 @@ def test_the_receipt_names_models_that_were_adapted_on_the_source_and_no_key(tmp
     assert receipt is not None and receipt.models == ("0" * 16,)
     record = open_store(f"{archive.url}/runs").get("20260101T000000-beef.json")
     assert problem_with_record(record, archive.version()) is None and b"/photos" in record
+
+
+@pytest.mark.parametrize("key", ["a", "mae", "run", "encode"])
+def test_a_short_key_leaves_the_records_of_other_keys_readable(tmp_path: Path, key: str) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    add(archive, [original(key)] if key != "a" else [], run="more")
+    before = {record["run"]: record for record in latest_records(archive.root, 9)}
+    erase(archive, key)
+    after = {record["run"]: record for record in latest_records(archive.root, 9)}
+    assert after.keys() == before.keys() and len(after) == 2
+    for run, record in after.items():
+        assert record.keys() == before[run].keys() and record["settings"].keys() == before[run]["settings"].keys()
+        for name in ("job", "outcome", "started", "archive_version", "seconds", "versions"):
+            assert record[name] == before[run][name]
+        assert record["settings"]["source"] == "/photos"
+    result = after["20260102T000000-beef"]["result"]
+    kept = ("run", "model", "codecs", "latents", "reappeared_keys")
+    assert result == {name: RESULT[name] for name in kept} | {
+        "rejections": {ERASED: 3},
+        "unlisted_folders": {ERASED: ERASED},
+        "missing": ERASED,
+    }
+    assert status(StatusSettings(archive=archive.url, runs=True)).runs
+
+
+def test_records_that_are_damaged_go_as_nobody_can_tell_what_they_name(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    write_check(archive.root, "1/2", datetime.now(UTC), ["p"], [Damage("mueller/1.jpg", "broken", "p")], 1)
+    write_check(archive.root, "2/2", datetime.now(UTC), ["q"], [Damage("mueller/1.jpg", "broken", "q")], 1)
+    write_check(archive.root, "1/1", datetime.now(UTC) - timedelta(1), ["r"], [], 0)
+    folder = tmp_path / "archive"
+    for path, old, new in (
+        (folder / "checks/2-of-2.json", b'"listed"', b'"lisTed"'),
+        (folder / "runs/20260102T000000-beef.json", b'"result"', b'"resulT"'),
+    ):
+        assert old in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(old, new))
+    erase(archive)
+    assert hits(archive) == []
+    assert [path.name for path in (folder / "checks").iterdir()] == ["1-of-1.json"]
+
+
+def test_a_key_that_was_never_there_is_barred_and_named_as_what_may_be_a_mistake(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    (tmp_path / "list.txt").write_text("mueller/1.jpg\nmuller/2.jpg\n")
+    listed = f"@{tmp_path / 'list.txt'}"
+    would = forget(ForgetSettings(archive=archive.url, keys=listed, dry_run=True))
+    done = erase(archive, listed)
+    for found in (would, done):
+        assert (found.keys, found.absent, found.ok) == (2, 1, False)
+    again = erase(archive, listed)  # as after a kill: it is known by now
+    assert (again.keys, again.absent, again.ok) == (2, 0, True)
+    single = erase(archive, "mueler/1.jpg")
+    assert (single.absent, single.ok) == (1, False)
+
+
+def test_a_ledger_that_lost_its_log_stops_an_erasure_before_it_begins(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    shutil.rmtree(tmp_path / "archive/releases/_delta_log")
+    with pytest.raises(StorageError, match="releases has lost its log"):
+        erase(archive)
+    assert archive.erasures.receipts() == [] and archive.row(PERSON[0]) is not None
 
 
 def test_an_erasure_waits_for_every_run_and_keeps_every_other_away(tmp_path: Path) -> None:
