@@ -32,7 +32,7 @@ from pipeline.release.checks import ANOTHER
 from pipeline.release.result import ReleaseResult, Totals, Verdict
 from pipeline.release.settings import EVERY_KEY, ReleaseSettings
 from pipeline.release.verdicts import Choice, choice_of, verdicts
-from pipeline.runs.alone import RELEASING, require_alone, source_name
+from pipeline.runs.alone import RELEASING, checking, require_alone, source_name
 from pipeline.runs.checks import checked
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
@@ -85,6 +85,8 @@ def release(settings: ReleaseSettings, *, quiet: bool = False) -> ReleaseResult:
         if settings.delete:
             stack.enter_context(Heartbeat(archive.root, run, JOB, source_name(source)))
             require_alone(archive.root, source, run)
+        else:
+            stack.enter_context(checking(archive.root, run))
         files = _sound_files(archive)
         choice = choice_of(settings, archive)
         unknown = _unknown(archive, choice)

@@ -5,6 +5,7 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +26,16 @@ from pipeline.maintain.status import status
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.planner import PlanOptions, make_plan
 from pipeline.planning.units import Piece
+from pipeline.release import run as release_module
+from pipeline.release.run import ReleaseResult, ReleaseSettings, release
 from pipeline.runs.checks import Damage, write_check
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import LeaseHeld
 from pipeline.runs.record import RunRecord, latest_records, problem_with_record
-from pipeline.storage.base import Entry, StorageError
+from pipeline.storage.base import Entry, StorageError, Store
 from pipeline.storage.open import open_store, open_target
-from pipeline.verify.run import verify
+from pipeline.verify import run as verify_module
+from pipeline.verify.run import VerifyResult, verify
 from pipeline.verify.settings import VerifySettings
 from tests.pipeline.kills import killed_at
 from tests.pipeline.maintain.helpers import keys_of, replace
@@ -217,6 +221,45 @@ def test_an_erasure_waits_for_every_run_and_keeps_every_other_away(tmp_path: Pat
         erase(archive)
     with Heartbeat(archive.root, "20260101T000000-cafe", "forget"), pytest.raises(LeaseHeld, match="is erasing images"):
         require_alone(archive.root, source)
+
+
+def test_what_a_check_writes_does_not_bring_back_keys_that_are_erased_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, source = filled(str(tmp_path / "archive")), open_target(str(tmp_path / "source"))
+    shutil.copytree(archive.url, tmp_path / "copy")
+    for jobs, name, job in (
+        (release_module, "_shown", lambda: check_release(archive, source)),
+        (verify_module, "_look", lambda: verify(VerifySettings(archive=archive.url, part="1/1", executor="local"))),
+        (verify_module, "images_log", lambda: repair(archive, tmp_path / "copy")),
+    ):
+        whole = getattr(jobs, name)
+        tries: list[str] = []
+
+        def with_erasure(*arguments: Any, whole: Any = whole, tries: list[str] = tries) -> Any:
+            done = whole(*arguments)
+            with pytest.raises(LeaseHeld, match=r"check .* is at work on") as refused:
+                erase(archive)
+            tries.append(str(refused.value))
+            return done
+
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs, name, with_erasure)
+            job()
+        assert tries
+        with Heartbeat(archive.root, "20260101T000000-cafe", "forget"), pytest.raises(LeaseHeld, match="is erasing"):
+            job()
+    erase(archive)
+    assert hits(archive) == []
+    assert check_release(archive, source).failed  # a check that nothing disturbs goes on as ever
+
+
+def check_release(archive: Archive, source: Store) -> ReleaseResult:
+    return release(ReleaseSettings(source=source.url, archive=archive.url, executor="local"), quiet=True)
+
+
+def repair(archive: Archive, copy: Path) -> VerifyResult:
+    return verify(VerifySettings(archive=archive.url, repair_from=str(copy), executor="local"), quiet=True)
 
 
 def test_nothing_to_erase_is_said_and_changes_nothing(tmp_path: Path) -> None:
