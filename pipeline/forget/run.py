@@ -38,7 +38,7 @@ from pipeline.forget.tables import cut_history, keys_in, remove_images, remove_r
 from pipeline.forget.traces import adapted_models, clean_records, remove_checks, remove_leftovers
 from pipeline.runs.alone import ERASING
 from pipeline.runs.heartbeat import ALIVE_SECONDS, Heartbeat, is_running_here, list_runs
-from pipeline.runs.lease import Lease, LeaseHeld
+from pipeline.runs.lease import SKEW_SECONDS, Lease, LeaseHeld
 from pipeline.runs.name import new_run
 from pipeline.storage.base import StorageError, Store
 
@@ -138,9 +138,11 @@ def require_nobody(root: Store, run: str) -> None:
         if other.run == run or not (is_running_here(other.process) if here else other.is_alive(now)):
             continue
         until = datetime.fromtimestamp(other.seen + ALIVE_SECONDS, UTC)
+        remedy = f"this job can begin at {until:%Y-%m-%d %H:%M:%S} UTC"
+        if other.seen > now + SKEW_SECONDS:  # by a clock that is wrong
+            remedy = f"remove {root.url}/plans/{other.run}"
         raise LeaseHeld(
-            f"{other.job} {other.run} on {other.host} is at work on {root.url}: let it end; if it is dead, this job "
-            f"can begin at {until:%Y-%m-%d %H:%M:%S} UTC"
+            f"{other.job} {other.run} on {other.host} is at work on {root.url}: let it end; if it is dead, {remedy}"
         )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,17 @@ def check_release(archive: Archive, source: Store) -> ReleaseResult:
 
 def repair(archive: Archive, copy: Path) -> VerifyResult:
     return verify(VerifySettings(archive=archive.url, repair_from=str(copy), executor="local"), quiet=True)
+
+
+def test_a_dead_run_of_a_machine_whose_clock_was_ahead_is_named_with_its_folder(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "archive"))
+    seen = time.time() + 90 * 86400
+    facts = {"started": seen, "seen": seen, "job": "encode", "source": "s", "host": "elsewhere", "process": "1 1"}
+    archive.root.put("plans/20270101T000000-cafe/alive.json", json.dumps(facts).encode())
+    with pytest.raises(LeaseHeld, match=r"remove .*/archive/plans/20270101T000000-cafe$"):
+        erase(archive)
+    archive.root.delete("plans/20270101T000000-cafe/alive.json")
+    assert erase(archive).ok
 
 
 def test_nothing_to_erase_is_said_and_changes_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import functools
 import io
 import os
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,14 @@ def test_a_row_must_be_old_enough(folders: tuple[str, Archive]) -> None:
     for bad in ("30", "d", "-1d", "1y"):
         with pytest.raises(ValueError, match="is no age"):
             parse_age(bad)
+
+
+def test_without_a_minimum_age_the_clock_of_the_machine_that_encoded_does_not_matter(tmp_path: Path) -> None:
+    source, archive = str(tmp_path / "source"), Archive.create(str(tmp_path / "archive"))
+    rows = held(source, {"a": b"one"})
+    add(archive, [row | {"encoded_at": datetime.now(UTC) + timedelta(hours=3)} for row in rows])
+    assert run(source, archive, minimum_age="1h").failed == 1
+    assert run(source, archive, delete=True).deleted == 1
 
 
 def test_a_second_copy_must_hold_each_row_intact(folders: tuple[str, Archive], tmp_path: Path) -> None:
