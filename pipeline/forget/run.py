@@ -11,7 +11,7 @@ The erasure ends the archive's history: older versions cannot be restored afterw
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -83,7 +83,9 @@ def forget(settings: ForgetSettings) -> ForgetResult:
     started = time.monotonic()
     archive = Archive.open(settings.archive)
     if settings.dry_run:
-        keys, absent = _chosen(archive, settings.keys, archive.erasures.barred())
+        receipts = archive.erasures.receipts()
+        keys, absent = _chosen(archive, settings.keys, barred_by(receipts))
+        _require_work(archive, keys, receipts)
         return ForgetResult(len(keys), 0, None, time.monotonic() - started, absent)
     run = new_run()
     with Lease(archive.root, run, ERASING) as lease, Heartbeat(archive.root, run, ERASING):
@@ -92,8 +94,7 @@ def forget(settings: ForgetSettings) -> ForgetResult:
         receipts = archive.erasures.receipts()
         pending = [receipt for receipt in receipts if receipt.state != DONE]
         keys, absent = _chosen(archive, settings.keys, barred_by(receipts))
-        if not keys and not pending:
-            raise MaepressError(f"no key in {archive.url} matches: nothing was erased")
+        _require_work(archive, keys, receipts)
         salt = receipts[0].salt if receipts else new_salt()
         hashes = tuple(sorted(key_hash(bytes.fromhex(salt), key) for key in keys))
         receipt = ErasureReceipt(run, BEGUN, _now(), salt, hashes)
@@ -105,6 +106,11 @@ def forget(settings: ForgetSettings) -> ForgetResult:
         for other in pending:
             archive.erasures.write(replace(other, state=DONE, ended=_now(), models=receipt.models))
     return ForgetResult(len(keys), len(pending), receipt, time.monotonic() - started, absent)
+
+
+def _require_work(archive: Archive, keys: Collection[str], receipts: Iterable[ErasureReceipt]) -> None:
+    if not keys and all(receipt.state == DONE for receipt in receipts):
+        raise MaepressError(f"no key in {archive.url} matches: nothing was erased")
 
 
 def _chosen(archive: Archive, text: str | None, barred: BarredKeys) -> tuple[frozenset[str], int]:

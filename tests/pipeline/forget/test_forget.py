@@ -279,6 +279,8 @@ def test_nothing_to_erase_is_said_and_changes_nothing(tmp_path: Path) -> None:
     version = archive.version()
     with pytest.raises(MaepressError, match=r"no key in .* matches"):
         erase(archive, "nobody/*")
+    with pytest.raises(MaepressError, match=r"no key in .* matches"):
+        forget(ForgetSettings(archive=archive.url, keys="nobody/*", dry_run=True))
     would = forget(ForgetSettings(archive=archive.url, keys="mueller/*", dry_run=True))
     assert (would.keys, would.receipt, archive.version()) == (4, None, version)
 
