@@ -9,6 +9,7 @@ from jobs.framework.output import Cell, Output, complain
 
 if TYPE_CHECKING:
     from pipeline.archive.ledgers.erasures import ErasureReceipt
+    from pipeline.forget.run import ForgetResult
     from pipeline.forget.settings import ForgetSettings
 
 
@@ -24,20 +25,27 @@ def _run(settings: "ForgetSettings", output: Output) -> int:
     if not settings.dry_run:
         would = forget(settings.model_copy(update={"dry_run": True}))
         require_consent(
-            f"erase {would.keys:,} keys from {settings.archive} for good, and all older versions of the archive",
+            f"erase {would.keys:,} keys from {settings.archive} for good, and all older versions of the archive"
+            + (f" ({would.absent:,} of these keys are not in it)" if would.absent else ""),
             yes=settings.yes,
         )
     result = forget(settings)
     output.result(result.to_dict())
     if result.receipt is None:
         output.line(f"{result.keys:,} keys would be erased")
-        return DONE
+        complain(*_absent(result))
+        return DONE if result.ok else FAILED
     rows = [("keys barred", f"{result.keys:,}"), *_in_words(result.receipt)]
     output.table("erased", [(name, value) for name, value in rows if value])
     if result.finished:
         output.line(f"\n{result.finished:,} erasures that were interrupted are done now")
-    complain(*result.receipt.remarks)
+    complain(*_absent(result), *result.receipt.remarks)
     return DONE if result.ok else FAILED
+
+
+def _absent(result: "ForgetResult") -> list[str]:
+    what = f"{result.absent:,} of these keys are not in the archive, perhaps mistyped: encode will pass over them, too"
+    return [what] if result.absent else []
 
 
 def _in_words(receipt: "ErasureReceipt") -> list[tuple[str, Cell]]:

@@ -32,8 +32,9 @@ def _run(settings: "ReleaseSettings", output: Output) -> int:
         result = release(settings, quiet=output.quiet)
     output.result(result.to_dict())
     if settings.withdraw:
-        output.line(f"{result.withdrawn:,} releases withdrawn")
-        return DONE
+        never = f"; {result.unknown:,} keys of the list were never released" if result.unknown else ""
+        output.line(f"{result.withdrawn:,} releases withdrawn{never}")
+        return DONE if result.ok else FAILED
     if result.problems:
         output.table("did not pass, or stay", result.problems)
     output.table("", [row for row in _in_words(result) if row[1]])

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobs.framework.job import DONE, FAILED, Job
-from jobs.framework.output import Output
+from jobs.framework.output import Output, complain
 
 if TYPE_CHECKING:
     from pipeline.maintain.settings import ReplicateSettings
@@ -34,6 +34,7 @@ def _run(settings: "ReplicateSettings", output: Output) -> int:
             "the copy stays at its version before; mend these first (maepress verify --repair-from)",
             [(problem,) for problem in result.problems],
         )
+    complain(*result.remarks)
     return DONE if result.ok else FAILED
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from model.core.boundary import Fault, attempt
@@ -11,9 +11,9 @@ from pipeline.archive.archive import Archive
 from pipeline.archive.ledgers.erasures import BarredKeys
 from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
 from pipeline.runs.checks import FOLDER as CHECKS
-from pipeline.runs.checks import read_checks
+from pipeline.runs.checks import files_with_keys
 from pipeline.runs.heartbeat import list_runs
-from pipeline.runs.record import FOLDER, with_checksum
+from pipeline.runs.record import FOLDER, is_sealed, with_checksum
 from pipeline.storage.base import Fetched
 from pipeline.storage.places import store_at
 
@@ -21,16 +21,21 @@ ERASED = "(removed by an erasure)"
 _WORK_FOLDERS = ("adapting", ORIGIN)
 """A half-trained model, and what a replica keeps of its archive's logs, which the next replication copies again."""
 _MOST_BYTES = 16 << 20
+_WITHOUT_KEYS = frozenset({"run", "model", "model_name", "codecs"})
+"""Members of a run's result that never quote what its source holds."""
+_GLOBS = frozenset({"include", "exclude"})
+"""Settings that may name folders of a person."""
 
 
-def clean_records(archive: Archive, keys: frozenset[str], barred: BarredKeys) -> int:
-    """Remove keys from the records of runs, and the texts of errors, which may quote them. Returns their number.
+def clean_records(archive: Archive, barred: BarredKeys) -> int:
+    """Remove keys from the records of runs, and all texts that may quote them. Returns the number of changed records.
+
+    Of an erasure that was interrupted nothing but the hashes of its keys is left. So a text that is a key goes if it is
+    an erased one; errors, reasons, names of folders and globs, in which no key can be looked for, go as a whole.
 
     Args:
         archive: of the records.
-        keys: that are erased now; texts that hold one of them go.
-        barred: all erased keys. Of an erasure that was interrupted, nothing but their hashes is left: texts that are
-            one of them go.
+        barred: all erased keys.
     """
     folder = archive.root.child(FOLDER)
     if not folder.root_exists():
@@ -39,13 +44,12 @@ def clean_records(archive: Archive, keys: frozenset[str], barred: BarredKeys) ->
     changed = 0
     for got in folder.fetch(names, _MOST_BYTES):
         facts = _facts(got)
-        if facts is None:  # no record that anybody could read
+        sealed = isinstance(got, Fetched) and is_sealed(got.data)
+        if facts is None or not sealed:  # who knows what it names, and where
             folder.delete(got.key)
             changed += 1
             continue
-        cleaned = _cleaned(facts, lambda text: text in barred or any(key in text for key in keys))
-        if cleaned.get("error"):
-            cleaned["error"] = ERASED
+        cleaned = _cleaned(facts, barred)
         if cleaned != facts:
             folder.put(got.key, with_checksum(cleaned))
             changed += 1
@@ -53,11 +57,11 @@ def clean_records(archive: Archive, keys: frozenset[str], barred: BarredKeys) ->
 
 
 def remove_checks(archive: Archive) -> int:
-    """Delete records of checks that list problems, which name keys: their shards count as never checked.
+    """Delete records of checks that name keys, or may, as they are damaged: their shards count as never checked.
 
     Returns the number.
     """
-    found = [record.name for record in read_checks(archive.root) if record.listed]
+    found = files_with_keys(archive.root)
     for name in found:
         archive.root.delete(f"{CHECKS}/{name}")
     return len(found)
@@ -68,12 +72,31 @@ def _facts(got: object) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def _cleaned(value: Any, is_personal: Callable[[str], bool]) -> Any:
-    if isinstance(value, dict):
-        return {ERASED if is_personal(str(n)) else n: _cleaned(v, is_personal) for n, v in value.items()}
+def _cleaned(facts: dict[str, Any], barred: BarredKeys) -> dict[str, Any]:
+    """A record without traces; its members keep their names, by which others read it."""
+    facts = facts | ({"error": ERASED} if facts.get("error") else {})
+    for part, clean in (("settings", _clean_setting), ("result", _clean_member)):
+        if isinstance(members := facts.get(part), dict):
+            facts[part] = {name: clean(name, value, barred) for name, value in members.items()}
+    return facts
+
+
+def _clean_setting(name: str, value: Any, barred: BarredKeys) -> Any:
+    if name in _GLOBS:
+        return [ERASED] if value else value
+    return ERASED if isinstance(value, str) and value in barred else value
+
+
+def _clean_member(name: str, value: Any, barred: BarredKeys) -> Any:
+    """A member of a result: a text, a list of keys, or counts and texts by reason or folder."""
+    if name in _WITHOUT_KEYS:
+        return value
     if isinstance(value, list):
-        return [_cleaned(v, is_personal) for v in value]
-    return ERASED if isinstance(value, str) and is_personal(value) else value
+        return [ERASED if not isinstance(key, str) or key in barred else key for key in value]
+    if isinstance(value, dict):
+        counts = [count for count in value.values() if isinstance(count, int)]
+        return {ERASED: sum(counts) if counts else ERASED} if value else value
+    return ERASED if isinstance(value, str) else value
 
 
 def remove_leftovers(archive: Archive, run: str) -> int:

@@ -12,7 +12,7 @@ from pipeline.archive.log.delta_table import files_of, open_table
 from pipeline.archive.schema import LOG
 from pipeline.archive.shards.payload_references import named_by, shared_payloads
 from pipeline.runs.checks import FOLDER as CHECKS
-from pipeline.runs.checks import read_checks
+from pipeline.runs.checks import files_with_keys
 from pipeline.storage.base import Store
 
 
@@ -35,8 +35,19 @@ def prune(primary: Archive, replica: Archive) -> int:
         kept = {entry.key for entry in ours.entries()} | needed
         removed += _remove(theirs, {entry.key for entry in theirs.entries() if not entry.key.startswith(LOG)} - kept)
         removed += _forget_versions(theirs)
-    listing = [f"{CHECKS}/{record.name}" for record in read_checks(replica.root) if record.listed]
-    return removed + _remove(replica.root, set(listing))
+    return removed + _remove(replica.root, {f"{CHECKS}/{name}" for name in files_with_keys(replica.root)})
+
+
+def discard_unfinished(replica: Archive) -> int:
+    """Remove what killed jobs left half-written in a replica, which may hold erased rows. Returns the number.
+
+    Raises:
+        StorageError: when it may not be listed.
+    """
+    found = [one for one in replica.root.unfinished() if not one.key.startswith(("plans/", "leases/"))]
+    for one in found:
+        replica.root.discard(one)
+    return len(found)
 
 
 def _forget_versions(store: Store) -> int:

@@ -31,6 +31,7 @@ from model.core.model_files import FILES
 from pipeline.archive.apart import require_destination_apart, require_no_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.ledgers.erasures import FOLDER as ERASURES
+from pipeline.archive.ledgers.erasures import remarks_on
 from pipeline.archive.ledgers.origin import FOLDER as ORIGIN
 from pipeline.archive.ledgers.origin import RUNS, follow
 from pipeline.archive.ledgers.releases import FOLDER as RELEASES_FOLDER
@@ -45,7 +46,7 @@ from pipeline.archive.model_store import SUMS
 from pipeline.archive.schema import IMAGES, REJECTIONS, RELEASES
 from pipeline.archive.shards.shard_facts import FILE_SHA256
 from pipeline.maintain.payload_copies import copy_payloads
-from pipeline.maintain.pruning import prune
+from pipeline.maintain.pruning import discard_unfinished, prune
 from pipeline.maintain.settings import ReplicateSettings
 from pipeline.runs.alone import RELEASING
 from pipeline.runs.heartbeat import Heartbeat
@@ -85,6 +86,7 @@ class ReplicateResult:
         copied_bytes: their bytes.
         removed: files removed from the replica, with `prune`.
         problems: files that could not be copied, or are not what the log says.
+        remarks: what of an erasure could not be done at the replica's place.
     """
 
     version: int | None
@@ -93,11 +95,12 @@ class ReplicateResult:
     copied_bytes: int
     removed: int
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the replica holds everything."""
-        return not self.problems
+        """Whether the replica holds everything, and nothing that was erased."""
+        return not (self.problems or self.remarks)
 
     def to_dict(self) -> dict[str, object]:
         """The fields, and `ok`."""
@@ -158,9 +161,11 @@ def replicate(settings: ReplicateSettings) -> ReplicateResult:
         sums.files += follow(archive.root, copy.root)
         erased = {name: data for name, data in receipts.items() if not _holds(copy.root, name, data)}
         removed = prune(archive, copy) if settings.prune or erased else 0
+        removed += discard_unfinished(copy) if erased else 0
         for name, receipt in erased.items():  # only now: a run that dies before this prunes again
             copy.root.put(name, receipt)
-    return ReplicateResult(primary["images"].version, files, sums.files, sums.bytes, removed, ())
+    remarks = remarks_on(copy.root) if erased else ()
+    return ReplicateResult(primary["images"].version, files, sums.files, sums.bytes, removed, (), remarks)
 
 
 def _table_store(archive: Archive, name: str) -> Store:

@@ -44,8 +44,7 @@ class PlanOptions:
         globs: which objects of the source are taken. Rows of others stay as they are.
         stale_objects: largest number of stale rows to compress again, None for no limit.
         retire_share: retire the rows whose source is gone unless they are more than this share
-            (0..1) of the archive's rows, not counting those whose originals were released and are
-            not there; None never retires.
+            (0..1) of the rows that are compared with the source; None never retires.
     """
 
     unit_bytes: int
@@ -85,6 +84,8 @@ class EncodePlan:
         barred: objects of the source that are not encoded, as an erasure bars their keys.
         newer: rows that differ from the listing and stay as they are, as they were encoded after it was made.
         rows: rows of the archive before the run.
+        compared: rows among these on which the source decides: not those that are `released`, `newer` or
+            `excluded_rows`, nor those in folders that could not be listed.
         excluded: objects of the source that the globs left out.
         excluded_rows: rows of such objects, and of others that the globs would leave out; they stay.
         unlisted: folders of the source that could not be listed, with the reasons.
@@ -114,6 +115,7 @@ class EncodePlan:
     barred: int
     newer: int
     rows: int
+    compared: int
     excluded: int
     excluded_rows: int
     unlisted: dict[str, str]
@@ -172,7 +174,7 @@ class _Planner:
         self._source, self._archive, self._manifest = source, archive, manifest
         self._options, self._rework = options, rework
         self._listing = SourceListing(source, options.globs)
-        self._excluded_rows = 0
+        self._excluded_rows = self._unlisted_rows = 0
         self._shards: list[Shard] = archive.shards() if archive else []
         self._rows = sum(shard.rows for shard in self._shards)
         self._counts: Counter[KeyState] = Counter()
@@ -197,7 +199,12 @@ class _Planner:
             return False
         if gone and self._counts.total() == gone + self._counts[KeyState.RELEASED]:
             raise StorageError(f"{self._source.url} is empty: no row is retired because of an empty listing")
-        return gone <= limit * (self._rows - self._counts[KeyState.RELEASED])
+        return gone <= limit * self._compared()
+
+    def _compared(self) -> int:
+        """Rows that would be gone if the source lost everything: others say nothing of how much it lost."""
+        apart = self._counts[KeyState.RELEASED] + self._excluded_rows + self._unlisted_rows + self._newer
+        return self._rows - apart
 
     def write_rework(self, shards: Iterable[ShardRework]) -> range:
         """Write one unit for each shard that changes. Returns the manifest's parts with them."""
@@ -231,6 +238,7 @@ class _Planner:
             barred=count[KeyState.BARRED],
             newer=self._newer,
             rows=self._rows,
+            compared=self._compared(),
             excluded=self._listing.excluded,
             excluded_rows=self._excluded_rows,
             unlisted=self._listing.unlisted,
@@ -279,8 +287,10 @@ class _Planner:
     def _is_hidden(self, key: str) -> bool:
         """Whether a row stays although the listing lacks its key."""
         excluded = not self._options.globs.chooses(key)
+        unlisted = not excluded and self._listing.hides(key)
         self._excluded_rows += excluded
-        return excluded or self._listing.hides(key)
+        self._unlisted_rows += unlisted
+        return excluded or unlisted
 
     def _store_rework(self, window: DiffWindow) -> None:
         changed, stale, gone = window.objects(KeyState.CHANGED), window.objects(KeyState.STALE), window.gone_rows()

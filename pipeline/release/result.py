@@ -46,7 +46,7 @@ class ReleaseResult:
         released_before: images whose originals an earlier release had deleted.
         failed: images that did not pass.
         problems: the first of `failed` and `left`, with the reason.
-        unknown: keys of the list that the archive does not have.
+        unknown: keys of the list that the archive does not have; of a withdrawal, those that were never released.
         withdrawn: keys whose release was ended.
         conditional: whether the store itself compared the etag with each delete.
         keeps_versions: whether the source's bucket keeps what is deleted as an old version.
@@ -91,6 +91,11 @@ class Totals:
     released_before: int = 0
     failed: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """Images that were looked at."""
+        return self.passed + self.failed + self.released_before
 
     def fail(self, verdict: Verdict) -> None:
         """Count an image that did not pass."""

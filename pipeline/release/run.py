@@ -12,7 +12,7 @@ row between its check and the deletion of its original.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -30,9 +30,9 @@ from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, W
 from pipeline.monitoring.progress import Progress
 from pipeline.release.checks import ANOTHER
 from pipeline.release.result import ReleaseResult, Totals, Verdict
-from pipeline.release.settings import ReleaseSettings
+from pipeline.release.settings import EVERY_KEY, ReleaseSettings
 from pipeline.release.verdicts import Choice, choice_of, verdicts
-from pipeline.runs.alone import RELEASING, require_alone, source_name
+from pipeline.runs.alone import RELEASING, checking, require_alone, source_name
 from pipeline.runs.checks import checked
 from pipeline.runs.heartbeat import Heartbeat
 from pipeline.runs.lease import Lease
@@ -40,7 +40,7 @@ from pipeline.runs.name import new_run
 from pipeline.sources.open import open_source
 from pipeline.storage.base import Fetched, StorageError, Store
 from pipeline.storage.open import open_store
-from pipeline.storage.places import require_outside, store_at
+from pipeline.storage.places import file_in_both, require_outside, store_at
 from pipeline.verify.archive_checks import archive_problems, images_log
 
 __all__ = ["ReleaseResult", "ReleaseSettings", "release"]
@@ -54,6 +54,8 @@ _RENAME = "give it another key, or see `maepress release --withdraw`"
 """What helps an object under a key that was released before: no encode takes it."""
 _REAPPEARED = f"the object is another than the original that was released: {_RENAME}"
 JOB = RELEASING
+Undeletable = Callable[[str], str | None]
+"""As `Store.undeletable` gives it."""
 
 
 def release(settings: ReleaseSettings, *, quiet: bool = False) -> ReleaseResult:
@@ -77,23 +79,29 @@ def release(settings: ReleaseSettings, *, quiet: bool = False) -> ReleaseResult:
         lease = stack.enter_context(Lease(archive.root, run, JOB)) if settings.delete or settings.withdraw else None
         ledger = _Ledger(archive, run, lease)
         if settings.withdraw:
-            withdrawn = ledger.withdraw(settings)
-            return ReleaseResult(run, False, withdrawn=withdrawn, seconds=time.monotonic() - started)
+            withdrawn, unknown = ledger.withdraw(settings)
+            seconds = time.monotonic() - started
+            return ReleaseResult(run, False, withdrawn=withdrawn, unknown=unknown, seconds=seconds)
         if settings.delete:
             stack.enter_context(Heartbeat(archive.root, run, JOB, source_name(source)))
             require_alone(archive.root, source, run)
+        else:
+            stack.enter_context(checking(archive.root, run))
         files = _sound_files(archive)
         choice = choice_of(settings, archive)
         unknown = _unknown(archive, choice)
         rows = sum(file.shard.rows for file in files)
         conditional = settings.delete and source.refuses_stale_deletes()
         progress = stack.enter_context(Progress(rows, sum(file.shard.size for file in files), quiet=quiet))
+        undeletable = source.undeletable()
         found = stack.enter_context(closing(verdicts(archive, files, source, choice, settings)))
         totals, before = Totals(), archive.releases.released_keys()
         if settings.delete:
-            _Deletion(source, ledger, totals, before).run(_shown(found, progress, before))
+            _Deletion(source, undeletable, ledger, totals, before).run(_shown(found, progress, before))
         else:
-            _report(_shown(found, progress, before), ledger, totals, before)
+            _report(_shown(found, progress, before), undeletable, ledger, totals, before)
+    if settings.keys != EVERY_KEY and not (totals.seen or unknown):
+        raise MaepressError(f"no key in {archive.url} matches {settings.keys!r}: nothing was released")
     return ReleaseResult(
         run,
         settings.delete,
@@ -118,6 +126,11 @@ def checked_places(settings: ReleaseSettings) -> tuple[Archive, Store]:
         require_outside(copy, "the second copy", archive.root, "the archive", "and would be lost with it")
         place = store_at(settings.source)
         require_outside(copy, "the second copy", place, "the source", "whose files are deleted")
+        if (shared := file_in_both(copy, archive.root)) is not None:
+            raise StorageError(
+                f"the second copy {copy.url} is none: its {shared} is the archive's own file (a hard link), and would "
+                "be lost with it: make one with `maepress replicate`"
+            )
     source = open_source(settings.source, may_be_empty=True)
     if (problem := source.problem_with_deleting()) is not None:
         raise StorageError(f"nothing of {source.url} can be released: {problem}")
@@ -181,16 +194,26 @@ class _Ledger:
             self._number += 1
             self._archive.releases.record(entries, self._run, self._number)
 
-    def withdraw(self, settings: ReleaseSettings) -> int:
-        """End the release of chosen keys. Returns their number."""
+    def withdraw(self, settings: ReleaseSettings) -> tuple[int, int]:
+        """End the release of chosen keys. Returns their number, and that of keys of a list that were never released.
+
+        Raises:
+            MaepressError: when no key was ever released that matches. Those withdrawn before do: a run that was
+                killed can be repeated.
+        """
         keys = KeyChoice.of(settings.keys)
         columns = ("etag", "source_bytes", "source_sha256")
-        count = 0
+        count = matching = 0
         for table in self._archive.releases.latest(columns):
-            rows = [row for row in table.to_pylist() if row["state"] in (INTENDED, RELEASED) and row["key"] in keys]
+            chosen = [row for row in table.to_pylist() if row["state"] != LEFT and row["key"] in keys]
+            rows = [row for row in chosen if row["state"] != WITHDRAWN]
             self.record([_withdrawn(row) for row in rows])
-            count += len(rows)
-        return count
+            count, matching = count + len(rows), matching + len(chosen)
+        if not matching and settings.keys != EVERY_KEY:
+            raise MaepressError(
+                f"no key that was released from {self._archive.url} matches {settings.keys!r}: nothing was withdrawn"
+            )
+        return count, len(keys.known) - matching if keys.known else 0
 
 
 def _withdrawn(row: Mapping[str, Any]) -> ReleaseEntry:
@@ -204,10 +227,14 @@ def _entry(verdict: Verdict, state: str, facts: str | None = None) -> ReleaseEnt
     return ReleaseEntry(verdict.key, state, verdict.etag, verdict.source_bytes, verdict.source_sha256, said)
 
 
-def _report(found: Iterable[Verdict], ledger: _Ledger, totals: Totals, before: frozenset[str]) -> None:
-    """Write all verdicts to the ledger."""
+def _report(
+    found: Iterable[Verdict], undeletable: Undeletable, ledger: _Ledger, totals: Totals, before: frozenset[str]
+) -> None:
+    """Write all verdicts to the ledger; an original that has to stay does not pass."""
     waiting: list[ReleaseEntry] = []
     for verdict in found:
+        if verdict.passed and (why := undeletable(verdict.key)):
+            verdict = replace(verdict, passed=False, facts=why)
         if not _counts(verdict, totals, before):
             continue
         waiting.append(_entry(verdict, CHECKED if verdict.passed else FAILED))
@@ -233,9 +260,12 @@ def _counts(verdict: Verdict, totals: Totals, before: frozenset[str]) -> bool:
 class _Deletion:
     """Deletes the originals of images that passed, batch by batch."""
 
-    def __init__(self, source: Store, ledger: _Ledger, totals: Totals, before: frozenset[str]) -> None:
-        """Args: before: keys that earlier runs released."""
-        self._source, self._ledger, self._totals, self._before = source, ledger, totals, before
+    def __init__(
+        self, source: Store, undeletable: Undeletable, ledger: _Ledger, totals: Totals, before: frozenset[str]
+    ) -> None:
+        """Args: undeletable: of the source. before: keys that earlier runs released."""
+        self._source, self._undeletable, self._ledger = source, undeletable, ledger
+        self._totals, self._before = totals, before
         self._entries: list[ReleaseEntry] = []  # for the next commit
 
     def run(self, found: Iterable[Verdict]) -> None:
@@ -244,7 +274,9 @@ class _Deletion:
         for verdict in found:
             if not _counts(verdict, self._totals, self._before):
                 continue
-            if verdict.passed:
+            if verdict.passed and (why := self._undeletable(verdict.key)):
+                self._outcome(verdict, False, why)
+            elif verdict.passed:
                 batch.append(verdict)
             else:
                 self._entries.append(_entry(verdict, FAILED))

@@ -10,6 +10,7 @@ from pipeline.execution.executors import DESCRIPTION, Executor
 from pipeline.execution.setting_types import ActorRange, checked_by
 from pipeline.sources.settings import SidecarChoice
 
+EVERY_KEY = "*"
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -35,7 +36,7 @@ class ReleaseSettings(SidecarChoice):
 
     source: str = Field(description="where the originals are (a folder or bucket prefix)")
     archive: str = Field(description="the archive that holds their images")
-    keys: str = Field("*", min_length=1, description=f"only these keys: {KEYS}")
+    keys: str = Field(EVERY_KEY, min_length=1, description=f"only these keys: {KEYS}")
     delete: bool = Field(False, description="delete the originals that pass; without it nothing is deleted")
     yes: bool = Field(False, description="delete, or withdraw, without asking")
     minimum_age: Annotated[str, checked_by(parse_age)] = Field(

@@ -48,13 +48,13 @@ class Choice:
 
     Attributes:
         keys: the keys.
-        before: rows encoded later do not pass.
+        before: rows encoded later do not pass; None for no such limit.
         models: fingerprints of the models that the archive holds.
         second: the other copy of the archive, None without one.
     """
 
     keys: KeyChoice
-    before: datetime
+    before: datetime | None
     models: frozenset[str]
     second: SecondCopy | None
 
@@ -66,7 +66,8 @@ def choice_of(settings: ReleaseSettings, archive: Archive) -> Choice:
         MaepressError: when the list of keys or the second copy cannot be read.
     """
     second = SecondCopy.open(settings.second_copy) if settings.second_copy is not None else None
-    before = datetime.now(UTC) - timedelta(seconds=parse_age(settings.minimum_age))
+    age = parse_age(settings.minimum_age)  # without one, no two clocks are compared
+    before = datetime.now(UTC) - timedelta(seconds=age) if age else None
     return Choice(KeyChoice.of(settings.keys), before, frozenset(archive.models()), second)
 
 
@@ -112,7 +113,7 @@ def _check(table: pa.Table, archive: Archive, choice: Choice) -> Iterator[pa.Tab
 
 
 def _too_young(row: Row, choice: Choice) -> str | None:
-    if row["encoded_at"] <= choice.before:
+    if choice.before is None or row["encoded_at"] <= choice.before:
         return None
     return f"it was encoded at {row['encoded_at']:%Y-%m-%d %H:%M} UTC: younger than the minimum age"
 

@@ -169,6 +169,14 @@ def problems_with_checks(root: Store) -> Iterator[tuple[str, str]]:
             yield f"{FOLDER}/{got.key}", "it is damaged: its checksum does not match; the part's next check replaces it"
 
 
+def files_with_keys(root: Store) -> list[str]:
+    """The files that may name keys: records that list problems, and whatever is no sound record. Names in FOLDER."""
+    folder = root.child(FOLDER)
+    names = [entry.key for entry in folder.entries()] if folder.root_exists() else []
+    without = {record.name for record in read_checks(root) if not record.listed}
+    return [name for name in names if name not in without]
+
+
 def _latest(records: Sequence[CheckRecord]) -> dict[str, CheckRecord]:
     """The latest record of each shard."""
     found: dict[str, CheckRecord] = {}

@@ -310,6 +310,13 @@ class Store(ABC):
         """Why objects of this store cannot be deleted one by one, as a sentence; None when they can."""
         return None
 
+    def undeletable(self) -> Callable[[str], str | None]:
+        """A function that says why the object of a key has to stay, None where it may go; lists the whole store.
+
+        So it is with a file that has other keys, too: they would lose it.
+        """
+        return lambda key: None
+
     def refuses_stale_deletes(self) -> bool:
         """Whether the store itself compares the etag of `delete_unchanged`; may write and remove a probe."""
         return False
@@ -318,12 +325,13 @@ class Store(ABC):
         """Whether a deleted object stays as an old version (a versioned bucket), as far as that can be known."""
         return False
 
-    def may_hold_versions(self) -> bool:
-        """Whether old versions of what was deleted may be there, as far as that can be known.
+    def may_hold_versions(self) -> bool | None:
+        """Whether old versions of what was deleted may be there, also where new ones are kept no more.
 
-        Also where new ones are kept no more.
+        Returns:
+            None where the store cannot be asked, or does not answer.
         """
-        return self.keeps_versions()
+        return None
 
     @abstractmethod
     def exists(self, key: str) -> bool:

@@ -5,7 +5,9 @@ Places are compared as they are resolved (`Store.place`): `./photos/`, `file://`
 systems that ignore case, and for folders that are mounted twice.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage.address import parse
@@ -42,6 +44,28 @@ def require_outside(inner: Store, what: str, outer: Store, whose: str, why: str)
     if is_within(inner, outer):
         where = "is" if is_within(outer, inner) else "lies inside"
         raise StorageError(f"{what} {inner.url} {where} {whose} {outer.url}, {why}: give another place")
+
+
+def file_in_both(one: Store, other: Store) -> str | None:
+    """The key of a file that two folders share, as by a hard link: it is on the disk once, and lost for both at once.
+
+    Returns:
+        The first that is found; None where there is none, or one of the two is no folder of this machine.
+    """
+    ours, theirs = one.local_path(), other.local_path()
+    if ours is None or theirs is None:
+        return None
+    known = {(facts.st_dev, facts.st_ino) for _, facts in _files_below(theirs)}
+    shared = (path for path, facts in _files_below(ours) if (facts.st_dev, facts.st_ino) in known)
+    found = next(shared, None)
+    return None if found is None else found.relative_to(ours).as_posix()
+
+
+def _files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for above, _, names in os.walk(folder):
+        for path in (Path(above, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # removed just now
+                yield path, path.lstat()
 
 
 def _is_within_folder(place: Path, above: Path) -> bool:

@@ -4,7 +4,7 @@
 
 A sync is an encode that may also remove and renew rows:
 
-- Rows whose source is gone are retired, unless they are more than a set share of the archive: a
+- Rows whose source is gone are retired, unless they are more than a set share of those compared: a
   source that lost a tenth of its objects overnight is more likely broken than cleared out. In that
   case no row is retired, all other work is done, and the result contains a warning. A listing that
   fails or is empty ends the run before anything is planned.
@@ -38,7 +38,7 @@ class SyncResult:
     Attributes:
         plan: the totals of its plan.
         done: the result of its encode; None for a dry run.
-        retire_share: the limit on retired rows, as a share of the archive.
+        retire_share: the limit on retired rows, as a share of those compared with the source.
         adapted: the result of adapting the model; None when no trial was due.
     """
 
@@ -53,7 +53,7 @@ class SyncResult:
         if not self.plan.withheld or not self.retire_share:
             return None
         return (
-            f"{self.plan.gone:,} of {self.plan.rows - self.plan.released:,} rows are gone from the source, more than "
+            f"{self.plan.gone:,} of {self.plan.compared:,} rows are gone from the source, more than "
             f"{self.retire_share:.0%}: none was retired; if the source is right, run again with --retire-share 1"
         )
 

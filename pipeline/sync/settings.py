@@ -12,8 +12,8 @@ class SyncSettings(EncodeSettings):
         0.1,
         ge=0,
         le=1,
-        description="rows whose source is gone are retired unless they are more than this share of the archive; "
-        "0 keeps all, 1 trusts the source",
+        description="rows whose source is gone are retired unless they are more than this share of those that "
+        "include, exclude and releases leave to the source; 0 keeps all, 1 trusts the source",
     )
     repress_objects: int | None = Field(
         None, ge=1, description="with repress: largest number of rows to compress again per run, oldest first"

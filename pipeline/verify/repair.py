@@ -8,6 +8,7 @@
 | shards of both tables | the file of the same path | its SHA-256 is the one in the archive's log |
 | rows of images, where no such file is | the replica's rows | see `pipeline.verify.row_repair` |
 | records of runs | `origin/runs/` of the replica | they are what was copied |
+| receipts of erasures | `erasures/` of the replica | theirs is sound, and ours damaged, or we have none at all |
 
 Files are replaced as a whole, so a reader sees the old bytes or the right ones. Rows are written as
 a new shard, in an ordinary commit.
@@ -23,12 +24,13 @@ from deltalake.exceptions import TableNotFoundError
 from model.core.boundary import Fault, attempt
 from model.core.model_files import FILES
 from pipeline.archive.archive import Archive
+from pipeline.archive.ledgers.erasures import FOLDER as ERASURES
 from pipeline.archive.ledgers.origin import LOGS, RUNS, digests, intact
 from pipeline.archive.log.commit_seal import PREVIOUS, log_file
 from pipeline.archive.log.delta_table import open_table
 from pipeline.archive.log.log_check import Log, LoggedFile
 from pipeline.archive.model_store import SUMS
-from pipeline.archive.schema import REJECTIONS, RELEASES
+from pipeline.archive.schema import LOG, REJECTIONS, RELEASES
 from pipeline.archive.shards.payload_references import named_by
 from pipeline.archive.shards.shard_facts import FILE_SHA256
 from pipeline.archive.shards.shared_payloads import get, name_in
@@ -63,19 +65,43 @@ class Repair:
         self._archive.root.check_target()
 
     def logs(self) -> list[str]:
-        """Mend the logs of both tables; call it before anything reads them."""
+        """Mend receipts of erasures and the logs of all tables; call it before anything reads them.
+
+        Raises:
+            StorageError: when a log is damaged, and the replica's is from before an erasure.
+        """
         known = digests(self._replica.root)
-        mended = []
+        mended = self._receipts()
         for folder in LOGS:
             store = self._archive.root.child(folder.partition("/")[0])
             mended += self._log(store, [name for name in known if name.startswith(f"{folder}/")], known)
         return mended
 
+    def _receipts(self) -> list[str]:
+        ours, theirs = self._archive.erasures, self._replica.erasures
+        mended = []
+        for name in sorted(theirs.names() & (ours.names() or theirs.names())):
+            receipt = theirs.named(name)
+            if receipt is not None and ours.named(name) is None:
+                ours.write(receipt)
+                mended.append(f"{ERASURES}/{name}: taken from the replica")
+        return mended
+
+    def _is_before_an_erasure(self) -> bool:
+        """Whether the archive has erased what the replica may still hold."""
+        ours, theirs = self._archive.erasures, self._replica.erasures
+        return any(ours.named(name) != theirs.named(name) for name in ours.names())
+
     def _log(self, store: Store, names: list[str], known: dict[str, str]) -> list[str]:
         root = self._archive.root
         before = _log_problems(store) + self._is_cut_short(store, known)
-        if not before:
+        if not (before and names):
             return []
+        if self._is_before_an_erasure():
+            raise StorageError(
+                f"the log {store.url}/{LOG} is damaged, and the replica {self._replica.url} is from before an erasure, "
+                "whose keys its log would bring back: erase them there, too (`maepress forget`), and use it instead"
+            )
         replaced: dict[str, bytes | None] = {}
         for name in names:
             (got,) = root.fetch([name])

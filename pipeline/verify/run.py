@@ -16,6 +16,7 @@ written (`pipeline.runs.checks`). Logs, models and records are checked each time
 two shards is noticed only by a check of all shards.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -46,7 +47,9 @@ from pipeline.execution.packing import unpack
 from pipeline.execution.shard_flow import run_shards
 from pipeline.execution.shard_work import ShardWork, item_rows
 from pipeline.monitoring.progress import Progress
+from pipeline.runs.alone import checking
 from pipeline.runs.checks import write_check
+from pipeline.runs.name import new_run
 from pipeline.sources.open import open_source
 from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import Fetched, FetchFailed, StorageError, Store
@@ -78,12 +81,18 @@ def verify(settings: VerifySettings, *, quiet: bool = False) -> VerifyResult:
 
     Raises:
         MaepressError: in one line, when there is no archive, or the source given does not exist, is
-            empty, or is not apart from the archive.
+            empty, or is not apart from the archive; also when it writes while an erasure is at work.
     """
-    started = time.monotonic()
-    repair = Repair(settings.archive, settings.repair_from) if settings.repair_from is not None else None
-    mended = repair.logs() if repair else []
     archive = checked_archive(settings)
+    repair = Repair(settings.archive, settings.repair_from) if settings.repair_from is not None else None
+    writes = repair is not None or settings.part
+    with checking(archive.root, new_run()) if writes else contextlib.nullcontext():
+        return _verify(archive, repair, settings, quiet)
+
+
+def _verify(archive: Archive, repair: Repair | None, settings: VerifySettings, quiet: bool) -> VerifyResult:
+    started = time.monotonic()
+    mended = repair.logs() if repair else []
     if repair is not None:
         archive = Archive.open(settings.archive)
     source = open_source(settings.source) if settings.source is not None else None

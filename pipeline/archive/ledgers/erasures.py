@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.core.boundary import Fault, attempt
 from pipeline.storage.base import Fetched, StorageError, Store
 
 FOLDER = "erasures"
@@ -122,6 +123,16 @@ class Erasures:
         names = [entry.key for entry in self._store.entries() if entry.key.endswith(".json")]
         return [self._receipt(got) for got in self._store.fetch(names, _MOST_BYTES)]
 
+    def names(self) -> frozenset[str]:
+        """The names of all receipts, damaged ones included."""
+        there = self._store.entries() if self._store.root_exists() else iter(())
+        return frozenset(entry.key for entry in there if entry.key.endswith(".json"))
+
+    def named(self, name: str) -> ErasureReceipt | None:
+        """The receipt of a name; None where there is none, or a damaged one."""
+        found = attempt(lambda: self._receipt(self._store.fetch([name], _MOST_BYTES)[0]))
+        return None if isinstance(found, Fault) else found
+
     def _receipt(self, got: object) -> ErasureReceipt:
         name = f"{self._store.url}/{getattr(got, 'key', '')}"
         if not isinstance(got, Fetched):
@@ -158,6 +169,19 @@ class Erasures:
             StorageError: as `receipts` does.
         """
         return barred_by(self.receipts())
+
+
+def remarks_on(root: Store) -> tuple[str, ...]:
+    """What an erasure of an archive, or of a copy of one, could not do at its place, one line each."""
+    held = root.may_hold_versions()
+    if held is False:
+        return ()
+    if held is None:
+        return (
+            f"whether {root.url} keeps what was deleted (old versions, soft delete) cannot be asked: look there, and "
+            "remove it",
+        )
+    return (f"{root.url} keeps, or kept, old versions of what was deleted: remove its noncurrent versions",)
 
 
 def barred_by(receipts: Sequence[ErasureReceipt]) -> BarredKeys:

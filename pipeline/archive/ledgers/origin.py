@@ -44,8 +44,9 @@ def follow(primary: Store, replica: Store) -> int:
             if known.get(got.key) != wanted[got.key]:
                 there.put(got.key, got.data)
                 changed += 1
-    gone = known.keys() - wanted.keys()
-    if changed or gone or not known:
+    # Also what a run left that died before it could remove it: it is named by no list any more.
+    gone = set(_names(there)) - wanted.keys() - {DIGESTS}
+    if changed or wanted != known or not known:
         there.put(DIGESTS, json.dumps(wanted, indent=0, sort_keys=True).encode())
     for name in gone:
         there.delete(name)

@@ -5,7 +5,7 @@ says something of many images stays an object, too, and so does a sidecar file t
 belongs to no image. The etag of an image changes when anything that belongs to it does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -108,6 +108,10 @@ class SidecarStore(ReadOnlyStore):
     def problem_with_deleting(self) -> str | None:  # type: ignore[override]
         """See Store."""
         return self.inner.problem_with_deleting()
+
+    def undeletable(self) -> Callable[[str], str | None]:
+        """See Store."""
+        return self.inner.undeletable()
 
     def refuses_stale_deletes(self) -> bool:
         """See Store."""

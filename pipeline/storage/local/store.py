@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +34,7 @@ from pipeline.storage.keys import check_key, problem_with
 from pipeline.storage.listing.ordered_walk import Page, walk
 from pipeline.storage.listing.temporary_names import is_temporary, temporary_name
 from pipeline.storage.local.disk_errors import cannot_write
+from pipeline.storage.local.linked_files import LinkedFiles
 from pipeline.storage.local_names import key_of, path_of
 
 _READERS = 8
@@ -174,10 +175,8 @@ class LocalStore(Store):
         """See Store. A file behind a link is not removed: it may have another key, too."""
         path = self._path(key)
         try:
-            if any(at.is_symlink() for at in (path, *path.parents) if at.is_relative_to(self.root) and at != self.root):
-                raise StorageError(
-                    f"{self.url}/{key} is a link, or behind one: remove the file that it leads to yourself"
-                )
+            if (problem := self._problem_with_link(key)) is not None:
+                raise StorageError(problem)
             if _etag(path.lstat()) != etag:
                 return False
             path.unlink()
@@ -186,6 +185,30 @@ class LocalStore(Store):
         except OSError as e:
             raise StorageError(f"{self.url}/{key} cannot be removed: {e.strerror}") from None
         return True
+
+    def undeletable(self) -> Callable[[str], str | None]:
+        """See Store."""
+        linked = LinkedFiles(self.root, self._folder)
+
+        def problem(key: str) -> str | None:
+            if (link := self._problem_with_link(key)) is not None or (other := linked.other_key(key)) is None:
+                return link
+            return (
+                f"{self.url}/{key} is the file of {other!r}, too, through a link or a folder that is mounted twice: "
+                "give each a file of its own"
+            )
+
+        return problem
+
+    def _problem_with_link(self, key: str) -> str | None:
+        path = self._path(key)
+        if any(at.is_symlink() for at in (path, *path.parents) if at.is_relative_to(self.root) and at != self.root):
+            return f"{self.url}/{key} is a link, or behind one: give it a file of its own"
+        return None
+
+    def may_hold_versions(self) -> bool:
+        """See Store."""
+        return False
 
     def exists(self, key: str) -> bool:
         """See Store."""

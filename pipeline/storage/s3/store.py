@@ -215,17 +215,18 @@ class S3Store(Store):
         """See Store. Who may not ask is told no."""
         return self._versioning() == "Enabled"
 
-    def may_hold_versions(self) -> bool:
+    def may_hold_versions(self) -> bool | None:
         """See Store. Suspended versioning keeps the versions of before, also of what is deleted later."""
-        return self._versioning() in ("Enabled", "Suspended")
+        status = self._versioning()
+        return None if status is None else status in ("Enabled", "Suspended")
 
     def _versioning(self) -> str | None:
+        """The bucket's status, empty for one that never had versions; None without an answer."""
         try:
             answer: dict[str, Any] = self._call("get_bucket_versioning", Bucket=self.bucket)
         except StorageError:
             return None
-        status: str | None = answer.get("Status")
-        return status
+        return str(answer.get("Status") or "")
 
     def exists(self, key: str) -> bool:
         """See Store."""

@@ -1,5 +1,7 @@
 """A second copy of an archive: sound at every moment, with nothing copied twice."""
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,12 @@ from pipeline.runs.lease import Lease, LeaseHeld
 from pipeline.runs.record import RunRecord
 from pipeline.storage.base import StorageError
 from pipeline.storage.copying import copy_object
+from pipeline.storage.listing.temporary_names import temporary_name
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import open_store
 from pipeline.verify.run import VerifySettings, verify
+from tests.pipeline.forget.test_forget import erase, filled, hits
+from tests.pipeline.kills import killed_at
 from tests.pipeline.maintain.helpers import replace
 from tests.pipeline.making import add, compressed, image_file, original
 
@@ -155,6 +161,72 @@ def test_an_erasure_in_the_middle_of_a_replication_is_followed_by_the_next_one(
     left = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
     assert not [path for path in left if secret in path.read_bytes() or b"person-7" in path.read_bytes()]
     assert sound(url) and [row["key"] for row in contents(url)] == ["z"] and copy(local, url).removed == 0
+
+
+@pytest.mark.parametrize(("held", "says"), [(None, "cannot be asked"), (True, "keeps, or kept, old versions")])
+def test_erasure_and_copy_say_what_their_places_may_keep(
+    local: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool | None, says: str
+) -> None:
+    add(local, [original("person-7.jpg"), original("z")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    monkeypatch.setattr(LocalStore, "may_hold_versions", lambda store: held)
+    done = forget(ForgetSettings(archive=local.url, keys="person-*"))
+    assert not done.ok and done.receipt is not None and says in done.receipt.remarks[0]
+    followed = copy(local, url)
+    assert not followed.ok and says in followed.remarks[0] and "copy" in followed.remarks[0]
+    assert copy(local, url).ok  # of nights without an erasure there is nothing to say
+
+
+def test_what_a_killed_replication_left_unfinished_goes_with_an_erasure(local: Archive, tmp_path: Path) -> None:
+    add(local, [original("person-7.jpg"), original("z")], "one")
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    for name in ("images", "rejections"):
+        (tmp_path / "copy" / name / temporary_name()).write_bytes(b"person-7.jpg, half of it")
+    copy(local, url)
+    assert len(list(open_store(url).unfinished())) == 2  # for a vacuum, as usual
+    forget(ForgetSettings(archive=local.url, keys="person-*"))
+    copy(local, url)
+    assert not list(open_store(url).unfinished())
+
+
+def follow_an_erasure(folder: Path, operations: Iterable[int]) -> None:
+    """Kill the replication after an erasure at each of some operations; the next one leaves no trace."""
+    archive = filled(str(folder / "archive"))
+    copy(archive, str(folder / "first"))
+    shutil.rmtree(folder / "archive" / "plans")
+    erase(archive)
+    for operation in operations:
+        url = str(shutil.copytree(folder / "first", folder / str(operation)))
+        ended = False
+        with killed_at(operation):
+            copy(archive, url)
+            ended = True
+        assert copy(archive, url).ok and sound(url)
+        assert hits(Archive(url)) == [], operation
+        shutil.rmtree(url)
+        if ended:
+            break
+    assert ended and operation > 50
+
+
+def test_a_replication_after_an_erasure_that_is_killed_is_finished_by_the_next(tmp_path: Path) -> None:
+    follow_an_erasure(tmp_path, [1, 20, 39, 40, 41, 200])
+
+
+@pytest.mark.slow
+def test_a_replication_after_an_erasure_may_be_killed_at_every_operation(tmp_path: Path) -> None:
+    follow_an_erasure(tmp_path, range(1, 200))
+
+
+def test_what_is_not_in_the_logs_of_the_archive_leaves_the_folder_of_them(local: Archive, tmp_path: Path) -> None:
+    url = str(tmp_path / "copy")
+    copy(local, url)
+    left = tmp_path / "copy/origin/images/_delta_log" / f"{99:020d}.json"  # by a run that died before it deleted it
+    left.write_text("person-7.jpg")
+    assert copy(local, url).ok and not left.exists()
+    assert digests(open_store(url)) and copy(local, url).copied == 0
 
 
 def test_what_was_forgotten_leaves_the_copy_with_the_next_replication(local: Archive, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pipeline.planning.planner import EncodePlan, PlanOptions, make_plan
 from pipeline.planning.staleness import Staleness
 from pipeline.planning.units import Piece
 from pipeline.storage.base import Entry, NotListed, StorageError
+from pipeline.storage.listing.key_globs import KeyGlobs
 from pipeline.storage.local.store import LocalStore
 from tests.pipeline.making import add, original
 
@@ -102,3 +103,26 @@ def test_an_empty_listing_retires_nothing_and_makes_no_plan(archive: Archive) ->
     with pytest.raises(StorageError, match="is empty: no row is retired"):
         make_plan(Listing({}), archive, None, PlanOptions(1 << 20, retire_share=1.0))
     assert make_plan(Listing({}), archive, None, PlanOptions(1 << 20)).gone == 30
+
+
+def test_rows_on_which_the_source_does_not_decide_do_not_dilute_the_share_that_may_be_gone(archive: Archive) -> None:
+    lost = Listing({f"b{i}": "1" for i in range(10) if i > 2})  # 3 of the 10 that are chosen, 3 of 30 rows
+    globs = KeyGlobs(("b*",))
+    some = make_plan(lost, archive, None, PlanOptions(1 << 20, globs=globs, retire_share=0.2))
+    assert (some.gone, some.compared, some.excluded_rows, some.retire) == (3, 10, 20, 0)
+    assert make_plan(lost, archive, None, PlanOptions(1 << 20, globs=globs, retire_share=0.3)).retire == 3
+
+
+def test_rows_of_folders_that_cannot_be_listed_do_not_dilute_it_either(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, [original(f"{folder}/{i}", etag="1") for folder in "ab" for i in range(10)])
+
+    class Partly(Listing):
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
+            assert unlisted is not None
+            unlisted("a/", "forbidden")
+            return super().entries()
+
+    lost = Partly({f"b/{i}": "1" for i in range(10) if i > 1})
+    plan = make_plan(lost, archive, None, PlanOptions(1 << 20, retire_share=0.1))
+    assert (plan.gone, plan.compared, plan.retire) == (2, 10, 0)

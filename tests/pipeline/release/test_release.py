@@ -2,8 +2,9 @@
 
 import functools
 import io
+import os
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from model.codec import Codec
+from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.archive.receipt import Receipt
 from pipeline.archive.schema import CHECKED, FAILED, INTENDED, LEFT, RELEASED, RELEASES
@@ -255,6 +257,14 @@ def test_a_row_must_be_old_enough(folders: tuple[str, Archive]) -> None:
             parse_age(bad)
 
 
+def test_without_a_minimum_age_the_clock_of_the_machine_that_encoded_does_not_matter(tmp_path: Path) -> None:
+    source, archive = str(tmp_path / "source"), Archive.create(str(tmp_path / "archive"))
+    rows = held(source, {"a": b"one"})
+    add(archive, [row | {"encoded_at": datetime.now(UTC) + timedelta(hours=3)} for row in rows])
+    assert run(source, archive, minimum_age="1h").failed == 1
+    assert run(source, archive, delete=True).deleted == 1
+
+
 def test_a_second_copy_must_hold_each_row_intact(folders: tuple[str, Archive], tmp_path: Path) -> None:
     source, archive = folders
     copy = tmp_path / "copy"
@@ -364,3 +374,73 @@ def test_whatever_operation_a_release_is_killed_at_nothing_is_lost_or_deleted_wi
         if ended:
             break
     assert ended and operation > 10
+
+
+def test_keys_that_match_nothing_are_a_mistake_and_no_success(folders: tuple[str, Archive], tmp_path: Path) -> None:
+    source, archive = folders
+    for settings in ({}, {"delete": True}):
+        with pytest.raises(MaepressError, match=r"no key in .* matches 'typo/\*': nothing was released"):
+            run(source, archive, keys="typo/*", **settings)
+    run(source, archive, delete=True, keys="a/*")
+    for keys in ("typo", "b/*"):  # b/* is in the archive, and was never released
+        with pytest.raises(MaepressError, match=r"no key that was released from .* matches"):
+            run(source, archive, withdraw=True, keys=keys)
+    (tmp_path / "list.txt").write_text("a/1\nb/3\n")
+    listed = f"@{tmp_path / 'list.txt'}"
+    partly = run(source, archive, withdraw=True, keys=listed)
+    assert (partly.withdrawn, partly.unknown, partly.ok) == (1, 1, False)
+    again = run(source, archive, withdraw=True, keys="a/1")  # as after a kill
+    assert (again.withdrawn, again.ok) == (0, True)
+    assert archive.releases.released_keys() == {"a/2"}
+
+
+def test_a_copy_of_hard_links_is_no_second_copy(folders: tuple[str, Archive], tmp_path: Path) -> None:
+    source, archive = folders
+    linked = shutil.copytree(archive.url, tmp_path / "linked", copy_function=os.link)
+    with pytest.raises(StorageError, match=r"the second copy .*linked is none: its .* is the archive's own file"):
+        run(source, archive, second_copy=str(linked), delete=True)
+    assert len(keys_of(source)) == 4
+    (shard,) = archive.shards()
+    again = shutil.copytree(archive.url, tmp_path / "again")
+    (again / "images" / shard.path).unlink()
+    os.link(Path(archive.images.url) / shard.path, again / "images" / shard.path)  # as `rsync --link-dest` leaves one
+    with pytest.raises(StorageError, match=r"its images/.*\.parquet is the archive's own file"):
+        run(source, archive, second_copy=str(again))
+
+
+def linked(source: Path, elsewhere: Path) -> list[dict[str, Any]]:
+    """Rows of a source in which folders and files have several keys."""
+    rows = held(str(source), {"real/1": b"one", "real/2": b"two", "plain": b"three", "hard": b"four"})
+    elsewhere.mkdir()
+    (elsewhere / "back").symlink_to(source / "real")
+    for name, target in (("album", "real"), ("other", elsewhere), ("file", "plain"), ("loop", ".")):
+        (source / name).symlink_to(target)
+    os.link(source / "hard", source / "hard2")
+    by_key = {row["key"]: row for row in rows}
+    for prefix in ("album", "other/back"):
+        rows += [by_key[f"real/{i}"] | {"key": f"{prefix}/{i}"} for i in (1, 2)]
+    return [*rows, by_key["plain"] | {"key": "file"}, by_key["hard"] | {"key": "hard2"}]
+
+
+@pytest.mark.parametrize("keys", ["*", "real/*", "plain", "album/*"])
+def test_no_file_goes_that_other_keys_lead_to_and_no_row_counts_as_gone(tmp_path: Path, keys: str) -> None:
+    source, archive = tmp_path / "source", Archive.create(str(tmp_path / "archive"))
+    add(archive, linked(source, tmp_path / "elsewhere"))
+    assert plan(str(source), archive).unchanged == 10
+    checked = run(str(source), archive, keys=keys)
+    done = run(str(source), archive, keys=keys, delete=True)
+    hard = 2 if keys == "*" else 0  # each of these names can go by itself
+    assert (checked.passed, done.deleted) == (hard, hard)
+    assert done.left == checked.failed > 0 and done.problems == checked.problems
+    assert "is a link" in done.problems[0][1] or "is the file of" in done.problems[0][1]
+    night = plan(str(source), archive)
+    assert (night.gone, night.released, night.unchanged) == (0, hard, 10 - hard)
+    assert archive.releases.released_keys() == ({"hard", "hard2"} if hard else frozenset())
+
+
+def test_one_hard_link_goes_and_the_other_stays(tmp_path: Path) -> None:
+    source, archive = tmp_path / "source", Archive.create(str(tmp_path / "archive"))
+    add(archive, linked(source, tmp_path / "elsewhere"))
+    assert run(str(source), archive, keys="hard", delete=True).deleted == 1
+    night = plan(str(source), archive)
+    assert (night.gone, night.released, night.unchanged) == (0, 1, 9)

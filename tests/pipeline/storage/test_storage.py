@@ -133,12 +133,19 @@ def test_an_object_is_deleted_only_while_it_has_its_etag(place: str) -> None:
 def test_a_versioned_bucket_is_known_by_its_settings(s3: S3Server) -> None:
     url = s3.make_bucket("versions")
     below, folder = open_store(f"{url}/below"), open_store("/tmp")
-    assert not below.keeps_versions() and not below.may_hold_versions()
+    assert not below.keeps_versions() and below.may_hold_versions() is False
     s3.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
     assert below.keeps_versions() and below.may_hold_versions()
-    assert not folder.keeps_versions() and not folder.may_hold_versions()
+    assert not folder.keeps_versions() and folder.may_hold_versions() is False
     s3.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Suspended"})
     assert not below.keeps_versions() and below.may_hold_versions()  # those that it has stay
+    missing = open_store(f"{url}-that-is-not-there/below")
+    assert not missing.keeps_versions() and missing.may_hold_versions() is None  # as for who may not ask
+
+
+@pytest.mark.parametrize("url", ["memory://container/a", "abfs://container@account.dfs.core.windows.net/a"])
+def test_who_cannot_be_asked_for_versions_is_not_said_to_have_none(url: str) -> None:
+    assert open_store(url).may_hold_versions() is None
 
 
 def test_a_new_object_never_replaces_another_and_an_equal_one_is_fine(place: str) -> None:

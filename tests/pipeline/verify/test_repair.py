@@ -12,6 +12,7 @@ from pipeline.archive.receipt import Receipt, Rejection
 from pipeline.archive.schema import IMAGES
 from pipeline.archive.shards.row_hash import table_of
 from pipeline.archive.shards.shard_writer import write_shard
+from pipeline.forget.run import ForgetSettings, forget
 from pipeline.maintain.compact import CompactSettings, compact
 from pipeline.maintain.replicate import ReplicateSettings, replicate
 from pipeline.maintain.status import StatusSettings, status
@@ -232,3 +233,41 @@ def test_a_replica_in_the_archive_or_none_at_all_is_refused(pair: tuple[Path, Pa
         mend(archive, archive)
     with pytest.raises(StorageError, match="does not exist"):
         mend(archive, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("lost", ["images/_delta_log", "releases", "rejections/_delta_log"])
+def test_a_replica_from_before_an_erasure_does_not_bring_logs_with_erased_keys_back(
+    pair: tuple[Path, Path], lost: str
+) -> None:
+    archive, copy = pair
+    forget(ForgetSettings(archive=str(archive), keys="b"))
+    shutil.rmtree(archive / lost, ignore_errors=True)
+    if lost == "releases":
+        assert mend(archive, copy).ok  # there was none, and nothing else is damaged
+    else:
+        with pytest.raises(StorageError, match=r"log .* is damaged, and the replica .*copy is from before an erasure"):
+            mend(archive, copy)
+    assert not any(PAYLOAD in data for data in contents(archive).values())
+
+
+@pytest.mark.parametrize("damage", ["one", "all"])
+def test_receipts_of_erasures_are_mended_so_that_what_was_erased_stays_away(
+    pair: tuple[Path, Path], damage: str
+) -> None:
+    archive, copy = pair
+    forget(ForgetSettings(archive=str(archive), keys="b"))
+    replicate(ReplicateSettings(archive=str(archive), dest=str(copy)))
+    (receipt,) = (archive / "erasures").iterdir()
+    before = receipt.read_bytes()
+    flip(receipt, before.index(b'"state"') + 3) if damage == "one" else shutil.rmtree(archive / "erasures")
+    result = mend(archive, copy)
+    assert receipt.read_bytes() == before and "b" in Archive(str(archive)).erasures.barred()
+    assert result.ok and result.repaired == (f"erasures/{receipt.name}: taken from the replica",)
+
+
+def test_a_receipt_of_the_replica_alone_is_not_taken(pair: tuple[Path, Path]) -> None:
+    archive, copy = pair
+    forget(ForgetSettings(archive=str(archive), keys="b"))
+    replicate(ReplicateSettings(archive=str(archive), dest=str(copy)))
+    forget(ForgetSettings(archive=str(copy), keys="c"))
+    assert mend(archive, copy).repaired == () and "c" not in Archive(str(archive)).erasures.barred()
