@@ -83,7 +83,7 @@ class LocalStore(Store):
         """See Store. Memory holds the names of one folder per level of depth."""
         self._refuse_links(self.root)
         self.check_readable()
-        return walk(self._folder, unlisted=unlisted)
+        return walk(lambda prefix: self._folder(prefix, unlisted), unlisted=unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -250,7 +250,7 @@ class LocalStore(Store):
         if not os.access(there, os.W_OK | os.X_OK):
             raise StorageError(f"{self.url} cannot be written: {there} may not be written by this user")
 
-    def _folder(self, prefix: str) -> Iterable[Page]:
+    def _folder(self, prefix: str, unlisted: NotListed | None) -> Iterable[Page]:
         files: list[Entry] = []
         folders: list[str] = []
         try:
@@ -259,8 +259,13 @@ class LocalStore(Store):
                     key = prefix + key_of(item.name)
                     try:
                         facts = item.stat(follow_symlinks=self._links)
-                    except OSError:  # a broken link: list it, so that it becomes a rejection when it is fetched
-                        files.append(Entry(key, 0, "unreadable"))
+                    except OSError as e:
+                        if _is_folder(item):  # it cannot be listed either, and its images are not gone
+                            folders.append(key + "/")
+                            continue
+                        files.append(Entry(key, 0, "unreadable"))  # so that it becomes a rejection when it is fetched
+                        if unlisted is not None and item.is_symlink():  # to a folder on a disk that is not mounted?
+                            unlisted(key + "/", f"it is a link that cannot be followed: {e.strerror}")
                         continue
                     if stat.S_ISDIR(facts.st_mode):
                         if not (item.is_symlink() and self._leads_up(prefix, facts)):
@@ -319,6 +324,14 @@ class LocalStore(Store):
             return os.fdopen(handle, "rb")
         os.close(handle)
         raise StorageError(f"{path} is not a regular file")
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is one itself, as far as the folder tells."""
+    try:
+        return item.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _link(temporary: Path, path: Path) -> None:
