@@ -18,7 +18,7 @@ from pipeline.storage.keys import leads_out
 from pipeline.storage.local.disk_errors import cannot_write
 from pipeline.storage.local_names import key_of
 
-FORMAT = 1
+FORMAT = 2
 """Part of the name of every index; another number when its meaning changes."""
 MAX_MEMBERS = 50_000_000
 MAX_KEY = 4096
@@ -76,15 +76,17 @@ class Builder:
     def add(self, member: Member) -> None:
         """Add a member. Of two with one key the later counts, as for all that unpack; the earlier has a problem.
 
+        One that cannot be read never takes the place of one that can.
+
         Raises:
             TooManyMembers: for more than MAX_MEMBERS.
         """
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise TooManyMembers
-        if member.problem is None and (problem := problem_with(member.key)):
+        if problem := problem_with(member.key):
             name = member.key[:MAX_KEY].replace("\0", "\ufffd").encode("utf-8", "replace").decode() or "(no name)"
-            member = Member(name, member.size, problem=problem, etag=member.etag)
+            member = Member(name, member.size, problem=member.problem or problem, etag=member.etag)
         if member.problem is not None:
             member = replace(member, size=0)
         if member.modified_ns is not None and not -_NUMBERS <= member.modified_ns < _NUMBERS:
@@ -92,12 +94,12 @@ class Builder:
         earlier = self.find(member.key)
         if earlier is None:
             self._insert(member)
-        elif member.problem is None and earlier.problem is None:
+        elif member.problem is None:
             self._db.execute("DELETE FROM members WHERE key = ?", (member.key,))
             self._insert(member)
-            self._insert_beside(earlier, "a later member has the same name")
+            self._insert_beside(earlier, earlier.problem or "a later member has the same name")
         else:
-            self._insert_beside(member, member.problem or "another member has the same name")
+            self._insert_beside(member, member.problem)
 
     def find(self, key: str) -> Member | None:
         """The member with a key, if there is one so far."""
@@ -185,8 +187,10 @@ def member_key(name: str) -> str:
 
 def problem_with(key: str) -> str | None:
     """Why a name in a container cannot be a key, in a few words; None when it can."""
-    if not key or key.endswith("/"):
+    if not key:
         return "its name is empty"
+    if key.endswith("/"):
+        return "its name is that of a folder"
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY:
         return f"its name is longer than {MAX_KEY} bytes"
     if any(0xD800 <= ord(char) < 0xE000 for char in key):

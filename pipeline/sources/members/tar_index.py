@@ -109,7 +109,8 @@ class _Reader:
         key = member_key(pax.get("path") or name or found.name)
         is_link = found.type in (b"1", b"2")
         end = at + (0 if is_link else _padded(size))
-        if found.type != b"5" and not (found.type in _PLAIN and key.endswith("/")):  # old writers mark folders so
+        marks_folder = found.type in _PLAIN and key.endswith("/") and not size  # as old writers do
+        if found.type != b"5" and not marks_folder:
             self._member(found, key, size, at, pax)
         if end > self._file.size and at + size > self._file.size:
             raise _Damaged(f"it is cut short in its member {key[:80]!r}")

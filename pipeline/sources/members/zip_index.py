@@ -124,7 +124,7 @@ def _add_all(file: ContainerFile, add: Builder) -> None:
         text = file.read(at + 46, names + extras)
         member, start, packed = _member(head, text[:names], text[names:], file.size)
         at += 46 + names + extras + comment
-        if not member.key.endswith("/"):
+        if member.size or not text[:names].endswith(b"/"):  # a folder; one with bytes gets a verdict
             members.append((member, start, packed))
             lies.append((start, start + 30 + names + packed))
         if len(members) > 1_000_000:

@@ -150,6 +150,26 @@ def test_what_gnu_tar_writes_is_read_sparse_files_and_links_have_verdicts(tmp_pa
     }
 
 
+def test_what_can_be_read_has_its_name_whatever_had_it_before(place: str) -> None:
+    link = header("a.jpg", tarfile.SYMTYPE, link="b.jpg")
+    hidden = header("x\0" + "n" * 5000, tarfile.SYMTYPE, link="b.jpg")
+    twice = (("e", b"1"), ("e", b"22"), ("e (2)", b"its own"))
+    store, entries, unlisted = listed(place, **{"t.tar": tar_of(link, ("a.jpg", b"photo"), *twice, hidden)})
+    got = {f.key.removeprefix("t.tar/"): f for f in store.fetch([e.key for e in entries])}
+    read = {key: found.data for key, found in got.items() if isinstance(found, Fetched)}
+    assert read == {"a.jpg": b"photo", "e": b"22", "e (2)": b"its own"} and not unlisted
+    why = {key: found.reason for key, found in got.items() if isinstance(found, FetchFailed)}
+    assert why.pop("a.jpg (2)") == why.pop("x\ufffd" + "n" * 4094) == "it is a symbolic link"
+    assert why == {"e (2) (2)": "a later member has the same name"}
+
+
+def test_a_folder_with_bytes_is_named(place: str) -> None:
+    both = {"t.tar": tar_of(("dir/", b"bytes"), ("empty/", b"")), "z.zip": zip_of(("dir/", b"bytes"), ("empty/", b""))}
+    store, entries, _ = listed(place, **both)
+    reason = "its name is that of a folder"
+    assert reasons(store, entries) == {"t.tar/dir/": reason, "z.zip/dir/": reason}
+
+
 def test_names_that_lead_out_and_names_that_come_twice_have_one_verdict_each(place: str) -> None:
     members = (("../up.jpg", b"1"), ("/root.jpg", b"2"), ("a/../../b.jpg", b"3"), ("x.jpg", b"old"), ("x.jpg", b"new"))
     devices = (header("null", tarfile.CHRTYPE), header("pipe", tarfile.FIFOTYPE), header("odd", b"Z"))
