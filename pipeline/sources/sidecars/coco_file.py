@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.sources.members.member_index import Builder, Member, member_key
+from pipeline.sources.members.member_index import Builder, Member, member_key, problem_with
 from pipeline.sources.sidecars.json_stream import JsonStream
 from pipeline.sources.sidecars.meta import MAX_BYTES, TOO_LARGE, is_json, object_of
 
@@ -64,7 +64,9 @@ def _build(db: sqlite3.Connection, file: TextIO, add: Builder) -> str | None:
     for member in _members(db):
         add.add(member)
     passed_over += stream.too_large
-    return f"{passed_over:,} of its entries are too large, or not as COCO has them" if passed_over else None
+    if not passed_over:
+        return None
+    return f"{passed_over:,} of its entries are too large, not as COCO has them, or name a file elsewhere"
 
 
 def _row(name: str, text: str) -> tuple[str, str, str] | None:
@@ -78,7 +80,9 @@ def _row(name: str, text: str) -> tuple[str, str, str] | None:
         return None
     if name == "annotations":
         return json.dumps(first), json.dumps(second), text
-    return (json.dumps(first), second, text) if isinstance(second, str) else None
+    if not isinstance(second, str) or (name == "images" and problem_with(member_key(second))):
+        return None
+    return json.dumps(first), second, text
 
 
 def _members(db: sqlite3.Connection) -> Iterator[Member]:
