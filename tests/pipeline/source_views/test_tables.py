@@ -166,6 +166,20 @@ def test_rows_with_keys_come_in_one_order_and_double_or_missing_ones_have_verdic
     ] * 3
 
 
+def test_keys_that_are_bytes_are_text_and_lists_are_no_keys(tmp_path: Path) -> None:
+    columns: dict[str, Sequence[object]] = {
+        "bytes": [b"b/1.jpg", b"caf\xe9.jpg"],
+        "lists": [["a"], ["b"]],
+        "numbers": [7, 10],
+    }
+    for name, keys in columns.items():
+        open_store(f"{tmp_path}/{name}").put("t.parquet", parquet(table(keys, [0, 1])))
+    assert listing(f"{tmp_path}/bytes#table&image=jpg&key=id") == (["b/1.jpg", "caf\ufffdE9.jpg"], {})
+    assert listing(f"{tmp_path}/numbers#table&image=jpg&key=id") == (["10", "7"], {})
+    with pytest.raises(StorageError, match=r"t\.parquet: its column 'id' holds list<.*>, which is no key"):
+        open_source(f"{tmp_path}/lists#table&image=jpg&key=id")
+
+
 def test_what_holds_no_image_is_a_verdict_and_a_wrong_column_one_line(place: str) -> None:
     inner = open_store(place)
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
