@@ -1,6 +1,7 @@
 """Tars and zips as folders of their members: real writers, every kind of damage, and what a listing says of it."""
 
 import io
+import os
 import struct
 import subprocess
 import tarfile
@@ -258,6 +259,14 @@ def test_a_bomb_is_neither_unpacked_beyond_its_limit_nor_listed_as_small(place: 
     large, wrong = store.fetch([e.key for e in entries], max_bytes=1 << 20)
     assert isinstance(large, FetchFailed) and large.reason == f"{3 << 20} bytes are more than {1 << 20}"
     assert isinstance(wrong, FetchFailed) and wrong.is_verdict
+
+
+def test_a_member_that_claims_far_fewer_bytes_than_its_packed_ones_is_not_read(tmp_path: Path) -> None:
+    lying = bytearray(zip_of(("a.jpg", bytes(range(256)) * 4), ("b.jpg", os.urandom(1 << 20))))
+    at = lying.rindex(b"PK\1\2")
+    lying[at + 24 : at + 28] = (10).to_bytes(4, "little")
+    store, entries, _ = listed(str(tmp_path), **{"lying.zip": bytes(lying)})
+    assert reasons(store, entries) == {"lying.zip/b.jpg": "it is packed into far more bytes than it has"}
 
 
 def test_an_archive_file_that_is_replaced_between_listing_and_reading_gives_the_new_bytes(place: str) -> None:
