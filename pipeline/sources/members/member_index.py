@@ -10,12 +10,14 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.storage.base import StorageError
 from pipeline.storage.cache_folder import cache_folder_of, remove_least_recently_used
 from pipeline.storage.keys import leads_out
-from pipeline.storage.local.disk_errors import cannot_write
+from pipeline.storage.local.disk_errors import cannot_write, sqlite_errors
 from pipeline.storage.local_names import key_of
 
 FORMAT = 2
@@ -161,6 +163,7 @@ class MemberIndex:
         Raises:
             sqlite3.Error: when it is no index.
         """
+        self._path = path
         self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         ((self.damage, self.kind, self.version),) = self._db.execute("SELECT * FROM facts").fetchall()
 
@@ -169,13 +172,28 @@ class MemberIndex:
             self._db.close()
 
     def members(self) -> Iterator[Member]:
-        """All members, sorted by key."""
-        for row in self._db.execute("SELECT * FROM members ORDER BY key"):
-            yield Member(*row)
+        """All members, sorted by key.
+
+        Raises:
+            StorageError: when the file is damaged; it is removed.
+        """
+        with self._whole():
+            for row in self._db.execute("SELECT * FROM members ORDER BY key"):
+                yield Member(*row)
 
     def find(self, keys: Sequence[str]) -> list[Member | None]:
-        """The members with these keys."""
-        return [_one(self._db, key) for key in keys]
+        """The members with these keys; raises as `members` does."""
+        with self._whole():
+            return [_one(self._db, key) for key in keys]
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """A file that is damaged leaves the cache: the next run makes it again."""
+        try:
+            yield
+        except sqlite3.DatabaseError as e:
+            self._path.unlink(missing_ok=True)
+            raise StorageError(f"the index {self._path} is damaged ({e}) and was removed: run again") from None
 
 
 def member_key(name: str) -> str:
@@ -219,18 +237,20 @@ def index_of(name: Sequence[str], build: Callable[[Builder], str | None]) -> Mem
     except (sqlite3.Error, OSError, ValueError):
         pass
     temporary = path.with_name(f"{digest}.{secrets.token_hex(8)}")
+    what = f"the cache of indexes, {path.parent},"
     try:
-        builder = Builder(temporary)
-        try:
-            builder.finish(build(builder), name[-1])
-        finally:
-            builder.close()
+        with sqlite_errors(what, _REMEDY):
+            builder = Builder(temporary)
+            try:
+                builder.finish(build(builder), name[-1])
+            finally:
+                builder.close()
         os.replace(temporary, path)
         found = MemberIndex(path)
         remove_least_recently_used(path.parent.glob("*.sqlite"), CACHE_BYTES)
         return found
     except OSError as e:
-        raise cannot_write(f"the cache of indexes, {path.parent},", e, _REMEDY) from e
+        raise cannot_write(what, e, _REMEDY) from e
     finally:
         temporary.unlink(missing_ok=True)
 

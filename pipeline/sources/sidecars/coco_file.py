@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from pipeline.sources.members.member_index import Builder, Member, member_key, problem_with
 from pipeline.sources.sidecars.json_stream import JsonStream
 from pipeline.sources.sidecars.meta import MAX_BYTES, TOO_LARGE, is_json, object_of
+from pipeline.storage.local.disk_errors import TEMPORARY_REMEDY, sqlite_errors
 
 _LONGEST = MAX_BYTES
 """Longest image, annotation or category, in characters."""
@@ -33,8 +34,9 @@ def build(file: TextIO, add: Builder) -> str | None:
 
     Raises:
         BadJson: when it is no JSON.
+        Unwritable: when the disk of the temporary folder takes nothing.
     """
-    with tempfile.TemporaryDirectory(prefix="maepress-coco-") as folder:
+    with tempfile.TemporaryDirectory(prefix="maepress-coco-") as folder, sqlite_errors(folder, TEMPORARY_REMEDY):
         db = sqlite3.connect(Path(folder) / "coco.sqlite", isolation_level=None)
         try:
             return _build(db, file, add)

@@ -360,6 +360,22 @@ def test_many_members_of_one_name_take_work_in_proportion(tmp_path: Path) -> Non
     assert len(statements) < 10 * 1000, "they were 500,000 when each looked for a free number from 2 on"
 
 
+def test_an_index_that_is_damaged_inside_is_one_line_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keys = [f"t.tar/{n:05d}" for n in range(1000)]
+    tar = tar_of(*((key.removeprefix("t.tar/"), b"a") for key in keys))
+    store, entries, _ = listed(str(tmp_path / "place"), **{"t.tar": tar})
+    (path,) = (tmp_path / "cache" / "maepress" / "indexes").iterdir()
+    whole = path.read_bytes()
+    for use in (lambda: list(store.entries()), lambda: store.fetch(keys)):
+        path.write_bytes(whole[:16384] + bytes(16384) + whole[32768:])
+        with pytest.raises(StorageError, match=r"is damaged .* and was removed: run again"):
+            use()
+        assert list(store.entries()) == entries
+
+
 def test_a_damaged_index_is_made_again_and_the_cache_stays_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
