@@ -23,6 +23,9 @@ from model.core.boundary import Fault
 from pipeline.archive.archive import Archive
 from pipeline.dataset.samples import Grid, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Content
+from pipeline.storage.base import StorageError
+from pipeline.storage.local.disk_errors import cannot_write
+from pipeline.storage.open import open_store
 
 logger = logging.getLogger(__name__)
 FILE = "grids.arrow"
@@ -80,8 +83,13 @@ class LatentCache(Dataset[dict[str, Any]]):
             done: called with the number of images so far, while the cache is made.
 
         Raises:
+            StorageError: for a folder that is not local or cannot be written, or one in which something else has the
+                name of the cache's file.
             MaepressError: as `ArchiveImages` does.
         """
+        place = open_store(str(folder)).local_path()
+        if place is None:
+            raise StorageError(f"{folder} is no local folder, and a cache of latents needs one")
         images = ArchiveImages(archive, content=content, keys=keys, columns=columns, shuffle=False)
         about = {
             "table": images.archive.table().metadata().id,
@@ -90,9 +98,9 @@ class LatentCache(Dataset[dict[str, Any]]):
             "keys": keys,
             "columns": list(columns),
         }
-        if _about(Path(folder) / FILE) != about:
-            write(folder, grids_of(images), about, done)
-        return cls(folder)
+        if _about(place / FILE) != about:
+            write(place, grids_of(images), about, done)
+        return cls(place)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -145,11 +153,17 @@ def write(
         grids: key, additional columns (JSON values) and grid of each image.
         about: description of the source, stored in the file.
         done: called with the number of images so far.
+
+    Raises:
+        StorageError: when the folder cannot be written.
     """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     schema = pa.schema(_COLUMNS, metadata={_ABOUT: json.dumps(about).encode()})
-    handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
+    except OSError as e:
+        raise cannot_write(f"the cache of latents, {target},", e) from e
     os.close(handle)
     try:
         with pa.OSFile(name, "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -173,9 +187,15 @@ def write(
 
 
 def _about(path: Path) -> object:
-    """The description of a cache's source; None if there is no cache."""
+    """The description of a cache's source; None if there is no cache.
+
+    Raises:
+        StorageError: when something else has its name: it may be the user's.
+    """
     if not path.is_file():
         return None
-    with pa.memory_map(str(path)) as file:
-        metadata = pa.ipc.open_file(file).schema.metadata or {}
-    return json.loads(metadata.get(_ABOUT, b"null"))
+    try:
+        with pa.memory_map(str(path)) as file:
+            return json.loads((pa.ipc.open_file(file).schema.metadata or {})[_ABOUT])
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        raise StorageError(f"{path} is no cache of latents, or damaged: remove it, or give another folder") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from model.core.errors import DamagedPayload
@@ -13,6 +14,7 @@ from pipeline.archive.archive import Archive
 from pipeline.dataset.cache import FILE, LatentCache, write
 from pipeline.dataset.samples import Grid
 from pipeline.dataset.torch_dataset import ArchiveImages
+from pipeline.storage.base import StorageError
 from tests.pipeline.making import add
 
 
@@ -56,6 +58,24 @@ def test_what_fails_half_way_leaves_the_older_cache(tmp_path: Path) -> None:
         write(tmp_path, failing(), {})
     assert LatentCache(tmp_path).keys == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_what_is_no_cache_or_no_folder_is_one_line_and_stays(small_archive: Archive, tmp_path: Path) -> None:
+    table = pa.table({"mine": [1]})
+    with pa.OSFile(str(tmp_path / "mine.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    for number, data in enumerate([b"junk", b"", (tmp_path / "mine.arrow").read_bytes()]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / FILE).write_bytes(data)
+        with pytest.raises(StorageError, match="is no cache of latents, or damaged: remove it"):
+            LatentCache.of(tmp_path / str(number), small_archive)
+        assert (tmp_path / str(number) / FILE).read_bytes() == data
+    with pytest.raises(
+        StorageError, match=r"the cache of latents, .*/mine\.arrow/x, cannot be written: Not a directory"
+    ):
+        LatentCache.of(tmp_path / "mine.arrow" / "x", small_archive)
+    with pytest.raises(StorageError, match="s3://bucket/cache is no local folder"):
+        LatentCache.of("s3://bucket/cache", small_archive)
 
 
 def test_a_cache_travels_to_a_worker_by_its_folder(tmp_path: Path) -> None:
