@@ -70,12 +70,17 @@ def image_column(schema: pa.Schema, columns: Columns) -> tuple[str, str | None]:
         raise StorageError(f"its column {name!r} holds {kind}, not bytes or structs of bytes and path")
     if columns.key and columns.key not in schema.names:
         raise StorageError(f"it has no column {columns.key!r} (it has: {', '.join(schema.names[:20])})")
-    if columns.key and pa.types.is_nested(schema.field(columns.key).type):
-        raise StorageError(f"its column {columns.key!r} holds {schema.field(columns.key).type}, which is no key")
+    if columns.key and not _may_be_keys(held := schema.field(columns.key).type):
+        raise StorageError(f"its column {columns.key!r} holds {held}, which is no key: name one of texts or numbers")
     if not pa.types.is_struct(kind):
         return name, None
     path = f"{name}.path" if kind.get_field_index("path") >= 0 else None
     return f"{name}.bytes", path
+
+
+def _may_be_keys(kind: pa.DataType) -> bool:
+    """Whether values have one plain text: not lists, and not times, whose texts depend on who writes them."""
+    return not (pa.types.is_nested(kind) or pa.types.is_temporal(kind))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
