@@ -164,6 +164,23 @@ def test_what_can_be_read_has_its_name_whatever_had_it_before(place: str) -> Non
     assert why == {"e (2) (2)": "a later member has the same name"}
 
 
+def test_a_tar_whose_rest_is_not_written_yet_is_damaged_and_one_of_large_records_is_not(tmp_path: Path) -> None:
+    whole = tar_of(*((f"{n}.raw", bytes([n]) * 30_000) for n in range(20)))
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    objects = {
+        "half.tar": whole[: 10 * 30_720] + bytes(len(whole) - 10 * 30_720),  # as rsync --preallocate leaves it
+        "none.tar": bytes(len(whole)),
+        "empty.tar": bytes(10240),
+        "tape.tar": whole[:end] + bytes(-end % (1 << 18)),
+        "mark.tar": tar_of(("a", b"a" * 9216)),
+    }
+    assert len(objects["mark.tar"]) == 2 * 10240, "its mark ends behind a record"
+    _, entries, unlisted = listed(str(tmp_path), **objects)
+    assert unlisted.keys() == {"half.tar/", "none.tar/"}
+    assert unlisted["half.tar/"] == "it holds nothing but zeros from byte 307,200 on: it may not be copied to its end"
+    assert sum(entry.key.startswith("tape.tar/") for entry in entries) == 20
+
+
 def test_a_folder_with_bytes_is_named(place: str) -> None:
     both = {"t.tar": tar_of(("dir/", b"bytes"), ("empty/", b"")), "z.zip": zip_of(("dir/", b"bytes"), ("empty/", b""))}
     store, entries, _ = listed(place, **both)
