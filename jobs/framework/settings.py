@@ -7,7 +7,8 @@ line of the file or a variable.
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,10 +68,12 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
     """The mapping in a YAML file, with keys as field names.
 
     Raises:
-        MaepressError: when the file cannot be read, is no mapping, or has a key that is no setting of this job.
+        MaepressError: when the file cannot be read, is no mapping, or has a key that is no setting of this job, or
+            one twice.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
     except OSError as e:
         raise MaepressError(f"--config {path}: {e.strerror or e}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -85,7 +88,16 @@ def read_config(path: str, settings: type[BaseModel]) -> dict[str, object]:
         if name not in settings.model_fields:
             raise MaepressError(f"--config {path}: unknown setting {key!r} (known: {', '.join(settings.model_fields)})")
         result[name] = value
+    if twice := [name for name, count in Counter(_names(text)).items() if count > 1]:
+        raise MaepressError(f"--config {path}: {twice[0]!r} is there twice, and only one would count: leave one")
     return result
+
+
+def _names(text: str) -> Iterator[str]:
+    """The names of settings in a document, as often as they are there: a mapping that was read has each once."""
+    document = yaml.compose(text, yaml.SafeLoader)
+    for key, _ in document.value if isinstance(document, yaml.MappingNode) else ():
+        yield str(key.value).replace("-", "_")
 
 
 def redact(text: str) -> str:

@@ -25,6 +25,8 @@ ABSENT = {
 """Modules, and the packages for which they are absent. pyarrow's compiled code asks in the name of its callers."""
 WHEN_USED = {"torch._meta_registrations": ("torch",)}
 """Modules that are loaded when somebody uses what they hold, and the packages for which they are."""
+BEFORE = {"torch._dynamo": "torch._meta_registrations"}
+"""Modules that need such a one first: every optimiser imports this one, whose imports go in a circle otherwise."""
 
 
 class _WhenUsed(ModuleType):
@@ -36,15 +38,19 @@ class _WhenUsed(ModuleType):
     _loading = RLock()
 
     def __getattr__(self, name: str) -> Any:
-        spec = self.__spec__
-        if spec is not None and not name.startswith("__"):
-            with self._loading:
-                if isinstance(spec.loader, _LoadsWhenUsed):
-                    spec.loader = self.__loader__ = spec.loader.loader
-                    spec.loader.exec_module(self)
+        if not name.startswith("__"):
+            self.load()
             if name in vars(self):
                 return vars(self)[name]
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def load(self) -> None:
+        """Execute the module, if that was not done yet."""
+        spec = vars(self).get("__spec__")
+        with self._loading:
+            if spec is not None and isinstance(spec.loader, _LoadsWhenUsed):
+                spec.loader = self.__loader__ = spec.loader.loader
+                spec.loader.exec_module(self)
 
 
 class _LoadsWhenUsed(Loader):
@@ -62,10 +68,21 @@ class _LoadsWhenUsed(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Comes before Python's own finders."""
+    """Comes before Python's own finders.
+
+    Attributes:
+        spares: whether imports are spared now; what was spared before may still have to be loaded.
+    """
+
+    spares = True
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """What Python asks for a module that is not loaded yet; None leaves it to the other finders."""
+        waiting = sys.modules.get(BEFORE.get(name, ""))
+        if isinstance(waiting, _WhenUsed):
+            waiting.load()
+        if not self.spares:
+            return None
         if name in ABSENT and _importer() in ABSENT[name]:
             raise ModuleNotFoundError(f"{name} is spared (jobs/framework/spared_imports.py)", name=name)
         if name not in WHEN_USED or _importer() not in WHEN_USED[name]:
@@ -81,14 +98,15 @@ _finder = _Finder()
 
 def spare() -> None:
     """From now on, spare this process these imports."""
+    _finder.spares = True
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
 def spare_no_more() -> None:
     """Undo `spare`. pyarrow, which remembers that pandas was absent, looks again."""
-    if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    if _finder in sys.meta_path and _finder.spares:
+        _finder.spares = False
         import pyarrow as pa
 
         pa.array([0]).to_pandas()

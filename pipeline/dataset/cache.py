@@ -24,7 +24,9 @@ from model.core.errors import MaepressError
 from pipeline.archive.archive import Archive
 from pipeline.dataset.samples import GRIDS, Grid, Samples
 from pipeline.dataset.torch_dataset import DECODED_AT_ONCE, ArchiveImages, Content
+from pipeline.storage.base import StorageError
 from pipeline.storage.local.disk_errors import cannot_write
+from pipeline.storage.open import open_store
 
 logger = logging.getLogger(__name__)
 FILE = "grids.arrow"
@@ -52,15 +54,13 @@ class LatentCache(Dataset[dict[str, Any]]):
         """Map the cache that `of` or `write` made in a folder.
 
         Raises:
-            MaepressError: when the folder has no cache, or a damaged one.
+            MaepressError: when the folder has no cache, or something else or a damaged one in its place.
         """
         self._folder = Path(folder)
         path = self._folder / FILE
-        try:
-            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (OSError, ValueError) as e:  # pyarrow's errors are these
-            why = "damaged" if path.is_file() else "not there"
-            raise MaepressError(f"the cache {path} is {why}: make it with LatentCache.of") from e
+        if _about(path) is None:
+            raise MaepressError(f"the cache {path} is not there: make it with LatentCache.of")
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         self.keys = [str(key) for key in self._table["key"].to_pylist()]
         self.nbytes = path.stat().st_size
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table["key"].chunks)])
@@ -81,8 +81,6 @@ class LatentCache(Dataset[dict[str, Any]]):
     ) -> "LatentCache":
         """Open the cache of an archive's latents, and make it first unless the folder has it for this archive version.
 
-        A damaged cache is made anew.
-
         Args:
             folder: local folder, made if missing.
             archive: the archive, or its URL.
@@ -92,10 +90,15 @@ class LatentCache(Dataset[dict[str, Any]]):
             done: called with the number of images so far, while the cache is made.
 
         Raises:
-            MaepressError: as `ArchiveImages` does, for another content, or when the folder cannot be written.
+            StorageError: for a folder that is not local or cannot be written, or one in which something else, or a
+                damaged cache, has the name of the cache's file.
+            MaepressError: as `ArchiveImages` does, and for another content.
         """
         if content not in GRIDS:
             raise MaepressError(f"a cache holds {', '.join(GRIDS)}, and no {content}")
+        place = open_store(str(folder)).local_path()
+        if place is None:
+            raise StorageError(f"{folder} is no local folder, and a cache of latents needs one")
         images = ArchiveImages(archive, content=content, keys=keys, columns=columns, shuffle=False)
         about = {
             "table": images.archive.table().metadata().id,
@@ -104,9 +107,9 @@ class LatentCache(Dataset[dict[str, Any]]):
             "keys": keys,
             "columns": list(columns),
         }
-        if _about(Path(folder) / FILE) != about:
-            write(folder, grids_of(images), about, done)
-        return cls(folder)
+        if _about(place / FILE) != about:
+            write(place, grids_of(images), about, done)
+        return cls(place)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -169,7 +172,9 @@ def write(
         target.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=target)
     except OSError as e:
-        raise cannot_write(f"the cache {target}", e, "give a folder of this machine that can be written") from e
+        raise cannot_write(
+            f"the cache of latents, {target},", e, "give a folder of this machine that can be written"
+        ) from e
     os.close(handle)
     try:
         with pa.OSFile(name, "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -193,14 +198,18 @@ def write(
 
 
 def _about(path: Path) -> object:
-    """The description of a cache's source; None if there is no cache, or a damaged one."""
+    """The description of a cache's source; None if there is no cache.
+
+    Raises:
+        StorageError: when something else has its name: it may be the user's.
+    """
     if not path.is_file():
         return None
     try:
         with pa.memory_map(str(path)) as file:
             found = pa.ipc.open_file(file)
-            metadata = found.schema.metadata or {}
+            about = json.loads((found.schema.metadata or {})[_ABOUT])
             found.read_all()  # maps its parts, and copies none
-        return json.loads(metadata.get(_ABOUT, b"null"))
-    except (OSError, ValueError):
-        return None
+            return about
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        raise StorageError(f"{path} is no cache of latents, or damaged: remove it, or give another folder") from None

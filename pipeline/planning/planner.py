@@ -24,6 +24,7 @@ from pipeline.planning.units import Piece, rework_unit, units_of_new_keys
 from pipeline.storage.base import Entry, StorageError, Store
 from pipeline.storage.listing.key_globs import EVERYTHING, KeyGlobs
 from pipeline.storage.listing.source_listing import SourceListing
+from pipeline.storage.local.disk_errors import TEMPORARY_REMEDY, sqlite_errors
 
 pc: Any = pyarrow.compute  # its stubs reject most mixes of columns and plain values
 
@@ -143,7 +144,7 @@ def make_plan(source: Store, archive: Archive | None, manifest: Manifest | None,
         MaepressError: when either side cannot be read to its end, or the listing is empty and rows
             would be retired.
     """
-    with ReworkByShard() as rework:
+    with ReworkByShard() as rework, sqlite_errors(rework.folder, TEMPORARY_REMEDY):
         planner = _Planner(source, archive, manifest, options, rework)
         new_parts = planner.write_new_units()
         retire = planner.may_retire()

@@ -47,11 +47,15 @@ class ReworkByShard:
         rework.choose_stale(limit=1000)                 # once, after everything was added
         for shard in rework.required(retire=True): ...
         for shard in rework.optional(): ...             # after `required`
+
+    Attributes:
+        folder: where the file is.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="maepress-plan-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "rework.sqlite", isolation_level=None)
+        self._temporary = tempfile.TemporaryDirectory(prefix="maepress-plan-")
+        self.folder = self._temporary.name
+        self._db = sqlite3.connect(Path(self.folder) / "rework.sqlite", isolation_level=None)
         # The file ends with the process, so it need not survive a crash.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -66,7 +70,7 @@ class ReworkByShard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
-        self._folder.cleanup()
+        self._temporary.cleanup()
 
     def add_changed(self, objects: pa.Table) -> None:
         """Add objects whose content changed: columns key, size, etag, SHARD."""

@@ -15,6 +15,7 @@ from model.core.errors import MaepressError, MissingPackage
 from pipeline.images import video
 from pipeline.images.limits import VIDEOS
 from pipeline.images.sandbox.sandbox import shared
+from pipeline.sources.merge import merged
 from pipeline.sources.read_only import ReadOnlyStore
 from pipeline.storage.base import FRAMES, Entry, Fetched, FetchFailed, NotListed, Outage, Store, too_large
 
@@ -104,20 +105,16 @@ class VideoStore(ReadOnlyStore):
     def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
         """See Store.
 
-        A video that cannot be read is listed as a file, so that it becomes a rejection. Frames are
-        held back until their turn, because `a.mp4.jpg` sorts after `a.mp4` but before `a.mp4/...`.
+        A video that cannot be read, or has no frames, is listed as a file, and counts as a folder that
+        cannot be listed: rows of its frames stay.
         """
-        waiting: list[Entry] = []
-        for entry in self.inner.entries(unlisted):
-            while waiting and waiting[0].key + "/" < entry.key:
-                yield from self._frames(waiting.pop(0), unlisted)
-            if video.is_video(entry.key):
-                waiting.append(entry)
-                waiting.sort(key=lambda film: film.key + "/")
-            else:
-                yield entry
-        for film in waiting:
-            yield from self._frames(film, unlisted)
+        return merged(
+            self.inner.entries(unlisted),
+            video.is_video,
+            lambda film: None,  # one video at a time is in memory
+            lambda film, _: self._frames(film, unlisted),
+            lambda entry: unlisted(entry.key, "a frame of a video has its key") if unlisted else None,
+        )
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store. Neighbouring keys of one video are decoded together."""
@@ -138,21 +135,26 @@ class VideoStore(ReadOnlyStore):
 
     def _frames(self, film: Entry, unlisted: NotListed | None) -> Iterator[Entry]:
         got = self._cache.fetch(self.inner, film.key)
-        if isinstance(got, FetchFailed) and got.refused and unlisted is not None:
-            unlisted(film.key + "/", f"its frames cannot be listed: {got.reason}")
-        elif isinstance(got, FetchFailed) and not got.is_verdict:
+        if isinstance(got, FetchFailed) and not got.is_verdict and (got.transient or unlisted is None):
             raise Outage(f"{self.inner.url}/{film.key} cannot be read: {got.reason}")
-        try:
-            clip = None if isinstance(got, FetchFailed) else shared(VIDEOS).read_clip(got.data, self._choice)
-        except MissingPackage:
-            raise
-        except MaepressError:
-            clip = None
-        if clip is None:
+        clip = FetchFailed(film.key, got.reason) if isinstance(got, FetchFailed) else self._clip(got)
+        if isinstance(clip, FetchFailed):
+            if unlisted is not None:
+                unlisted(film.key + "/", f"its frames cannot be listed: {clip.reason}")
             yield film
             return
-        for moment in clip.times:
-            yield Entry(video.frame_key(film.key, moment), clip.frame_bytes, film.etag)
+        for key in sorted({video.frame_key(film.key, moment) for moment in clip.times}):
+            yield Entry(key, clip.frame_bytes, film.etag)
+
+    def _clip(self, film: Fetched) -> video.Clip | FetchFailed:
+        """The frames of a video, or why there are none."""
+        try:
+            clip = shared(VIDEOS).read_clip(film.data, self._choice)
+        except MissingPackage:
+            raise
+        except MaepressError as e:
+            return FetchFailed(film.key, e.message)
+        return clip if clip.times else FetchFailed(film.key, "it has no frames")
 
     def _fetch_frames(self, film: str, keys: list[str], max_bytes: int | None) -> list[Fetched | FetchFailed]:
         got = self._cache.fetch(self.inner, film)

@@ -10,15 +10,17 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.storage.base import StorageError
 from pipeline.storage.cache_folder import cache_folder_of, remove_least_recently_used
 from pipeline.storage.keys import leads_out
-from pipeline.storage.local.disk_errors import cannot_write
+from pipeline.storage.local.disk_errors import cannot_write, sqlite_errors
 from pipeline.storage.local_names import key_of
 
-FORMAT = 1
+FORMAT = 2
 """Part of the name of every index; another number when its meaning changes."""
 MAX_MEMBERS = 50_000_000
 MAX_KEY = 4096
@@ -76,15 +78,17 @@ class Builder:
     def add(self, member: Member) -> None:
         """Add a member. Of two with one key the later counts, as for all that unpack; the earlier has a problem.
 
+        One that cannot be read never takes the place of one that can.
+
         Raises:
             TooManyMembers: for more than MAX_MEMBERS.
         """
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise TooManyMembers
-        if member.problem is None and (problem := problem_with(member.key)):
+        if problem := problem_with(member.key):
             name = member.key[:MAX_KEY].replace("\0", "\ufffd").encode("utf-8", "replace").decode() or "(no name)"
-            member = Member(name, member.size, problem=problem, etag=member.etag)
+            member = Member(name, member.size, problem=member.problem or problem, etag=member.etag)
         if member.problem is not None:
             member = replace(member, size=0)
         if member.modified_ns is not None and not -_NUMBERS <= member.modified_ns < _NUMBERS:
@@ -92,12 +96,12 @@ class Builder:
         earlier = self.find(member.key)
         if earlier is None:
             self._insert(member)
-        elif member.problem is None and earlier.problem is None:
+        elif member.problem is None:
             self._db.execute("DELETE FROM members WHERE key = ?", (member.key,))
             self._insert(member)
-            self._insert_beside(earlier, "a later member has the same name")
+            self._insert_beside(earlier, earlier.problem or "a later member has the same name")
         else:
-            self._insert_beside(member, member.problem or "another member has the same name")
+            self._insert_beside(member, member.problem)
 
     def find(self, key: str) -> Member | None:
         """The member with a key, if there is one so far."""
@@ -159,6 +163,7 @@ class MemberIndex:
         Raises:
             sqlite3.Error: when it is no index.
         """
+        self._path = path
         self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         ((self.damage, self.kind, self.version),) = self._db.execute("SELECT * FROM facts").fetchall()
 
@@ -167,13 +172,28 @@ class MemberIndex:
             self._db.close()
 
     def members(self) -> Iterator[Member]:
-        """All members, sorted by key."""
-        for row in self._db.execute("SELECT * FROM members ORDER BY key"):
-            yield Member(*row)
+        """All members, sorted by key.
+
+        Raises:
+            StorageError: when the file is damaged; it is removed.
+        """
+        with self._whole():
+            for row in self._db.execute("SELECT * FROM members ORDER BY key"):
+                yield Member(*row)
 
     def find(self, keys: Sequence[str]) -> list[Member | None]:
-        """The members with these keys."""
-        return [_one(self._db, key) for key in keys]
+        """The members with these keys; raises as `members` does."""
+        with self._whole():
+            return [_one(self._db, key) for key in keys]
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """A file that is damaged leaves the cache: the next run makes it again."""
+        try:
+            yield
+        except sqlite3.DatabaseError as e:
+            self._path.unlink(missing_ok=True)
+            raise StorageError(f"the index {self._path} is damaged ({e}) and was removed: run again") from None
 
 
 def member_key(name: str) -> str:
@@ -185,8 +205,10 @@ def member_key(name: str) -> str:
 
 def problem_with(key: str) -> str | None:
     """Why a name in a container cannot be a key, in a few words; None when it can."""
-    if not key or key.endswith("/"):
+    if not key:
         return "its name is empty"
+    if key.endswith("/"):
+        return "its name is that of a folder"
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY:
         return f"its name is longer than {MAX_KEY} bytes"
     if any(0xD800 <= ord(char) < 0xE000 for char in key):
@@ -215,18 +237,20 @@ def index_of(name: Sequence[str], build: Callable[[Builder], str | None]) -> Mem
     except (sqlite3.Error, OSError, ValueError):
         pass
     temporary = path.with_name(f"{digest}.{secrets.token_hex(8)}")
+    what = f"the cache of indexes, {path.parent},"
     try:
-        builder = Builder(temporary)
-        try:
-            builder.finish(build(builder), name[-1])
-        finally:
-            builder.close()
+        with sqlite_errors(what, _REMEDY):
+            builder = Builder(temporary)
+            try:
+                builder.finish(build(builder), name[-1])
+            finally:
+                builder.close()
         os.replace(temporary, path)
         found = MemberIndex(path)
         remove_least_recently_used(path.parent.glob("*.sqlite"), CACHE_BYTES)
         return found
     except OSError as e:
-        raise cannot_write(f"the cache of indexes, {path.parent},", e, _REMEDY) from e
+        raise cannot_write(what, e, _REMEDY) from e
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,8 +14,8 @@ BLOCK = 512
 MAX_HEADER = 1 << 20
 """Largest long name, and largest set of pax records: in bytes."""
 _ZEROS = bytes(BLOCK)
-_PADDING = 1 << 20
-"""Zeros that may follow the end: writers fill up records, mostly of 10 KiB."""
+_RECORD, _LARGEST_RECORD = 20 * BLOCK, 1 << 20
+"""What writers fill up with zeros: mostly records of 10 KiB, for tapes larger powers of two."""
 _FILES, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"0\0007", b"L", b"K", b"x", b"g"
 _NO_FILES = {b"2": "it is a symbolic link", b"3": "it is a device", b"4": "it is a device", b"6": "it is a pipe"}
 
@@ -109,7 +109,8 @@ class _Reader:
         key = member_key(pax.get("path") or name or found.name)
         is_link = found.type in (b"1", b"2")
         end = at + (0 if is_link else _padded(size))
-        if found.type != b"5" and not (found.type in _PLAIN and key.endswith("/")):  # old writers mark folders so
+        marks_folder = found.type in _PLAIN and key.endswith("/") and not size  # as old writers do
+        if found.type != b"5" and not marks_folder:
             self._member(found, key, size, at, pax)
         if end > self._file.size and at + size > self._file.size:
             raise _Damaged(f"it is cut short in its member {key[:80]!r}")
@@ -134,11 +135,14 @@ class _Reader:
             self._add.add(Member(key, size, str(at), modified_ns=modified))
 
     def _end(self, at: int) -> str | None:
-        """Check that only zeros follow."""
+        """Check that only zeros follow, and no more of them than fill a record: a copy may have reserved its place."""
         rest = self._file.size - at
-        if rest <= _PADDING and not self._file.read(at, rest).strip(b"\0"):
+        if rest > _LARGEST_RECORD + BLOCK or self._file.read(at, rest).strip(b"\0"):
+            return f"it goes on behind its end mark at byte {at:,}"
+        record = 1 << max(0, rest - BLOCK - 1).bit_length()  # the mark's second block may begin another record
+        if rest <= _RECORD + BLOCK or self._file.size % record == 0:
             return None
-        return f"it goes on behind its end mark at byte {at:,}"
+        return f"it holds nothing but zeros from byte {at:,} on: it may not be copied to its end"
 
 
 _PLAIN = (b"0", b"\0", b"7")

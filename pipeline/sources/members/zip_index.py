@@ -21,6 +21,8 @@ _SLACK = 512
 _FULL = 0xFFFFFFFF
 _MOST_INFLATED = 1032
 """Bytes that deflate makes of one at most."""
+_SPARE = 64 << 10
+"""Packed bytes that a member may have beyond twice its own: they are read before it shows what they hold."""
 
 
 def is_zip(head: bytes) -> bool:
@@ -124,7 +126,7 @@ def _add_all(file: ContainerFile, add: Builder) -> None:
         text = file.read(at + 46, names + extras)
         member, start, packed = _member(head, text[:names], text[names:], file.size)
         at += 46 + names + extras + comment
-        if not member.key.endswith("/"):
+        if member.size or not text[:names].endswith(b"/"):  # a folder; one with bytes gets a verdict
             members.append((member, start, packed))
             lies.append((start, start + 30 + names + packed))
         if len(members) > 1_000_000:
@@ -170,6 +172,8 @@ def _member(head: bytes, name: bytes, extra: bytes, file_size: int) -> tuple[Mem
         problem = f"it is packed by method {method}, which is not read here (deflate and none are)"
     elif start + packed > file_size or (size != packed if method == _STORED else size > _MOST_INFLATED * packed):
         problem = "the zip's directory does not fit the file"
+    elif packed > 2 * size + _SPARE:
+        problem = "it is packed into far more bytes than it has"
     mode = struct.unpack_from("<I", head, 38)[0] >> 16
     if head[5] == 3 and mode & 0xF000 == 0xA000:  # made on Unix
         problem = "it is a symbolic link"

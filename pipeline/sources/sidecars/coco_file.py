@@ -8,9 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.sources.members.member_index import Builder, Member, member_key
+from pipeline.sources.members.member_index import Builder, Member, member_key, problem_with
 from pipeline.sources.sidecars.json_stream import JsonStream
 from pipeline.sources.sidecars.meta import MAX_BYTES, TOO_LARGE, is_json, object_of
+from pipeline.storage.local.disk_errors import TEMPORARY_REMEDY, sqlite_errors
 
 _LONGEST = MAX_BYTES
 """Longest image, annotation or category, in characters."""
@@ -33,8 +34,9 @@ def build(file: TextIO, add: Builder) -> str | None:
 
     Raises:
         BadJson: when it is no JSON.
+        Unwritable: when the disk of the temporary folder takes nothing.
     """
-    with tempfile.TemporaryDirectory(prefix="maepress-coco-") as folder:
+    with tempfile.TemporaryDirectory(prefix="maepress-coco-") as folder, sqlite_errors(folder, TEMPORARY_REMEDY):
         db = sqlite3.connect(Path(folder) / "coco.sqlite", isolation_level=None)
         try:
             return _build(db, file, add)
@@ -64,7 +66,9 @@ def _build(db: sqlite3.Connection, file: TextIO, add: Builder) -> str | None:
     for member in _members(db):
         add.add(member)
     passed_over += stream.too_large
-    return f"{passed_over:,} of its entries are too large, or not as COCO has them" if passed_over else None
+    if not passed_over:
+        return None
+    return f"{passed_over:,} of its entries are too large, not as COCO has them, or name a file elsewhere"
 
 
 def _row(name: str, text: str) -> tuple[str, str, str] | None:
@@ -78,7 +82,9 @@ def _row(name: str, text: str) -> tuple[str, str, str] | None:
         return None
     if name == "annotations":
         return json.dumps(first), json.dumps(second), text
-    return (json.dumps(first), second, text) if isinstance(second, str) else None
+    if not isinstance(second, str) or (name == "images" and problem_with(member_key(second))):
+        return None
+    return json.dumps(first), second, text
 
 
 def _members(db: sqlite3.Connection) -> Iterator[Member]:

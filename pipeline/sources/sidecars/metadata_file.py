@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from pipeline.sources.members.member_index import Builder, Member, member_key
+from pipeline.sources.members.member_index import Builder, Member, member_key, problem_with
 from pipeline.sources.sidecars.meta import MAX_BYTES, is_json
 
 NAME = "file_name"
@@ -36,7 +36,8 @@ def build_jsonl(file: TextIO, add: Builder) -> str | None:
         return f"it cannot be read to its end: {e}"
     if not wrong:
         return None
-    return f"{len(wrong):,} of its lines are no JSON object with a file_name, the first of them line {wrong[0]:,}"
+    what = "no JSON object with the file_name of an image below"
+    return f"{len(wrong):,} of its lines are {what}, the first of them line {wrong[0]:,}"
 
 
 def build_csv(file: TextIO, add: Builder) -> str | None:
@@ -47,16 +48,19 @@ def build_csv(file: TextIO, add: Builder) -> str | None:
             wrong += not _add(json.dumps(row, ensure_ascii=False), add)
     except (csv.Error, ValueError) as e:
         return f"it cannot be read to its end: {e}"
-    return f"{wrong:,} of its rows have no file_name" if wrong else None
+    return f"{wrong:,} of its rows have no file_name of an image below" if wrong else None
 
 
 def _add(text: str, add: Builder) -> bool:
     if not is_json(text):
         return False
     row: Any = json.loads(text)
-    if not isinstance(row, dict) or not isinstance(row.get(NAME), str) or not row[NAME]:
+    if not isinstance(row, dict) or not isinstance(row.get(NAME), str):
         return False
-    add.add(Member(member_key(row[NAME]), len(text), text))
+    key = member_key(row[NAME])
+    if problem_with(key):  # also one that leads out of the folder: it is no image of this one
+        return False
+    add.add(Member(key, len(text), text))
     return True
 
 

@@ -70,14 +70,14 @@ class SidecarStore(ReadOnlyStore):
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store. All names that sidecars may have are asked for: `fetch_listed` knows which there are."""
-        return self._fetch([(key, candidates(key) if _may_have(key) else {}) for key in keys], max_bytes)
+        return self._fetch([(key, candidates(key) if _may_have(key) else {}, "") for key in keys], max_bytes)
 
     def fetch_listed(self, entries: Sequence[Entry], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
-        """See Store."""
-        wanted: list[tuple[str, dict[str, str]]] = []
+        """See Store. A sidecar file that was listed and cannot be read is named in the meta."""
+        wanted: list[tuple[str, dict[str, str], str]] = []
         for entry in entries:
             names, places = unmarked(entry.etag)[1], candidates(entry.key)
-            wanted.append((entry.key, {name: places[name] for name in names if name in places}))
+            wanted.append((entry.key, {name: places[name] for name in names if name in places}, entry.etag))
         return self._fetch(wanted, max_bytes)
 
     def is_empty(self) -> bool:
@@ -153,22 +153,27 @@ class SidecarStore(ReadOnlyStore):
         return folder.rpartition("/")[2]
 
     def _fetch(
-        self, wanted: Sequence[tuple[str, dict[str, str]]], max_bytes: int | None
+        self, wanted: Sequence[tuple[str, dict[str, str], str]], max_bytes: int | None
     ) -> list[Fetched | FetchFailed]:
-        """Images with the sidecars of these names and keys."""
-        keys = sorted({key for key, names in wanted for key in (key, *names.values())})
+        """Images with the sidecars of these names and keys, and the etags that they were listed with, if they were."""
+        keys = sorted({key for key, names, _ in wanted for key in (key, *names.values())})
         found = dict(zip(keys, self.inner.fetch(keys, max_bytes), strict=True))
         if self._shared is None:
             self._shared = self._looked_for()
-        return [self._with_meta(key, names, found, self._shared) for key, names in wanted]
+        return [self._with_meta(key, names, listed, found, self._shared) for key, names, listed in wanted]
 
     def _with_meta(
-        self, key: str, names: dict[str, str], found: dict[str, Fetched | FetchFailed], shared: SharedSidecars
+        self,
+        key: str,
+        names: dict[str, str],
+        listed: str,
+        found: dict[str, Fetched | FetchFailed],
+        shared: SharedSidecars,
     ) -> Fetched | FetchFailed:
         image = found[key]
         if isinstance(image, FetchFailed) or not _may_have(key):
             return image
-        meta, facts, there = Meta(), list[str](), list[str]()
+        meta, facts, there, lacking = Meta(), list[str](), list[str](), False
         if label := self._label(key):
             meta.label(label)
         for name, sidecar in names.items():
@@ -176,7 +181,10 @@ class SidecarStore(ReadOnlyStore):
             if isinstance(got, FetchFailed):
                 if not got.is_verdict:
                     return replace(got, key=key)
-                continue  # there is none
+                if listed:
+                    meta.leave_out(file_name(key, name), got.reason)
+                    lacking = True
+                continue  # there is none, if it was not listed
             if len(got.data) > MAX_FILE:  # an object of its own, also if it has only just become so large
                 continue
             there.append(name)
@@ -184,7 +192,9 @@ class SidecarStore(ReadOnlyStore):
             meta.file(file_name(key, name), got.data)
         _say(key, shared, meta)
         facts += self._facts(key, shared)
-        return replace(image, etag=marked(image.etag, there, facts), meta=meta.text())
+        # What cannot be read has no etag but the listing's: with another one the image would be encoded every night.
+        as_listed = lacking and unmarked(listed)[0] == image.etag
+        return replace(image, etag=listed if as_listed else marked(image.etag, there, facts), meta=meta.text())
 
 
 def _say(key: str, shared: SharedSidecars, meta: Meta) -> None:

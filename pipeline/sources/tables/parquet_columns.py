@@ -110,7 +110,7 @@ def _meta(group: _Group, row: int) -> str | None:
         return meta.text()
     parts: dict[str, str] = {}
     for name in group.table.column_names:
-        done = attempt(lambda name=name: _text(group.table[name][row].as_py()))  # type: ignore[misc]
+        done = attempt(lambda name=name: _text(_value(group.table[name][row])))  # type: ignore[misc]
         if isinstance(done, Fault):
             meta.leave_out(name, done.reason)
         else:
@@ -130,6 +130,39 @@ def _label(parts: Mapping[str, str], classes: Mapping[str, list[str]]) -> str | 
         return None
     number: Any = json.loads(parts[name])
     return classes[name][number] if isinstance(number, int) and 0 <= number < len(classes[name]) else None
+
+
+def _value(scalar: Any) -> Any:
+    """A value of Arrow as one of Python. Times in nanoseconds are texts: Python has none, and pandas may be absent."""
+    kind = scalar.type
+    if not scalar.is_valid or not _has_nanoseconds(kind):
+        return scalar.as_py()
+    if pa.types.is_dictionary(kind):
+        return _value(scalar.value)
+    if pa.types.is_map(kind):
+        return [[_value(pair["key"]), _value(pair["value"])] for pair in scalar.values]
+    if pa.types.is_struct(kind):
+        return {field.name: _value(scalar[field.name]) for field in kind}
+    if pa.types.is_nested(kind):
+        return [_value(one) for one in scalar.values]
+    whole, rest = divmod(scalar.value, 1000)
+    if pa.types.is_duration(kind):
+        text = str(datetime.timedelta(microseconds=whole))
+        return f"{text if '.' in text else text + '.000000'}{rest:03d}" if rest else text
+    coarse: Any = pa.time64("us") if pa.types.is_time(kind) else pa.timestamp("us", kind.tz)
+    time: Any = pa.scalar(whole, coarse).as_py()
+    head, point, tail = time.isoformat(timespec="microseconds").partition(".")
+    return f"{head}{point}{tail[:6]}{rest:03d}{tail[6:]}" if rest else time.isoformat()
+
+
+def _has_nanoseconds(kind: Any) -> bool:
+    """Whether a type of Arrow, or one inside it, is a time or a duration in nanoseconds."""
+    if pa.types.is_dictionary(kind):
+        return _has_nanoseconds(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_has_nanoseconds(kind.field(at).type) for at in range(kind.num_fields))
+    timed = pa.types.is_timestamp(kind) or pa.types.is_time64(kind) or pa.types.is_duration(kind)
+    return bool(timed and kind.unit == "ns")
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from pipeline.sources.members.container_file import ContainerFile, FileReader, U
 from pipeline.sources.members.member_index import Member
 from pipeline.storage.base import FetchFailed, StorageError, Store, too_large
 from pipeline.storage.error_text import one_line
+from pipeline.storage.local_names import key_of
 from pipeline.storage.parquet_footer import chunks_of
 
 MAX_GROUP = 4 << 30
@@ -69,10 +70,17 @@ def image_column(schema: pa.Schema, columns: Columns) -> tuple[str, str | None]:
         raise StorageError(f"its column {name!r} holds {kind}, not bytes or structs of bytes and path")
     if columns.key and columns.key not in schema.names:
         raise StorageError(f"it has no column {columns.key!r} (it has: {', '.join(schema.names[:20])})")
+    if columns.key and not _may_be_keys(held := schema.field(columns.key).type):
+        raise StorageError(f"its column {columns.key!r} holds {held}, which is no key: name one of texts or numbers")
     if not pa.types.is_struct(kind):
         return name, None
     path = f"{name}.path" if kind.get_field_index("path") >= 0 else None
     return f"{name}.bytes", path
+
+
+def _may_be_keys(kind: pa.DataType) -> bool:
+    """Whether values have one plain text: not lists, and not times, whose texts depend on who writes them."""
+    return not (pa.types.is_nested(kind) or pa.types.is_temporal(kind))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -115,9 +123,14 @@ def members(file: ContainerFile, columns: Columns, prefix: str = "") -> Iterator
             if columns.key and text is None:
                 yield Member(f"{number:09d}", size, problem="the row has no key")
             else:
-                key = str(text) if columns.key else f"{number:09d}{_suffix(text)}"
+                key = _key(text) if columns.key else f"{number:09d}{_suffix(text)}"
                 yield Member(key, size, place, problem)
             number += 1
+
+
+def _key(value: Any) -> str:
+    """A value of the column of keys; bytes are text, as writers leave out that they are."""
+    return key_of(value.decode("utf-8", "surrogateescape")) if isinstance(value, bytes) else str(value)
 
 
 def _suffix(path: Any) -> str:

@@ -1,6 +1,6 @@
 """One listing of a source: what a job takes of it, what it leaves out, and what could not be listed."""
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from pipeline.storage.base import Entry, StorageError, Store
@@ -55,10 +55,20 @@ class SourceListing:
         """Whether a key may exist in the source although it was not passed on: left out, or in such a folder."""
         if not self._globs.chooses(key):
             return True
+        return self._is_below(key)
+
+    def _is_below(self, key: str) -> bool:
+        """Whether a key begins with one of the prefixes: no other than the last one before it can be that."""
         at = bisect_right(self._prefixes, key)
         return any(key.startswith(prefix) for prefix in self._prefixes[max(0, at - 1) : at])
 
     def _not_listed(self, prefix: str, reason: str) -> None:
-        if prefix not in self.unlisted:
-            self.unlisted[prefix] = reason
-            insort(self._prefixes, prefix)
+        if prefix in self.unlisted:
+            return
+        self.unlisted[prefix] = reason
+        if self._is_below(prefix):
+            return
+        at = bisect_left(self._prefixes, prefix)  # what lies below a prefix would hide it from `_is_below`
+        while at < len(self._prefixes) and self._prefixes[at].startswith(prefix):
+            del self._prefixes[at]
+        self._prefixes.insert(at, prefix)

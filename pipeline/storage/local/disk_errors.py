@@ -2,6 +2,9 @@
 
 import errno
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.storage.base import StorageError, Unwritable
 
@@ -13,6 +16,15 @@ REMEDIES = {
     errno.EFBIG: "the limit on file sizes (`ulimit -f`) is too low",
 }
 """What to do about errors that end a job, by number."""
+TEMPORARY_REMEDY = "free space there, or set TMPDIR to a folder on another disk"
+"""What to do about temporary folders."""
+_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+"""SQLite's errors that say something of the disk, as those of the operating system."""
 
 
 def cannot_write(what: str, error: OSError, remedy: str = "") -> StorageError:
@@ -27,6 +39,23 @@ def cannot_write(what: str, error: OSError, remedy: str = "") -> StorageError:
     if error.errno not in REMEDIES:
         return StorageError(f"{text} ({remedy})" if remedy else text)
     return Unwritable(f"{text} ({remedy or REMEDIES[error.errno]})")
+
+
+@contextmanager
+def sqlite_errors(what: str, remedy: str) -> Iterator[None]:
+    """Errors of SQLite that say something of the disk, as those of `cannot_write`; others stay.
+
+    Args:
+        what: the file or folder that it writes, for the message.
+        remedy: in place of the one in REMEDIES.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        number = _SQLITE.get(e.sqlite_errorcode & 0xFF)  # what is above says more of the same error
+        if number is None:
+            raise
+        raise cannot_write(what, OSError(number, str(e)), remedy) from e
 
 
 def fault_of_machine(error: OSError) -> str | None:

@@ -84,7 +84,7 @@ class LocalStore(Store):
         """See Store. Memory holds the names of one folder per level of depth."""
         self._refuse_links(self.root)
         self.check_readable()
-        return walk(self._folder, unlisted=unlisted)
+        return walk(lambda prefix: self._folder(prefix, unlisted), unlisted=unlisted)
 
     def fetch(self, keys: Sequence[str], max_bytes: int | None = None) -> list[Fetched | FetchFailed]:
         """See Store."""
@@ -188,7 +188,7 @@ class LocalStore(Store):
 
     def undeletable(self) -> Callable[[str], str | None]:
         """See Store."""
-        linked = LinkedFiles(self.root, self._folder)
+        linked = LinkedFiles(self.root, lambda prefix: self._folder(prefix, None))
 
         def problem(key: str) -> str | None:
             if (link := self._problem_with_link(key)) is not None or (other := linked.other_key(key)) is None:
@@ -273,7 +273,7 @@ class LocalStore(Store):
         if not os.access(there, os.W_OK | os.X_OK):
             raise StorageError(f"{self.url} cannot be written: {there} may not be written by this user")
 
-    def _folder(self, prefix: str) -> Iterable[Page]:
+    def _folder(self, prefix: str, unlisted: NotListed | None) -> Iterable[Page]:
         files: list[Entry] = []
         folders: list[str] = []
         try:
@@ -282,8 +282,13 @@ class LocalStore(Store):
                     key = prefix + key_of(item.name)
                     try:
                         facts = item.stat(follow_symlinks=self._links)
-                    except OSError:  # a broken link: list it, so that it becomes a rejection when it is fetched
-                        files.append(Entry(key, 0, "unreadable"))
+                    except OSError as e:
+                        if _is_folder(item):  # it cannot be listed either, and its images are not gone
+                            folders.append(key + "/")
+                            continue
+                        files.append(Entry(key, 0, "unreadable"))  # so that it becomes a rejection when it is fetched
+                        if unlisted is not None and item.is_symlink():  # to a folder on a disk that is not mounted?
+                            unlisted(key + "/", f"it is a link that cannot be followed: {e.strerror}")
                         continue
                     if stat.S_ISDIR(facts.st_mode):
                         if not (item.is_symlink() and self._leads_up(prefix, facts)):
@@ -342,6 +347,14 @@ class LocalStore(Store):
             return os.fdopen(handle, "rb")
         os.close(handle)
         raise StorageError(f"{path} is not a regular file")
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is one itself, as far as the folder tells."""
+    try:
+        return item.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -1,10 +1,12 @@
 """Full disks, folders that cannot be written, addresses that nothing opens: one line with the remedy, exit status 2."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,13 @@ from jobs.cli import main
 from jobs.framework.job import MISTAKE, guard
 from pipeline.archive.archive import Archive
 from pipeline.archive.model_store import cache_folder
+from pipeline.planning import shard_grouping
+from pipeline.planning.planner import PlanOptions, make_plan
+from pipeline.sources.open import open_source
+from pipeline.storage.base import Entry, NotListed, Unwritable
 from pipeline.storage.listing.temporary_names import TEMPORARY
-from tests.pipeline.making import image_file
+from pipeline.storage.local.store import LocalStore
+from tests.pipeline.making import add, image_file, original
 
 
 @pytest.fixture
@@ -70,6 +77,57 @@ def test_a_full_disk_of_the_model_cache_is_named_and_the_next_run_goes_on(
     assert "cache of models" in said and "No space left" in said and "XDG_CACHE_HOME" in said
     assert files(small_disk) == ["filling"] and not files(tmp_path / "restored")
     assert main([*map(str, words), "--quiet"]) == 0
+
+
+def test_a_full_disk_of_the_cache_of_indexes_is_named_and_the_next_run_goes_on(
+    small_disk: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars" / "x.tar", "w") as tar:
+        for n in range(5000):
+            tar.addfile(tarfile.TarInfo(f"{n:05d}-{'n' * 60}.jpg"))
+    words = ["sync", "--source", f"{tmp_path}/tars#members", "--archive", tmp_path / "archive", "--dry-run"]
+    words += ["--model", tiny_model_folder, "--executor", "local"]
+    with monkeypatch.context() as changed:
+        changed.setenv("XDG_CACHE_HOME", str(small_disk))
+        said = refused(capfd, *words)
+    assert "cache of indexes" in said and "disk is full" in said and "XDG_CACHE_HOME" in said
+    assert not files(small_disk)
+    assert main([*map(str, words), "--quiet"]) == 0
+
+
+def test_a_full_disk_of_temporary_files_ends_a_plan(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{n:04d}-{'n' * 80}" for n in range(4000)]
+
+    class Listing(LocalStore):
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
+            return (Entry(key, 1, "changed") for key in keys)
+
+    archive = Archive.create(str(tmp_path / "archive"))
+    add(archive, map(original, keys))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    monkeypatch.setattr(shard_grouping, "_CACHE_KIB", 16)  # more stays in memory
+    with pytest.raises(Unwritable, match=r"maepress-plan-.* cannot be written: .* is full .*set TMPDIR"):
+        make_plan(Listing(str(tmp_path)), archive, None, PlanOptions(1 << 20))
+    assert not files(small_disk)
+
+
+def test_a_full_disk_of_temporary_files_ends_the_reading_of_annotations(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [{"id": n, "file_name": f"{n}.jpg", "more": "m" * 1000} for n in range(20_000)]
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "coco.json").write_text(json.dumps({"images": images}))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(Unwritable, match=r"maepress-coco-.* cannot be written: .* is full .*set TMPDIR"):
+        list(open_source(f"{tmp_path}/source#sidecars").entries())
+    assert not files(small_disk)
 
 
 def test_a_full_disk_ends_a_decode_and_leaves_whole_files(

@@ -165,6 +165,8 @@ def test_the_message_says_which_file_or_variable_a_bad_value_came_from(tmp_path:
         ("- a\n- b\n", "needs `name: value` lines, not a list"),
         ("quality: [1\n", "not YAML"),
         ("\x00", "not YAML"),
+        ("quality: 3\nquality: 5\n", "'quality' is there twice"),
+        ("max-minutes: 3\nmax_minutes: 5\n", "'max_minutes' is there twice"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, line: str) -> None:

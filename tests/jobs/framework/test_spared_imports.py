@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.making import image_file
 
 _COMMANDS = """
@@ -31,6 +33,21 @@ assert pa.array(pandas.Series([1, None])).null_count == 1
 assert torch._meta_registrations.activate_meta
 assert torch.nn.Conv2d(3, 4, 3, device="meta")(torch.empty(1, 3, 9, 9, device="meta")).shape == (1, 4, 7, 7)
 assert not hasattr(torch._meta_registrations, "no_such_name")
+"""
+
+
+_OPTIMISERS = """
+from jobs.framework.spared_imports import spare, spare_no_more
+import sys
+spare()
+import torch
+assert "torch._prims" not in sys.modules
+if sys.argv[1] == "after Ray":
+    spare_no_more()
+layer = torch.nn.Linear(2, 1)
+optimiser = torch.optim.AdamW(layer.parameters(), 0.1)
+layer(torch.ones(1, 2)).sum().backward()
+optimiser.step()
 """
 
 
@@ -61,3 +78,8 @@ def test_small_jobs_import_nothing_that_libraries_alone_ask_for(tmp_path: Path, 
 
 def test_others_import_what_is_spared() -> None:
     _run(_OTHERS)
+
+
+@pytest.mark.parametrize("when", ["spared", "after Ray"])
+def test_optimisers_work_where_imports_are_spared(when: str) -> None:
+    _run(_OPTIMISERS, when)

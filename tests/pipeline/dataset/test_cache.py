@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from model.core.errors import DamagedPayload, MaepressError
@@ -13,6 +14,7 @@ from pipeline.archive.archive import Archive
 from pipeline.dataset.cache import FILE, LatentCache, write
 from pipeline.dataset.samples import Grid
 from pipeline.dataset.torch_dataset import ArchiveImages
+from pipeline.storage.base import StorageError
 from tests.pipeline.making import add
 
 
@@ -58,29 +60,40 @@ def test_what_fails_half_way_leaves_the_older_cache(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_a_damaged_cache_is_made_anew_and_one_that_is_not_there_is_named(
-    small_archive: Archive, tmp_path: Path
-) -> None:
+def test_a_damaged_cache_is_named_and_so_is_one_that_is_not_there(small_archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(MaepressError, match=r"grids.arrow is not there: make it with LatentCache.of"):
         LatentCache(tmp_path)
     LatentCache.of(tmp_path, small_archive, content="sketch")
     whole = (tmp_path / FILE).read_bytes()
-    for damaged in (b"", b"junk" * 100, whole[: len(whole) // 2], whole[-len(whole) // 2 :]):
+    for damaged in (whole[: len(whole) // 2], whole[-len(whole) // 2 :]):
         (tmp_path / FILE).write_bytes(damaged)
-        with pytest.raises(MaepressError, match=r"grids.arrow is damaged"):
+        with pytest.raises(MaepressError, match=r"grids.arrow is no cache of latents, or damaged: remove it"):
             LatentCache(tmp_path)
-        assert len(LatentCache.of(tmp_path, small_archive, content="sketch")) == 30
+        with pytest.raises(MaepressError, match=r"grids.arrow is no cache of latents, or damaged: remove it"):
+            LatentCache.of(tmp_path, small_archive, content="sketch")
 
 
-def test_a_folder_that_cannot_be_written_and_another_content_are_one_line(
-    small_archive: Archive, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    for folder in (tmp_path / "file", "/proc/maepress"):
-        with pytest.raises(MaepressError, match=r"cannot be written: .* .give a folder"):
-            LatentCache.of(folder, small_archive, content="sketch")
+def test_another_content_is_one_line(small_archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(MaepressError, match="holds sketch, prefix, latents, and no image"):
         LatentCache.of(tmp_path, small_archive, content="image")
+
+
+def test_what_is_no_cache_or_no_folder_is_one_line_and_stays(small_archive: Archive, tmp_path: Path) -> None:
+    table = pa.table({"mine": [1]})
+    with pa.OSFile(str(tmp_path / "mine.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    for number, data in enumerate([b"junk", b"", (tmp_path / "mine.arrow").read_bytes()]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / FILE).write_bytes(data)
+        with pytest.raises(StorageError, match="is no cache of latents, or damaged: remove it"):
+            LatentCache.of(tmp_path / str(number), small_archive)
+        assert (tmp_path / str(number) / FILE).read_bytes() == data
+    with pytest.raises(
+        StorageError, match=r"the cache of latents, .*/mine\.arrow/x, cannot be written: Not a directory"
+    ):
+        LatentCache.of(tmp_path / "mine.arrow" / "x", small_archive)
+    with pytest.raises(StorageError, match="s3://bucket/cache is no local folder"):
+        LatentCache.of("s3://bucket/cache", small_archive)
 
 
 def test_a_cache_travels_to_a_worker_by_its_folder(tmp_path: Path) -> None:

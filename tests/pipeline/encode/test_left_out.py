@@ -15,7 +15,9 @@ from pipeline.decode.run import DecodeSettings, decode
 from pipeline.encode.result import EncodeResult
 from pipeline.encode.run import EncodeSettings, encode
 from pipeline.sources.open import open_source
+from pipeline.storage.base import Entry, NotListed
 from pipeline.storage.listing.source_listing import SourceListing
+from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import open_store
 from pipeline.sync.run import SyncResult, SyncSettings, sync
 from tests.refusing_server import DENIED, REFUSALS, RefusingServer
@@ -120,6 +122,35 @@ def test_local_files_and_folders_without_permission_are_refused_and_not_rejected
     assert listing.hides("a/0.txt") and not listing.hides("c/9.txt")
     (failed,) = store.fetch(["c/0.txt"])
     assert not getattr(failed, "is_verdict", True)
+
+
+def test_a_folder_in_which_nothing_can_be_looked_at_keeps_the_rows_of_its_folders(
+    readable_source: Path, not_root: None
+) -> None:
+    owner = os.geteuid()
+    os.seteuid(os.getuid())
+    (readable_source / "a" / "deep").mkdir()
+    (readable_source / "a" / "deep" / "x.txt").write_bytes(b"x")
+    (readable_source / "a").chmod(0o744)  # names may be read, and nothing else
+    os.seteuid(owner)
+    listing = SourceListing(open_source(str(readable_source)))
+    assert "a/deep" not in [entry.key for entry in listing]
+    assert list(listing.unlisted) == ["a/deep/"] and listing.hides("a/deep/x.txt")
+
+
+def test_a_prefix_below_another_one_hides_nothing_of_that(tmp_path: Path) -> None:
+    class Partly(LocalStore):
+        def entries(self, unlisted: NotListed | None = None) -> Iterator[Entry]:
+            assert unlisted is not None
+            for prefix in ("x/metadata.jsonl", "x/", "x/y/", "a/"):
+                unlisted(prefix, "why")
+            yield Entry("x/a", 1, "e")
+
+    listing = SourceListing(Partly(str(tmp_path)))
+    assert len(list(listing)) == 1
+    assert all(map(listing.hides, ["x/a", "x/metadata.jsonl", "x/n", "x/y/z", "x/z", "a/b"]))
+    assert not any(map(listing.hides, ["a", "b", "x", "x0", "y/z"]))
+    assert list(listing.unlisted) == ["x/metadata.jsonl", "x/", "x/y/", "a/"]
 
 
 def test_names_that_are_not_utf8_come_back_on_a_local_disk_byte_for_byte(

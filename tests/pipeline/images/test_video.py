@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,12 @@ from pipeline.images.limits import VIDEOS, Limits
 from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.sources.video_store import VideoStore
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.local.store import LocalStore
 from tests.conftest import photo_like
 from tests.pipeline.making import add, original
 
-pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")
+av: Any = pytest.importorskip("av", reason="PyAV is not installed (pip install 'maepress[video]')")
 
 RATE, COUNT = 10, 24
 
@@ -33,6 +35,18 @@ def film() -> Iterator[tuple[float, Image.Image]]:
     for i in range(COUNT):
         still = photo_like(96, 128, seed=i // 12)
         yield i / RATE, Image.fromarray(np.roll(still if i < 12 else 255 - still // 3, i, axis=1))
+
+
+def short_film(form: str, rate: int) -> bytes:
+    """Six frames."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
+        container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +111,28 @@ def test_a_store_lists_frames_in_key_order_and_passes_other_objects_on(clip: byt
     assert isinstance(large, FetchFailed) and "more than 1000" in large.reason
     with pytest.raises(StorageError, match="a view of videos"):
         store.put("x", b"")
+
+
+def test_a_video_without_frames_is_a_file_and_rows_of_its_frames_stay(clip: bytes, tmp_path: Path) -> None:
+    inner = LocalStore(str(tmp_path))
+    whole = short_film("matroska", 25)
+    empty = whole[: whole.index(b"\x1f\x43\xb6\x75") + 16]  # cut short in its first cluster
+    assert not video.read_clip(io.BytesIO(empty), 1).times
+    for key, data in {"a.mp4": clip[: len(clip) // 2], "a.mp4.json": b"{}", "b.mkv": empty}.items():
+        inner.put(key, data)
+    listing = SourceListing(VideoStore(inner, 12))
+    assert [entry.key for entry in listing] == ["a.mp4", "a.mp4.json", "b.mkv"]
+    assert listing.hides("a.mp4/00000.000s.ppm") and listing.hides("b.mkv/00000.000s.ppm")
+    assert listing.unlisted["b.mkv/"] == "its frames cannot be listed: it has no frames"
+    assert "not a video that can be read" in listing.unlisted["a.mp4/"]
+
+
+def test_frames_of_one_millisecond_have_one_key(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(short_film("mp4", 2000))
+    store = VideoStore(LocalStore(str(tmp_path)), 1)
+    keys = [entry.key for entry in store.entries()]
+    assert keys == [f"a.mp4/{time:09.3f}s.ppm" for time in (0, 0.001, 0.002, 0.003)]
+    assert all(isinstance(got, Fetched) for got in store.fetch(keys))
 
 
 def test_a_play_list_named_as_a_video_opens_no_other_file(clip: bytes, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tars and zips as folders of their members: real writers, every kind of damage, and what a listing says of it."""
 
 import io
+import os
 import struct
 import subprocess
 import tarfile
@@ -150,6 +151,43 @@ def test_what_gnu_tar_writes_is_read_sparse_files_and_links_have_verdicts(tmp_pa
     }
 
 
+def test_what_can_be_read_has_its_name_whatever_had_it_before(place: str) -> None:
+    link = header("a.jpg", tarfile.SYMTYPE, link="b.jpg")
+    hidden = header("x\0" + "n" * 5000, tarfile.SYMTYPE, link="b.jpg")
+    twice = (("e", b"1"), ("e", b"22"), ("e (2)", b"its own"))
+    store, entries, unlisted = listed(place, **{"t.tar": tar_of(link, ("a.jpg", b"photo"), *twice, hidden)})
+    got = {f.key.removeprefix("t.tar/"): f for f in store.fetch([e.key for e in entries])}
+    read = {key: found.data for key, found in got.items() if isinstance(found, Fetched)}
+    assert read == {"a.jpg": b"photo", "e": b"22", "e (2)": b"its own"} and not unlisted
+    why = {key: found.reason for key, found in got.items() if isinstance(found, FetchFailed)}
+    assert why.pop("a.jpg (2)") == why.pop("x\ufffd" + "n" * 4094) == "it is a symbolic link"
+    assert why == {"e (2) (2)": "a later member has the same name"}
+
+
+def test_a_tar_whose_rest_is_not_written_yet_is_damaged_and_one_of_large_records_is_not(tmp_path: Path) -> None:
+    whole = tar_of(*((f"{n}.raw", bytes([n]) * 30_000) for n in range(20)))
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    objects = {
+        "half.tar": whole[: 10 * 30_720] + bytes(len(whole) - 10 * 30_720),  # as rsync --preallocate leaves it
+        "none.tar": bytes(len(whole)),
+        "empty.tar": bytes(10240),
+        "tape.tar": whole[:end] + bytes(-end % (1 << 18)),
+        "mark.tar": tar_of(("a", b"a" * 9216)),
+    }
+    assert len(objects["mark.tar"]) == 2 * 10240, "its mark ends behind a record"
+    _, entries, unlisted = listed(str(tmp_path), **objects)
+    assert unlisted.keys() == {"half.tar/", "none.tar/"}
+    assert unlisted["half.tar/"] == "it holds nothing but zeros from byte 307,200 on: it may not be copied to its end"
+    assert sum(entry.key.startswith("tape.tar/") for entry in entries) == 20
+
+
+def test_a_folder_with_bytes_is_named(place: str) -> None:
+    both = {"t.tar": tar_of(("dir/", b"bytes"), ("empty/", b"")), "z.zip": zip_of(("dir/", b"bytes"), ("empty/", b""))}
+    store, entries, _ = listed(place, **both)
+    reason = "its name is that of a folder"
+    assert reasons(store, entries) == {"t.tar/dir/": reason, "z.zip/dir/": reason}
+
+
 def test_names_that_lead_out_and_names_that_come_twice_have_one_verdict_each(place: str) -> None:
     members = (("../up.jpg", b"1"), ("/root.jpg", b"2"), ("a/../../b.jpg", b"3"), ("x.jpg", b"old"), ("x.jpg", b"new"))
     devices = (header("null", tarfile.CHRTYPE), header("pipe", tarfile.FIFOTYPE), header("odd", b"Z"))
@@ -238,6 +276,14 @@ def test_a_bomb_is_neither_unpacked_beyond_its_limit_nor_listed_as_small(place: 
     large, wrong = store.fetch([e.key for e in entries], max_bytes=1 << 20)
     assert isinstance(large, FetchFailed) and large.reason == f"{3 << 20} bytes are more than {1 << 20}"
     assert isinstance(wrong, FetchFailed) and wrong.is_verdict
+
+
+def test_a_member_that_claims_far_fewer_bytes_than_its_packed_ones_is_not_read(tmp_path: Path) -> None:
+    lying = bytearray(zip_of(("a.jpg", bytes(range(256)) * 4), ("b.jpg", os.urandom(1 << 20))))
+    at = lying.rindex(b"PK\1\2")
+    lying[at + 24 : at + 28] = (10).to_bytes(4, "little")
+    store, entries, _ = listed(str(tmp_path), **{"lying.zip": bytes(lying)})
+    assert reasons(store, entries) == {"lying.zip/b.jpg": "it is packed into far more bytes than it has"}
 
 
 def test_an_archive_file_that_is_replaced_between_listing_and_reading_gives_the_new_bytes(place: str) -> None:
@@ -329,6 +375,22 @@ def test_many_members_of_one_name_take_work_in_proportion(tmp_path: Path) -> Non
     builder.close()
     assert last is not None and last.problem == "a later member has the same name"
     assert len(statements) < 10 * 1000, "they were 500,000 when each looked for a free number from 2 on"
+
+
+def test_an_index_that_is_damaged_inside_is_one_line_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keys = [f"t.tar/{n:05d}" for n in range(1000)]
+    tar = tar_of(*((key.removeprefix("t.tar/"), b"a") for key in keys))
+    store, entries, _ = listed(str(tmp_path / "place"), **{"t.tar": tar})
+    (path,) = (tmp_path / "cache" / "maepress" / "indexes").iterdir()
+    whole = path.read_bytes()
+    for use in (lambda: list(store.entries()), lambda: store.fetch(keys)):
+        path.write_bytes(whole[:16384] + bytes(16384) + whole[32768:])
+        with pytest.raises(StorageError, match=r"is damaged .* and was removed: run again"):
+            use()
+        assert list(store.entries()) == entries
 
 
 def test_a_damaged_index_is_made_again_and_the_cache_stays_small(

@@ -124,9 +124,51 @@ def test_rows_of_metadata_and_folders_are_labels(place: str) -> None:
     got = source.store.fetch(["cat/1.png"])[0]
     assert isinstance(got, Fetched) and '"n": 1.50}' in (got.meta or ""), "as it was written"
     assert source.unlisted == {
-        "metadata.jsonl": "sidecars: 2 of its lines are no JSON object with a file_name, the first of them line 2",
-        "dog/metadata.csv": "sidecars: 1 of its rows have no file_name",
+        "metadata.jsonl": "sidecars: 2 of its lines are no JSON object with the file_name of an image below, "
+        "the first of them line 2",
+        "dog/metadata.csv": "sidecars: 1 of its rows have no file_name of an image below",
     }
+
+
+def test_rows_that_name_a_file_elsewhere_are_counted(tmp_path: Path) -> None:
+    elsewhere = ["../a.jpg", "/a.jpg", "b/"]
+    objects = {
+        "in/a.jpg": b"a",
+        "in/metadata.jsonl": "\n".join(json.dumps({"file_name": name}) for name in elsewhere).encode(),
+        "in/metadata.csv": b"file_name,n\n../a.jpg,1\n",
+        "in/coco.json": json.dumps({"images": [{"id": 1, "file_name": name} for name in elsewhere]}).encode(),
+    }
+    source = Source(str(tmp_path), objects)
+    assert source.metas()["in/a.jpg"] == {"label": "in"}
+    assert {name: reason.split()[1] for name, reason in source.unlisted.items()} == {
+        "in/metadata.jsonl": "3",
+        "in/metadata.csv": "1",
+        "in/coco.json": "3",
+    }
+
+
+def test_a_sidecar_file_that_cannot_be_read_is_named_and_its_image_stays_as_it_is(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("a.json")
+    link.type, link.linkname = tarfile.SYMTYPE, "b.json"
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as out:
+        out.addfile(tarfile.TarInfo("a.jpg"))
+        out.addfile(link)
+    broken = Source(f"{tmp_path}/tars", {"x.tar": tar.getvalue()}, "#members&sidecars")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").symlink_to(tmp_path / "nowhere")
+    dead = Source(f"{tmp_path}/photos", {"a.jpg": b"a", "a.json": b"1"}, "#sidecars")
+    why = {"left_out": {"json": "it is a symbolic link"}}, {"left_out": {"txt": "No such file or directory"}}
+    for source, left_out in zip((broken, dead), why, strict=True):
+        (got,) = source.store.fetch_listed(list(source.entries.values()))
+        assert isinstance(got, Fetched) and got.etag == source.etags[got.key], "else it is encoded every night"
+        assert json.loads(got.meta or "").items() >= left_out.items()
+    (tmp_path / "photos" / "a.txt").unlink()
+    (gone,) = dead.store.fetch_listed(list(dead.entries.values()))
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"another")
+    (changed,) = dead.store.fetch_listed(list(dead.entries.values()))
+    after = Source(f"{tmp_path}/photos", {}).etags["a.jpg"]
+    assert isinstance(gone, Fetched) and isinstance(changed, Fetched) and gone.etag != after == changed.etag
 
 
 COCO: dict[str, Any] = {

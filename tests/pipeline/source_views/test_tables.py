@@ -1,9 +1,11 @@
 """Tables as sources: Hugging Face's Parquet, Delta and Iceberg, each from its own writer."""
 
 import io
+import json
 import os
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from pipeline.images.limits import Limits
 from pipeline.images.sandbox.sandbox import Sandbox
 from pipeline.release.run import ReleaseSettings, release
 from pipeline.sources.open import open_source
+from pipeline.sources.tables.parquet_columns import _value
 from pipeline.storage.base import Fetched, FetchFailed, StorageError
 from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.open import open_store
@@ -164,6 +167,46 @@ def test_rows_with_keys_come_in_one_order_and_double_or_missing_ones_have_verdic
     assert [e.etag == one.etag for e, one in zip(entries, got, strict=True) if not isinstance(one, FetchFailed)] == [
         True
     ] * 3
+
+
+def test_keys_that_are_bytes_are_text_and_lists_are_no_keys(tmp_path: Path) -> None:
+    columns: dict[str, Sequence[object]] = {
+        "bytes": [b"b/1.jpg", b"caf\xe9.jpg"],
+        "lists": [["a"], ["b"]],
+        "numbers": [7, 10],
+    }
+    for name, keys in columns.items():
+        open_store(f"{tmp_path}/{name}").put("t.parquet", parquet(table(keys, [0, 1])))
+    assert listing(f"{tmp_path}/bytes#table&image=jpg&key=id") == (["b/1.jpg", "caf\ufffdE9.jpg"], {})
+    assert listing(f"{tmp_path}/numbers#table&image=jpg&key=id") == (["10", "7"], {})
+    times = table([datetime(2020, 1, 1), datetime(2021, 1, 1)], [0, 1])
+    open_store(f"{tmp_path}/times").put("t.parquet", parquet(times))
+    for name, kind in {"lists": "list<.*>", "times": "timestamp.*"}.items():
+        with pytest.raises(StorageError, match=rf"t\.parquet: its column 'id' holds {kind}, which is no key"):
+            open_source(f"{tmp_path}/{name}#table&image=jpg&key=id")
+
+
+def test_times_in_nanoseconds_go_with_their_images_whether_pandas_is_there_or_not(tmp_path: Path) -> None:
+    at = 1_600_000_000_123_456_789
+    kinds: dict[str, tuple[pa.DataType, object, object]] = {
+        "plain": (pa.timestamp("ns"), at, "2020-09-13T12:26:40.123456789"),
+        "before": (pa.timestamp("ns", "UTC"), -1, "1969-12-31T23:59:59.999999999+00:00"),
+        "whole": (pa.timestamp("ns"), 10**18, "2001-09-09T01:46:40"),
+        "time": (pa.time64("ns"), 1, "00:00:00.000000001"),
+        "span": (pa.duration("ns"), 1_000_000_001, "0:00:01.000000001"),
+        "span of us": (pa.duration("ns"), 1_500_000_000, "0:00:01.500000"),
+        "list": (pa.list_(pa.timestamp("ns")), [at, None], ["2020-09-13T12:26:40.123456789", None]),
+        "struct": (pa.struct([("at", pa.timestamp("ns")), ("n", pa.int64())]), {"at": 0, "n": 1}, None),
+        "map": (pa.map_(pa.string(), pa.time64("ns")), [("a", 1)], [["a", "00:00:00.000000001"]]),
+        "none": (pa.timestamp("ns"), None, None),
+    }
+    columns = {name: pa.array([value], kind) for name, (kind, value, _) in kinds.items()}
+    made = pa.table({"jpg": [image_file("PNG")], **columns})
+    open_store(str(tmp_path)).put("t.parquet", parquet(made))
+    (got,) = open_source(f"{tmp_path}#table&image=jpg&sidecars").fetch(["t.parquet/000000000"])
+    expected = {name: text for name, (_, _, text) in kinds.items()} | {"struct": {"at": "1970-01-01T00:00:00", "n": 1}}
+    assert isinstance(got, Fetched) and json.loads(got.meta or "") == {"columns": expected}
+    assert all(not type(_value(made[name][0])).__module__.startswith("pandas") for name in kinds)
 
 
 def test_what_holds_no_image_is_a_verdict_and_a_wrong_column_one_line(place: str) -> None:

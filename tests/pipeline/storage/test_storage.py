@@ -20,6 +20,7 @@ from pipeline.sources.open import open_source
 from pipeline.sources.video_store import PROCESS_CACHE, VideoCache, VideoStore
 from pipeline.storage import modified
 from pipeline.storage.keys import problem_with
+from pipeline.storage.listing.source_listing import SourceListing
 from pipeline.storage.local.store import LocalStore
 from pipeline.storage.open import Fetched, FetchFailed, Occupied, StorageError, open_store, open_target, storage_options
 from pipeline.storage.s3.sessions import PROCESS_SESSIONS, S3Sessions
@@ -459,6 +460,15 @@ def test_a_link_that_leads_nowhere_is_listed_and_fails_with_a_reason(tmp_path: P
     store = LocalStore(str(tmp_path))
     assert [entry.key for entry in store.entries()] == ["dead"]
     assert store.fetch(["dead"]) == [FetchFailed("dead", "No such file or directory")]
+
+
+def test_what_may_lie_behind_a_link_that_leads_nowhere_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "2023").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "a").write_bytes(b"x")
+    listing = SourceListing(LocalStore(str(tmp_path)))
+    assert [entry.key for entry in listing] == ["2023", "a"]
+    assert listing.hides("2023/x.jpg") and not listing.hides("2024/x.jpg")
+    assert listing.unlisted == {"2023/": "it is a link that cannot be followed: No such file or directory"}
 
 
 def test_a_pipe_is_left_out_because_reading_it_might_never_end(tmp_path: Path) -> None:

@@ -75,6 +75,18 @@ def test_a_night_compresses_what_is_new_or_changed_and_retires_what_is_gone_in_o
     assert (again.plan.units, again.plan.unchanged, again.warning) == (0, 29, None)
 
 
+def test_what_lay_behind_a_link_that_leads_nowhere_is_not_gone(tmp_path: Path, tiny_model_folder: Path) -> None:
+    put_all(str(tmp_path / "disk"), {"a.txt": b"1", "b.txt": b"2"})
+    put_all(str(tmp_path / "source"), {"c.txt": b"3"})
+    (tmp_path / "source" / "2023").symlink_to(tmp_path / "disk")
+    run(tmp_path / "source", tmp_path / "archive", tiny_model_folder)
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    result = run(tmp_path / "source", tmp_path / "archive", tiny_model_folder, retire_share=1)
+    assert (result.plan.gone, result.plan.retire, result.plan.unchanged) == (0, 0, 1)
+    assert result.done is not None and "2023/ (it is a link that cannot be followed" in str(result.done.missing)
+    assert rows(tmp_path / "archive").keys() == {"2023/a.txt", "2023/b.txt", "c.txt"}
+
+
 def test_a_shard_all_of_whose_keys_are_gone_leaves_without_a_successor(tmp_path: Path, tiny_model_folder: Path) -> None:
     put_all(str(tmp_path / "source"), {"b": b"1"})
     archive = Archive.create(str(tmp_path / "archive"))
