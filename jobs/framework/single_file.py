@@ -52,6 +52,7 @@ def require_two_files(read: str, written: str) -> None:
 def _split(url: str) -> tuple[Store, str]:
     """The store of the folder that a file is in, and the file's name."""
     folder, slash, name = url.rpartition("/")
+    store = open_store(folder or ("/" if slash else "."))
     if url and name in ("", ".", ".."):
         raise StorageError(f"{url} is a folder: give the path of a file")
-    return open_store(folder or ("/" if slash else ".")), name
+    return store, name

@@ -38,6 +38,7 @@ def test_batches_for_torch_come_from_a_transform_to_one_shape(small_archive: Arc
     assert batches[0]["pixels"].shape[1:] == (48, 48, 3)
 
 
+@pytest.mark.slow
 def test_a_name_that_only_some_samples_have_is_a_column_with_gaps(small_archive: Archive) -> None:
     """Names that the first of some samples lacked were lost in silence, and others ended the pass."""
 
