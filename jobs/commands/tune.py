@@ -1,5 +1,6 @@
 """`maepress tune`: search for the best training settings."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def _run(settings: "TuneSettings", output: Output) -> int:
         for t in result.trials
     ]
     output.table("trials, best first", rows, (*names, "loss", "minutes", "steps", "ended"))
-    output.line(f"train with it: maepress train {settings.images} --out MODEL --config {settings.out}/{BEST}")
+    command = ("maepress", "train", settings.images, "--out", "MODEL", "--config", f"{settings.out}/{BEST}")
+    output.line(f"train with it: {shlex.join(command)}")
     return DONE
 
 

@@ -55,6 +55,17 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
+def _finite(x: Tensor) -> Tensor:
+    """The tensor itself, in training.
+
+    Raises:
+        MaepressError: when not all of its values are finite.
+    """
+    if not torch.isfinite(x).all():
+        raise MaepressError("training has diverged: try a lower --learning-rate or another --init, in a new folder")
+    return x
+
+
 @dataclass(slots=True)
 class TrainingOutput:
     """Reconstruction and rate of a training batch.
@@ -117,17 +128,15 @@ class Network(nn.Module):
                 -0.5..0.5. Sampled here if it is None.
 
         Raises:
-            MaepressError: when latents are not finite: they have no bits.
+            MaepressError: when latents, or what predicts them, are not finite: they have no bits.
         """
-        y = self.analysis(image)
-        if not torch.isfinite(y).all():
-            raise MaepressError("training has diverged: try a lower --learning-rate or another --init, in a new folder")
-        z = self.hyper_analysis(y * self.gain(quality), y, quality)
+        y = _finite(self.analysis(image))
+        z = _finite(self.hyper_analysis(y * self.gain(quality), y, quality))
         if noise is None:
             noise = torch.empty_like(z).uniform_(-0.5, 0.5)
         bits_z = self.hyper_prior(z + noise, quality)
         state = self.begin(round_through(z).clamp(-HYPER_MAX, HYPER_MAX), quality, (y.shape[1], y.shape[2]))
-        symbols = self._quantise(y, state, to_symbols_through)
+        symbols = self._quantise(y, state, lambda residual, *more: to_symbols_through(_finite(residual), *more))
         bits_y = self.prior((y - state.mean) * state.gain, symbols, state.indices)
         output = self.synthesis(self.reconstruct(state, symbols), quality)
         return TrainingOutput(output, bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3)))

@@ -74,6 +74,16 @@ def test_a_training_that_cannot_learn_any_more_says_so_and_one_bad_batch_changes
         learner.step(torch.full_like(image, torch.nan), 0.0)
 
 
+@pytest.mark.parametrize("part", ["analysis.stem", "hyper_analysis.down2", "means.first", "means.later.0.out"])
+def test_weights_that_are_not_finite_are_a_training_that_has_diverged(part: str) -> None:
+    network = Network(TINY)
+    with torch.no_grad():
+        network.get_submodule(part).weight.fill_(torch.inf)  # type: ignore[operator,union-attr]
+    learner = Learner(network, peak=2e-3, decay_share=0.6)
+    with pytest.raises(MaepressError, match="training has diverged"):
+        learner.step(torch.rand(1, 64, 64, 3), 0.0)
+
+
 @pytest.mark.slow
 def test_four_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     learn(0, 1, str(tmp_path))
