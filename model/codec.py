@@ -30,7 +30,7 @@ from model.core.config import QUALITIES
 from model.core.errors import DamagedPayload, MaepressError, UnsupportedImage, WrongModel
 from model.core.picture import Picture
 from model.core.reduction import FROM_PREFIX, box_reduced, denominator_of
-from model.core.target import Target
+from model.core.target import Target, rounded_down
 from model.inference.decoder import Decoder, Sections
 from model.inference.dequantising import dequantised
 from model.inference.device_copies import Arrivals
@@ -368,12 +368,14 @@ def _unreachable(picture: Picture, target: Target, nearest: Latents, size: int) 
     if target.max_bpp is not None:
         least = 8 * size / (picture.width * picture.height)
         return f"the {name} takes at least {least:.4g} bits per pixel, more than {target.max_bpp:g}: allow more"
-    if target.min_psnr is not None:
-        return f"the {name} reaches at most {nearest.psnr:.2f} dB PSNR, not {target.min_psnr:g}: ask for less"
-    if target.min_ssimulacra2 is not None:
-        reached, least = nearest.ssimulacra2, target.min_ssimulacra2
-        return f"the {name} reaches at most {reached:.2f} SSIMULACRA2, not {least:g}: ask for less"
-    return f"the {name} reaches at most {nearest.ms_ssim:.5f} MS-SSIM, not {target.min_ms_ssim:g}: ask for less"
+    measured = (
+        (target.min_psnr, nearest.psnr, 2, " dB PSNR"),
+        (target.min_ssimulacra2, nearest.ssimulacra2, 2, " SSIMULACRA2"),
+        (target.min_ms_ssim, nearest.ms_ssim, 5, " MS-SSIM"),
+    )
+    goal, reached, digits, unit = next(one for one in measured if one[0] is not None)
+    assert reached is not None  # it was searched for
+    return f"the {name} reaches at most {rounded_down(reached, digits)}{unit}, not {goal:g}: ask for less"
 
 
 def _alpha(header: Header, sections: Sections) -> NDArray[np.uint8] | None:

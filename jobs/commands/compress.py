@@ -11,6 +11,7 @@ from jobs.framework.single_file import read_file, require_two_files, write_file
 from model.core.effort import EFFORT_SETTING, Effort
 from model.core.errors import MaepressError, UnsupportedImage
 from model.core.model_files import MODEL_SETTING
+from model.core.target import rounded_down
 from pipeline.encode.target_settings import TargetSettings
 
 if TYPE_CHECKING:
@@ -65,10 +66,11 @@ def _run(settings: CompressSettings, output: Output) -> int:
 
 def _reached(latents: "Latents") -> str:
     """The quality and the measured fidelity of a compressed picture, as text."""
-    words = f"quality {latents.header.fine_quality:g}, {latents.psnr:.2f} dB"
+    assert latents.psnr is not None  # it is checked here
+    words = f"quality {latents.header.fine_quality:g}, {rounded_down(latents.psnr, 2)} dB"
     if latents.ms_ssim is not None:
-        words += f", MS-SSIM {latents.ms_ssim:.4f}"
-    return words if latents.ssimulacra2 is None else f"{words}, SSIMULACRA2 {latents.ssimulacra2:.2f}"
+        words += f", MS-SSIM {rounded_down(latents.ms_ssim, 4)}"
+    return words if latents.ssimulacra2 is None else f"{words}, SSIMULACRA2 {rounded_down(latents.ssimulacra2, 2)}"
 
 
 JOB = Job(

@@ -1,8 +1,10 @@
 """The target of a compression: a quality, a lower limit of fidelity, or an upper limit of size."""
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -63,6 +65,18 @@ class Target:
         """The target as text, as tables and rows hold it: "quality 40", "min_psnr 38"."""
         (name,) = (field.name for field in fields(self) if getattr(self, field.name) is not None)
         return f"{name} {getattr(self, name):g}"
+
+
+def rounded_down(value: float, digits: int) -> str:
+    """A fidelity as text, rounded down, so that one just below a target does not look as if it reached it.
+
+    Args:
+        value: perhaps infinite, as the PSNR of equal pictures is.
+        digits: behind the point.
+    """
+    if not math.isfinite(value):
+        return f"{value}"
+    return f"{Decimal(value).quantize(Decimal(10) ** -digits, ROUND_FLOOR)}"
 
 
 _RULES: dict[type, tuple[str, Callable[[Any, Any], bool], str]] = {

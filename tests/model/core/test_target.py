@@ -1,9 +1,11 @@
 """Targets: exactly one, in its range."""
 
+import math
+
 import pytest
 
 from model.core.errors import MaepressError
-from model.core.target import Target
+from model.core.target import Target, rounded_down
 
 
 def test_exactly_one_target_is_given() -> None:
@@ -42,3 +44,11 @@ def test_the_limits_of_every_range_can_be_chosen_where_they_belong_to_it() -> No
 def test_a_number_is_a_quality() -> None:
     assert Target.of(7) == Target(quality=7)
     assert Target.of(Target(min_psnr=38.0)).min_psnr == 38.0
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(37.998, 2, "37.99"), (38.0, 2, "38.00"), (-3.141, 2, "-3.15"), (0.999996, 5, "0.99999"), (math.inf, 2, "inf")],
+)
+def test_what_misses_a_target_is_not_rounded_up_to_it(value: float, digits: int, text: str) -> None:
+    assert rounded_down(value, digits) == text
