@@ -188,6 +188,8 @@ class Studio:
         return _drawn(self._read(data), wanted, tag)
 
     def _decoded(self, row: Row, width: int | None) -> Picture:
+        if row["status"] == LATENT:
+            self._decoder.codec(row["model"])  # a model that is missing is the archive's fault, and not the payload's
         ((_, picture),) = self._decoder.pictures([row], _scale_for(row, width))
         if isinstance(picture, str):
             raise DamagedPayload(f"{row['key']!r} does not decode: {picture}")

@@ -1,6 +1,7 @@
 """The viewer's renditions: each is made once for concurrent requests; the cache has a limit."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from jobs.web.viewer.catalogue import Catalogue
 from jobs.web.viewer.renditions import Cache, NotShown, Rendition, Studio, Wanted, tag_of
 from model.codec import Codec
 from pipeline.archive.archive import Archive
+from pipeline.storage.base import StorageError
 from tests.pipeline.making import add, compressed, image_file, original
 
 SMALL = Wanted("png", 32)
@@ -63,6 +65,12 @@ def test_a_rendition_that_fails_does_not_affect_the_others(catalogue: Catalogue)
     with pytest.raises(NotShown, match="cannot be decoded"):
         ask(catalogue, ["kept"], 1 << 20)
     assert len(ask(catalogue, ["0.png", "1.png"], 1 << 20)) == 4
+
+
+def test_a_model_that_is_missing_is_the_archives_fault(catalogue: Catalogue) -> None:
+    shutil.rmtree(Path(catalogue.archive.url) / "models")
+    with pytest.raises(StorageError, match="model"):
+        ask(catalogue, ["0.png"], 1)
 
 
 def test_facts_and_folders_are_of_the_table_as_it_is(catalogue: Catalogue) -> None:
