@@ -64,8 +64,9 @@ class Recorder:
             k: round(v, 4) for k, v in metrics.items()
         }
         # A run that is complete already ends with a validation of the step with which it began.
-        before = [line for number, line in enumerate(self._lines, 1) if self._step_in(line, number) != counters.step]
-        self._lines = [*before, json.dumps(row)]
+        if self._lines and self._step_in(self._lines[-1], len(self._lines)) == counters.step:
+            self._lines.pop()
+        self._lines.append(json.dumps(row))
         better = metrics["loss"] < counters.best
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, counters.step)
